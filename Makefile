@@ -1,0 +1,39 @@
+# The front door. Everything runs in .venv; nothing is installed elsewhere.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := xpm index/xpm_index runtime/xpm_runtime build/xpm_build
+
+.PHONY: demo test check embedded evaluate clean
+
+demo: $(VENV)/.core  ## install xpm without torch, install two experts into a new project, ask them
+	@sh examples/demo.sh $(CURDIR)/$(BIN)/xpm
+
+test: $(VENV)/.test  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.test  ## format, lint, types, import contracts
+	$(BIN)/ruff format --check $(SOURCES) tests
+	$(BIN)/ruff check $(SOURCES) tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+embedded: $(VENV)/.test  ## retrain and repackage the embedded base and experts (see docs/embedded.md for the time)
+	$(BIN)/python -m xpm_build.embedded rebuild --work .embedded --out xpm/embedded
+
+evaluate: $(VENV)/.test  ## judge the embedded experts and the base alone on the held-back cases
+	$(BIN)/python -m xpm_build.embedded evaluate
+
+$(VENV)/.core: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --editable .
+	touch $@
+
+$(VENV)/.test: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --editable '.[build,test]'
+	touch $@ $(VENV)/.core
+
+clean:
+	rm -rf $(VENV) .embedded dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
