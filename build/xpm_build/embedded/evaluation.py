@@ -49,7 +49,10 @@ def judge(cases: Sequence[Example], answers: Sequence[str], is_right: Callable[[
         before = by_family.get(case.family, (0, 0))
         by_family[case.family] = (before[0] + right, before[1] + 1)
     return Score(
-        num_right=len(cases) - len(failures), num_cases=len(cases), by_family=dict(sorted(by_family.items())), failures=tuple(failures)
+        num_right=len(cases) - len(failures),
+        num_cases=len(cases),
+        by_family=dict(sorted(by_family.items())),
+        failures=tuple(failures),
     )
 
 

@@ -18,7 +18,16 @@ _ASKS = (
     "Produce a JSON object:|Rewrite as a JSON object:|Encode as JSON:|Please convert to JSON:|I need this as JSON:|"
     "Generate JSON from:|Show as JSON:|Build a JSON object from:|Translate into JSON:|To JSON:|Represent this in JSON:"
 ).split("|")
-_PAIR_STYLES = ("{k} is {v}", "{k}: {v}", "{k} = {v}", "{k}={v}", "the {k} is {v}", "{k} equals {v}", "{k} of {v}", "{k} {v}")
+_PAIR_STYLES = (
+    "{k} is {v}",
+    "{k}: {v}",
+    "{k} = {v}",
+    "{k}={v}",
+    "the {k} is {v}",
+    "{k} equals {v}",
+    "{k} of {v}",
+    "{k} {v}",
+)
 _SEPARATORS = (", ", "; ", " and ", ". ", "\n")
 _EXTRACT_ASKS = (
     "Extract {keys} as JSON.|Extract {keys} as JSON from this text.|Give me {keys} as JSON.|Return {keys} as JSON.|"
@@ -137,7 +146,8 @@ def _records(words: Vocabulary) -> tuple[str, dict[str, str], object, list[str]]
         numeric = rng.random() < 0.4
         header[words.numeric_column() if numeric else words.text_column()] = numeric
     rows = [
-        {key: words.integer() if numeric else words.value() for key, numeric in header.items()} for _ in range(rng.randint(1, 3))
+        {key: words.integer() if numeric else words.value() for key, numeric in header.items()}
+        for _ in range(rng.randint(1, 3))
     ]
     values = {f"k{column}": key for column, key in enumerate(header)}
     lines = [rng.choice((",", ", ")).join(f"{{k{column}}}" for column in range(len(header)))]

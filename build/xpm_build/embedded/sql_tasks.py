@@ -62,8 +62,12 @@ _COMPARISONS = {
     "!=": "is not {n}|is different from {n}|does not equal {n}|is other than {n}".split("|"),
 }
 _SHORT_COMPARISONS = {  # after "with"
-    ">": "{col} above {n}|{col} over {n}|{col} greater than {n}|more than {n} {col}|{col} higher than {n}|a {col} above {n}".split("|"),
-    "<": "{col} below {n}|{col} under {n}|{col} less than {n}|less than {n} {col}|{col} lower than {n}|a {col} under {n}".split("|"),
+    ">": "{col} above {n}|{col} over {n}|{col} greater than {n}|more than {n} {col}|{col} higher than {n}|a {col} above {n}".split(
+        "|"
+    ),
+    "<": "{col} below {n}|{col} under {n}|{col} less than {n}|less than {n} {col}|{col} lower than {n}|a {col} under {n}".split(
+        "|"
+    ),
     ">=": "at least {n} {col}|{col} of at least {n}|{n} or more {col}".split("|"),
     "<=": "at most {n} {col}|{col} of at most {n}|no more than {n} {col}".split("|"),
     "=": "{col} {n}|{col} of {n}|{col} equal to {n}|a {col} of {n}".split("|"),
@@ -200,7 +204,11 @@ def _where(draft: _Draft, words: Vocabulary, *, likely: float) -> tuple[str, str
     column, other = rng.sample([c for c in draft.table.columns], 2)
     style = rng.choice(("is", "is", "with"))
     text, sql = _condition(draft, words, column, style=style)
-    lead = rng.choice(("whose", "where", "for which", "if")) if style == "is" else rng.choice(("with", "having", "that have"))
+    lead = (
+        rng.choice(("whose", "where", "for which", "if"))
+        if style == "is"
+        else rng.choice(("with", "having", "that have"))
+    )
     if rng.random() < 0.25:
         joiner = rng.choice(("and", "or"))
         second, second_sql = _condition(draft, words, other, style=style)
@@ -215,7 +223,9 @@ def _table(draft: _Draft) -> str:
 
 def _select(draft: _Draft, words: Vocabulary) -> tuple[str, str]:
     rng = draft.rng
-    chosen = rng.sample(list(draft.table.columns), min(rng.choices((1, 2, 3), weights=(5, 4, 1))[0], len(draft.table.columns)))
+    chosen = rng.sample(
+        list(draft.table.columns), min(rng.choices((1, 2, 3), weights=(5, 4, 1))[0], len(draft.table.columns))
+    )
     plural = rng.random() < 0.5
     mentions = [draft.column(column, plural=plural) for column in chosen]
     spoken = mentions[0] if len(mentions) == 1 else f"{', '.join(mentions[:-1])} and {mentions[-1]}"
@@ -252,7 +262,10 @@ def _order(draft: _Draft, words: Vocabulary) -> tuple[str, str]:
     column = rng.choice(draft.table.columns)
     descending = rng.random() < 0.5
     wording = rng.choice(_DESCENDING if descending else _ASCENDING).replace("{col}", draft.column(column))
-    return f"{question}{rng.choice((' ', ', '))}{wording}", f"{sql} ORDER BY {column.name}{' DESC' if descending else ''}"
+    return (
+        f"{question}{rng.choice((' ', ', '))}{wording}",
+        f"{sql} ORDER BY {column.name}{' DESC' if descending else ''}",
+    )
 
 
 def _top(draft: _Draft, words: Vocabulary) -> tuple[str, str]:
@@ -278,7 +291,10 @@ def _top(draft: _Draft, words: Vocabulary) -> tuple[str, str]:
         request = rng.choice(("{verb} the {n} {table}", "Which {n} {table} are those", "{verb} {n} {table}"))
     request = request.replace("{n}", count).replace("{table}", table)
     direction = " DESC" if highest else ""
-    return f"{request} {wording}", f"SELECT {what} FROM {draft.table.name} ORDER BY {column.name}{direction} LIMIT {limit}"
+    return (
+        f"{request} {wording}",
+        f"SELECT {what} FROM {draft.table.name} ORDER BY {column.name}{direction} LIMIT {limit}",
+    )
 
 
 def _distinct(draft: _Draft, words: Vocabulary) -> tuple[str, str]:

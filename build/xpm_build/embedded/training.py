@@ -120,5 +120,7 @@ def _pad(group: list[tuple[list[int], int]], given_weight: float) -> Batch:
 def _report(step: int, plan: TrainingPlan, losses: list[float], tokens_per_s: float, elapsed_s: float) -> None:
     left_s = elapsed_s / step * (plan.steps - step)
     recent = sum(losses[-50:]) / len(losses[-50:])
-    sys.stderr.write(f"step {step}/{plan.steps}  loss {recent:.4f}  {tokens_per_s:,.0f} tokens/s  {left_s / 60:.1f} min left\n")
+    sys.stderr.write(
+        f"step {step}/{plan.steps}  loss {recent:.4f}  {tokens_per_s:,.0f} tokens/s  {left_s / 60:.1f} min left\n"
+    )
     sys.stderr.flush()

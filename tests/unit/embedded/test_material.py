@@ -66,7 +66,8 @@ def test_the_gold_answer_is_right_and_an_empty_one_is_wrong(name):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [(" > ", " >= "), (" DESC", ""), ("AVG(", "SUM("), (" AND ", " OR "), ("!=", "="), ("LIMIT", "LIMIT 1")]
+    ("old", "new"),
+    [(" > ", " >= "), (" DESC", ""), ("AVG(", "SUM("), (" AND ", " OR "), ("!=", "="), ("LIMIT", "LIMIT 1")],
 )
 def test_execution_tells_near_misses_apart(old, new):
     cases = [case for case in held_back_cases(make_sql) if old in case.completion]

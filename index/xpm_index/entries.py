@@ -1,0 +1,186 @@
+"""Index entries: one signed line per published version of a name, append-only.
+
+Owns the line's form (docs/formats/index.md). A line says what is published, by whom, from where and with which digest;
+it holds everything a resolver needs, so that no archive is fetched to resolve.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from xpm_index import signed_json
+from xpm_index.digests import parse_digest
+from xpm_index.errors import IndexFormatError, XpmError
+from xpm_index.fields import Fields
+from xpm_index.keys import PublicKey, SigningKey
+from xpm_index.manifest import DEFAULT_LOAD_ORDER
+from xpm_index.names import validate_name
+from xpm_index.publishers import parse_time
+from xpm_index.requirements import Requirement
+from xpm_index.versions import Version
+
+_DOMAIN = b"xpm-entry-v1\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveRef:
+    """One archive of a version.
+
+    ``base`` and ``base_digest`` say for which base an expert's archive is; for a base they are its own name and digest.
+    ``variant`` is the quantisation of a base's archive, "" for an expert's. ``sources`` are tried in order:
+    ``blob:<path in the index>``, ``https://…``, ``file://…``.
+    """
+
+    base: str
+    base_digest: str
+    variant: str
+    digest: str
+    size: int
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yanked:
+    reason: str
+    severity: str = ""
+    replacement: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    name: str
+    version: Version
+    kind: str
+    description: str
+    publisher: str
+    key_id: str
+    published_at: str
+    archives: tuple[ArchiveRef, ...]
+    requires: tuple[Requirement, ...] = ()
+    incompatible_with: tuple[Requirement, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
+    load_order: int = DEFAULT_LOAD_ORDER
+    yanked: Yanked | None = None
+
+    def archive_for(self, base_digest: str, variant: str = "") -> ArchiveRef | None:
+        """The archive for one base (and, of a base, one variant), or None."""
+        return next((a for a in self.archives if a.base_digest == base_digest and a.variant == variant), None)
+
+    def to_line(self, key: SigningKey) -> bytes:
+        """The signed line, without its newline; ``key_id`` is the key's."""
+        return signed_json.sign({**_to_dict(self), "key_id": key.key_id}, key, domain=_DOMAIN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedEntry:
+    """A parsed line whose signature is still to be verified with its publisher's key."""
+
+    entry: Entry
+    document: dict[str, Any]
+
+    def verify(self, key: PublicKey) -> Entry:
+        signed_json.verify(
+            self.document, key, domain=_DOMAIN, what=f"the entry of {self.entry.name} {self.entry.version}"
+        )
+        return self.entry
+
+
+def parse_entries(data: bytes, *, name: str) -> tuple[SignedEntry, ...]:
+    """Parse a ``.jsonl`` file of the name ``name``; a later line of the same version replaces the earlier (yanking).
+
+    Raises:
+        IndexFormatError: a line is malformed, not canonical, or of another name.
+    """
+    if not data.endswith(b"\n"):
+        raise IndexFormatError(f"the entry file of {name} is cut off")
+    newest: dict[Version, SignedEntry] = {}
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        what = f"line {number} of the entry of {name}"
+        document = signed_json.parse(line, what=what)
+        try:
+            entry = _from_dict(Fields(document, error=IndexFormatError))
+        except XpmError as error:
+            raise IndexFormatError(f"{what}: {error.message}", context=error.context) from error
+        if entry.name != name:
+            raise IndexFormatError(f"{what} is of {entry.name}")
+        previous = newest.get(entry.version)
+        if previous and previous.entry.archives != entry.archives:
+            raise IndexFormatError(f"{what} changes what {entry.version} is", hint="a version is published once")
+        newest[entry.version] = SignedEntry(entry=entry, document=document)
+    return tuple(newest[version] for version in sorted(newest))
+
+
+def _to_dict(entry: Entry) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "name": entry.name,
+        "version": str(entry.version),
+        "kind": entry.kind,
+        "description": entry.description,
+        "publisher": entry.publisher,
+        "key_id": entry.key_id,
+        "published_at": entry.published_at,
+        "load_order": entry.load_order,
+        "capabilities": list(entry.capabilities),
+        "keywords": list(entry.keywords),
+        "requires": [str(each) for each in entry.requires],
+        "incompatible_with": [str(each) for each in entry.incompatible_with],
+        "archives": [
+            {
+                "base": a.base,
+                "base_digest": a.base_digest,
+                "variant": a.variant,
+                "digest": a.digest,
+                "size": a.size,
+                "sources": list(a.sources),
+            }
+            for a in entry.archives
+        ],
+    }
+    if entry.yanked:
+        document["yanked"] = {
+            "reason": entry.yanked.reason, "severity": entry.yanked.severity, "replacement": entry.yanked.replacement,
+        }  # fmt: skip
+    return document
+
+
+def _from_dict(fields: Fields) -> Entry:
+    kind = fields.text("kind")
+    if kind not in ("expert", "base"):
+        raise IndexFormatError(f"kind {kind[:40]!r} is unknown")
+    yanked = fields.object("yanked") if fields.raw.get("yanked") is not None else None
+    return Entry(
+        name=fields.parsed("name", validate_name),
+        version=fields.parsed("version", Version.parse),
+        kind=kind,
+        description=fields.text("description", required=False),
+        publisher=fields.parsed("publisher", validate_name),
+        key_id=fields.text("key_id"),
+        published_at=fields.parsed("published_at", parse_time),
+        archives=tuple(_archive(each) for each in fields.objects("archives")),
+        requires=tuple(Requirement.parse(text) for text in fields.strings("requires")),
+        incompatible_with=tuple(Requirement.parse(text) for text in fields.strings("incompatible_with")),
+        capabilities=fields.strings("capabilities"),
+        keywords=fields.strings("keywords"),
+        load_order=fields.integer("load_order", default=DEFAULT_LOAD_ORDER),
+        yanked=Yanked(
+            reason=yanked.text("reason", required=False),
+            severity=yanked.text("severity", required=False),
+            replacement=yanked.text("replacement", required=False),
+        )
+        if yanked
+        else None,
+    )
+
+
+def _archive(fields: Fields) -> ArchiveRef:
+    size = fields.integer("size")
+    if size <= 0:
+        raise IndexFormatError(f"{fields.at('size')} must be positive")
+    return ArchiveRef(
+        base=fields.parsed("base", validate_name),
+        base_digest=fields.parsed("base_digest", parse_digest),
+        variant=fields.text("variant", required=False),
+        digest=fields.parsed("digest", parse_digest),
+        size=size,
+        sources=fields.strings("sources"),
+    )

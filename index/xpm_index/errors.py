@@ -1,0 +1,83 @@
+"""The errors of the formats. Each says what and where (message), why (context) and what to do (hint)."""
+
+
+class XpmError(Exception):
+    """Base of every expected failure.
+
+    ``code`` is stable and machine-readable, ``exit_code`` is what the command line returns.
+    """
+
+    code = "error"
+    exit_code = 1
+
+    def __init__(self, message: str, *, context: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.context = context
+        self.hint = hint
+
+
+class InvalidName(XpmError):
+    code = "invalid-name"
+    exit_code = 2
+
+
+class InvalidVersion(XpmError):
+    code = "invalid-version"
+    exit_code = 2
+
+
+class ManifestError(XpmError):
+    """A manifest is malformed; the message carries the key path."""
+
+    code = "invalid-manifest"
+    exit_code = 11
+
+
+class IndexFormatError(XpmError):
+    """An entry, a publisher file or an index's layout is malformed."""
+
+    code = "invalid-index"
+    exit_code = 6
+
+
+class IntegrityError(XpmError):
+    """Bytes are not the bytes that were promised."""
+
+    code = "digest-mismatch"
+    exit_code = 6
+
+
+class ArchiveError(IntegrityError):
+    """An archive is not in the one form a package may have."""
+
+    code = "invalid-archive"
+
+
+class SignatureError(XpmError):
+    """A signature is missing, of an unknown scheme, or does not verify."""
+
+    code = "bad-signature"
+    exit_code = 5
+
+
+class TrustError(XpmError):
+    """A signature is genuine, but by nobody who may make it."""
+
+    code = "untrusted"
+    exit_code = 5
+
+
+class KeyFileError(XpmError):
+    code = "invalid-key"
+    exit_code = 5
+
+
+class GitError(XpmError):
+    code = "git"
+    exit_code = 7
+
+
+class PackagingError(XpmError):
+    code = "packaging"
+    exit_code = 12

@@ -1,0 +1,22 @@
+"""Where things are in an index repository."""
+
+import hashlib
+
+INDEX_JSON = "index.json"
+ENTRIES = "entries"
+PUBLISHERS = "publishers"
+ARCHIVES = "archives"
+
+
+def entry_path(name: str) -> str:
+    """``entries/<first two hex of sha256(name)>/<name>.jsonl``: no folder grows with the index."""
+    return f"{ENTRIES}/{hashlib.sha256(name.encode()).hexdigest()[:2]}/{name}.jsonl"
+
+
+def publisher_path(namespace: str) -> str:
+    return f"{PUBLISHERS}/{namespace}.json"
+
+
+def archive_path(name: str, filename: str) -> str:
+    """Where an archive lies if the index itself holds it."""
+    return f"{ARCHIVES}/{name}/{filename}"

@@ -1,0 +1,146 @@
+"""Semantic versions and ranges over them.
+
+A range is a union (``||``) of conjunctions of comparators. As in node-semver, a pre-release satisfies a conjunction
+only if one of its comparators names a pre-release of the same major.minor.patch.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import total_ordering
+
+import semver
+
+from xpm_index.errors import InvalidVersion
+
+_PARTIAL = re.compile(r"v?(\d+|[xX*])(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
+_COMPARATOR = re.compile(r"(>=|<=|!=|==|>|<|=|\^|~)?\s*([^\s,<>=!^~|]+)")
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A semantic version 2.0.0; ordered by precedence, equal only if the text is equal."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Version":
+        """Raises InvalidVersion if ``text`` is not ``major.minor.patch[-pre][+build]``."""
+        try:
+            return cls(str(semver.Version.parse(text)))
+        except (ValueError, TypeError) as error:
+            raise InvalidVersion(
+                f"{str(text)[:80]!r} is not a semantic version", hint="write e.g. 1.2.0 or 1.2.0-rc.1"
+            ) from error
+
+    @property
+    def parsed(self) -> semver.Version:
+        return semver.Version.parse(self.text)
+
+    @property
+    def is_prerelease(self) -> bool:
+        return bool(self.parsed.prerelease)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __lt__(self, other: "Version") -> bool:
+        order = self.parsed.compare(other.parsed)
+        return order < 0 or (order == 0 and self.text < other.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparator:
+    operator: str  # one of > >= < <= = !=
+    version: Version
+
+    def accepts(self, version: Version) -> bool:
+        order = version.parsed.compare(self.version.parsed)
+        return {
+            ">": order > 0, ">=": order >= 0, "<": order < 0, "<=": order <= 0, "=": order == 0, "!=": order != 0,
+        }[self.operator]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRange:
+    """A union of conjunctions of comparators; ``text`` is what was parsed."""
+
+    text: str
+    alternatives: tuple[tuple[Comparator, ...], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "VersionRange":
+        """Parse ``>=1.0,<2``, ``^1.2``, ``~1.2.3``, ``1.x``, ``*``, ``<1 || >=2`` …; raises InvalidVersion."""
+        text = text.strip()
+        return cls(text or "*", tuple(_parse_conjunction(part, text) for part in text.split("||")))
+
+    def contains(self, version: Version) -> bool:
+        return any(_satisfies(version, comparators) for comparators in self.alternatives)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _satisfies(version: Version, comparators: tuple[Comparator, ...]) -> bool:
+    if version.is_prerelease and not any(
+        c.version.is_prerelease and c.version.parsed.to_tuple()[:3] == version.parsed.to_tuple()[:3]
+        for c in comparators
+    ):
+        return False
+    return all(comparator.accepts(version) for comparator in comparators)
+
+
+def _parse_conjunction(part: str, whole: str) -> tuple[Comparator, ...]:
+    rest = part.strip().strip(",").strip()
+    comparators: list[Comparator] = []
+    position = 0
+    while position < len(rest):
+        match = _COMPARATOR.match(rest, position)
+        if match is None:
+            raise InvalidVersion(f"{whole[:80]!r} is not a version range", hint="write e.g. `>=1.0,<2`, `^1.2` or `*`")
+        comparators += _expand(match[1] or "", match[2], whole)
+        position = match.end()
+        while position < len(rest) and rest[position] in ", ":
+            position += 1
+    return tuple(comparators)
+
+
+def _expand(operator: str, text: str, whole: str) -> list[Comparator]:
+    match = _PARTIAL.fullmatch(text)
+    if match is None:
+        raise InvalidVersion(
+            f"{whole[:80]!r} is not a version range: {text!r} is not a version", hint="write e.g. `>=1.0,<2`"
+        )
+    numbers = [int(group) for group in match.groups()[:3] if group is not None and group not in "xX*"]
+    operator = "=" if operator == "==" else operator
+    if not numbers:
+        return []
+    padded = numbers + [0] * (3 - len(numbers))
+    low = Version.parse(".".join(map(str, padded)) + (match[4] or ""))
+    complete = len(numbers) == 3
+    if operator == "^":
+        first = next((i for i, n in enumerate(numbers) if n), len(numbers) - 1)
+        return _between(low, _bump(padded, first))
+    if operator == "~":
+        return _between(low, _bump(padded, min(1, len(numbers) - 1)))
+    if complete:
+        return [Comparator(operator or "=", low)]
+    above = _bump(padded, len(numbers) - 1)
+    if operator in ("", "="):
+        return _between(low, above)
+    if operator == "!=":
+        raise InvalidVersion(f"{whole[:80]!r}: `!=` needs a complete version", hint="write e.g. `!=1.2.0`")
+    return [Comparator({">": ">=", "<=": "<"}.get(operator, operator), above if operator in (">", "<=") else low)]
+
+
+def _bump(numbers: list[int], position: int) -> Version:
+    """The lowest version above every one that shares ``numbers`` up to and including ``position``."""
+    bumped = [*numbers[:position], numbers[position] + 1, 0, 0][:3]
+    return Version.parse(".".join(map(str, bumped)) + "-0")
+
+
+def _between(low: Version, high: Version) -> list[Comparator]:
+    return [Comparator(">=", low), Comparator("<", high)]
+
+
+ANY = VersionRange.parse("*")
