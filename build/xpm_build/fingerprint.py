@@ -1,0 +1,24 @@
+"""The base's digest: SHA-256 of its canonical weights, shared by every variant made from them."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+
+def fingerprint(weights: Mapping[str, torch.Tensor], config: Any) -> str:
+    """Digest of the weights as float32, little-endian, in the order of their names.
+
+    Each tensor is preceded by a line ``name:dim,dim\\n``. A tied ``lm_head.weight`` is left out, so that it does not matter
+    whether a file repeats it. The values, not their storage type, count: bfloat16 and float32 files of equal
+    values agree.
+    """
+    digest = hashlib.sha256(b"xpm-base-v1\n")
+    for name in sorted(weights):
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        tensor = weights[name].detach().to(torch.float32).contiguous()
+        digest.update(f"{name}:{','.join(map(str, tensor.shape))}\n".encode())
+        digest.update(tensor.numpy().astype("<f4", copy=False).tobytes())
+    return "sha256:" + digest.hexdigest()

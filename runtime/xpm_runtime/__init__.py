@@ -1,0 +1,45 @@
+"""Runs bases and adapters: slots, KV lanes, continuous batching, sampling, chat.
+
+Imports none of the project's other packages and knows no Git, archives, keys or versions. Importing it is cheap: numpy and
+onnxruntime are loaded when an ``Engine`` is first asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xpm_runtime.adapter import AdapterSpec
+    from xpm_runtime.engine import AttachReport, Engine, StepReport
+    from xpm_runtime.errors import AdapterMismatchError, CapacityError, EngineError, ModelLoadError, RequestError
+    from xpm_runtime.sampler import SamplingParams
+    from xpm_runtime.sequence import GenerationResult, Request, Sequence
+    from xpm_runtime.text import Message
+
+_HOMES = {
+    "AdapterSpec": "adapter",
+    "AttachReport": "engine",
+    "Engine": "engine",
+    "StepReport": "engine",
+    "AdapterMismatchError": "errors",
+    "CapacityError": "errors",
+    "EngineError": "errors",
+    "ModelLoadError": "errors",
+    "RequestError": "errors",
+    "SamplingParams": "sampler",
+    "GenerationResult": "sequence",
+    "Request": "sequence",
+    "Sequence": "sequence",
+    "Message": "text",
+}
+
+__all__ = [
+    "AdapterMismatchError", "AdapterSpec", "AttachReport", "CapacityError", "Engine", "EngineError", "GenerationResult", "Message",
+    "ModelLoadError", "Request", "RequestError", "SamplingParams", "Sequence", "StepReport",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,72 @@
+"""What an exported base says of its graph (``graph.json``, docs/formats/graph.md)."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xpm_runtime.errors import ModelLoadError
+
+FORMAT = "xpm-slot-graph-1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linear:
+    """One slot, named ``{layer}.{module}``; sizes are features."""
+
+    name: str
+    num_in: int
+    num_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphSpec:
+    """A graph's dimensions. ``dtype`` is that of its float inputs, its KV cache and its logits."""
+
+    base_digest: str
+    variant: str
+    dtype: str
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+    hidden_size: int
+    vocab_size: int
+    max_positions: int
+    rope_theta: float
+    rope_scaling: dict[str, Any] | None
+    eos_token_ids: tuple[int, ...]
+    linears: tuple[Linear, ...]
+
+    @property
+    def total_out(self) -> int:
+        return sum(linear.num_out for linear in self.linears)
+
+    @classmethod
+    def read(cls, folder: Path) -> "GraphSpec":
+        """Read ``graph.json``; raises ModelLoadError naming what is absent or wrong."""
+        path = folder / "graph.json"
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            if raw["format"] != FORMAT:
+                raise ModelLoadError(f"{path} has format {raw['format']!r}", hint=f"this runtime reads {FORMAT}")
+            if raw["dtype"] not in ("float32", "float16"):
+                raise ModelLoadError(f"{path}: dtype {raw['dtype']!r} is unknown")
+            return cls(
+                base_digest=raw["base_digest"],
+                variant=raw["variant"],
+                dtype=raw["dtype"],
+                num_layers=int(raw["num_layers"]),
+                num_kv_heads=int(raw["num_kv_heads"]),
+                head_dim=int(raw["head_dim"]),
+                hidden_size=int(raw["hidden_size"]),
+                vocab_size=int(raw["vocab_size"]),
+                max_positions=int(raw["max_position_embeddings"]),
+                rope_theta=float(raw["rope"]["theta"]),
+                rope_scaling=raw["rope"].get("scaling"),
+                eos_token_ids=tuple(raw["eos_token_ids"]),
+                linears=tuple(Linear(name=x["name"], num_in=int(x["in"]), num_out=int(x["out"])) for x in raw["linears"]),
+            )
+        except FileNotFoundError as error:
+            raise ModelLoadError(f"{folder} is not an exported base", context="it has no graph.json") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelLoadError(f"{path} is malformed", context=f"{type(error).__name__}: {error}"[:200]) from error

@@ -1,0 +1,121 @@
+"""Which sequences run in the next step, on which lanes.
+
+Pure arithmetic on counters: it touches no array. A step prefills at most one chunk of one sequence, then decodes every
+prefilled lane, so a long prompt never stops the others for longer than a chunk.
+
+Invariants (``violations`` lists those broken): a sequence is waiting, on exactly one lane, or finished; lanes hold only
+unfinished sequences; nobody computes past its lane's capacity; nobody waits while a lane is free.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from xpm_runtime.errors import CapacityError
+from xpm_runtime.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Prompt tokens ``start : stop`` of a sequence, to prefill in one run."""
+
+    sequence: Sequence
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One step: a chunk to prefill, or None; then ``num_rows`` lanes to decode, of which ``rows`` are to be sampled."""
+
+    prefill: Chunk | None
+    rows: tuple[Sequence, ...]
+    num_rows: int
+
+    @property
+    def is_idle(self) -> bool:
+        return self.prefill is None and not self.rows
+
+
+class Scheduler:
+    def __init__(self, *, num_lanes: int, capacity: int, chunk_tokens: int) -> None:
+        self.capacity = capacity
+        self.chunk_tokens = chunk_tokens
+        self.waiting: deque[Sequence] = deque()
+        self.lanes: list[Sequence | None] = [None] * num_lanes
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence; raises CapacityError if no lane could ever hold it."""
+        if sequence.max_length > self.capacity:
+            raise CapacityError(
+                f"the request needs {sequence.max_length} tokens, a lane holds {self.capacity}",
+                context=f"{len(sequence.prompt_ids)} of the prompt and up to {sequence.sampler.params.max_tokens} written",
+                hint="shorten the prompt, lower max_tokens, or load the base with a larger context",
+            )
+        self.waiting.append(sequence)
+
+    @property
+    def running(self) -> list[Sequence]:
+        return [sequence for sequence in self.lanes if sequence is not None]
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.waiting and not any(self.lanes)
+
+    def schedule(self) -> Plan:
+        """Admit waiting sequences to free lanes, then plan one step."""
+        for lane, holder in enumerate(self.lanes):
+            if holder is None and self.waiting:
+                sequence = self.waiting.popleft()
+                self.lanes[lane], sequence.lane = sequence, lane
+        unfinished = next((s for s in self.running if not s.is_prefilled), None)
+        chunk = None
+        if unfinished is not None:
+            stop = min(unfinished.num_computed + self.chunk_tokens, len(unfinished.prompt_ids))
+            chunk = Chunk(unfinished, unfinished.num_computed, stop)
+        rows = tuple(s for s in self.running if s.is_prefilled)
+        num_rows = 1 + max((s.lane for s in rows if s.lane is not None), default=-1)
+        return Plan(chunk, rows, num_rows)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a sequence out of the queue or off its lane."""
+        if sequence.lane is not None:
+            self.lanes[sequence.lane] = None
+            sequence.lane = None
+        elif sequence in self.waiting:
+            self.waiting.remove(sequence)
+
+    def gap(self) -> tuple[int, int] | None:
+        """(a free lane, the last used lane above it) that moving down would close, or None."""
+        used = [lane for lane, holder in enumerate(self.lanes) if holder is not None]
+        if not used or len(used) == used[-1] + 1:
+            return None
+        return self.lanes.index(None), used[-1]
+
+    def move(self, source: int, target: int) -> None:
+        sequence = self.lanes[source]
+        assert sequence is not None
+        assert self.lanes[target] is None
+        self.lanes[source], self.lanes[target], sequence.lane = None, sequence, target
+
+    def violations(self) -> list[str]:
+        """Every broken invariant, for tests to assert that there is none."""
+        found = []
+        for lane, sequence in enumerate(self.lanes):
+            if sequence is None:
+                continue
+            if sequence.lane != lane:
+                found.append(f"lane {lane} holds a sequence that believes to be on {sequence.lane}")
+            if sequence.is_finished:
+                found.append(f"lane {lane} holds a finished sequence")
+            if sequence.num_computed > self.capacity:
+                found.append(f"lane {lane} holds {sequence.num_computed} of {self.capacity} tokens")
+            written = len(sequence.prompt_ids) + max(0, len(sequence.token_ids) - 1)
+            if sequence.is_prefilled and sequence.num_computed != written:
+                found.append(f"lane {lane} has computed {sequence.num_computed} of {written} tokens")
+        held = self.running
+        if len({id(sequence) for sequence in held}) != len(held):
+            found.append("a sequence is on two lanes")
+        for sequence in self.waiting:
+            if sequence.lane is not None or sequence.is_finished or sequence in held:
+                found.append("a waiting sequence is also running or finished")
+        return found

@@ -1,0 +1,94 @@
+"""A request, the sequence it becomes, and what comes of it."""
+
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from xpm_runtime.sampler import Sampler, SamplingParams
+from xpm_runtime.slots import Composition
+from xpm_runtime.text import GrowingText, Message
+
+FinishReason = Literal["stop", "length", "cancelled"]
+Prompt = str | Items[Message] | Items[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """``prompt`` is one user turn, a conversation, or token ids that are used as they are."""
+
+    prompt: Prompt
+    experts: tuple[str, ...] = ()
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationResult:
+    """What a sequence became. Times are wall-clock milliseconds of the steps it took part in."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    experts: Composition
+    finish_reason: FinishReason
+    num_prompt_tokens: int
+    prefill_ms: float
+    decode_ms: float
+
+    @property
+    def prefill_tok_s(self) -> float:
+        return 1e3 * self.num_prompt_tokens / self.prefill_ms if self.prefill_ms else 0.0
+
+    @property
+    def decode_tok_s(self) -> float:
+        """Tokens after the first, which belongs to the prefill, per second of decoding."""
+        return 1e3 * (len(self.token_ids) - 1) / self.decode_ms if self.decode_ms and len(self.token_ids) > 1 else 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """A request in progress.
+
+    ``prompt_ids`` include one placeholder per virtual token of the experts' soft prompts, in front. ``num_computed`` tokens
+    of prompt and output have their keys and values in the lane.
+    """
+
+    prompt_ids: list[int]
+    num_soft: int
+    composition: Composition
+    sampler: Sampler
+    text: GrowingText
+    token_ids: list[int] = field(default_factory=list)
+    num_computed: int = 0
+    lane: int | None = None
+    finish_reason: FinishReason | None = None
+    prefill_ms: float = 0.0
+    decode_ms: float = 0.0
+
+    @property
+    def is_prefilled(self) -> bool:
+        return self.num_computed >= len(self.prompt_ids)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.finish_reason is not None
+
+    @property
+    def max_length(self) -> int:
+        """Tokens the lane must hold if the sequence writes all it may."""
+        return len(self.prompt_ids) + self.sampler.params.max_tokens
+
+    @property
+    def seen(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+        return np.array(self.prompt_ids[self.num_soft :] + self.token_ids, dtype=np.int64)
+
+    def result(self) -> GenerationResult:
+        return GenerationResult(
+            text=self.text.text,
+            token_ids=tuple(self.token_ids),
+            experts=self.composition,
+            finish_reason=self.finish_reason or "cancelled",
+            num_prompt_tokens=len(self.prompt_ids),
+            prefill_ms=self.prefill_ms,
+            decode_ms=self.decode_ms,
+        )

@@ -1,0 +1,146 @@
+"""The only module that imports onnxruntime: a graph on a device, run through IO binding.
+
+A ``Binding`` remembers what it bound under each name and binds again only what changed. Arrays on the CPU are bound by
+address and may be changed between runs; on CUDA small inputs are copied at each run.
+"""
+
+import ctypes
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from xpm_runtime.errors import EngineError, ModelLoadError
+
+DEVICES = ("auto", "cpu", "cuda")
+_ERRORS_ONLY = 3
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+
+
+class DeviceBuffer:
+    """Zeroed memory on the session's device; ``array`` is its view on the CPU, None on CUDA."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: str, device: str) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self._host: NDArray[Any] | None = np.zeros(shape, dtype)
+        self._value = ort.OrtValue.ortvalue_from_numpy(self._host, device, 0)
+        if device != "cpu":
+            self._host = None
+
+    @property
+    def array(self) -> NDArray[Any] | None:
+        return self._host
+
+    def address(self, row: int) -> int:
+        """The address of ``[row]``, a row being one step of the first dimension."""
+        return int(self._value.data_ptr()) + row * math.prod(self.shape[1:]) * self.dtype.itemsize
+
+
+class Session:
+    """A loaded graph. ``device`` is "cpu" or "cuda", whichever it really runs on."""
+
+    def __init__(self, folder: Path, *, device: str, threads: int | None, spinning: bool) -> None:
+        if device not in DEVICES:
+            raise ModelLoadError(f"device {device!r} is unknown", hint=f"choose one of {', '.join(DEVICES)}")
+        options = ort.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.intra_op_num_threads = threads or 0
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+        want_cuda = device == "cuda" or (device == "auto" and _CUDA in ort.get_available_providers() and _has_driver())
+        if want_cuda:
+            ort.preload_dlls()
+        try:
+            self._session = ort.InferenceSession(
+                str(folder / "model.onnx"), options, providers=[_CUDA, _CPU] if want_cuda else [_CPU]
+            )
+        except Exception as error:  # onnxruntime raises its own, unrelated types
+            raise ModelLoadError(f"the graph in {folder} could not be loaded", context=str(error)[:300]) from error
+        self.device = "cuda" if self._session.get_providers()[0] == _CUDA else "cpu"
+        if device == "cuda" and self.device != "cuda":
+            raise ModelLoadError(
+                "the CUDA provider could not be started",
+                context=f"available: {', '.join(ort.get_available_providers())}",
+                hint="install the driver and `pip install 'xpm-experts[cuda]'`, or use --device cpu",
+            )
+        self.input_names = frozenset(each.name for each in self._session.get_inputs())
+
+    def buffer(self, shape: tuple[int, ...], dtype: str) -> DeviceBuffer:
+        return DeviceBuffer(shape, dtype, self.device)
+
+    def binding(self) -> "Binding":
+        return Binding(self._session, self.device)
+
+
+class Binding:
+    """The inputs and outputs of one kind of run (prefill or decode)."""
+
+    def __init__(self, session: ort.InferenceSession, device: str) -> None:
+        self._session = session
+        self._device = device
+        self._io = session.io_binding()
+        self._bound: dict[str, tuple[Any, ...]] = {}
+        self._kept: dict[str, Any] = {}
+
+    def bind_array(self, name: str, array: NDArray[Any]) -> None:
+        """Bind a C-contiguous host array that stays the caller's; on the CPU its later changes are seen."""
+        key = (id(array), array.ctypes.data, array.shape)
+        if self._device == "cpu" and self._bound.get(name) == key:
+            return
+        self._bound[name], self._kept[name] = key, array
+        if self._device == "cpu" and array.size:
+            self._io.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        else:
+            self._io.bind_cpu_input(name, array)
+
+    def bind_resident(self, name: str, array: NDArray[Any]) -> None:
+        """Bind an array that never changes; on CUDA it is copied to the device once."""
+        if self._device == "cpu":
+            self.bind_array(name, array)
+        elif self._bound.get(name) != (id(array),):
+            value = ort.OrtValue.ortvalue_from_numpy(array, self._device, 0)
+            self._bound[name], self._kept[name] = (id(array),), (array, value)
+            self._io.bind_ortvalue_input(name, value)
+
+    def bind_rows(self, input_name: str, output_name: str, buffer: DeviceBuffer, first: int, count: int) -> None:
+        """Bind rows ``first : first + count`` of a buffer as an input and, in place, as an output."""
+        key = (id(buffer), first, count)
+        if self._bound.get(input_name) == key:
+            return
+        self._bound[input_name], self._kept[input_name] = key, buffer
+        shape, address = (count, *buffer.shape[1:]), buffer.address(first)
+        self._io.bind_input(input_name, self._device, 0, buffer.dtype, shape, address)
+        self._io.bind_output(output_name, self._device, 0, buffer.dtype, shape, address)
+
+    def bind_result(self, name: str, array: NDArray[Any]) -> None:
+        """Have the output ``name`` written to a host array."""
+        key = (id(array), array.ctypes.data, array.shape)
+        if self._bound.get(name) != key:
+            self._bound[name], self._kept[name] = key, array
+            self._io.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+    def clear(self) -> None:
+        """Forget everything bound; needed when inputs fall back to their defaults."""
+        self._io.clear_binding_inputs()
+        self._io.clear_binding_outputs()
+        self._bound.clear()
+        self._kept.clear()
+
+    def run(self) -> None:
+        try:
+            self._session.run_with_iobinding(self._io)
+        except Exception as error:  # onnxruntime raises its own, unrelated types
+            raise EngineError("the graph could not be run", context=str(error)[:300]) from error
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
