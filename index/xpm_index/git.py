@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import dulwich.errors
-from dulwich.bundle import create_bundle_from_repo, write_bundle
+from dulwich.bundle import create_bundle_from_repo, read_bundle, write_bundle
 from dulwich.client import get_transport_and_path
 from dulwich.graph import can_fast_forward
 from dulwich.objects import Blob, Commit, Tree
@@ -91,6 +91,16 @@ class BareRepo:
                 determine_wants=lambda refs, depth=None: [_pick(refs, url).encode()],
             )  # fmt: skip
         return _pick(result.refs, url)
+
+    @staticmethod
+    def bundle_head(path: Path) -> str:
+        """The commit a bundle's branch points to."""
+        with _wrapped(f"{path} is not a Git bundle"), path.open("rb") as file:
+            bundle = read_bundle(file)
+            try:
+                return _pick(bundle.references, str(path))
+            finally:
+                bundle.close()
 
     def is_ancestor(self, old: str, new: str) -> bool:
         with _wrapped("the history could not be read"):
