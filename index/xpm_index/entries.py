@@ -4,12 +4,12 @@ Owns the line's form (docs/formats/index.md). A line says what is published, by 
 it holds everything a resolver needs, so that no archive is fetched to resolve.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xpm_index import signed_json
 from xpm_index.digests import parse_digest
-from xpm_index.errors import IndexFormatError, XpmError
+from xpm_index.errors import IndexFormatError, TrustError, XpmError
 from xpm_index.fields import Fields
 from xpm_index.keys import PublicKey, SigningKey
 from xpm_index.manifest import DEFAULT_LOAD_ORDER
@@ -88,12 +88,16 @@ class SignedEntry:
 def parse_entries(data: bytes, *, name: str) -> tuple[SignedEntry, ...]:
     """Parse a ``.jsonl`` file of the name ``name``; a later line of the same version replaces the earlier (yanking).
 
+    Returns:
+        One entry per version, by rising version.
     Raises:
-        IndexFormatError: a line is malformed, not canonical, or of another name.
+        IndexFormatError: a line is malformed, not canonical, of another name, of another publisher than the first
+            line, or changes anything of a version but that it is yanked.
     """
     if not data.endswith(b"\n"):
         raise IndexFormatError(f"the entry file of {name} is cut off")
     newest: dict[Version, SignedEntry] = {}
+    owner = ""
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         what = f"line {number} of the entry of {name}"
         document = signed_json.parse(line, what=what)
@@ -103,11 +107,29 @@ def parse_entries(data: bytes, *, name: str) -> tuple[SignedEntry, ...]:
             raise IndexFormatError(f"{what}: {error.message}", context=error.context) from error
         if entry.name != name:
             raise IndexFormatError(f"{what} is of {entry.name}")
+        owner = owner or entry.publisher
+        if entry.publisher != owner:
+            raise IndexFormatError(f"{what} is by {entry.publisher}, but the name is {owner}'s")
         previous = newest.get(entry.version)
-        if previous and previous.entry.archives != entry.archives:
+        if previous and _lasting(previous.entry) != _lasting(entry):
             raise IndexFormatError(f"{what} changes what {entry.version} is", hint="a version is published once")
         newest[entry.version] = SignedEntry(entry=entry, document=document)
     return tuple(newest[version] for version in sorted(newest))
+
+
+def require_append_only(before: bytes, after: bytes | None, *, path: str) -> None:
+    """Raise TrustError unless the entry file ``after`` (None if it is gone) begins with what it was before."""
+    if after is None or not after.startswith(before):
+        raise TrustError(
+            f"the index {'removed' if after is None else 'rewrote'} what it had published",
+            context=path,
+            hint="ask the index's maintainer; if it is meant so, remove the index and add it again",
+        )
+
+
+def _lasting(entry: Entry) -> Entry:
+    """What may never change of a published version."""
+    return replace(entry, key_id="", published_at="", yanked=None)
 
 
 def _to_dict(entry: Entry) -> dict[str, Any]:

@@ -17,12 +17,12 @@ class XpmError(Exception):
         self.hint = hint
 
 
-class InvalidName(XpmError):
+class InvalidName(XpmError):  # noqa: N818
     code = "invalid-name"
     exit_code = 2
 
 
-class InvalidVersion(XpmError):
+class InvalidVersion(XpmError):  # noqa: N818
     code = "invalid-version"
     exit_code = 2
 

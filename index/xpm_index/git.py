@@ -1,6 +1,7 @@
 """Bare Git repositories read and written as objects; never a checkout. The only module that imports dulwich.
 
-Every foreign exception becomes a GitError here. URLs are shown without credentials.
+Every foreign exception becomes a GitError here. URLs are shown without credentials. Objects are hash-checked when read,
+so a commit id vouches for every file below it.
 """
 
 import contextlib
@@ -8,22 +9,31 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import dulwich.errors
 from dulwich.bundle import create_bundle_from_repo, read_bundle, write_bundle
-from dulwich.client import get_transport_and_path
+from dulwich.client import GitClient, HTTPUnauthorized, get_transport_and_path
+from dulwich.config import ConfigFile, StackedConfig
+from dulwich.diff_tree import tree_changes
 from dulwich.graph import can_fast_forward
-from dulwich.objects import Blob, Commit, Tree
+from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
-from xpm_index.errors import GitError
+from xpm_index.errors import GitError, XpmError
+from xpm_index.git_login import ask_git
 
 BRANCH = "main"
 _REF = Ref(b"refs/heads/main")
+_HEAD = Ref(b"HEAD")
 _FILE_MODE = 0o100644
 _TREE_MODE = 0o040000
+_TIMEOUT_S = 60
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+
+T = TypeVar("T")
+Refs = Mapping[Ref, ObjectID | None]
 
 
 def without_credentials(text: str) -> str:
@@ -43,7 +53,8 @@ class BareRepo:
         if path.exists() and any(path.iterdir()):
             raise GitError(f"{path} is not empty", hint="name a new folder")
         with _wrapped(f"could not make a repository at {path}"):
-            repo = Repo.init_bare(str(path), mkdir=not path.exists(), default_branch=BRANCH.encode())
+            path.mkdir(parents=True, exist_ok=True)
+            repo = Repo.init_bare(str(path), default_branch=BRANCH.encode())
         return cls(repo, path)
 
     @classmethod
@@ -68,29 +79,42 @@ class BareRepo:
 
     def set_head(self, commit: str) -> None:
         with _wrapped("the branch could not be moved"):
-            self._repo.refs[_REF] = commit.encode()
+            self._repo.refs[_REF] = _id(commit)
 
     def remote_head(self, url: str) -> str:
         """The commit the remote's branch (``main``, else its HEAD) points to, without fetching anything."""
         with _wrapped(f"could not reach {without_credentials(url)}"):
-            client, path = get_transport_and_path(url)
-            refs = client.get_refs(path.encode() if isinstance(path, str) else path).refs
-        return _pick(refs, url)
+            refs = _talk(url, lambda client, path: client.get_refs(path.encode()).refs)
+            return _pick(refs, url, None).decode()
 
-    def fetch(self, url: str, *, progress: Callable[[str], None] = lambda text: None) -> str:
-        """Fetch the remote's branch into this repository's objects and return its commit; no ref is moved.
+    def fetch(
+        self, url: str, *, tag: str | None = None, depth: int | None = None,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> str:  # fmt: skip
+        """Fetch the remote's branch, or one tag, into this repository's objects; no ref is moved.
 
         Args:
             url: ``file://``, ``http(s)://``, ``ssh://``, or the path of a repository or bundle.
+            tag: fetch what this tag points to instead of the branch.
+            depth: fetch this many commits of the history only.
             progress: called with what the remote reports.
+        Returns:
+            The commit id fetched.
+        Raises:
+            GitError: the remote can't be reached, wants a login, or has no such branch or tag.
         """
+
+        def wants(refs: Refs, depth: int | None = None) -> list[ObjectID]:
+            return [_pick(refs, url, tag)]
+
+        def report(text: bytes) -> None:
+            progress(text.decode(errors="replace"))
+
         with _wrapped(f"could not fetch {without_credentials(url)}"):
-            client, path = get_transport_and_path(url)
-            result = client.fetch(
-                path, self._repo, progress=lambda text: progress(text.decode(errors="replace")),
-                determine_wants=lambda refs, depth=None: [_pick(refs, url).encode()],
-            )  # fmt: skip
-        return _pick(result.refs, url)
+            result = _talk(
+                url, lambda client, path: client.fetch(path, self._repo, wants, progress=report, depth=depth)
+            )
+            return self._commit(_pick(result.refs, url, tag).decode()).id.decode()
 
     @staticmethod
     def bundle_head(path: Path) -> str:
@@ -98,33 +122,36 @@ class BareRepo:
         with _wrapped(f"{path} is not a Git bundle"), path.open("rb") as file:
             bundle = read_bundle(file)
             try:
-                return _pick(bundle.references, str(path))
+                return _pick(bundle.references, str(path), None).decode()
             finally:
                 bundle.close()
 
     def is_ancestor(self, old: str, new: str) -> bool:
         with _wrapped("the history could not be read"):
-            return bool(can_fast_forward(self._repo, old.encode(), new.encode()))
+            return bool(can_fast_forward(self._repo, _id(old), _id(new)))
 
     def read_blob(self, commit: str, path: str) -> bytes | None:
-        """The file at ``path`` in ``commit``, or None. Objects are hash-checked as they are read."""
+        """The file at ``path`` in ``commit``, or None."""
         with _wrapped(f"{path} could not be read from the repository"):
-            entry = self._lookup(commit, path)
-            if entry is None:
-                return None
-            blob = self._repo.object_store[entry]
-            if not isinstance(blob, Blob):
-                return None
-            blob.check()
-            return blob.as_raw_string()
+            found = self._lookup(commit, path)
+            blob = self._repo.object_store[found] if found else None
+            return blob.as_raw_string() if isinstance(blob, Blob) else None
 
     def list_tree(self, commit: str, prefix: str) -> Iterator[str]:
-        """Paths of all files below the folder ``prefix``, sorted."""
+        """Paths of all files below the folder ``prefix``, in the order of the tree."""
         with _wrapped(f"{prefix} could not be listed"):
             found = self._lookup(commit, prefix)
-            if found is None:
-                return
-            yield from self._walk(found, prefix)
+            if found is not None:
+                yield from self._walk(found, prefix)
+
+    def changed_paths(self, old: str, new: str, prefix: str) -> Iterator[str]:
+        """Paths below the folder ``prefix`` that were added, removed or altered from commit ``old`` to ``new``."""
+        with _wrapped(f"the changes of {prefix} could not be read"):
+            before, after = self._lookup(old, prefix), self._lookup(new, prefix)
+            for change in tree_changes(self._repo.object_store, before, after):
+                side = change.new if change.new is not None and change.new.path is not None else change.old
+                if side is not None and side.path is not None:
+                    yield f"{prefix}/{side.path.decode()}"
 
     def commit_files(self, files: Mapping[str, bytes], *, message: str, author: str, when: int | None = None) -> str:
         """Add or replace ``files`` on the branch in one commit and return it.
@@ -132,21 +159,27 @@ class BareRepo:
         Args:
             author: ``Name <address>``.
             when: seconds since the epoch, UTC; now if None.
+        Raises:
+            GitError: among others, if the branch moved meanwhile; nothing is changed then.
         """
         with _wrapped("the commit could not be written"):
             parent = self.head()
             root = self._commit(parent).tree if parent else None
             commit = Commit()
             commit.tree = self._write_tree(root, files)
-            commit.parents = [parent.encode()] if parent else []
+            commit.parents = [_id(parent)] if parent else []
             commit.author = commit.committer = author.encode()
             commit.author_time = commit.commit_time = int(time.time()) if when is None else when
             commit.author_timezone = commit.commit_timezone = 0
             commit.encoding = b"UTF-8"
             commit.message = message.encode()
             self._repo.object_store.add_object(commit)
-            old = parent.encode() if parent else None
-            if not self._repo.refs.set_if_equals(_REF, old, commit.id):
+            unmoved = (
+                self._repo.refs.set_if_equals(_REF, _id(parent), commit.id)
+                if parent
+                else self._repo.refs.add_if_new(_REF, commit.id)
+            )
+            if not unmoved:
                 raise GitError("somebody else changed the repository meanwhile", hint="try again")
             return commit.id.decode()
 
@@ -156,13 +189,16 @@ class BareRepo:
             write_bundle(file, create_bundle_from_repo(self._repo, refs=[_REF]))
 
     def _commit(self, commit: str) -> Commit:
-        found = self._repo.object_store[commit.encode()]
+        """The commit of this id, or the one that an annotated tag of this id is on."""
+        found = self._repo.object_store[_id(commit)]
+        while isinstance(found, Tag):
+            found = self._repo.object_store[found.object[1]]
         if not isinstance(found, Commit):
             raise GitError(f"{commit} is not a commit")
         return found
 
-    def _lookup(self, commit: str, path: str) -> bytes | None:
-        found = self._commit(commit).tree
+    def _lookup(self, commit: str, path: str) -> ObjectID | None:
+        found: ObjectID = self._commit(commit).tree
         for part in path.split("/"):
             tree = self._repo.object_store[found]
             if not isinstance(tree, Tree) or part.encode() not in tree:
@@ -170,7 +206,7 @@ class BareRepo:
             found = tree[part.encode()][1]
         return found
 
-    def _walk(self, tree_id: bytes, prefix: str) -> Iterator[str]:
+    def _walk(self, tree_id: ObjectID, prefix: str) -> Iterator[str]:
         tree = self._repo.object_store[tree_id]
         if not isinstance(tree, Tree):
             return
@@ -181,10 +217,12 @@ class BareRepo:
             else:
                 yield path
 
-    def _write_tree(self, tree_id: bytes | None, files: Mapping[str, bytes]) -> bytes:
+    def _write_tree(self, tree_id: ObjectID | None, files: Mapping[str, bytes]) -> ObjectID:
         """A copy of the tree with ``files`` (path → content) put in; returns its id."""
         old = self._repo.object_store[tree_id] if tree_id else None
-        tree = old.copy() if isinstance(old, Tree) else Tree()
+        tree = Tree()
+        for entry in old.items() if isinstance(old, Tree) else ():
+            tree.add(entry.path, entry.mode, entry.sha)
         folders: dict[str, dict[str, bytes]] = {}
         for path, content in files.items():
             head, slash, rest = path.partition("/")
@@ -201,20 +239,49 @@ class BareRepo:
         return tree.id
 
 
-def _pick(refs: Mapping[Ref, bytes | None], url: str) -> str:
-    commit = refs.get(_REF) or refs.get(Ref(b"HEAD"))
+def _id(commit: str) -> ObjectID:
+    return ObjectID(commit.encode())
+
+
+def _talk(url: str, action: Callable[[GitClient, str], T]) -> T:
+    """Run ``action`` with a client for ``url``; if the remote wants a login, once more with the one Git knows."""
+    defaults = ConfigFile()
+    defaults.set((b"http",), b"timeout", str(_TIMEOUT_S).encode())
+    config = StackedConfig([*StackedConfig.default_backends(), defaults])
+    try:
+        return action(*get_transport_and_path(url, config=config))
+    except HTTPUnauthorized as error:
+        login = ask_git(url)
+        if login is None:
+            raise GitError(
+                f"{without_credentials(url)} wants a login",
+                hint="store one with a Git credential helper; xpm asks `git credential fill`",
+            ) from error
+        try:
+            return action(*get_transport_and_path(url, config=config, username=login.username, password=login.password))
+        except HTTPUnauthorized as again:
+            raise GitError(f"{without_credentials(url)} refused the login of {login.username}") from again
+
+
+def _pick(refs: Refs, url: str, tag: str | None) -> ObjectID:
+    if tag is not None:
+        commit = refs.get(Ref(b"refs/tags/" + tag.encode()))
+        if not commit:
+            raise GitError(f"{without_credentials(url)} has no tag {tag[:80]!r}")
+        return commit
+    commit = refs.get(_REF) or refs.get(_HEAD)
     if not commit:
         raise GitError(
             f"{without_credentials(url)} has no branch main", hint="is it an index? make one with `xpm index init`"
         )
-    return commit.decode()
+    return commit
 
 
 @contextlib.contextmanager
 def _wrapped(message: str) -> Iterator[None]:
     try:
         yield
-    except GitError:
+    except XpmError:
         raise
     except (dulwich.errors.NotGitRepository, FileNotFoundError) as error:
         raise GitError(message, context="there is no Git repository") from error

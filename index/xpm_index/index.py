@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xpm_index import strict_json
-from xpm_index.entries import Entry, SignedEntry, parse_entries
+from xpm_index.entries import Entry, SignedEntry, parse_entries, require_append_only
 from xpm_index.errors import IndexFormatError, PackagingError, TrustError, XpmError
 from xpm_index.fields import Fields
 from xpm_index.git import BareRepo
@@ -64,12 +64,7 @@ class IndexSnapshot:
         self.commit = commit
         self._trust = trust
         self._publishers: dict[str, Publisher] = {}
-        data = repo.read_blob(commit, INDEX_JSON)
-        if data is None:
-            raise IndexFormatError(
-                f"the repository has no {INDEX_JSON}", hint="it is no index: make one with `xpm index init`"
-            )
-        self.info = IndexInfo.parse(data)
+        self.info = _read_info(repo, commit)
 
     def names(self) -> Iterator[str]:
         """All names, in the order of the tree."""
@@ -109,6 +104,36 @@ class IndexSnapshot:
         return signed.verify(self.publisher(entry.publisher).key(entry.key_id, at=entry.published_at))
 
 
+def check_update(repo: BareRepo, old: str, new: str) -> None:
+    """Check that the index at commit ``new`` only adds to the one accepted before, at ``old``.
+
+    Both commits are in ``repo`` already; call this after fetching and before moving the branch.
+
+    Raises:
+        TrustError: ``new`` does not descend from ``old``, is another index, or removes or rewrites an entry.
+        IndexFormatError: ``new`` is no index.
+    """
+    hint = "ask the index's maintainer; if it is meant so, remove the index and add it again"
+    if not repo.is_ancestor(old, new):
+        raise TrustError(
+            "the index was rolled back or rewritten", context=f"{new[:12]} does not descend from {old[:12]}", hint=hint
+        )
+    before, after = (_read_info(repo, commit) for commit in (old, new))
+    if before.id != after.id:
+        raise TrustError("the index was replaced by another", context=f"{before.id} became {after.id}", hint=hint)
+    for path in repo.changed_paths(old, new, ENTRIES):
+        require_append_only(repo.read_blob(old, path) or b"", repo.read_blob(new, path), path=path)
+
+
+def _read_info(repo: BareRepo, commit: str) -> IndexInfo:
+    data = repo.read_blob(commit, INDEX_JSON)
+    if data is None:
+        raise IndexFormatError(
+            f"the repository has no {INDEX_JSON}", hint="it is no index: make one with `xpm index init`"
+        )
+    return IndexInfo.parse(data)
+
+
 class IndexWriter:
     """Makes and extends an index repository on this machine; one commit per call."""
 
@@ -116,7 +141,7 @@ class IndexWriter:
         self.repo = repo
 
     @classmethod
-    def init(cls, path: Path, *, name: str, id: str, when: int | None = None) -> "IndexWriter":
+    def init(cls, path: Path, *, name: str, id: str, when: int | None = None) -> "IndexWriter":  # noqa: A002
         writer = cls(BareRepo.init(path))
         info = IndexInfo(id=id, name=validate_name(name, what="index name"))
         writer.repo.commit_files(
@@ -145,6 +170,7 @@ class IndexWriter:
 
         Raises:
             PackagingError: the version is published already.
+            IndexFormatError: the name is another publisher's, or a yanked version would change.
             TrustError: the index does not list the key for the publisher.
         """
         head = self.repo.head()
@@ -163,5 +189,7 @@ class IndexWriter:
             raise PackagingError(
                 f"{entry.name} {entry.version} is published already", hint="raise the version and build again"
             )
-        files = {**(blobs or {}), path: before + entry.to_line(key) + b"\n"}
+        after = before + entry.to_line(key) + b"\n"
+        parse_entries(after, name=entry.name)
+        files = {**(blobs or {}), path: after}
         return self.repo.commit_files(files, message=f"{entry.name} {entry.version}", author=_AUTHOR, when=when)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpm_index import strict_json
-from xpm_index.archive import MANIFEST
+from xpm_index.archive import MANIFEST, check_names
 from xpm_index.digests import is_digest, sha256_bytes
-from xpm_index.errors import IntegrityError, SignatureError
+from xpm_index.errors import ArchiveError, IntegrityError, SignatureError
 from xpm_index.fields import Fields
 from xpm_index.keys import PublicKey, SigningKey
 from xpm_index.manifest import Manifest
@@ -56,14 +56,20 @@ def read_signature(manifest: Manifest) -> PackageSignature:
     scheme = fields.text("scheme", required=False)
     if scheme != SCHEME:
         raise SignatureError(
-            f"{manifest.name} {manifest.version} counts as unsigned: scheme {scheme or 'of older packages'!r} can't be verified",
-            context="it hashed the manifest before the manifest was changed",
+            f"{manifest.name} {manifest.version} counts as unsigned",
+            context=f"the signature scheme {scheme[:40]!r} is unknown"
+            if scheme
+            else "the older packages' signatures can't be verified: they cover a manifest that changed afterwards",
             hint=f"its publisher can sign it anew ({SCHEME})",
         )
     known = {"scheme", "publisher", "key_id", "created_at", "files", "signature"}
     if extra := set(fields.raw) - known:
         raise SignatureError(f"integrity has unknown keys: {', '.join(sorted(extra))[:80]}")
     files = fields.object("files", required=True)
+    try:
+        check_names([MANIFEST, *files.raw])  # a name with a line break in it would sign two lines
+    except ArchiveError as error:
+        raise SignatureError(f"integrity.files: {error.message}", context=error.context) from error
     for name, digest in files.raw.items():
         if not is_digest(digest):
             raise SignatureError(f"integrity.files[{name[:80]!r}] is not a digest")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpm_index import strict_json
-from xpm_index.errors import InvalidName, ManifestError
+from xpm_index.errors import InvalidName, ManifestError, XpmError
 from xpm_index.fields import Fields
 from xpm_index.names import validate_name
 from xpm_index.requirements import Requirement
@@ -41,6 +41,13 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SoftPrompt:
+    name: str
+    path: str
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BaseInfo:
     """What a base package says of itself."""
 
@@ -60,6 +67,7 @@ class Manifest:
             raise ManifestError(f"kind {self.kind!r} is unknown", hint='it is "expert" or "base"')
         self.name = fields.parsed("name", validate_name)
         self.version = fields.parsed("version", Version.parse)
+        self.schema_version = _schema_version(fields)
         self.description = fields.text("description", required=False)
         self.license = fields.text("license", required=False)
         self.author = fields.text("author", required=False)
@@ -79,6 +87,7 @@ class Manifest:
             router_hint=routing.text("router_hint", required=False),
             priority=routing.number("priority", default=0.5),
         )
+        self.soft_prompts = tuple(_soft_prompt(each) for each in fields.objects("soft_prompts"))
         self.decoding = _decoding(fields)
         self.quality_metrics: dict[str, Any] = fields.object("quality_metrics").raw
         self.integrity: dict[str, Any] | None = fields.object("integrity").raw or None
@@ -99,6 +108,21 @@ class Manifest:
         """A copy with top-level keys replaced or added; a value of None removes the key."""
         merged = {**self.raw, **replacements}
         return Manifest({key: value for key, value in merged.items() if not (key in replacements and value is None)})
+
+
+def _schema_version(fields: Fields) -> str:
+    stated = fields.text("schema_version", required=False)
+    if stated not in ("", "1.0", "2.0"):
+        raise ManifestError(f"schema_version {stated[:40]!r} is unknown", hint='it is "1.0" or "2.0"')
+    return stated or ("1.0" if fields.raw.get("base_model") is not None else "2.0")
+
+
+def _soft_prompt(fields: Fields) -> SoftPrompt:
+    return SoftPrompt(
+        name=fields.text("name"),
+        path=fields.text("path"),
+        num_tokens=fields.integer("tokens", default=fields.integer("length", default=0)),
+    )
 
 
 def _bases(fields: Fields) -> tuple[BaseRef, ...]:
@@ -163,9 +187,9 @@ def _requirements(fields: Fields, key: str) -> tuple[Requirement, ...]:
     for number, text in enumerate(fields.strings(key)):
         try:
             result.append(Requirement.parse(text))
-        except Exception as error:
+        except XpmError as error:
             raise ManifestError(
-                f"{fields.at(key)}[{number}]: {error}", hint="write e.g. expert-sql@>=1.0,<2"
+                f"{fields.at(key)}[{number}]: {error.message}", hint="write e.g. expert-sql@>=1.0,<2"
             ) from error
     return tuple(result)
 
@@ -177,7 +201,7 @@ def _dependencies(fields: Fields) -> tuple[Requirement, ...]:
         if each.raw.get("optional") is True:
             continue
         version = each.text("version", required=False)
-        result.append(Requirement.parse(each.text("name") + (f"@{version}" if version else "")))
+        result.append(each.parsed("name", lambda name, version=version: Requirement.parse(f"{name}@{version}")))  # type: ignore[misc]
     return tuple(result)
 
 

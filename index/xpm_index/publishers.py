@@ -109,6 +109,6 @@ def _parse_key(fields: Fields) -> PublisherKey:
     return PublisherKey(
         public=public,
         valid_from=fields.parsed("valid_from", parse_time),
-        valid_until=fields.parsed("valid_until", parse_time) if fields.raw.get("valid_until") else None,
-        revoked_at=fields.parsed("revoked_at", parse_time) if fields.raw.get("revoked_at") else None,
+        valid_until=fields.parsed("valid_until", parse_time) if fields.raw.get("valid_until") is not None else None,
+        revoked_at=fields.parsed("revoked_at", parse_time) if fields.raw.get("revoked_at") is not None else None,
     )
