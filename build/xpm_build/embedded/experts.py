@@ -46,7 +46,7 @@ RECIPES = {
             metric="execution accuracy",
             use_dora=True,
             rank=16,
-            plan=TrainingPlan(steps=1500, learning_rate=2e-3, batch_tokens=3072, seed=11),
+            plan=TrainingPlan(steps=700, learning_rate=2e-3, batch_tokens=3072, seed=11),
         ),
         Recipe(
             name="expert-json",
@@ -55,7 +55,7 @@ RECIPES = {
             metric="exact JSON equality",
             use_dora=False,
             rank=16,
-            plan=TrainingPlan(steps=1500, learning_rate=2e-3, batch_tokens=3072, seed=12),
+            plan=TrainingPlan(steps=700, learning_rate=2e-3, batch_tokens=3072, seed=12),
         ),
     )
 }

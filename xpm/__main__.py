@@ -1,0 +1,5 @@
+"""``python -m xpm``."""
+
+from xpm.cli.main import main
+
+main()

@@ -1,0 +1,75 @@
+"""build base, build expert."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xpm.cli.context import here
+from xpm.cli.render import Console, size
+from xpm.operations import build as operations
+
+if TYPE_CHECKING:
+    from xpm_build.packages import BuiltArchive
+
+_VARIANTS = ("source", "fp32", "int8", "int4")
+_out = click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("dist"), show_default=True)
+_json = click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON.")
+
+
+@click.group("build")
+def build_command() -> None:
+    """Build base and expert packages (needs the build extra)."""
+
+
+@build_command.command("base")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--name", required=True, help="The package's name, e.g. qwen3-0-6b.")
+@click.option("--version", default="0.1.0", show_default=True)
+@click.option("--variant", "variants", multiple=True, type=click.Choice(_VARIANTS), default=_VARIANTS, show_default=True)
+@click.option("--block", type=click.Choice(["32", "128"]), default="32", show_default=True, help="Weights per quantisation scale.")
+@_out
+@_json
+@click.pass_obj
+def build_base_command(
+    console: Console, folder: Path, name: str, version: str, variants: tuple[str, ...], block: str, out: Path, as_json: bool
+) -> None:
+    """Export the Hugging Face model in FOLDER with universal slots and pack each variant.
+
+    Example: xpm build base ./Qwen3-0.6B --name qwen3-0-6b --variant int4
+    """
+    built = operations.build_base(
+        folder, out, name=name, version=version, variants=variants, block=int(block), report=console.say
+    )
+    _render(console, built, as_json=as_json)
+
+
+@build_command.command("expert")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--base", required=True, help="The base: a Hugging Face folder, or the name of a base that an index has.")
+@_out
+@_json
+@click.pass_obj
+def build_expert_command(console: Console, folder: Path, base: str, out: Path, as_json: bool) -> None:
+    """Compile the PEFT adapter in FOLDER (with its manifest.json) to slots, check it against PEFT, and pack it.
+
+    Example: xpm build expert ./my-expert --base xpm-tiny
+    """
+    built = operations.build_expert(here(), folder, out, base=base, progress=console, report=console.say)
+    _render(console, [built], as_json=as_json)
+
+
+def _render(console: Console, built: "list[BuiltArchive]", *, as_json: bool) -> None:
+    if as_json:
+        console.json([_document(each) for each in built])
+        return
+    for each in built:
+        error = "" if each.max_logit_error is None else f", largest difference of logits {each.max_logit_error:.1e}"
+        console.say(f"{each.path}: {size(each.size)}{error}")
+
+
+def _document(built: "BuiltArchive") -> dict[str, Any]:
+    return {
+        "path": str(built.path), "name": built.name, "version": built.version, "variant": built.variant,
+        "digest": built.digest, "size": built.size, "max_logit_error": built.max_logit_error,
+    }  # fmt: skip

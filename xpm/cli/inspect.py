@@ -1,0 +1,160 @@
+"""list, info, search, verify, base."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xpm.cli.context import here
+from xpm.cli.render import Console, size
+from xpm.errors import NotFoundError
+from xpm.operations import inspect as operations
+from xpm_index.entries import Entry
+from xpm_index.keys import PublicKey
+from xpm_index.manifest import Manifest
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+
+
+@click.command("list")
+@_json
+@click.pass_obj
+def list_command(console: Console, as_json: bool) -> None:
+    """List the base and the experts of this environment, in composition order.
+
+    Example: xpm list --json
+    """
+    packages = operations.installed(here())
+    rows = [(p.package.name, p.package.version, p.package.kind, p.package.publisher, p.package.index) for p in packages]
+    keys = ("name", "version", "kind", "publisher", "index")
+    if as_json:
+        console.json([dict(zip(keys, map(str, row), strict=True)) for row in rows])
+    elif rows:
+        console.table(keys, rows)
+    else:
+        console.say("nothing is installed here; look for experts with `xpm search`")
+
+
+@click.command("info")
+@click.argument("name")
+@_json
+@click.pass_obj
+def info_command(console: Console, name: str, as_json: bool) -> None:
+    """Show an expert or a base: what the index says and, if it is installed, its manifest.
+
+    Example: xpm info expert-sql
+    """
+    environment = here()
+    index, entries = operations.versions_of(environment, name)
+    newest = entries[-1]
+    manifest: Manifest | None = None
+    try:
+        manifest = operations.find_installed(environment, name).manifest()
+    except NotFoundError:
+        console.detail(f"{newest.name} is not installed here")
+    if as_json:
+        document: dict[str, Any] = {"index": index, "versions": [_entry_document(entry) for entry in entries]}
+        console.json(document | {"manifest": manifest.raw if manifest else None})
+        return
+    console.card(_card(newest, index, entries, manifest))
+
+
+@click.command("search")
+@click.argument("words", nargs=-1, metavar="[WORD]...")
+@click.option("--capability", help="Only what states this capability.")
+@_json
+@click.pass_obj
+def search_command(console: Console, words: tuple[str, ...], capability: str | None, as_json: bool) -> None:
+    """Search the indexes for experts and bases that match every word; all of them if there is none.
+
+    Example: xpm search sql
+    """
+    found = operations.search(here(), words, capability=capability)
+    if as_json:
+        console.json([{"index": each.index, **_entry_document(each.entry)} for each in found])
+    elif found:
+        rows = [
+            (e.entry.name, e.entry.version, e.entry.publisher, size(max(a.size for a in e.entry.archives)), e.entry.description)
+            for e in found
+        ]
+        console.table(("name", "version", "publisher", "size", "description"), rows)
+    else:
+        console.say("nothing matches; fetch newer indexes with `xpm index update`")
+
+
+@click.command("verify")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--key", help="The publisher's public key (ed25519:…), if no index has it.")
+@_json
+@click.pass_obj
+def verify_command(console: Console, file: Path | None, key: str | None, as_json: bool) -> None:
+    """Verify everything installed here, or one package file: digests, signatures, and that the publisher may sign.
+
+    Example: xpm verify expert-sql-xpm-tiny.v0.1.0.expert
+    """
+    if file is None:
+        checked = operations.verify(here())
+    else:
+        manifest, publisher = operations.verify_file(here(), file, PublicKey.parse(key) if key else None)
+        checked = [f"{manifest.name} {manifest.version} by {publisher}"]
+    if as_json:
+        console.json({"verified": checked})
+    for name in checked if not as_json else ():
+        console.say(f"verified: {name}")
+
+
+@click.group("base")
+def base_command() -> None:
+    """Look at the bases that the indexes have."""
+
+
+@base_command.command("list")
+@_json
+@click.pass_obj
+def base_list_command(console: Console, as_json: bool) -> None:
+    """List bases with their variants.
+
+    Example: xpm base list
+    """
+    bases = [each for each in operations.search(here(), ()) if each.entry.kind == "base"]
+    if as_json:
+        console.json([{"index": each.index, **_entry_document(each.entry)} for each in bases])
+        return
+    rows = [(e.entry.name, e.entry.version, a.variant, size(a.size), e.index) for e in bases for a in e.entry.archives]
+    console.table(("name", "version", "variant", "size", "index"), rows)
+
+
+def _entry_document(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "version": str(entry.version),
+        "kind": entry.kind,
+        "description": entry.description,
+        "publisher": entry.publisher,
+        "published_at": entry.published_at,
+        "yanked": entry.yanked.reason if entry.yanked else None,
+        "requires": [str(each) for each in entry.requires],
+        "capabilities": list(entry.capabilities),
+        "archives": [{"base": a.base, "variant": a.variant, "digest": a.digest, "size": a.size} for a in entry.archives],
+    }
+
+
+def _card(entry: Entry, index: str, entries: tuple[Entry, ...], manifest: Manifest | None) -> dict[str, object]:
+    raw = manifest.raw if manifest else {}
+    limitations = [each if isinstance(each, str) else each.get("description", "") for each in raw.get("limitations") or []]
+    return {
+        "name": f"{entry.name} {entry.version}" + (" (yanked)" if entry.yanked else ""),
+        "description": entry.description,
+        "publisher": f"{entry.publisher} (key {entry.key_id}, verified)",
+        "index": index,
+        "versions": ", ".join(str(each.version) for each in entries),
+        "for" if entry.kind == "expert" else "variants": ", ".join(
+            f"{a.base if entry.kind == 'expert' else a.variant} ({size(a.size)})" for a in entry.archives
+        ),
+        "requires": [str(each) for each in entry.requires],
+        "capabilities": ", ".join(entry.capabilities),
+        "installed": str(manifest.version) if manifest else "no",
+        "license": manifest.license if manifest else "",
+        "quality": [f"{key}: {value}" for key, value in (manifest.quality_metrics if manifest else {}).items()],
+        "limitations": limitations,
+    }

@@ -1,0 +1,103 @@
+"""The entry point: the command table, the options every command shares, and the one place that catches errors.
+
+Command modules are imported when their command is called, so that ``xpm --help`` loads next to nothing.
+"""
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from xpm.cli.render import Console, show_crash, show_error
+
+# command → (module, one line for the overview); the function has the command's name
+COMMANDS = {
+    "init": ("xpm.cli.environment", "Start a project in this folder."),
+    "install": ("xpm.cli.environment", "Add experts to this environment."),
+    "uninstall": ("xpm.cli.environment", "Remove experts from this environment."),
+    "update": ("xpm.cli.environment", "Take the newest versions that xpm.toml allows."),
+    "lock": ("xpm.cli.environment", "Make xpm.lock agree with xpm.toml."),
+    "sync": ("xpm.cli.environment", "Install exactly what xpm.lock names."),
+    "list": ("xpm.cli.inspect", "List what is installed here."),
+    "info": ("xpm.cli.inspect", "Show an expert or a base as a card."),
+    "search": ("xpm.cli.inspect", "Search the indexes."),
+    "verify": ("xpm.cli.inspect", "Verify installed packages, or a package file."),
+    "run": ("xpm.cli.run", "Answer a prompt."),
+    "build": ("xpm.cli.build", "Build base and expert packages."),
+    "base": ("xpm.cli.inspect", "Look at the bases that the indexes have."),
+    "key": ("xpm.cli.publish", "Make and list signing keys."),
+    "sign": ("xpm.cli.publish", "Sign a package file."),
+    "publish": ("xpm.cli.publish", "Publish package files into a local index."),
+    "index": ("xpm.cli.index", "Manage indexes."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules that are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        command = getattr(import_module(module), f"{cmd_name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            alike = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            if alike:
+                error.message += f" Did you mean {alike[0]!r}?"
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr; show tracebacks of crashes.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but results and errors.")
+@click.version_option(package_name="xpm-experts", prog_name="xpm")
+@click.pass_context
+def cli(ctx: click.Context, verbose: bool, quiet: bool) -> None:
+    """xpm: a Git-native package manager for AI experts, and the engine that runs them."""
+    ctx.obj = Console(verbose=verbose, quiet=quiet)
+
+
+def main() -> None:
+    """Run the command line; exit codes are those of the errors, 70 for a bug of ours, 130 for Ctrl-C."""
+    wants_json = "--json" in sys.argv
+    try:
+        cli.main(prog_name="xpm", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("interrupted; nothing was left half done\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if isinstance(getattr(error, "exit_code", None), int) and hasattr(error, "hint"):
+            show_error(error, as_json=wants_json)
+            sys.exit(error.exit_code)  # type: ignore[attr-defined]
+        show_crash(error, verbose="-v" in sys.argv or "--verbose" in sys.argv)
+        sys.exit(70)
+
+
+if __name__ == "__main__":
+    main()

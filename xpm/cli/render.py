@@ -1,0 +1,125 @@
+"""The only module that formats: tables, cards, errors and progress. Data goes to stdout, everything else to stderr."""
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+_BAR_PERIOD_S = 0.1
+
+
+def use_colour(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _red(text: str, stream: TextIO) -> str:
+    return f"\x1b[31;1m{text}\x1b[0m" if use_colour(stream) else text
+
+
+def size(num_bytes: float) -> str:
+    """``3.4 MB``: powers of a thousand, as disks and downloads are counted."""
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} GB"
+
+
+class Console:
+    """What the commands write to; a ``Progress`` for the operations."""
+
+    def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
+        self.verbose = verbose
+        self.quiet = quiet
+        self._what = ""
+        self._total = self._done = 0
+        self._started = self._shown = 0.0
+
+    def out(self, text: str) -> None:
+        sys.stdout.write(text + "\n")
+
+    def json(self, document: Any) -> None:
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+
+    def piece(self, text: str) -> None:
+        """A part of an answer, at once and without a newline."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def say(self, text: str) -> None:
+        """Something a person may want to know."""
+        if not self.quiet:
+            sys.stderr.write(text + "\n")
+
+    def detail(self, text: str) -> None:
+        if self.verbose:
+            sys.stderr.write(text + "\n")
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        cells = [[str(cell) for cell in row] for row in [header, *rows]]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+        for row in cells:
+            self.out("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    def card(self, fields: Mapping[str, object]) -> None:
+        shown = {name: value for name, value in fields.items() if value not in ("", None, (), [], {})}
+        width = max(len(name) for name in shown)
+        for name, value in shown.items():
+            lines = [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
+            for number, line in enumerate(lines):
+                self.out(f"{name if number == 0 else '':{width}}  {line}")
+
+    # Progress
+
+    def start(self, what: str, total_bytes: int) -> None:
+        self._what, self._total, self._done = what, total_bytes, 0
+        self._started = time.monotonic()
+        self._shown = 0.0
+
+    def advance(self, num_bytes: int) -> None:
+        self._done += num_bytes
+        finished = self._done >= self._total
+        if self.quiet or (not finished and time.monotonic() - self._shown < _BAR_PERIOD_S):
+            return
+        self._shown = time.monotonic()
+        elapsed = max(self._shown - self._started, 1e-3)
+        speed = self._done / elapsed
+        left = "" if finished else f", {(self._total - self._done) / max(speed, 1):.0f} s left"
+        line = f"{self._what}: {size(self._done)} of {size(self._total)}, {size(speed)}/s{left}"
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{line}" + ("\n" if finished else ""))
+        elif finished:
+            sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    def note(self, text: str) -> None:
+        if text:
+            self.detail(text)
+
+
+def error_document(error: Any) -> dict[str, Any]:
+    return {
+        "error": {"code": error.code, "message": str(error), "context": error.context, "hint": error.hint, "exit_code": error.exit_code}
+    }
+
+
+def show_error(error: Any, *, as_json: bool) -> None:
+    """``error[code]: message``, the context below it, and the hint; with --json the same fields on stdout."""
+    if as_json:
+        sys.stdout.write(json.dumps(error_document(error), indent=2, ensure_ascii=False) + "\n")
+        return
+    lines = [f"{_red(f'error[{error.code}]', sys.stderr)}: {error}"]
+    lines += [f"  {line}" for line in (error.context or "").splitlines()]
+    if error.hint:
+        lines += ["", f"hint: {error.hint}"]
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def show_crash(error: BaseException, *, verbose: bool) -> None:
+    if verbose:
+        traceback.print_exception(error, file=sys.stderr)
+    sys.stderr.write(f"{_red('error[bug]', sys.stderr)}: {type(error).__name__}: {error}\n")
+    sys.stderr.write("\nhint: this is a bug of xpm; run `xpm --verbose …` again and report what it prints\n")

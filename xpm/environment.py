@@ -1,0 +1,42 @@
+"""An environment: a folder with xpm.toml and xpm.lock, a project's or the user's default one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from xpm.errors import LockfileError
+from xpm.home import Home
+from xpm.lockfile import LOCK_FILE, Lockfile
+from xpm.project import PROJECT_FILE, Project
+from xpm.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    home: Home
+    folder: Path
+    is_project: bool
+
+    @classmethod
+    def find(cls, home: Home, start: Path) -> "Environment":
+        """The project that ``start`` lies in (the nearest folder upwards with an xpm.toml), else the default environment."""
+        for folder in (start, *start.parents):
+            if (folder / PROJECT_FILE).is_file():
+                return cls(home=home, folder=folder, is_project=True)
+        return cls(home=home, folder=home.environment, is_project=False)
+
+    @property
+    def store(self) -> Store:
+        return Store(self.home.store)
+
+    def project(self) -> Project:
+        return Project.read(self.folder)
+
+    def lockfile(self) -> Lockfile | None:
+        return Lockfile.read(self.folder)
+
+    def require_lockfile(self) -> Lockfile:
+        """The lock; raises LockfileError if nothing was locked yet."""
+        lock = self.lockfile()
+        if lock is None:
+            raise LockfileError(f"{self.folder} has no {LOCK_FILE}", hint="run `xpm lock` or `xpm install NAME`")
+        return lock

@@ -1,0 +1,56 @@
+"""Where xpm keeps what is not a project's: one folder per user, ``XPM_HOME`` or the platform's data folder."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import platformdirs
+
+from xpm.errors import StoreError
+
+_LOCK_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    root: Path
+
+    @classmethod
+    def of_user(cls) -> "Home":
+        override = os.environ.get("XPM_HOME")
+        return cls(Path(override).expanduser().absolute() if override else Path(platformdirs.user_data_dir("xpm", appauthor=False)))
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store"
+
+    @property
+    def indexes(self) -> Path:
+        return self.root / "indexes"
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    @property
+    def environment(self) -> Path:
+        """The default environment, for commands outside a project."""
+        return self.root / "environment"
+
+    @property
+    def pins(self) -> Path:
+        """The publishers' keys that this user has accepted, per index."""
+        return self.root / "publishers.json"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the one lock under which indexes, store and environments of this user change."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(self.root / "lock", timeout=_LOCK_TIMEOUT_S):
+                yield
+        except filelock.Timeout as error:
+            raise StoreError(f"another xpm holds {self.root / 'lock'}", hint="wait for it to end and try again") from error

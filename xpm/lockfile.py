@@ -1,0 +1,155 @@
+"""``xpm.lock``: what was resolved, so that every machine gets the same bytes (docs/formats/lockfile.md).
+
+Holds no credentials, no path of a machine and no time; the same resolution always gives the same bytes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xpm.errors import LockfileError
+from xpm.files import write_atomically
+from xpm.toml_file import read_toml, to_toml
+from xpm_index.digests import parse_digest
+from xpm_index.entries import ArchiveRef
+from xpm_index.fields import Fields
+from xpm_index.names import validate_name
+from xpm_index.versions import Version
+
+LOCK_FILE = "xpm.lock"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedIndex:
+    """An index and the commit that was resolved against."""
+
+    name: str
+    id: str
+    head: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedPackage:
+    """One version with all its archives (every base, every variant), so that another machine may need another one."""
+
+    name: str
+    version: Version
+    kind: str
+    index: str
+    publisher: str
+    key_id: str
+    load_order: int
+    requires: tuple[str, ...]
+    archives: tuple[ArchiveRef, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lockfile:
+    """``experts`` are in composition order. ``requirements`` are xpm.toml's when it was made: a difference means out of date."""
+
+    requirements: tuple[str, ...]
+    variant: str
+    indexes: tuple[LockedIndex, ...]
+    base: LockedPackage
+    experts: tuple[LockedPackage, ...]
+
+    @property
+    def base_digest(self) -> str:
+        return self.base.archives[0].base_digest
+
+    @property
+    def packages(self) -> tuple[LockedPackage, ...]:
+        return (self.base, *self.experts)
+
+    def archive_of(self, package: LockedPackage) -> ArchiveRef:
+        """The archive that this lock's base and variant need of a package."""
+        variant = self.variant if package.kind == "base" else ""
+        for ref in package.archives:
+            if ref.base_digest == self.base_digest and ref.variant == variant:
+                return ref
+        raise LockfileError(f"{LOCK_FILE} has no archive of {package.name} for this base", hint="run `xpm lock`")
+
+    def to_bytes(self) -> bytes:
+        document: dict[str, Any] = {
+            "format": FORMAT,
+            "requirements": list(self.requirements),
+            "variant": self.variant,
+            "index": [{"name": each.name, "id": each.id, "head": each.head} for each in self.indexes],
+            "base": _to_dict(self.base),
+            "expert": [_to_dict(each) for each in self.experts],
+        }
+        return b"# Written by xpm; do not edit. Commit it with xpm.toml.\n" + to_toml(document)
+
+    def save(self, folder: Path) -> None:
+        write_atomically(folder / LOCK_FILE, self.to_bytes())
+
+    @classmethod
+    def read(cls, folder: Path) -> "Lockfile | None":
+        """Read ``folder``'s xpm.lock, None if there is none; raises LockfileError with the key path."""
+        path = folder / LOCK_FILE
+        if not path.is_file():
+            return None
+        fields = read_toml(path, error=LockfileError)
+        if (found := fields.integer("format")) != FORMAT:
+            raise LockfileError(f"{path} has format {found}", hint=f"this xpm reads format {FORMAT}: update xpm")
+        return cls(
+            requirements=fields.strings("requirements"),
+            variant=fields.text("variant"),
+            indexes=tuple(
+                LockedIndex(name=each.text("name"), id=each.text("id"), head=each.text("head")) for each in fields.objects("index")
+            ),
+            base=_from_dict(fields.object("base", required=True)),
+            experts=tuple(_from_dict(each) for each in fields.objects("expert")),
+        )
+
+
+def _to_dict(package: LockedPackage) -> dict[str, Any]:
+    return {
+        "name": package.name,
+        "version": str(package.version),
+        "kind": package.kind,
+        "index": package.index,
+        "publisher": package.publisher,
+        "key_id": package.key_id,
+        "load_order": package.load_order,
+        "requires": list(package.requires),
+        "archive": [
+            {
+                "base": ref.base,
+                "base_digest": ref.base_digest,
+                "variant": ref.variant,
+                "digest": ref.digest,
+                "size": ref.size,
+                "sources": list(ref.sources),
+            }
+            for ref in package.archives
+        ],
+    }
+
+
+def _from_dict(fields: Fields) -> LockedPackage:
+    archives = tuple(
+        ArchiveRef(
+            base=each.parsed("base", validate_name),
+            base_digest=each.parsed("base_digest", parse_digest),
+            variant=each.text("variant", required=False),
+            digest=each.parsed("digest", parse_digest),
+            size=each.integer("size"),
+            sources=each.strings("sources"),
+        )
+        for each in fields.objects("archive")
+    )
+    if not archives:
+        raise LockfileError(f"{fields.at('archive')} must hold at least one archive")
+    return LockedPackage(
+        name=fields.parsed("name", validate_name),
+        version=fields.parsed("version", Version.parse),
+        kind=fields.text("kind"),
+        index=fields.text("index"),
+        publisher=fields.text("publisher"),
+        key_id=fields.text("key_id"),
+        load_order=fields.integer("load_order"),
+        requires=fields.strings("requires"),
+        archives=archives,
+    )

@@ -1,0 +1,68 @@
+"""Building packages: finds the base's source, then leaves the work to ``xpm_build`` (the ``build`` extra)."""
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xpm.environment import Environment
+from xpm.errors import MissingExtraError, NotFoundError
+from xpm.indexes import Indexes
+from xpm.lockfile import LockedPackage
+from xpm.operations.install import fetch_package
+from xpm.progress import Progress
+from xpm_index.names import validate_name
+
+if TYPE_CHECKING:
+    from xpm_build.packages import BuiltArchive
+
+_SOURCE = "source"
+
+
+def build_base(
+    source: Path, out: Path, *, name: str, version: str, variants: Sequence[str], block: int, report: Callable[[str], None]
+) -> "list[BuiltArchive]":
+    _require_extra()
+    from xpm_build.packages import build_base as build
+
+    validate_name(name, what="base name")
+    return build(source, out, name=name, version=version, variants=variants, block=block, report=report)
+
+
+def build_expert(
+    environment: Environment, folder: Path, out: Path, *, base: str, progress: Progress, report: Callable[[str], None]
+) -> "BuiltArchive":
+    """Build an expert; ``base`` is a Hugging Face folder or the name of a base that an index has."""
+    _require_extra()
+    from xpm_build.packages import build_expert as build
+
+    if Path(base).is_dir():
+        return build(folder, out, base=Path(base), report=report)
+    return build(folder, out, base=base_source(environment, base, progress=progress), name=base, report=report)
+
+
+def base_source(environment: Environment, name: str, *, progress: Progress) -> Path:
+    """The Hugging Face folder of a published base (its source variant), fetched and verified if it is not in the store."""
+    with environment.home.locked(), Indexes(environment.home, environment.project()) as indexes:
+        index, entries = indexes.entries(name)
+        sources = [(e, ref) for e in entries if e.kind == "base" and not e.yanked for ref in e.archives if ref.variant == _SOURCE]
+        if not sources:
+            raise NotFoundError(f"{name} is neither a folder nor a base with a source", hint="see the bases with `xpm base list`")
+        entry, ref = sources[-1]
+        if (stored := environment.store.get(ref.digest)) is not None:
+            return stored
+        package = LockedPackage(
+            name=entry.name, version=entry.version, kind=entry.kind, index=index, publisher=entry.publisher,
+            key_id=entry.key_id, load_order=entry.load_order, requires=(), archives=entry.archives,
+        )  # fmt: skip
+        folder = fetch_package(environment, package, ref, indexes, progress)
+        indexes.save_trust()
+        return folder
+
+
+def _require_extra() -> None:
+    missing = [name for name in ("torch", "transformers", "peft", "optimum", "onnx") if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            "building packages needs the build extra", context=f"not installed: {', '.join(missing)}", hint="pip install 'xpm-experts[build]'"
+        )

@@ -1,0 +1,146 @@
+"""Looking without changing: list, info, search, verify."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xpm.environment import Environment
+from xpm.errors import NotFoundError
+from xpm.indexes import Indexes
+from xpm.lockfile import LockedPackage
+from xpm.trust import verify_folder, verify_package
+from xpm_index.archive import MANIFEST, read_manifest
+from xpm_index.entries import Entry
+from xpm_index.errors import IntegrityError, TrustError
+from xpm_index.integrity import read_signature
+from xpm_index.keys import PublicKey
+from xpm_index.manifest import Manifest
+from xpm_index.names import spellings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """A locked package and its folder in the store, None if it is not there yet."""
+
+    package: LockedPackage
+    folder: Path | None
+
+    def manifest(self) -> Manifest:
+        if self.folder is None:
+            raise NotFoundError(f"{self.package.name} is locked but not in the store", hint="run `xpm sync`")
+        return Manifest.parse((self.folder / MANIFEST).read_bytes())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A search hit: the newest version that is not yanked, and how many words matched where."""
+
+    entry: Entry
+    index: str
+    score: int
+
+
+def installed(environment: Environment) -> tuple[Installed, ...]:
+    """The base and the experts of the environment, in composition order; () if nothing is locked."""
+    lock = environment.lockfile()
+    if lock is None:
+        return ()
+    return tuple(Installed(package=each, folder=environment.store.get(lock.archive_of(each).digest)) for each in lock.packages)
+
+
+def find_installed(environment: Environment, name: str) -> Installed:
+    for each in installed(environment):
+        if each.package.name in spellings(name):
+            return each
+    raise NotFoundError(f"{name} is not installed here", hint=f"install it with `xpm install {name}`")
+
+
+def versions_of(environment: Environment, name: str) -> tuple[str, tuple[Entry, ...]]:
+    """(index, entries oldest first) of a published name; raises NotFoundError."""
+    with environment.home.locked(), Indexes(environment.home, environment.project()) as indexes:
+        index, entries = indexes.entries(name)
+        indexes.save_trust()
+    if not entries:
+        raise NotFoundError(f"no index has {name}", hint="look for it with `xpm search`")
+    return index, entries
+
+
+def search(environment: Environment, words: Sequence[str], *, capability: str | None = None) -> list[Found]:
+    """Experts and bases that match every word in name, description, capabilities or keywords; best first."""
+    found = []
+    with environment.home.locked(), Indexes(environment.home, environment.project()) as indexes:
+        for index in indexes.urls:
+            snapshot = indexes.snapshot(index)
+            for name in snapshot.names():
+                entries = [entry for entry in snapshot.entries(name) if entry.yanked is None]
+                if not entries or (capability and capability not in entries[-1].capabilities):
+                    continue
+                score = _score(entries[-1], [word.lower() for word in words])
+                if score:
+                    found.append(Found(entry=entries[-1], index=index, score=score))
+        indexes.save_trust()
+    return sorted(found, key=lambda each: (-each.score, each.entry.name))
+
+
+def _score(entry: Entry, words: Sequence[str]) -> int:
+    """0 if a word matches nothing; a name counts more than a capability or keyword, these more than the description."""
+    total = 1
+    for word in words:
+        weights = (
+            (8, word in entry.name),
+            (4, any(word in each.lower() for each in (*entry.capabilities, *entry.keywords))),
+            (1, word in entry.description.lower()),
+        )
+        score = sum(weight for weight, matches in weights if matches)
+        if not score:
+            return 0
+        total += score
+    return total
+
+
+def verify(environment: Environment) -> list[str]:
+    """Verify every installed package in the store against its publisher's key and what was signed; the names checked.
+
+    Raises:
+        IntegrityError, SignatureError, TrustError: the first package that does not verify.
+    """
+    environment.require_lockfile()
+    checked = []
+    with environment.home.locked(), Indexes(environment.home, environment.project()) as indexes:
+        for each in installed(environment):
+            package = each.package
+            if each.folder is None:
+                raise IntegrityError(f"{package.name} {package.version} is not in the store", hint="run `xpm sync`")
+            snapshot = indexes.snapshot(package.index)
+            entry = next((e for e in snapshot.entries(package.name) if e.version == package.version), None)
+            if entry is None:
+                raise TrustError(f"index {package.index} does not have {package.name} {package.version}")
+            verify_folder(each.folder, snapshot.publisher(package.publisher).key(package.key_id, at=entry.published_at))
+            checked.append(f"{package.name} {package.version}")
+    return checked
+
+
+def verify_file(environment: Environment, path: Path, key: PublicKey | None) -> tuple[Manifest, str]:
+    """Verify a package file with a given key, or with its publisher's from an index; (manifest, publisher).
+
+    Raises:
+        NotFoundError: there is no such file. What ``xpm.trust`` raises.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"there is no file {path}")
+    if key is None:
+        claim = read_signature(read_manifest(path))
+        with environment.home.locked(), Indexes(environment.home, environment.project()) as indexes:
+            key = _published_key(indexes, claim.publisher, claim.key_id, claim.created_at)
+    manifest, signature = verify_package(path, key)
+    return manifest, signature.publisher
+
+
+def _published_key(indexes: Indexes, publisher: str, key_id: str, at: str) -> PublicKey:
+    for index in indexes.urls:
+        snapshot = indexes.snapshot(index)
+        try:
+            return snapshot.publisher(publisher).key(key_id, at=at)
+        except TrustError:
+            continue
+    raise TrustError(f"no index knows key {key_id} of {publisher}", hint="pass the key with --key ed25519:…")

@@ -1,0 +1,123 @@
+"""Running a prompt: choose the experts, translate them into the runtime's specs, generate.
+
+The only seam between packages and the runtime.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpm.environment import Environment
+from xpm.errors import UsageError
+from xpm.operations.inspect import Installed, find_installed, installed
+from xpm.operations.install import require_stored
+from xpm.progress import Progress
+from xpm_index.manifest import Manifest
+
+if TYPE_CHECKING:
+    from xpm_runtime import Engine, GenerationResult
+
+_DEFAULT_MAX_TOKENS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """``experts`` None chooses by keywords, () runs the base. ``sampling`` overrides what the manifests say."""
+
+    experts: tuple[str, ...] | None = None
+    sampling: Mapping[str, Any]
+    device: str = "auto"
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    result: "GenerationResult"
+    attach_ms: float
+    device: str
+    base: str
+
+
+def run(environment: Environment, prompt: str, options: RunOptions, *, progress: Progress, show: Callable[[str], None]) -> Answer:
+    """Answer one prompt; ``show`` gets the text piece by piece."""
+    require_stored(environment, progress=progress)
+    packages = installed(environment)
+    base, chosen = packages[0], choose(environment, prompt, options.experts)
+    manifests = [each.manifest() for each in chosen]
+    from xpm_runtime import SamplingParams
+
+    try:
+        sampling = SamplingParams(**{**sampling_defaults(manifests), **options.sampling})
+    except TypeError as error:
+        raise UsageError(f"the sampling settings are not valid: {error}") from error
+    with load_engine(base, options) as engine:
+        attach_ms = attach(engine, chosen)
+        result = _drain(engine.stream(prompt, experts=[each.package.name for each in chosen], sampling=sampling), show)
+        label = f"{base.package.name} {base.package.version}, {engine.graph.variant}"
+        return Answer(result=result, attach_ms=attach_ms, device=engine.device, base=label)
+
+
+def load_engine(base: Installed, options: RunOptions) -> "Engine":
+    from xpm_runtime import Engine
+
+    return Engine.load(_folder(base), device=options.device, threads=options.threads, max_lanes=1)
+
+
+def attach(engine: "Engine", experts: Sequence[Installed]) -> float:
+    """Attach installed experts under their names; milliseconds in all."""
+    from xpm_runtime import AdapterSpec
+
+    specs = [AdapterSpec.read(each.package.name, _folder(each), load_order=each.package.load_order) for each in experts]
+    return sum(engine.attach(spec).attach_ms for spec in specs)
+
+
+def choose(environment: Environment, prompt: str, names: tuple[str, ...] | None) -> list[Installed]:
+    """The experts for a prompt: the named ones with what they require, or the one whose keywords fit best."""
+    if names is None:
+        return _by_keywords(prompt, [each for each in installed(environment) if each.package.kind == "expert"])
+    chosen: dict[str, Installed] = {}
+    for name in names:
+        each = find_installed(environment, name)
+        if each.package.kind != "expert":
+            raise UsageError(f"{name} is a base, not an expert")
+        chosen.setdefault(each.package.name, each)
+    return list(chosen.values())
+
+
+def _by_keywords(prompt: str, experts: Sequence[Installed]) -> list[Installed]:
+    """The expert with the most of its keywords in the prompt and no excluded one; ties go to priority, then to the name."""
+    words = set(re.findall(r"[\w'-]+", prompt.lower()))
+    scored = []
+    for each in experts:
+        routing = each.manifest().routing
+        matches = sum(keyword.lower() in words for keyword in routing.keywords)
+        if matches and not any(keyword.lower() in words for keyword in routing.exclude_keywords):
+            scored.append((-matches, -routing.priority, each.package.name, each))
+    return [min(scored, key=lambda item: item[:3])[3]] if scored else []
+
+
+def sampling_defaults(manifests: Sequence[Manifest]) -> dict[str, Any]:
+    """What the composition's manifests say of decoding; the expert that acts last has the last word."""
+    known = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_tokens"}
+    settings: dict[str, Any] = {"max_tokens": _DEFAULT_MAX_TOKENS}
+    for manifest in sorted(manifests, key=lambda each: (each.load_order, each.name)):
+        settings |= {key: value for key, value in manifest.decoding.items() if key in known and value is not None}
+        if stop := manifest.decoding.get("stop_sequences"):
+            settings["stop"] = tuple(stop)
+    return settings
+
+
+def _folder(each: Installed) -> Path:
+    if each.folder is None:
+        raise UsageError(f"{each.package.name} is not in the store", hint="run `xpm sync`")
+    return each.folder
+
+
+def _drain(stream: "Iterator[str | GenerationResult]", show: Callable[[str], None]) -> "GenerationResult":
+    for piece in stream:
+        if not isinstance(piece, str):
+            return piece
+        show(piece)
+    raise AssertionError("a stream ends with its result")
