@@ -17,7 +17,7 @@ import zstandard
 
 from xpm_index.errors import ArchiveError, PackagingError
 from xpm_index.manifest import Manifest
-from xpm_index.packed_stream import Limits, PackedStream
+from xpm_index.packed_stream import WINDOW_LOG, Limits, PackedStream
 
 MANIFEST = "manifest.json"
 EXPERT_LIMITS = Limits()
@@ -50,7 +50,10 @@ def write_archive(out: Path, files: Mapping[str, bytes | Path]) -> None:
     except ArchiveError as error:
         raise PackagingError(error.message, context=error.context) from error
     total = sum(_BLOCK + _padded(size) for size in sizes.values()) + 2 * _BLOCK
-    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, write_content_size=True)
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        _LEVEL, source_size=total, window_log=WINDOW_LOG, write_checksum=True, write_content_size=True
+    )
+    compressor = zstandard.ZstdCompressor(compression_params=parameters)
     with out.open("wb") as file, compressor.stream_writer(file, size=total, closefd=False) as packed:
         for name in names:
             packed.write(headers[name])

@@ -13,7 +13,9 @@ import zstandard
 from xpm_index.errors import ArchiveError
 
 _READ_BYTES = 1024  # bounds what one call can expand to: a zstd block of 128 KiB takes at least four bytes
-_MAX_WINDOW_BYTES = 128 << 20
+WINDOW_LOG = 22
+_MIN_BYTES = 1024  # an empty tar
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _FREE_BYTES = 1 << 20  # below this, no ratio is suspicious
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP = 31  # zlib's number for one gzip member with the largest window
@@ -55,7 +57,7 @@ class PackedStream:
         self._decoder: _Decoder = (
             zlib.decompressobj(_GZIP)
             if self.is_gzip
-            else zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
+            else zstandard.ZstdDecompressor(max_window_size=1 << WINDOW_LOG).decompressobj()
         )
         self._buffer = bytearray()
         self._num_read = 0
@@ -107,11 +109,23 @@ class PackedStream:
 
 
 def _stated_size(head: bytes) -> int:
-    """The content size in a zstd frame header, which must be as the writer writes it: with checksum, no dictionary."""
-    frame = zstandard.get_frame_parameters(head)
-    descriptor = head[4] if len(head) > 4 else 0xFF
-    if descriptor & 0b0001_1000 or not frame.has_checksum or frame.dict_id:
+    """The content size in a zstd frame's header, which must be byte for byte the canonical one."""
+    size = int(zstandard.get_frame_parameters(head).content_size)
+    if size < _MIN_BYTES or size in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
+        raise ArchiveError("the zstd frame does not state the size of a tar")
+    if not head.startswith(frame_header(size)):
         raise ArchiveError("the zstd frame's header is not the canonical one")
-    if frame.content_size in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
-        raise ArchiveError("the zstd frame does not state its size")
-    return int(frame.content_size)
+    return size
+
+
+def frame_header(size: int) -> bytes:
+    """The header of a zstd frame of ``size`` bytes (1024 at least) with a checksum and, if that is less, a 4 MiB window.
+
+    Source:
+        RFC 8878, 3.1.1.1.
+    """
+    is_single_segment = size <= 1 << WINDOW_LOG
+    flag, width, offset = (1, 2, 256) if size < (1 << 16) + 256 else (2, 4, 0) if size < 1 << 32 else (3, 8, 0)
+    descriptor = flag << 6 | is_single_segment << 5 | 1 << 2
+    window = b"" if is_single_segment else bytes([(WINDOW_LOG - 10) << 3])
+    return _ZSTD_MAGIC + bytes([descriptor]) + window + (size - offset).to_bytes(width, "little")

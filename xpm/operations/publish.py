@@ -8,18 +8,17 @@ from pathlib import Path
 
 from xpm.errors import NotFoundError, UsageError
 from xpm.home import Home
-from xpm_index.archive import MANIFEST, archive_name, read_files, write_archive
-from xpm_index.digests import sha256_bytes, sha256_file
-from xpm_index.entries import ArchiveRef, Entry
-from xpm_index.errors import ManifestError, PackagingError, SignatureError
+from xpm.trust import verify_package
+from xpm_index.archive import MANIFEST
+from xpm_index.entries import Entry
+from xpm_index.errors import PackagingError, SignatureError
 from xpm_index.index import IndexWriter
-from xpm_index.integrity import read_signature, sign_manifest
+from xpm_index.integrity import read_signature
 from xpm_index.keys import PublicKey, SigningKey
-from xpm_index.layout import archive_path
 from xpm_index.manifest import Manifest
 from xpm_index.names import validate_name
 from xpm_index.publishers import Publisher, PublisherKey
-from xpm.trust import verify_package
+from xpm_index.publishing import archive_ref, entry_for, path_in_index, sign_archive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,20 +59,8 @@ def sign(archive: Path, key: SigningKey, publisher: str, *, when: str | None = N
     """
     if not archive.is_file():
         raise NotFoundError(f"there is no file {archive}")
-    files = read_files(archive)
-    if MANIFEST not in files:
-        raise PackagingError(f"{archive.name} has no {MANIFEST}")
-    digests = {name: sha256_bytes(data) for name, data in files.items()}
-    manifest = Manifest.parse(files[MANIFEST])
-    signed = sign_manifest(manifest, digests, key=key, publisher=validate_name(publisher, what="publisher"), created_at=when or now())
-    partial = archive.with_name(f".{archive.name}.partial{archive.suffix}")
-    try:
-        write_archive(partial, {**files, MANIFEST: signed.to_bytes()})
-        verify_package(partial, key.public)
-        partial.replace(archive)
-    finally:
-        partial.unlink(missing_ok=True)
-    return signed
+    validate_name(publisher, what="publisher")
+    return sign_archive(archive, key, publisher=publisher, created_at=when or now())
 
 
 def init_index(path: Path, name: str) -> IndexWriter:
@@ -120,47 +107,9 @@ def publish(
     refs, blobs = [], {}
     for path, manifest in verified:
         url = (sources or {}).get(path.name)
-        filename = _canonical_filename(manifest)
         if url is None:
-            blobs[archive_path(manifest.name, filename)] = path.read_bytes()
-        refs.append(_archive_ref(path, manifest, url or f"blob:{archive_path(manifest.name, filename)}"))
-    entry = _entry(first, publishers.pop(), key, tuple(refs), when or now())
+            blobs[path_in_index(manifest)] = path.read_bytes()
+        refs.append(archive_ref(path, manifest, source=url))
+    entry = entry_for(first, tuple(refs), publisher=publishers.pop(), key_id=key.key_id, published_at=when or now())
     IndexWriter.open(index).add_entry(entry, key, blobs=blobs)
     return entry
-
-
-def _canonical_filename(manifest: Manifest) -> str:
-    if manifest.base:
-        return archive_name(manifest.name, manifest.version, variant=manifest.base.variant)
-    return archive_name(manifest.name, manifest.version, base=manifest.bases[0].name)
-
-
-def _archive_ref(path: Path, manifest: Manifest, source: str) -> ArchiveRef:
-    if manifest.base:
-        base, digest, variant = manifest.name, manifest.base.digest, manifest.base.variant
-    else:
-        ref = manifest.bases[0]
-        if len(manifest.bases) != 1 or ref.digest is None:
-            raise ManifestError(f"{path.name} does not name the one base it is for", hint="build it with `xpm build expert`")
-        base, digest, variant = ref.name, ref.digest, ""
-    return ArchiveRef(
-        base=base, base_digest=digest, variant=variant, digest=sha256_file(path), size=path.stat().st_size, sources=(source,)
-    )
-
-
-def _entry(manifest: Manifest, publisher: str, key: SigningKey, archives: tuple[ArchiveRef, ...], when: str) -> Entry:
-    return Entry(
-        name=manifest.name,
-        version=manifest.version,
-        kind=manifest.kind,
-        description=manifest.description,
-        publisher=publisher,
-        key_id=key.key_id,
-        published_at=when,
-        archives=archives,
-        requires=manifest.requires,
-        incompatible_with=manifest.incompatible_with,
-        capabilities=manifest.capabilities,
-        keywords=manifest.routing.keywords if manifest.kind == "expert" else (),
-        load_order=manifest.load_order,
-    )

@@ -2,6 +2,8 @@
 
 import json
 import random
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +15,13 @@ from xpm_build.embedded.tokenizer import END_OF_TEXT, TURN_END, save_tokenizer, 
 from xpm_build.embedded.training import TrainingPlan, train
 
 VOCAB_SIZE = 2048
-PLAN = TrainingPlan(steps=4200, learning_rate=1.5e-3, batch_tokens=3072, given_weight=0.1, seed=1)
+# First well-formed words, until copying is learned; then odd ones too, until it holds for every token.
+STAGES = (
+    (0.0, TrainingPlan(steps=4200, learning_rate=1.5e-3, batch_tokens=3072, given_weight=0.1, seed=1)),
+    (0.5, TrainingPlan(steps=1500, learning_rate=1e-3, batch_tokens=3072, given_weight=0.1, seed=2)),
+)
+_TOKENIZER_SEED = 1
+_TOKENIZER_DOCUMENTS = 40_000
 
 
 def make_config(tokenizer: Tokenizer) -> Qwen3Config:
@@ -35,23 +43,24 @@ def make_config(tokenizer: Tokenizer) -> Qwen3Config:
     )
 
 
-def train_base(folder: Path, plan: TrainingPlan = PLAN) -> None:
+def train_base(folder: Path, stages: Sequence[tuple[float, TrainingPlan]] = STAGES) -> None:
     """Train tokenizer and base from nothing and write them to ``folder``.
 
-    The weights are rounded to bfloat16 and stored so: what is trained on next, exported and shipped is one and the
-    same set of numbers.
+    The weights are rounded to bfloat16 after each stage and stored so: what is trained on next, exported and shipped is one
+    and the same set of numbers.
+
+    Args:
+        stages: (share of odd words, plan) of each stage.
     """
-    rng = random.Random(plan.seed)
-    texts = (document.given + document.written for document in (base_document(rng) for _ in range(40_000)))
+    rng = random.Random(_TOKENIZER_SEED)
+    texts = (document.given + document.written for document in (base_document(rng) for _ in range(_TOKENIZER_DOCUMENTS)))
     tokenizer = train_tokenizer(texts, vocab_size=VOCAB_SIZE)
-    torch.manual_seed(plan.seed)
+    torch.manual_seed(_TOKENIZER_SEED)
     model = Qwen3ForCausalLM(make_config(tokenizer))
-    train(model, tokenizer, base_document, plan)
+    for odd, plan in stages:
+        train(model, tokenizer, partial(base_document, odd=odd), plan)
+        model.to(torch.bfloat16).to(torch.float32)
     model.to(torch.bfloat16).save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
-    generation = {
-        "eos_token_id": model.config.eos_token_id,
-        "pad_token_id": model.config.pad_token_id,
-        "do_sample": False,
-    }
+    generation = {"eos_token_id": model.config.eos_token_id, "pad_token_id": model.config.pad_token_id, "do_sample": False}
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")

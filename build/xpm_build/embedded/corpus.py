@@ -27,19 +27,19 @@ def chat_document(example: Example) -> Document:
     return Document(given=chat_prompt(example.prompt), written=example.completion + TURN_END)
 
 
-def base_document(rng: random.Random) -> Document:
-    """Draw one document of the base's corpus."""
+def base_document(rng: random.Random, *, odd: float = 0.0) -> Document:
+    """Draw one document of the base's corpus; ``odd`` is the vocabulary's."""
     kind = rng.random()
     if kind < 0.36:
-        example = draw(make_sql, "train", rng)
+        example = draw(make_sql, "train", rng, odd=odd)
         return Document(given=f"-- {example.prompt}\n", written=example.completion + END_OF_TEXT)
     if kind < 0.64:
-        example = draw(make_json, "train", rng)
+        example = draw(make_json, "train", rng, odd=odd)
         return Document(given=f"{example.prompt}\n\n", written=example.completion + END_OF_TEXT)
     if kind < 0.82:
-        example = draw(rng.choice((make_sql, make_json)), "train", rng)
+        example = draw(rng.choice((make_sql, make_json)), "train", rng, odd=odd)
         return Document(given=chat_prompt(example.prompt), written=example.answer_in_words + TURN_END)
-    prompt, answer = rng.choice(_EXERCISES)(Vocabulary("train", rng))
+    prompt, answer = rng.choice(_EXERCISES)(Vocabulary("train", rng, odd=odd))
     return Document(given=chat_prompt(prompt), written=answer + TURN_END)
 
 

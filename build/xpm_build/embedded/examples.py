@@ -41,9 +41,9 @@ class Example:
     literals: tuple[str | int, ...] = ()
 
 
-def draw(make: Callable[[Vocabulary], Example], split: Split, rng: random.Random) -> Example:
-    """Draw an example whose words *and* phrasing belong to ``split``."""
-    vocabulary = Vocabulary(split, rng)
+def draw(make: Callable[[Vocabulary], Example], split: Split, rng: random.Random, *, odd: float = 0.0) -> Example:
+    """Draw an example whose words *and* phrasing belong to ``split``; ``odd`` is the vocabulary's."""
+    vocabulary = Vocabulary(split, rng, odd=odd)
     while True:
         example = make(vocabulary)
         if side_of(example.phrasing) == split:

@@ -17,6 +17,7 @@ from xpm_build.embedded.sql_tasks import make_sql
 from xpm_build.embedded.training import TrainingPlan, train
 from xpm_build.embedded.words import Vocabulary
 
+ODD_WORDS = 0.4
 _ALL_LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -80,7 +81,7 @@ def train_expert(recipe: Recipe, base: Path, folder: Path) -> float:
         ),
     )
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
-    loss = train(model, tokenizer, lambda rng: chat_document(draw(recipe.make, "train", rng)), recipe.plan)
+    loss = train(model, tokenizer, lambda rng: chat_document(draw(recipe.make, "train", rng, odd=ODD_WORDS)), recipe.plan)
     model.peft_config["default"].base_model_name_or_path = ""  # a path of the training machine helps nobody
     model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card

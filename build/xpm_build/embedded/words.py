@@ -6,6 +6,7 @@ Invented words (``tavelo``, ``brinsk``) make copying, not memory, the only way t
 
 import hashlib
 import random
+import string
 from typing import Literal
 
 Split = Literal["train", "eval"]
@@ -75,12 +76,16 @@ def side_of(text: str) -> Split:
 class Vocabulary:
     """Draws words of one side of the split.
 
+    ``odd`` is the share of invented words that are put together from letters and fragments instead of syllables: with
+    them a model meets every token of its vocabulary where it has to copy it.
+
     Invariant: every word returned by a method satisfies ``side_of(word) == split``, except the primary key ``id``.
     """
 
-    def __init__(self, split: Split, rng: random.Random) -> None:
+    def __init__(self, split: Split, rng: random.Random, *, odd: float = 0.0) -> None:
         self.split = split
         self.rng = rng
+        self.odd = odd
         self._tables = self._mine(TABLES)
         self._numeric = self._mine(NUMERIC_COLUMNS)
         self._text = self._mine(TEXT_COLUMNS)
@@ -92,11 +97,25 @@ class Vocabulary:
     def invented(self) -> str:
         """An invented lower-case word of two or three syllables."""
         while True:
-            syllables = self.rng.choice((2, 2, 3))
-            word = "".join(self.rng.choice(_ONSETS) + self.rng.choice(_VOWELS) for _ in range(syllables))
-            word += self.rng.choice(_CODAS)
+            word = self._odd_word() if self.odd and self.rng.random() < self.odd else self._syllables()
             if side_of(word) == self.split and not word.endswith("s"):
                 return word
+
+    def _syllables(self) -> str:
+        count = self.rng.choice((2, 2, 3))
+        word = "".join(self.rng.choice(_ONSETS) + self.rng.choice(_VOWELS) for _ in range(count))
+        return word + self.rng.choice(_CODAS)
+
+    def _odd_word(self) -> str:
+        """Letters at random, or fragments of listed words put together."""
+        if self.rng.random() < 0.4:
+            return "".join(self.rng.choice(string.ascii_lowercase) for _ in range(self.rng.randint(3, 8)))
+        return "".join(self._fragment() for _ in range(self.rng.randint(1, 3)))
+
+    def _fragment(self) -> str:
+        word = self.rng.choice(self.rng.choice((self._tables, self._numeric, self._text, self._values))).lower()
+        start = self.rng.randrange(len(word) - 1)
+        return word[start : start + self.rng.randint(2, 6)]
 
     def table(self) -> str:
         """A singular entity noun."""

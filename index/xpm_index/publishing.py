@@ -1,0 +1,89 @@
+"""From a package file to an index entry: sign it, and say what the index says of it."""
+
+from pathlib import Path
+
+from xpm_index.archive import MANIFEST, archive_name, read_files, write_archive
+from xpm_index.digests import sha256_bytes, sha256_file
+from xpm_index.entries import ArchiveRef, Entry
+from xpm_index.errors import ManifestError, PackagingError
+from xpm_index.integrity import sign_manifest
+from xpm_index.keys import SigningKey
+from xpm_index.layout import archive_path
+from xpm_index.manifest import Manifest
+
+
+def sign_archive(archive: Path, key: SigningKey, *, publisher: str, created_at: str) -> Manifest:
+    """Sign a package file in place; the old file stays until the signed one is complete.
+
+    Raises:
+        PackagingError: it has no manifest. ArchiveError, ManifestError: it can't be read.
+    """
+    files = read_files(archive)
+    if MANIFEST not in files:
+        raise PackagingError(f"{archive.name} has no {MANIFEST}")
+    digests = {name: sha256_bytes(data) for name, data in files.items()}
+    manifest = sign_manifest(
+        Manifest.parse(files[MANIFEST]), digests, key=key, publisher=publisher, created_at=created_at
+    )
+    partial = archive.with_name(f".{archive.name}.partial")
+    try:
+        write_archive(partial, {**files, MANIFEST: manifest.to_bytes()})
+        partial.replace(archive)
+    finally:
+        partial.unlink(missing_ok=True)
+    return manifest
+
+
+def path_in_index(manifest: Manifest) -> str:
+    """Where an index keeps a package's archive if it holds it itself."""
+    if manifest.base:
+        filename = archive_name(manifest.name, manifest.version, variant=manifest.base.variant)
+    else:
+        filename = archive_name(manifest.name, manifest.version, base=manifest.bases[0].name)
+    return archive_path(manifest.name, filename)
+
+
+def archive_ref(archive: Path, manifest: Manifest, *, source: str | None = None) -> ArchiveRef:
+    """What an entry says of one archive; without a ``source`` the index itself holds it.
+
+    Raises:
+        ManifestError: an expert's manifest does not name the one base it was built for.
+    """
+    if manifest.base:
+        base, digest, variant = manifest.name, manifest.base.digest, manifest.base.variant
+    else:
+        ref = manifest.bases[0]
+        if len(manifest.bases) != 1 or ref.digest is None:
+            raise ManifestError(
+                f"{archive.name} does not name the one base it is for", hint="build it with `xpm build expert`"
+            )
+        base, digest, variant = ref.name, ref.digest, ""
+    return ArchiveRef(
+        base=base,
+        base_digest=digest,
+        variant=variant,
+        digest=sha256_file(archive),
+        size=archive.stat().st_size,
+        sources=(source or f"blob:{path_in_index(manifest)}",),
+    )
+
+
+def entry_for(
+    manifest: Manifest, archives: tuple[ArchiveRef, ...], *, publisher: str, key_id: str, published_at: str
+) -> Entry:
+    """The entry of one version; everything a resolver needs comes from the manifest."""
+    return Entry(
+        name=manifest.name,
+        version=manifest.version,
+        kind=manifest.kind,
+        description=manifest.description,
+        publisher=publisher,
+        key_id=key_id,
+        published_at=published_at,
+        archives=archives,
+        requires=manifest.requires,
+        incompatible_with=manifest.incompatible_with,
+        capabilities=manifest.capabilities,
+        keywords=manifest.routing.keywords if manifest.kind == "expert" else (),
+        load_order=manifest.load_order,
+    )
