@@ -18,7 +18,9 @@ _CHUNK_BYTES = 1 << 18
 _TIMEOUT_S = 60
 
 
-def fetch_archive(ref: ArchiveRef, snapshot: IndexSnapshot, target: Path, *, what: str, progress: Progress, offline: bool) -> None:
+def fetch_archive(
+    ref: ArchiveRef, snapshot: IndexSnapshot, target: Path, *, what: str, progress: Progress, offline: bool
+) -> None:
     """Write the archive to ``target``, at most the stated size of it.
 
     Args:

@@ -21,7 +21,11 @@ class Home:
     @classmethod
     def of_user(cls) -> "Home":
         override = os.environ.get("XPM_HOME")
-        return cls(Path(override).expanduser().absolute() if override else Path(platformdirs.user_data_dir("xpm", appauthor=False)))
+        return cls(
+            Path(override).expanduser().absolute()
+            if override
+            else Path(platformdirs.user_data_dir("xpm", appauthor=False))
+        )
 
     @property
     def store(self) -> Path:
@@ -53,4 +57,6 @@ class Home:
             with filelock.FileLock(self.root / "lock", timeout=_LOCK_TIMEOUT_S):
                 yield
         except filelock.Timeout as error:
-            raise StoreError(f"another xpm holds {self.root / 'lock'}", hint="wait for it to end and try again") from error
+            raise StoreError(
+                f"another xpm holds {self.root / 'lock'}", hint="wait for it to end and try again"
+            ) from error

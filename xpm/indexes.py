@@ -47,7 +47,11 @@ class Indexes:
     def snapshot(self, name: str) -> IndexSnapshot:
         """The index as last fetched; fetched now if it never was."""
         if name not in self.urls:
-            raise NotFoundError(f"there is no index named {name}", context=f"there are {', '.join(self.urls)}", hint="add it with `xpm index add`")
+            raise NotFoundError(
+                f"there is no index named {name}",
+                context=f"there are {', '.join(self.urls)}",
+                hint="add it with `xpm index add`",
+            )
         if name not in self._snapshots:
             with self._open(name) as repo:
                 missing = repo.head() is None
@@ -69,10 +73,14 @@ class Indexes:
             return self._refresh_embedded()
         url = self.urls[name]
         if self._offline:
-            raise FetchError(f"index {name} was never fetched, and --offline forbids it", hint=f"run `xpm index update {name}` once")
+            raise FetchError(
+                f"index {name} was never fetched, and --offline forbids it", hint=f"run `xpm index update {name}` once"
+            )
         with self._open(name) as repo:
             old = repo.head()
-            new = repo.fetch(url, progress=(lambda text: progress.note(text.strip())) if progress else (lambda text: None))
+            new = repo.fetch(
+                url, progress=(lambda text: progress.note(text.strip())) if progress else (lambda text: None)
+            )
             if old == new:
                 return False
             if old is not None and not repo.is_ancestor(old, new):
@@ -103,7 +111,9 @@ class Indexes:
         found = [(index, spelled) for index in self.urls if (spelled := self.snapshot(index).find(name))]
         explicit = [index for index, _ in found if index != EMBEDDED]
         if len(explicit) > 1:
-            raise TrustError(f"{name} is in several indexes: {', '.join(explicit)}", hint="remove one of them from the project")
+            raise TrustError(
+                f"{name} is in several indexes: {', '.join(explicit)}", hint="remove one of them from the project"
+            )
         if not found:
             return "", ()
         index, spelled = found[0]

@@ -97,7 +97,8 @@ class Lockfile:
             requirements=fields.strings("requirements"),
             variant=fields.text("variant"),
             indexes=tuple(
-                LockedIndex(name=each.text("name"), id=each.text("id"), head=each.text("head")) for each in fields.objects("index")
+                LockedIndex(name=each.text("name"), id=each.text("id"), head=each.text("head"))
+                for each in fields.objects("index")
             ),
             base=_from_dict(fields.object("base", required=True)),
             experts=tuple(_from_dict(each) for each in fields.objects("expert")),

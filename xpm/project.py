@@ -60,7 +60,9 @@ class Project:
             return cls()
         fields = read_toml(path, error=ProjectError)
         if unknown := set(fields.raw) - {"base", "experts", "indexes"}:
-            raise ProjectError(f"{path} has the unknown key {min(unknown)!r}", hint="known are base, experts and indexes")
+            raise ProjectError(
+                f"{path} has the unknown key {min(unknown)!r}", hint="known are base, experts and indexes"
+            )
         base = fields.object("base")
         return cls(
             base=validate_name(base.text("name", required=False) or DEFAULT_BASE, what="base name"),

@@ -29,7 +29,12 @@ Candidates = Callable[[str], Sequence[Entry]]
 
 
 def resolve(
-    requirements: Sequence[Requirement], candidates: Candidates, *, base: str, base_digest: str, locked: Mapping[str, Version]
+    requirements: Sequence[Requirement],
+    candidates: Candidates,
+    *,
+    base: str,
+    base_digest: str,
+    locked: Mapping[str, Version],
 ) -> tuple[Entry, ...]:
     """Return the chosen entries in composition order.
 
@@ -46,7 +51,9 @@ def resolve(
         raise search.failure()
     if len(chosen) > MAX_EXPERTS:
         raise ResolutionError(
-            f"{len(chosen)} experts are needed, at most {MAX_EXPERTS} act together", context=", ".join(sorted(chosen)), hint="remove some"
+            f"{len(chosen)} experts are needed, at most {MAX_EXPERTS} act together",
+            context=", ".join(sorted(chosen)),
+            hint="remove some",
         )
     return _in_composition_order(chosen)
 
@@ -91,19 +98,28 @@ class _Search:
         wanted = demand.requirement
         entries = [e for e in self._candidates(wanted.name.name) if wanted.name.namespace in (None, e.publisher)]
         if not entries:
-            self._note(f"{demand.by} needs {wanted}, which no index has", hint="look for it with `xpm search`, or add an index with `xpm index add`")
+            self._note(
+                f"{demand.by} needs {wanted}, which no index has",
+                hint="look for it with `xpm search`, or add an index with `xpm index add`",
+            )
             return []
         in_range = [e for e in entries if wanted.range.contains(e.version)]
         usable = [e for e in in_range if e.yanked is None or self._locked.get(e.name) == e.version]
         if not usable:
-            versions = ", ".join(f"{e.version}{' (yanked)' if e.yanked else ''}" for e in sorted(entries, key=lambda e: e.version))
+            versions = ", ".join(
+                f"{e.version}{' (yanked)' if e.yanked else ''}" for e in sorted(entries, key=lambda e: e.version)
+            )
             self._note(f"{demand.by} needs {wanted}, but there is no such version", context=f"there are {versions}")
             return []
         fitting = [e for e in usable if e.archive_for(self._base_digest)]
         if not fitting:
             bases = ", ".join(sorted({ref.base for e in usable for ref in e.archives}))
             self._conflicts.append(
-                BaseMismatchError(f"{wanted} has no archive for the base {self._base}", context=f"it is there for {bases}", hint="choose one of those bases")
+                BaseMismatchError(
+                    f"{wanted} has no archive for the base {self._base}",
+                    context=f"it is there for {bases}",
+                    hint="choose one of those bases",
+                )
             )
         newest_first = sorted(fitting, key=lambda e: e.version, reverse=True)
         return sorted(newest_first, key=lambda e: self._locked.get(e.name) != e.version)
@@ -130,7 +146,9 @@ def _in_composition_order(chosen: Mapping[str, Entry]) -> tuple[Entry, ...]:
             return
         if entry.name in path:
             cycle = " → ".join([*path[path.index(entry.name) :], entry.name])
-            raise ResolutionError("experts require each other in a circle", context=cycle, hint="one of them must drop its requirement")
+            raise ResolutionError(
+                "experts require each other in a circle", context=cycle, hint="one of them must drop its requirement"
+            )
         path.append(entry.name)
         for requirement in entry.requires:
             visit(next(chosen[name] for name in spellings(requirement.name.name) if name in chosen))

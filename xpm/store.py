@@ -58,7 +58,9 @@ class Store:
             sync_folder(target.parent)
             sync_folder(target.parent.parent)
         except OSError as error:
-            raise StoreError(f"{package.manifest.name} could not be stored", context=str(error), hint="check disk space and rights") from error
+            raise StoreError(
+                f"{package.manifest.name} could not be stored", context=str(error), hint="check disk space and rights"
+            ) from error
         finally:
             shutil.rmtree(temporary_root, ignore_errors=True)
         return target

@@ -51,9 +51,13 @@ def verify_archive(path: Path, ref: ArchiveRef, entry: Entry, key: PublicKey) ->
     base = manifest.base
     claimed = (base.digest, base.variant) if base else (manifest.bases[0].digest, "")  # 5
     if (manifest.kind, manifest.name, manifest.version) != (entry.kind, entry.name, entry.version):
-        raise TrustError(f"the archive is {manifest.name} {manifest.version}, the index says {entry.name} {entry.version}")
+        raise TrustError(
+            f"the archive is {manifest.name} {manifest.version}, the index says {entry.name} {entry.version}"
+        )
     if claimed != (ref.base_digest, ref.variant) or signature.publisher != entry.publisher:
-        raise TrustError(f"the archive of {entry.name} {entry.version} is for another base or by another publisher than the index says")
+        raise TrustError(
+            f"the archive of {entry.name} {entry.version} is for another base or by another publisher than the index says"
+        )
     return Verified(path=path, digest=digest, manifest=manifest, signature=signature, seal=_SEAL)
 
 

@@ -23,8 +23,10 @@ SLOTS = "slots.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 SLOTS_FORMAT = "xpm-slots-1"
-_TENSOR = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.(lora_A|lora_B|lora_magnitude_vector|ia3_l)(?:\.weight)?")
-_IGNORABLE = frozenset({None, False, "", "none", 0, 0.0})
+_TENSOR = re.compile(
+    r"base_model\.model\.model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.(lora_A|lora_B|lora_magnitude_vector|ia3_l)(?:\.weight)?"
+)
+_IGNORABLE = frozenset({None, False, "", "none"})
 # What would change the result and is not compiled: anything but "off" is refused.
 _UNSUPPORTED = (
     "modules_to_save", "fan_in_fan_out", "layer_replication", "lora_bias", "use_qalora", "trainable_token_indices",
@@ -61,7 +63,10 @@ def compile_adapter(folder: Path, model: Any) -> CompiledAdapter:
     }
     method = str(config.get("peft_type"))
     if method not in compilers:
-        raise BuildError(f"adapters of type {method} are not supported", hint=f"supported: {', '.join(compilers)} (DoRA and rsLoRA are LORA)")
+        raise BuildError(
+            f"adapters of type {method} are not supported",
+            hint=f"supported: {', '.join(compilers)} (DoRA and rsLoRA are LORA)",
+        )
     for option in _UNSUPPORTED:
         value = config.get(option)
         if value not in ([], {}) and value not in _IGNORABLE:
@@ -85,7 +90,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BuildError(f"{folder} has no {ADAPTER_CONFIG}", hint="name a folder that PEFT's save_pretrained wrote") from error
+        raise BuildError(
+            f"{folder} has no {ADAPTER_CONFIG}", hint="name a folder that PEFT's save_pretrained wrote"
+        ) from error
     except ValueError as error:
         raise BuildError(f"{path} is not valid JSON", context=str(error)[:200]) from error
     if not isinstance(config, dict):
@@ -136,7 +143,7 @@ def _weight(model: Any, linear: Linear) -> torch.Tensor:
     layer, module = linear.name.split(".")
     block = model.model.layers[int(layer)]
     owner = block.self_attn if hasattr(block.self_attn, module) else block.mlp
-    return getattr(owner, module).weight.detach().to(torch.float32)  # type: ignore[no-any-return]
+    return getattr(owner, module).weight.detach().to(torch.float32)
 
 
 def _scale_rows(shape: Shape, deltas: Mapping[Linear, torch.Tensor]) -> torch.Tensor:
@@ -148,7 +155,9 @@ def _scale_rows(shape: Shape, deltas: Mapping[Linear, torch.Tensor]) -> torch.Te
 def _lora_scale(config: Mapping[str, Any], linear: Linear, rank: int) -> float:
     module = linear.name.split(".")[1]
     pattern = config.get("alpha_pattern") or {}
-    alpha = next((float(v) for key, v in pattern.items() if re.search(rf"(^|\.){key}$", module)), float(config["lora_alpha"]))
+    alpha = next(
+        (float(v) for key, v in pattern.items() if re.search(rf"(^|\.){key}$", module)), float(config["lora_alpha"])
+    )
     return alpha / (rank**0.5 if config.get("use_rslora") else rank)
 
 
@@ -196,7 +205,9 @@ def _compile_ia3(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor],
         layer, module = linear.name.split(".")
         scales_input = parts["ia3_l"].shape[0] == 1
         if scales_input and module != "down_proj":
-            raise BuildError(f"IA3 on the input of {module} is not supported", hint="as a feed-forward module only down_proj is")
+            raise BuildError(
+                f"IA3 on the input of {module} is not supported", hint="as a feed-forward module only down_proj is"
+            )
         # The input of down_proj is silu(gate)·up: scaling it is scaling the output of up_proj.
         target = linears[f"{layer}.up_proj"] if scales_input else linear
         _require_shape(factor, (target.num_out,), f"{linear.name}.ia3_l")
@@ -209,7 +220,9 @@ def _compile_ia3(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor],
 
 def _compile_prompt(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], model: Any) -> CompiledAdapter:
     if weights.keys() != {"prompt_embeddings"}:
-        raise BuildError(f"{ADAPTER_WEIGHTS} must hold prompt_embeddings and nothing else", context=f"it holds {sorted(weights)[:5]}")
+        raise BuildError(
+            f"{ADAPTER_WEIGHTS} must hold prompt_embeddings and nothing else", context=f"it holds {sorted(weights)[:5]}"
+        )
     embeds = weights["prompt_embeddings"]
     _require_shape(embeds, (embeds.shape[0], model.config.hidden_size), "prompt_embeddings")
     return CompiledAdapter(kind="prompt", rank=0, tensors={"soft_embeds": embeds})

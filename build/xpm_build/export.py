@@ -31,7 +31,13 @@ from xpm_build.slot_model import SlotModel
 OPSET = 18
 GRAPH = "model.onnx"
 GRAPH_DATA = "model.onnx_data"
-TOKENIZER_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+TOKENIZER_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
 _INLINE_BYTES = 65_536  # ONNX Runtime's shape inference can't read e.g. Split sizes from external data
 
 
@@ -42,7 +48,11 @@ def load_model(source: Path) -> Any:
         BuildError: the folder holds no model that Transformers can load without running code from it.
     """
     if not (source / "config.json").is_file():
-        raise BuildError(f"{source} is not a model folder", context="it has no config.json", hint="name a Hugging Face model's folder")
+        raise BuildError(
+            f"{source} is not a model folder",
+            context="it has no config.json",
+            hint="name a Hugging Face model's folder",
+        )
     try:
         Shape(AutoConfig.from_pretrained(source, local_files_only=True))
         model = AutoModelForCausalLM.from_pretrained(
@@ -84,7 +94,7 @@ def slot_defaults(shape: Shape) -> Mapping[str, tuple[int, ...]]:
     return defaults
 
 
-class _SlotOnnxConfig(OnnxConfig):  # type: ignore[misc]
+class _SlotOnnxConfig(OnnxConfig):
     """Tells Optimum the names, dynamic axes and example values of the graph's inputs."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
@@ -102,7 +112,11 @@ class _SlotOnnxConfig(OnnxConfig):  # type: ignore[misc]
         axes: dict[str, dict[int, str]] = {"input_ids": {0: "batch", 1: "seq"}}
         axes |= {name: {0: "batch", 2: "capacity"} for name in self._cache_names("past_key_values")}
         axes |= {"seqlens_k": {0: "batch"}, "total_sequence_length": {}}
-        axes |= {"rope_cos": {0: "max_pos"}, "rope_sin": {0: "max_pos"}, "logit_positions": {0: "batch", 1: "num_logits"}}
+        axes |= {
+            "rope_cos": {0: "max_pos"},
+            "rope_sin": {0: "max_pos"},
+            "logit_positions": {0: "batch", 1: "num_logits"},
+        }
         axes |= {"gate_rank": {0: "gate_batch", 2: "rank"}, "gate_scale": {0: "gate_batch", 2: "num_scales"}}
         axes |= {"scales": {0: "num_scales"}, "soft_embeds": {0: "num_soft"}}
         for linear in self._shape.linears():
@@ -160,7 +174,12 @@ def save_graph(model: onnx.ModelProto, out: Path) -> None:
     """Write a graph whose tensors are in memory: large ones to the data file, small ones inline."""
     (out / GRAPH_DATA).unlink(missing_ok=True)
     onnx.save_model(
-        model, out / GRAPH, save_as_external_data=True, location=GRAPH_DATA, size_threshold=_INLINE_BYTES, convert_attribute=False
+        model,
+        out / GRAPH,
+        save_as_external_data=True,
+        location=GRAPH_DATA,
+        size_threshold=_INLINE_BYTES,
+        convert_attribute=False,
     )
 
 

@@ -107,7 +107,9 @@ def _variant_files(folder: Path, variant: str) -> dict[str, Path]:
     return files
 
 
-def build_expert(folder: Path, out: Path, *, base: Path, name: str | None = None, report: Report = lambda text: None) -> BuiltArchive:
+def build_expert(
+    folder: Path, out: Path, *, base: Path, name: str | None = None, report: Report = lambda text: None
+) -> BuiltArchive:
     """Compile the PEFT adapter in ``folder`` for ``base`` and pack it as an unsigned ``.expert`` archive.
 
     Args:
@@ -119,13 +121,20 @@ def build_expert(folder: Path, out: Path, *, base: Path, name: str | None = None
     """
     manifest = _read_manifest(folder)
     if len(manifest.bases) != 1:
-        raise BuildError("an archive is for one base", context=f"the manifest names {len(manifest.bases)}", hint="keep one of base_models")
+        raise BuildError(
+            "an archive is for one base",
+            context=f"the manifest names {len(manifest.bases)}",
+            hint="keep one of base_models",
+        )
     report(f"loading {base}")
     model = load_model(base)
     digest = base_digest(model)
     wanted = manifest.bases[0].digest
     if wanted and wanted != digest:
-        raise BuildError("the manifest is for other weights than those of the base", context=f"it wants {wanted}, the base is {digest}")
+        raise BuildError(
+            "the manifest is for other weights than those of the base",
+            context=f"it wants {wanted}, the base is {digest}",
+        )
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as scratch:
         slots = Path(scratch) / SLOTS
@@ -178,12 +187,16 @@ def _expert_manifest(
     if rank:
         facts |= {"r": rank, "alpha": config.get("lora_alpha")}
     base = {**raw_base, "name": name, "sha256": digest.removeprefix("sha256:"), "adapters": [{**given[0], **facts}]}
-    document = manifest.with_values(base_model=None, adapters=None, integrity=None, schema_version="2.0", base_models=[base])
+    document = manifest.with_values(
+        base_model=None, adapters=None, integrity=None, schema_version="2.0", base_models=[base]
+    )
     build = {"max_logit_error": float(f"{error:.3g}"), "compared_with": "transformers and peft, float32"}
     return document.with_values(build=build)
 
 
-def _pack(path: Path, manifest: Manifest, files: Mapping[str, Path], *, variant: str, error: float | None) -> BuiltArchive:
+def _pack(
+    path: Path, manifest: Manifest, files: Mapping[str, Path], *, variant: str, error: float | None
+) -> BuiltArchive:
     partial = path.with_name(f".{path.name}.partial")
     try:
         write_archive(partial, {MANIFEST: manifest.to_bytes(), **files})
@@ -194,5 +207,3 @@ def _pack(path: Path, manifest: Manifest, files: Mapping[str, Path], *, variant:
         path=path, name=manifest.name, version=str(manifest.version), variant=variant,
         digest=sha256_file(path), size=path.stat().st_size, max_logit_error=error,
     )  # fmt: skip
-
-

@@ -25,7 +25,7 @@ def reference_logits(model: Any, tokens: list[int]) -> np.ndarray[Any, np.dtype[
     """Logits of every position by Transformers (and PEFT), float32 (tokens, vocab); a soft prompt's are left out."""
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([tokens])).logits[0]
-    return logits[-len(tokens) :].to(torch.float32).numpy()  # type: ignore[no-any-return]
+    return logits[-len(tokens) :].to(torch.float32).numpy()
 
 
 def check_base(folder: Path, model: Any, variant: str) -> float:

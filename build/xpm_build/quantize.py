@@ -11,7 +11,7 @@ import onnx
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
 from xpm_build.errors import BuildError
-from xpm_build.export import GRAPH, quiet, copy_tokenizer, save_graph
+from xpm_build.export import GRAPH, copy_tokenizer, quiet, save_graph
 
 BITS = {"int8": 8, "int4": 4}
 _ACCURACY_INT8_ACTIVATIONS = 4  # activations in 8 bits inside the product: the fast CPU kernels

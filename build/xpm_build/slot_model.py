@@ -33,7 +33,9 @@ class _RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def symbolic(g: Any, x: Any, weight: Any, epsilon: float) -> Any:
-        return g.op("SimplifiedLayerNormalization", x, weight, axis_i=-1, epsilon_f=epsilon, stash_type_i=1).setType(x.type())
+        return g.op("SimplifiedLayerNormalization", x, weight, axis_i=-1, epsilon_f=epsilon, stash_type_i=1).setType(
+            x.type()
+        )
 
 
 class _SkipRmsNorm(torch.autograd.Function):
@@ -98,7 +100,9 @@ class SlotModel(nn.Module):
         self.shape = Shape(model.config)
         self.embed = model.model.embed_tokens
         self.norms = nn.ModuleList(
-            nn.ModuleList([layer.input_layernorm, layer.post_attention_layernorm, layer.self_attn.q_norm, layer.self_attn.k_norm])
+            nn.ModuleList(
+                [layer.input_layernorm, layer.post_attention_layernorm, layer.self_attn.q_norm, layer.self_attn.k_norm]
+            )
             for layer in model.model.layers
         )
         self.linears = nn.ModuleList(
@@ -126,11 +130,14 @@ class SlotModel(nn.Module):
 
         def linear(fused: _Fused, x: Tensor) -> list[Tensor]:
             outputs = torch.split(fused(x) * next(factors), fused.out_features, dim=-1)
-            return [y + torch.matmul(torch.matmul(x, a.transpose(0, 1)) * gate_rank, b) for y, (a, b) in zip(outputs, pairs)]  # noqa: B905
+            return [
+                y + torch.matmul(torch.matmul(x, a.transpose(0, 1)) * gate_rank, b)
+                for y, (a, b) in zip(outputs, pairs, strict=False)
+            ]
 
         def heads(x: Tensor, norm: Any, count: int) -> Tensor:
             normed = _RmsNorm.apply(_Reshape.apply(x, 0, 0, count, -1), norm.weight, epsilon)
-            return _Reshape.apply(normed, 0, 0, -1)  # type: ignore[no-any-return]
+            return _Reshape.apply(normed, 0, 0, -1)
 
         hidden = self._embed(input_ids, soft_embeds)
         residual: Tensor | None = None

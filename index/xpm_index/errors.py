@@ -17,12 +17,12 @@ class XpmError(Exception):
         self.hint = hint
 
 
-class InvalidName(XpmError):  # noqa: N818
+class InvalidName(XpmError):
     code = "invalid-name"
     exit_code = 2
 
 
-class InvalidVersion(XpmError):  # noqa: N818
+class InvalidVersion(XpmError):
     code = "invalid-version"
     exit_code = 2
 

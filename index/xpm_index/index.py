@@ -141,7 +141,7 @@ class IndexWriter:
         self.repo = repo
 
     @classmethod
-    def init(cls, path: Path, *, name: str, id: str, when: int | None = None) -> "IndexWriter":  # noqa: A002
+    def init(cls, path: Path, *, name: str, id: str, when: int | None = None) -> "IndexWriter":
         writer = cls(BareRepo.init(path))
         info = IndexInfo(id=id, name=validate_name(name, what="index name"))
         writer.repo.commit_files(

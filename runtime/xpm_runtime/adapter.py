@@ -71,7 +71,9 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec) -> Adapter:
     """
     tensors, metadata = _read(spec)
     if metadata.get("format") != FORMAT:
-        raise AdapterMismatchError(f"{spec.path} is not a compiled adapter", hint=f"it must have format {FORMAT}: build it anew")
+        raise AdapterMismatchError(
+            f"{spec.path} is not a compiled adapter", hint=f"it must have format {FORMAT}: build it anew"
+        )
     if metadata.get("base_digest") != graph.base_digest:
         raise AdapterMismatchError(
             f"{spec.name} was made for another base",
@@ -106,7 +108,9 @@ def _read(spec: AdapterSpec) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         with safe_open(spec.path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except FileNotFoundError as error:
-        raise AdapterMismatchError(f"{spec.name} has no compiled adapter", context=f"{spec.path} does not exist") from error
+        raise AdapterMismatchError(
+            f"{spec.name} has no compiled adapter", context=f"{spec.path} does not exist"
+        ) from error
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise AdapterMismatchError(f"{spec.path} is not a safetensors file", context=str(error)[:200]) from error
 

@@ -17,7 +17,7 @@ from xpm_runtime.adapter import Adapter, AdapterSpec, load_adapter
 from xpm_runtime.errors import CapacityError, RequestError
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import KvLanes
-from xpm_runtime.runner import Logits, Runner
+from xpm_runtime.runner import Runner
 from xpm_runtime.sampler import Sampler, SamplingParams
 from xpm_runtime.scheduler import Chunk, Plan, Scheduler
 from xpm_runtime.sequence import GenerationResult, Prompt, Request, Sequence
@@ -88,7 +88,9 @@ class Engine:
     def __enter__(self) -> "Engine":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -103,7 +105,11 @@ class Engine:
         return tuple(self._attached)
 
     def attach(self, spec: AdapterSpec) -> AttachReport:
-        """Load an adapter and make it ready to act; raises AdapterMismatchError if it does not fit, RequestError if its name is taken."""
+        """Load an adapter and make it ready to act.
+
+        Raises:
+            AdapterMismatchError: it does not fit the base. RequestError: its name is taken.
+        """
         started = time.perf_counter()
         if spec.name in self._attached:
             raise RequestError(f"an expert named {spec.name} is attached already", hint="detach it first")
@@ -149,9 +155,13 @@ class Engine:
         num_prefilled = plan.prefill.stop - plan.prefill.start if plan.prefill else 0
         return StepReport(num_prefilled=num_prefilled, num_decoded=len(plan.rows), finished=finished)
 
-    def generate(self, prompt: Prompt, *, experts: Items[str] = (), sampling: SamplingParams | None = None) -> GenerationResult:
+    def generate(
+        self, prompt: Prompt, *, experts: Items[str] = (), sampling: SamplingParams | None = None
+    ) -> GenerationResult:
         """Answer one prompt with a composition of experts (in any order; they act in load order)."""
-        return self.generate_batch([Request(prompt=prompt, experts=tuple(experts), sampling=sampling or SamplingParams())])[0]
+        return self.generate_batch(
+            [Request(prompt=prompt, experts=tuple(experts), sampling=sampling or SamplingParams())]
+        )[0]
 
     def generate_batch(self, requests: Items[Request]) -> list[GenerationResult]:
         """Answer several prompts, each with its own composition, in one continuous batch; results in the order of requests."""
@@ -206,7 +216,9 @@ class Engine:
         started = time.perf_counter()
         sequence = chunk.sequence
         assert sequence.lane is not None
-        ids = [*self._soft_ids(sequence.composition), *sequence.prompt_ids[sequence.num_soft :]][chunk.start : chunk.stop]
+        ids = [*self._soft_ids(sequence.composition), *sequence.prompt_ids[sequence.num_soft :]][
+            chunk.start : chunk.stop
+        ]
         logits = self._runner.prefill(
             ids, lane=sequence.lane, start=chunk.start, pack=self._pack, composition=sequence.composition
         )
@@ -278,7 +290,9 @@ class Engine:
     def _require_attached(self, names: Items[str]) -> None:
         for name in names:
             if name not in self._attached:
-                raise RequestError(f"no expert named {name} is attached", context=f"attached: {', '.join(self._attached) or 'none'}")
+                raise RequestError(
+                    f"no expert named {name} is attached", context=f"attached: {', '.join(self._attached) or 'none'}"
+                )
 
     def _pack_of(self, plan: Plan) -> SlotPack:
         """The pack for a step: the present one if it serves, else one of exactly the experts needed.
@@ -320,5 +334,7 @@ class Engine:
         """Ids of the vocabulary; what lies beyond it belongs to soft prompts and is nobody's to pass."""
         for token_id in ids:
             if not 0 <= token_id < self.graph.vocab_size:
-                raise RequestError(f"token id {token_id} is not in the vocabulary", context=f"it has {self.graph.vocab_size} tokens")
+                raise RequestError(
+                    f"token id {token_id} is not in the vocabulary", context=f"it has {self.graph.vocab_size} tokens"
+                )
         return list(ids)

@@ -64,7 +64,9 @@ class GraphSpec:
                 rope_theta=float(raw["rope"]["theta"]),
                 rope_scaling=raw["rope"].get("scaling"),
                 eos_token_ids=tuple(raw["eos_token_ids"]),
-                linears=tuple(Linear(name=x["name"], num_in=int(x["in"]), num_out=int(x["out"])) for x in raw["linears"]),
+                linears=tuple(
+                    Linear(name=x["name"], num_in=int(x["in"]), num_out=int(x["out"])) for x in raw["linears"]
+                ),
             )
         except FileNotFoundError as error:
             raise ModelLoadError(f"{folder} is not an exported base", context="it has no graph.json") from error

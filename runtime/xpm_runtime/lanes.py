@@ -1,7 +1,6 @@
 """The KV cache as lanes: one row per running sequence, in buffers that are past and present at once."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.session import Binding, DeviceBuffer, Session
@@ -29,8 +28,7 @@ class KvLanes:
 
     @property
     def num_bytes(self) -> int:
-        sizes: list[Any] = [layer.buffer.shape for layer in self._layers]
-        return sum(a * b * c * d for a, b, c, d in sizes) * self._layers[0].buffer.dtype.itemsize
+        return sum(layer.buffer.num_bytes for layer in self._layers)
 
     def bind(self, binding: Binding, first: int, count: int) -> None:
         """Bind the lanes ``first : first + count`` as past and present."""

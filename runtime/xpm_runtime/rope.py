@@ -49,7 +49,7 @@ def _by_parts(frequencies: NDArray[np.float64], scaling: Mapping[str, Any]) -> N
     low, high = float(scaling.get("low_freq_factor", 1.0)), float(scaling.get("high_freq_factor", 4.0))
     wavelengths = 2 * math.pi / frequencies
     blend = np.clip((original / wavelengths - low) / (high - low), 0.0, 1.0)
-    return frequencies * (blend + (1 - blend) / factor)  # type: ignore[no-any-return]
+    return frequencies * (blend + (1 - blend) / factor)
 
 
 def _yarn(

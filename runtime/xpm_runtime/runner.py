@@ -52,7 +52,9 @@ class Runner:
         self._decode = _Bound(session.binding())
         self._decode_inputs: dict[int, _Inputs] = {}
 
-    def prefill(self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, composition: Composition, every: bool = False) -> Logits:
+    def prefill(
+        self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, composition: Composition, every: bool = False
+    ) -> Logits:
         """Run prompt tokens through one lane.
 
         Args:
@@ -68,7 +70,7 @@ class Runner:
         inputs.total[...] = start + len(ids)
         inputs.positions[0] = np.arange(len(ids)) if every else len(ids) - 1
         self._run(self._prefill, inputs, first_lane=lane, pack=pack, rows=(composition,))
-        return inputs.logits[0].astype(np.float32, copy=False)
+        return np.asarray(inputs.logits[0], np.float32)
 
     def decode(self, tokens: Items[int], lengths: Items[int], rows: tuple[Composition, ...], pack: SlotPack) -> Logits:
         """Run one token of each lane ``0 : len(tokens)``.
@@ -88,9 +90,11 @@ class Runner:
         inputs.seqlens_k[:] = lengths
         inputs.total[...] = max(lengths) + 1
         self._run(self._decode, inputs, first_lane=0, pack=pack, rows=rows)
-        return inputs.logits[:, 0].astype(np.float32, copy=False)
+        return np.asarray(inputs.logits[:, 0], np.float32)
 
-    def _run(self, bound: _Bound, inputs: _Inputs, *, first_lane: int, pack: SlotPack, rows: tuple[Composition, ...]) -> None:
+    def _run(
+        self, bound: _Bound, inputs: _Inputs, *, first_lane: int, pack: SlotPack, rows: tuple[Composition, ...]
+    ) -> None:
         binding = bound.binding
         if bound.pack is not pack or bound.rows != rows:
             self._bind_slots(bound, pack, rows)

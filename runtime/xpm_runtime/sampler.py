@@ -14,8 +14,8 @@ Row = NDArray[np.float32]
 class SamplingParams:
     """How to choose tokens and when to stop.
 
-    ``temperature`` 0 is greedy. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 switch a filter off. ``stop`` strings end the text and are not
-    part of it. ``seed`` None draws differently each time.
+    ``temperature`` 0 is greedy. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 switch a filter off. ``stop`` strings end the text
+    and are not part of it. ``seed`` None draws differently each time.
     """
 
     max_tokens: int = 256

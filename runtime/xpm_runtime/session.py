@@ -37,6 +37,10 @@ class DeviceBuffer:
     def array(self) -> NDArray[Any] | None:
         return self._host
 
+    @property
+    def num_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
     def address(self, row: int) -> int:
         """The address of ``[row]``, a row being one step of the first dimension."""
         return int(self._value.data_ptr()) + row * math.prod(self.shape[1:]) * self.dtype.itemsize

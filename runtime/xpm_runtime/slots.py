@@ -94,4 +94,4 @@ class SlotPack:
                 added += adapter.scales
             elif adapter.scales is not None:
                 factor *= 1 + adapter.scales
-        return added * factor - 1  # type: ignore[no-any-return]
+        return added * factor - 1

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.support.packages import FILES, PUBLISHER, make_entry, make_manifest, make_package, make_publisher, sign_files
+
 from xpm_index.archive import MANIFEST, read_files
 from xpm_index.digests import sha256_bytes, sha256_file
 from xpm_index.entries import parse_entries

@@ -26,13 +26,24 @@ def build_command() -> None:
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--name", required=True, help="The package's name, e.g. qwen3-0-6b.")
 @click.option("--version", default="0.1.0", show_default=True)
-@click.option("--variant", "variants", multiple=True, type=click.Choice(_VARIANTS), default=_VARIANTS, show_default=True)
-@click.option("--block", type=click.Choice(["32", "128"]), default="32", show_default=True, help="Weights per quantisation scale.")
+@click.option(
+    "--variant", "variants", multiple=True, type=click.Choice(_VARIANTS), default=_VARIANTS, show_default=True
+)
+@click.option(
+    "--block", type=click.Choice(["32", "128"]), default="32", show_default=True, help="Weights per quantisation scale."
+)
 @_out
 @_json
 @click.pass_obj
 def build_base_command(
-    console: Console, folder: Path, name: str, version: str, variants: tuple[str, ...], block: str, out: Path, as_json: bool
+    console: Console,
+    folder: Path,
+    name: str,
+    version: str,
+    variants: tuple[str, ...],
+    block: str,
+    out: Path,
+    as_json: bool,
 ) -> None:
     """Export the Hugging Face model in FOLDER with universal slots and pack each variant.
 

@@ -32,7 +32,9 @@ def init_command(console: Console) -> None:
 @_dry_run
 @_offline
 @click.pass_obj
-def install_command(console: Console, requirements: tuple[str, ...], as_json: bool, dry_run: bool, offline: bool) -> None:
+def install_command(
+    console: Console, requirements: tuple[str, ...], as_json: bool, dry_run: bool, offline: bool
+) -> None:
     """Add experts to this environment: resolve, fetch, verify, store, lock.
 
     Example: xpm install expert-sql 'expert-json@>=0.1,<1'
@@ -119,4 +121,6 @@ def _render(console: Console, change: Change, *, as_json: bool, dry_run: bool) -
         for item in items:
             console.say(f"{would}{word}: {item}")
     if not (change.added or change.removed or change.updated):
-        console.say(f"nothing {'would change' if dry_run else 'changed'}; {len(change.lock.experts)} experts on {change.lock.base.name}")
+        console.say(
+            f"nothing {'would change' if dry_run else 'changed'}; {len(change.lock.experts)} experts on {change.lock.base.name}"
+        )

@@ -39,7 +39,9 @@ def index_init_command(console: Console, path: Path, name: str) -> None:
 @click.option("--contact", default="", help="How to reach the publisher.")
 @click.option("--homepage", default="")
 @click.pass_obj
-def index_add_publisher_command(console: Console, publisher: str, index: Path, key: str, contact: str, homepage: str) -> None:
+def index_add_publisher_command(
+    console: Console, publisher: str, index: Path, key: str, contact: str, homepage: str
+) -> None:
     """Register a publisher and its key in a local index.
 
     Example: xpm index add-publisher acme --index ./index.git --key acme
@@ -72,7 +74,12 @@ def index_list_command(console: Console, as_json: bool) -> None:
     """
     states = operations.states(here())
     if as_json:
-        console.json([{"name": s.name, "url": without_credentials(s.url), "commit": s.commit, "names": s.num_names} for s in states])
+        console.json(
+            [
+                {"name": s.name, "url": without_credentials(s.url), "commit": s.commit, "names": s.num_names}
+                for s in states
+            ]
+        )
         return
     rows = [(s.name, s.num_names, s.commit[:12], without_credentials(s.url) or "comes with xpm") for s in states]
     console.table(("name", "names", "commit", "url"), rows)

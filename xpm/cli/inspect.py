@@ -74,7 +74,13 @@ def search_command(console: Console, words: tuple[str, ...], capability: str | N
         console.json([{"index": each.index, **_entry_document(each.entry)} for each in found])
     elif found:
         rows = [
-            (e.entry.name, e.entry.version, e.entry.publisher, size(max(a.size for a in e.entry.archives)), e.entry.description)
+            (
+                e.entry.name,
+                e.entry.version,
+                e.entry.publisher,
+                size(max(a.size for a in e.entry.archives)),
+                e.entry.description,
+            )
             for e in found
         ]
         console.table(("name", "version", "publisher", "size", "description"), rows)
@@ -135,13 +141,17 @@ def _entry_document(entry: Entry) -> dict[str, Any]:
         "yanked": entry.yanked.reason if entry.yanked else None,
         "requires": [str(each) for each in entry.requires],
         "capabilities": list(entry.capabilities),
-        "archives": [{"base": a.base, "variant": a.variant, "digest": a.digest, "size": a.size} for a in entry.archives],
+        "archives": [
+            {"base": a.base, "variant": a.variant, "digest": a.digest, "size": a.size} for a in entry.archives
+        ],
     }
 
 
 def _card(entry: Entry, index: str, entries: tuple[Entry, ...], manifest: Manifest | None) -> dict[str, object]:
     raw = manifest.raw if manifest else {}
-    limitations = [each if isinstance(each, str) else each.get("description", "") for each in raw.get("limitations") or []]
+    limitations = [
+        each if isinstance(each, str) else each.get("description", "") for each in raw.get("limitations") or []
+    ]
     return {
         "name": f"{entry.name} {entry.version}" + (" (yanked)" if entry.yanked else ""),
         "description": entry.description,

@@ -3,6 +3,7 @@
 Command modules are imported when their command is called, so that ``xpm --help`` loads next to nothing.
 """
 
+import difflib
 import os
 import sys
 from importlib import import_module
@@ -50,15 +51,10 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            import difflib
-
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             alike = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            if alike:
-                error.message += f" Did you mean {alike[0]!r}?"
-            raise
+            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {alike[0]!r}?" if alike else ""))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

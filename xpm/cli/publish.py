@@ -28,7 +28,9 @@ def key_new_command(console: Console, name: str, as_json: bool) -> None:
     """
     info = operations.new_key(Home.of_user(), name)
     if as_json:
-        console.json({"name": info.name, "path": str(info.path), "public": info.public.text, "key_id": info.public.key_id})
+        console.json(
+            {"name": info.name, "path": str(info.path), "public": info.public.text, "key_id": info.public.key_id}
+        )
         return
     console.out(info.public.text)
     console.say(f"key {info.public.key_id} in {info.path}; keep a copy where only you can read it")
@@ -46,7 +48,9 @@ def key_list_command(console: Console, as_json: bool) -> None:
     if as_json:
         console.json([{"name": each.name, "key_id": each.public.key_id, "public": each.public.text} for each in keys])
     elif keys:
-        console.table(("name", "key id", "public key"), [(each.name, each.public.key_id, each.public.text) for each in keys])
+        console.table(
+            ("name", "key id", "public key"), [(each.name, each.public.key_id, each.public.text) for each in keys]
+        )
     else:
         console.say("there are no keys; make one with `xpm key new NAME`")
 
@@ -73,7 +77,12 @@ def sign_command(console: Console, archives: tuple[Path, ...], key: str, publish
 @click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--index", required=True, type=click.Path(path_type=Path), help="The local index repository.")
 @click.option("--key", required=True, help="The key the files are signed with.")
-@click.option("--source", multiple=True, metavar="URL", help="Where the file lies, instead of in the index; once per file, in order.")
+@click.option(
+    "--source",
+    multiple=True,
+    metavar="URL",
+    help="Where the file lies, instead of in the index; once per file, in order.",
+)
 @_json
 @click.pass_obj
 def publish_command(

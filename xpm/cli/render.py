@@ -102,7 +102,13 @@ class Console:
 
 def error_document(error: Any) -> dict[str, Any]:
     return {
-        "error": {"code": error.code, "message": str(error), "context": error.context, "hint": error.hint, "exit_code": error.exit_code}
+        "error": {
+            "code": error.code,
+            "message": str(error),
+            "context": error.context,
+            "hint": error.hint,
+            "exit_code": error.exit_code,
+        }
     }
 
 

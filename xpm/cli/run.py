@@ -13,7 +13,9 @@ from xpm.operations.run import Answer, RunOptions, run
 
 @click.command("run")
 @click.argument("prompt")
-@click.option("--expert", "-e", "experts", multiple=True, metavar="NAME", help="Use this expert; repeat to compose several.")
+@click.option(
+    "--expert", "-e", "experts", multiple=True, metavar="NAME", help="Use this expert; repeat to compose several."
+)
 @click.option("--no-expert", is_flag=True, help="Use the base alone.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
@@ -29,7 +31,7 @@ from xpm.operations.run import Answer, RunOptions, run
 @click.option("--json", "as_json", is_flag=True, help="Print the answer with its figures as JSON.")
 @click.pass_obj
 def run_command(
-    console: Console, prompt: str, experts: tuple[str, ...], no_expert: bool, device: str, threads: int | None,
+    console: Console, /, prompt: str, experts: tuple[str, ...], no_expert: bool, device: str, threads: int | None,
     verbose: bool, as_json: bool, stop: tuple[str, ...], **sampling: Any,
 ) -> None:  # fmt: skip
     """Answer PROMPT (`-` reads it from stdin). Without --expert, keywords of the installed experts choose one.
@@ -42,7 +44,9 @@ def run_command(
     if not text:
         raise UsageError("the prompt is empty")
     settings = {name: value for name, value in sampling.items() if value is not None} | ({"stop": stop} if stop else {})
-    options = RunOptions(experts=() if no_expert else experts or None, sampling=settings, device=device, threads=threads)
+    options = RunOptions(
+        experts=() if no_expert else experts or None, sampling=settings, device=device, threads=threads
+    )
     answer = run(here(), text, options, progress=console, show=(lambda piece: None) if as_json else console.piece)
     if as_json:
         console.json(_document(answer))

@@ -20,7 +20,14 @@ _SOURCE = "source"
 
 
 def build_base(
-    source: Path, out: Path, *, name: str, version: str, variants: Sequence[str], block: int, report: Callable[[str], None]
+    source: Path,
+    out: Path,
+    *,
+    name: str,
+    version: str,
+    variants: Sequence[str],
+    block: int,
+    report: Callable[[str], None],
 ) -> "list[BuiltArchive]":
     _require_extra()
     from xpm_build.packages import build_base as build
@@ -45,9 +52,17 @@ def base_source(environment: Environment, name: str, *, progress: Progress) -> P
     """The Hugging Face folder of a published base (its source variant), fetched and verified if it is not in the store."""
     with environment.home.locked(), Indexes(environment.home, environment.project()) as indexes:
         index, entries = indexes.entries(name)
-        sources = [(e, ref) for e in entries if e.kind == "base" and not e.yanked for ref in e.archives if ref.variant == _SOURCE]
+        sources = [
+            (e, ref)
+            for e in entries
+            if e.kind == "base" and not e.yanked
+            for ref in e.archives
+            if ref.variant == _SOURCE
+        ]
         if not sources:
-            raise NotFoundError(f"{name} is neither a folder nor a base with a source", hint="see the bases with `xpm base list`")
+            raise NotFoundError(
+                f"{name} is neither a folder nor a base with a source", hint="see the bases with `xpm base list`"
+            )
         entry, ref = sources[-1]
         if (stored := environment.store.get(ref.digest)) is not None:
             return stored
@@ -64,5 +79,7 @@ def _require_extra() -> None:
     missing = [name for name in ("torch", "transformers", "peft", "optimum", "onnx") if find_spec(name) is None]
     if missing:
         raise MissingExtraError(
-            "building packages needs the build extra", context=f"not installed: {', '.join(missing)}", hint="pip install 'xpm-experts[build]'"
+            "building packages needs the build extra",
+            context=f"not installed: {', '.join(missing)}",
+            hint="pip install 'xpm-experts[build]'",
         )

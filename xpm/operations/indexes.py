@@ -51,7 +51,9 @@ def remove(environment: Environment, name: str) -> None:
             raise NotFoundError(f"there is no index named {name} here", hint="see `xpm index list`")
         with Indexes(environment.home, project) as indexes:
             indexes.forget(name)
-        replace(project, indexes={key: url for key, url in project.indexes.items() if key != name}).save(environment.folder)
+        replace(project, indexes={key: url for key, url in project.indexes.items() if key != name}).save(
+            environment.folder
+        )
 
 
 def states(environment: Environment) -> list[IndexState]:
@@ -71,4 +73,6 @@ def update(environment: Environment, name: str | None, *, progress: Progress) ->
 
 def _state(indexes: Indexes, name: str) -> IndexState:
     snapshot = indexes.snapshot(name)
-    return IndexState(name=name, url=indexes.urls[name], commit=snapshot.commit, num_names=sum(1 for _ in snapshot.names()))
+    return IndexState(
+        name=name, url=indexes.urls[name], commit=snapshot.commit, num_names=sum(1 for _ in snapshot.names())
+    )

@@ -45,7 +45,9 @@ def installed(environment: Environment) -> tuple[Installed, ...]:
     lock = environment.lockfile()
     if lock is None:
         return ()
-    return tuple(Installed(package=each, folder=environment.store.get(lock.archive_of(each).digest)) for each in lock.packages)
+    return tuple(
+        Installed(package=each, folder=environment.store.get(lock.archive_of(each).digest)) for each in lock.packages
+    )
 
 
 def find_installed(environment: Environment, name: str) -> Installed:

@@ -45,7 +45,12 @@ def init(folder: Path) -> Path:
 
 
 def install(
-    environment: Environment, requirements: Sequence[Requirement], *, progress: Progress, offline: bool = False, dry_run: bool = False
+    environment: Environment,
+    requirements: Sequence[Requirement],
+    *,
+    progress: Progress,
+    offline: bool = False,
+    dry_run: bool = False,
 ) -> Change:
     """Add experts to the environment; one that is there already gets the new range."""
     with environment.home.locked():
@@ -112,7 +117,13 @@ def lock(environment: Environment, *, progress: Progress, locked: bool = False, 
 
 
 def sync(
-    environment: Environment, *, progress: Progress, locked: bool = False, frozen: bool = False, offline: bool = False, dry_run: bool = False
+    environment: Environment,
+    *,
+    progress: Progress,
+    locked: bool = False,
+    frozen: bool = False,
+    offline: bool = False,
+    dry_run: bool = False,
 ) -> Change:
     """Bring everything the lock names into the store.
 
@@ -126,12 +137,19 @@ def sync(
         project = environment.project()
         if locked and previous:
             require_current(previous, project)
-        if previous and not dry_run and _is_stored(environment, previous) and (frozen or locked or _agrees(previous, project)):
+        if (
+            previous
+            and not dry_run
+            and _is_stored(environment, previous)
+            and (frozen or locked or _agrees(previous, project))
+        ):
             return Change(lock=previous)
         with Indexes(environment.home, project, offline=offline) as indexes:
             keep = previous is not None and (frozen or locked or _agrees(previous, project))
             wanted = previous if keep and previous else make_lock(project, indexes, previous=previous)
-            return _apply(environment, None if keep else project, wanted, indexes, progress, offline=offline, dry_run=dry_run)
+            return _apply(
+                environment, None if keep else project, wanted, indexes, progress, offline=offline, dry_run=dry_run
+            )
 
 
 def require_stored(environment: Environment, *, progress: Progress) -> Lockfile:
@@ -158,7 +176,9 @@ def _published_name(requirement: Requirement, indexes: Indexes) -> str:
     if entries:
         return entries[0].name
     alike = difflib.get_close_matches(name, [each for known in indexes.all_names() for each in spellings(known)], n=1)
-    hint = f"did you mean {alike[0]}?" if alike else "look for it with `xpm search`, or add an index with `xpm index add`"
+    hint = (
+        f"did you mean {alike[0]}?" if alike else "look for it with `xpm search`, or add an index with `xpm index add`"
+    )
     raise NotFoundError(f"no index has {name}", hint=hint)
 
 
@@ -189,7 +209,13 @@ def _apply(
 
 
 def fetch_package(
-    environment: Environment, package: LockedPackage, ref: ArchiveRef, indexes: Indexes, progress: Progress, *, offline: bool = False
+    environment: Environment,
+    package: LockedPackage,
+    ref: ArchiveRef,
+    indexes: Indexes,
+    progress: Progress,
+    *,
+    offline: bool = False,
 ) -> Path:
     """Fetch, verify and store one archive of a locked package; the folder in the store."""
     snapshot = indexes.snapshot(package.index)
@@ -199,7 +225,9 @@ def fetch_package(
     suffix = ".base" if package.kind == "base" else ".expert"
     with tempfile.TemporaryDirectory(dir=environment.home.root, prefix="fetch-") as folder:
         archive = Path(folder) / f"archive{suffix}"
-        fetch_archive(ref, snapshot, archive, what=f"{package.name} {package.version}", progress=progress, offline=offline)
+        fetch_archive(
+            ref, snapshot, archive, what=f"{package.name} {package.version}", progress=progress, offline=offline
+        )
         return environment.store.add(verify_archive(archive, ref, entry, key))
 
 
@@ -207,9 +235,14 @@ def _entry_of(package: LockedPackage, entries: Sequence[Entry]) -> Entry:
     for entry in entries:
         if entry.version == package.version:
             if (entry.archives, entry.publisher, entry.key_id) != (package.archives, package.publisher, package.key_id):
-                raise NotFoundError(f"{package.name} {package.version} in {LOCK_FILE} is not what index {package.index} has", hint="run `xpm lock`")
+                raise NotFoundError(
+                    f"{package.name} {package.version} in {LOCK_FILE} is not what index {package.index} has",
+                    hint="run `xpm lock`",
+                )
             return entry
-    raise NotFoundError(f"index {package.index} has no {package.name} {package.version}", hint=f"run `xpm index update {package.index}`")
+    raise NotFoundError(
+        f"index {package.index} has no {package.name} {package.version}", hint=f"run `xpm index update {package.index}`"
+    )
 
 
 def _difference(previous: Lockfile | None, lock: Lockfile) -> Change:
@@ -219,5 +252,9 @@ def _difference(previous: Lockfile | None, lock: Lockfile) -> Change:
         lock=lock,
         added=tuple(f"{name} {version}" for name, version in after.items() if name not in before),
         removed=tuple(f"{name} {version}" for name, version in before.items() if name not in after),
-        updated=tuple(f"{name} {before[name]} -> {version}" for name, version in after.items() if before.get(name, version) != version),
+        updated=tuple(
+            f"{name} {before[name]} -> {version}"
+            for name, version in after.items()
+            if before.get(name, version) != version
+        ),
     )

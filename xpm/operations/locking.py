@@ -12,7 +12,9 @@ from xpm_index.requirements import Requirement
 from xpm_index.versions import Version, VersionRange
 
 
-def make_lock(project: Project, indexes: Indexes, *, previous: Lockfile | None, upgrade: Sequence[str] | None = ()) -> Lockfile:
+def make_lock(
+    project: Project, indexes: Indexes, *, previous: Lockfile | None, upgrade: Sequence[str] | None = ()
+) -> Lockfile:
     """Resolve the project against its indexes.
 
     Args:

@@ -9,7 +9,6 @@ from pathlib import Path
 from xpm.errors import NotFoundError, UsageError
 from xpm.home import Home
 from xpm.trust import verify_package
-from xpm_index.archive import MANIFEST
 from xpm_index.entries import Entry
 from xpm_index.errors import PackagingError, SignatureError
 from xpm_index.index import IndexWriter
@@ -42,7 +41,10 @@ def new_key(home: Home, name: str) -> KeyInfo:
 
 
 def list_keys(home: Home) -> list[KeyInfo]:
-    return [KeyInfo(name=path.stem, path=path, public=SigningKey.load(path).public) for path in sorted(home.keys.glob("*.json"))]
+    return [
+        KeyInfo(name=path.stem, path=path, public=SigningKey.load(path).public)
+        for path in sorted(home.keys.glob("*.json"))
+    ]
 
 
 def load_key(home: Home, name: str) -> SigningKey:
@@ -68,7 +70,9 @@ def init_index(path: Path, name: str) -> IndexWriter:
     return IndexWriter.init(path, name=name, id=secrets.token_hex(16))
 
 
-def add_publisher(index: Path, namespace: str, key: SigningKey, *, contact: str = "", homepage: str = "", when: str | None = None) -> str:
+def add_publisher(
+    index: Path, namespace: str, key: SigningKey, *, contact: str = "", homepage: str = "", when: str | None = None
+) -> str:
     """Register a publisher with one key in a local index; the commit."""
     publisher = Publisher(
         namespace=validate_name(namespace, what="publisher"),
@@ -81,7 +85,12 @@ def add_publisher(index: Path, namespace: str, key: SigningKey, *, contact: str 
 
 
 def publish(
-    index: Path, archives: Sequence[Path], key: SigningKey, *, sources: Mapping[str, str] | None = None, when: str | None = None
+    index: Path,
+    archives: Sequence[Path],
+    key: SigningKey,
+    *,
+    sources: Mapping[str, str] | None = None,
+    when: str | None = None,
 ) -> Entry:
     """Publish one version, in one archive per base or variant, into a local index repository.
 

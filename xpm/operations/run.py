@@ -40,7 +40,9 @@ class Answer:
     base: str
 
 
-def run(environment: Environment, prompt: str, options: RunOptions, *, progress: Progress, show: Callable[[str], None]) -> Answer:
+def run(
+    environment: Environment, prompt: str, options: RunOptions, *, progress: Progress, show: Callable[[str], None]
+) -> Answer:
     """Answer one prompt; ``show`` gets the text piece by piece."""
     require_stored(environment, progress=progress)
     packages = installed(environment)

@@ -13,7 +13,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m xpm_build.embedded", description=__doc__)
     commands = parser.add_subparsers(required=True)
     make = commands.add_parser("rebuild", help="train, evaluate, sign and index everything")
-    make.add_argument("--work", type=Path, required=True, help="where intermediate results are kept; finished steps are not repeated")
+    make.add_argument(
+        "--work", type=Path, required=True, help="where intermediate results are kept; finished steps are not repeated"
+    )
     make.add_argument("--out", type=Path, required=True, help="the folder that gets index.bundle")
     make.set_defaults(run=lambda args: rebuild(args.work, args.out / _BUNDLE.name, report=_say))
     judge = commands.add_parser("evaluate", help="judge the experts of a bundle, and their base alone")

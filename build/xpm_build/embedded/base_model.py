@@ -53,14 +53,26 @@ def train_base(folder: Path, stages: Sequence[tuple[float, TrainingPlan]] = STAG
         stages: (share of odd words, plan) of each stage.
     """
     rng = random.Random(_TOKENIZER_SEED)
-    texts = (document.given + document.written for document in (base_document(rng) for _ in range(_TOKENIZER_DOCUMENTS)))
+    texts = (
+        document.given + document.written for document in (base_document(rng) for _ in range(_TOKENIZER_DOCUMENTS))
+    )
     tokenizer = train_tokenizer(texts, vocab_size=VOCAB_SIZE)
     torch.manual_seed(_TOKENIZER_SEED)
     model = Qwen3ForCausalLM(make_config(tokenizer))
     for odd, plan in stages:
         train(model, tokenizer, partial(base_document, odd=odd), plan)
-        model.to(torch.bfloat16).to(torch.float32)
+        _round_weights(model)
     model.to(torch.bfloat16).save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
-    generation = {"eos_token_id": model.config.eos_token_id, "pad_token_id": model.config.pad_token_id, "do_sample": False}
+    generation = {
+        "eos_token_id": model.config.eos_token_id,
+        "pad_token_id": model.config.pad_token_id,
+        "do_sample": False,
+    }
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
+
+
+def _round_weights(model: Qwen3ForCausalLM) -> None:
+    """Round the parameters, and nothing else, to bfloat16."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16).to(torch.float32)

@@ -81,7 +81,9 @@ def train_expert(recipe: Recipe, base: Path, folder: Path) -> float:
         ),
     )
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
-    loss = train(model, tokenizer, lambda rng: chat_document(draw(recipe.make, "train", rng, odd=ODD_WORDS)), recipe.plan)
+    loss = train(
+        model, tokenizer, lambda rng: chat_document(draw(recipe.make, "train", rng, odd=ODD_WORDS)), recipe.plan
+    )
     model.peft_config["default"].base_model_name_or_path = ""  # a path of the training machine helps nobody
     model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card

@@ -144,7 +144,10 @@ def _write_index(folder: Path, bundle: Path, packages: list[list[BuiltArchive]],
 
 def evaluate_bundle(bundle: Path, *, report: Report) -> None:
     """Judge every expert of a bundle, as shipped, and the base alone; prints the tables."""
-    with tempfile.TemporaryDirectory(prefix="xpm-evaluate-") as scratch, BareRepo.init(Path(scratch) / "index.git") as repo:
+    with (
+        tempfile.TemporaryDirectory(prefix="xpm-evaluate-") as scratch,
+        BareRepo.init(Path(scratch) / "index.git") as repo,
+    ):
         index = IndexSnapshot(repo, repo.fetch(str(bundle)), PinnedKeys())
         graph = _unpack(index, index.entries(BASE_NAME)[-1], "fp32", Path(scratch) / "base")
         for recipe in RECIPES.values():

@@ -201,7 +201,7 @@ def _where(draft: _Draft, words: Vocabulary, *, likely: float) -> tuple[str, str
         wording = wording.replace("{n}", draft.put("n", str(value))).replace("{v}", draft.put("v", str(value)))
         literal = str(value) if column.numeric else f"'{value}'"
         return f" {wording}", f" WHERE {column.name} {operator} {literal}"
-    column, other = rng.sample([c for c in draft.table.columns], 2)
+    column, other = rng.sample(list(draft.table.columns), 2)
     style = rng.choice(("is", "is", "with"))
     text, sql = _condition(draft, words, column, style=style)
     lead = (
