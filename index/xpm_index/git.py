@@ -59,7 +59,9 @@ class BareRepo:
 
     @classmethod
     def open(cls, path: Path) -> "BareRepo":
-        with _wrapped(f"{path} is not a Git repository"):
+        if not (path / "objects").is_dir() or not (path / "HEAD").is_file():
+            raise GitError(f"{path} is not a bare Git repository")
+        with _wrapped(f"{path} could not be opened"):
             return cls(Repo(str(path), bare=True), path)
 
     def __enter__(self) -> "BareRepo":
