@@ -1,6 +1,6 @@
 """Quantise an exported base: weights to 8 or 4 bits in blocks, slots untouched.
 
-The slot products have no constant weights, so the quantiser leaves them alone. The embedding table is quantised too
+The slots' zero-rank defaults are taken out meanwhile: the quantiser must not mistake them for weights. The embedding table is quantised too
 (GatherBlockQuantized), which for a tied vocabulary is half of what a small base weighs.
 """
 
@@ -27,9 +27,11 @@ def quantize_graph(source: Path, out: Path, variant: str, *, block: int) -> None
         raise BuildError(f"variant {variant!r} is unknown", hint=f"choose fp32, {', '.join(BITS)} or source")
     out.mkdir(parents=True, exist_ok=True)
     bits = BITS[variant]
+    model = onnx.load(source / GRAPH)
+    defaults = _take_out_defaults(model)
     with quiet():
         quantizer = MatMulNBitsQuantizer(
-            onnx.load(source / GRAPH),
+            model,
             algo_config=DefaultWeightOnlyQuantConfig(
                 block_size=block,
                 is_symmetric=True,
@@ -40,7 +42,17 @@ def quantize_graph(source: Path, out: Path, variant: str, *, block: int) -> None
             ),
         )
         quantizer.process()
+    quantizer.model.model.graph.initializer.extend(defaults)
     save_graph(quantizer.model.model, out)
     document = json.loads((source / "graph.json").read_text())
     (out / "graph.json").write_text(json.dumps({**document, "variant": variant}, indent=2) + "\n")
     copy_tokenizer(source, out)
+
+
+def _take_out_defaults(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+    """Remove the initializers that are also inputs (the slots' defaults) and return them."""
+    inputs = {each.name for each in model.graph.input}
+    defaults = [each for each in model.graph.initializer if each.name in inputs]
+    for each in defaults:
+        model.graph.initializer.remove(each)
+    return defaults

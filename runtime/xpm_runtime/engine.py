@@ -260,11 +260,14 @@ class Engine:
             sequence.text.append(token)
             if sequence.text.is_stopped:
                 sequence.finish_reason = "stop"
-            elif len(sequence.token_ids) >= sequence.sampler.params.max_tokens:
+            elif len(sequence.token_ids) >= sequence.sampler.params.max_tokens or self._is_full(sequence):
                 sequence.finish_reason = "length"
         if sequence.is_finished:
             self._scheduler.remove(sequence)
         return sequence.is_finished
+
+    def _is_full(self, sequence: Sequence) -> bool:
+        return sequence.num_computed >= self._lanes.capacity
 
     def _compact(self) -> None:
         """Move the last lanes down onto free ones, so that a decode run has no idle rows."""

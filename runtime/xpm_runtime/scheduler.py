@@ -44,12 +44,11 @@ class Scheduler:
         self.lanes: list[Sequence | None] = [None] * num_lanes
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence; raises CapacityError if no lane could ever hold it."""
-        if sequence.max_length > self.capacity:
+        """Queue a sequence; raises CapacityError if no lane could ever hold its prompt."""
+        if len(sequence.prompt_ids) > self.capacity:
             raise CapacityError(
-                f"the request needs {sequence.max_length} tokens, a lane holds {self.capacity}",
-                context=f"{len(sequence.prompt_ids)} of the prompt and up to {sequence.sampler.params.max_tokens} written",
-                hint="shorten the prompt, lower max_tokens, or load the base with a larger context",
+                f"the prompt has {len(sequence.prompt_ids)} tokens, a lane holds {self.capacity}",
+                hint="shorten the prompt, or load the base with a larger context",
             )
         self.waiting.append(sequence)
 

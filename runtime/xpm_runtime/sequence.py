@@ -74,11 +74,6 @@ class Sequence:
         return self.finish_reason is not None
 
     @property
-    def max_length(self) -> int:
-        """Tokens the lane must hold if the sequence writes all it may."""
-        return len(self.prompt_ids) + self.sampler.params.max_tokens
-
-    @property
     def seen(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
         return np.array(self.prompt_ids[self.num_soft :] + self.token_ids, dtype=np.int64)
 

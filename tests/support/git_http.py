@@ -21,7 +21,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer(self._body())
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, *args: object) -> None:
         self.requests.append(f"{self.command} {self.path}")
 
     def _body(self) -> bytes:

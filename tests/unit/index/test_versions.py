@@ -23,7 +23,7 @@ def test_order_of_precedence():
     rising = ["1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1"]
     rising += ["1.0.0", "1.0.0+a", "1.0.0+b", "1.0.1", "1.10.0", "2.0.0"]
     versions = [Version.parse(text) for text in rising]
-    assert sorted(reversed(versions)) == versions
+    assert sorted(versions[::-1]) == versions
 
 
 def test_versions_that_differ_in_build_metadata_are_different():

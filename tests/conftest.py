@@ -1,0 +1,63 @@
+"""Fixtures that are dear to make, made once: a tiny base, its graph, its adapters, and what they compile to."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True, slots=True)
+class TinyBase:
+    """``source`` is the Hugging Face folder, ``graph`` the exported float32 base."""
+
+    source: Path
+    graph: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TinyAdapter:
+    """``peft`` is what PEFT saved, ``slots`` the compiled file."""
+
+    name: str
+    peft: Path
+    slots: Path
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> TinyBase:
+    from tests.support import models
+    from xpm_build.export import export_graph, load_model
+
+    folder = tmp_path_factory.mktemp("tiny")
+    source = models.save_tiny_model(folder / "source")
+    export_graph(load_model(source), source, folder / "graph")
+    return TinyBase(source, folder / "graph")
+
+
+@pytest.fixture(scope="session")
+def tiny_adapter(tiny_base: TinyBase, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TinyAdapter]:
+    """``tiny_adapter(kind, seed)``: a random adapter of a kind in ``models.CONFIGS``, made once."""
+    from tests.support import models
+    from xpm_build.adapters import SLOTS, base_digest, compile_adapter, save_slots
+
+    made: dict[tuple[str, int], TinyAdapter] = {}
+
+    def make(kind: str, seed: int = 1) -> TinyAdapter:
+        if (kind, seed) not in made:
+            folder = tmp_path_factory.mktemp(f"{kind}-{seed}")
+            peft = models.save_adapter(tiny_base.source, folder / "peft", models.CONFIGS[kind](), seed=seed)
+            model = models.load(tiny_base.source)
+            save_slots(compile_adapter(peft, model), folder / SLOTS, base_digest=base_digest(model))
+            made[kind, seed] = TinyAdapter(f"{kind}-{seed}", peft, folder / SLOTS)
+        return made[kind, seed]
+
+    return make
+
+
+@pytest.fixture
+def tiny_engine(tiny_base: TinyBase) -> Iterator["object"]:
+    from xpm_runtime import Engine
+
+    with Engine.load(tiny_base.graph, device="cpu", threads=1, max_lanes=4, context=256) as engine:
+        yield engine

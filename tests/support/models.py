@@ -1,0 +1,112 @@
+"""Tiny random models of the real architecture, and PEFT adapters with random weights for them. Seeded; kilobytes; seconds."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import IA3Config, LoraConfig, PeftConfig, PromptTuningConfig, get_peft_model
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+ALL_LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+VOCAB_SIZE = 256 + len(SPECIAL)
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def tiny_config(*, tied: bool = True) -> Qwen3Config:
+    return Qwen3Config(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        intermediate_size=96,
+        max_position_embeddings=256,
+        rope_theta=10_000.0,
+        tie_word_embeddings=tied,
+        initializer_range=0.08,
+        bos_token_id=None,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+
+
+def save_tokenizer(folder: Path) -> None:
+    """A byte-level tokenizer without merges: 256 bytes after three control tokens."""
+    vocab = {token: number for number, token in enumerate([*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(SPECIAL)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": SPECIAL[2], "chat_template": _CHAT_TEMPLATE}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def save_tiny_model(folder: Path, *, seed: int = 0, tied: bool = True) -> Path:
+    """A Hugging Face folder with random weights."""
+    torch.manual_seed(seed)
+    Qwen3ForCausalLM(tiny_config(tied=tied)).save_pretrained(folder)
+    save_tokenizer(folder)
+    return folder
+
+
+def load(folder: Path) -> Any:
+    return Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def lora(rank: int = 8, *, targets: list[str] | None = None, **options: Any) -> LoraConfig:
+    return LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules=targets or ALL_LINEARS, task_type="CAUSAL_LM", **options
+    )
+
+
+def ia3() -> IA3Config:
+    return IA3Config(
+        target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"], task_type="CAUSAL_LM"
+    )
+
+
+def prompt_tuning(num_tokens: int = 5) -> PromptTuningConfig:
+    return PromptTuningConfig(num_virtual_tokens=num_tokens, task_type="CAUSAL_LM")
+
+
+CONFIGS: dict[str, Callable[[], PeftConfig]] = {
+    "lora": lora,
+    "rslora": lambda: lora(use_rslora=True),
+    "dora": lambda: lora(use_dora=True),
+    "partial": lambda: lora(4, targets=["q_proj", "v_proj"]),
+    "patterns": lambda: lora(4, rank_pattern={"q_proj": 6}, alpha_pattern={"q_proj": 3}),
+    "ia3": ia3,
+    "prompt": prompt_tuning,
+}
+
+
+def randomise(model: torch.nn.Module, seed: int) -> None:
+    """Give every trainable tensor of an adapter random values that visibly change the model."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if "lora_A" in name or "lora_B" in name:
+            parameter.data = 0.1 * noise
+        elif "magnitude" in name:
+            parameter.data = parameter.data * (1 + 0.2 * noise)
+        elif "ia3_l" in name:
+            parameter.data = 1 + 0.3 * noise
+        elif "prompt_encoder" in name:
+            parameter.data = 0.3 * noise
+
+
+def save_adapter(base: Path, folder: Path, config: PeftConfig, *, seed: int) -> Path:
+    """What PEFT's ``save_pretrained`` writes for a random adapter."""
+    model = get_peft_model(load(base), config)
+    randomise(model, seed)
+    model.save_pretrained(folder)
+    return folder
