@@ -72,7 +72,8 @@ class Fields:
 
     def parsed(self, key: str, parse: Callable[[str], T]) -> T:
         """The required string at ``key`` through ``parse``, whose error is told with the key path."""
+        text = self.text(key)
         try:
-            return parse(self.text(key))
+            return parse(text)
         except XpmError as error:
             raise self.error(f"{self.at(key)}: {error.message}", context=error.context, hint=error.hint) from error

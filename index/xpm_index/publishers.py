@@ -6,6 +6,7 @@ client's trust (``xpm_index.trust``), not here.
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from xpm_index import signed_json
@@ -15,13 +16,17 @@ from xpm_index.keys import PublicKey, SigningKey
 from xpm_index.names import validate_name
 
 _DOMAIN = b"xpm-publisher-v1\n"
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
 
 
 def parse_time(text: str) -> str:
     """RFC 3339 in UTC without fractions; such texts order as the times do."""
-    if not _TIME.fullmatch(text):
-        raise IndexFormatError(f"{text[:40]!r} is not a time", hint="write e.g. 2026-01-31T12:00:00Z")
+    try:
+        if not _TIME.fullmatch(text):
+            raise ValueError(text)
+        datetime.fromisoformat(text)
+    except ValueError as error:
+        raise IndexFormatError(f"{text[:40]!r} is not a time", hint="write e.g. 2026-01-31T12:00:00Z") from error
     return text
 
 

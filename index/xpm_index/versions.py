@@ -7,12 +7,14 @@ only if one of its comparators names a pre-release of the same major.minor.patch
 import re
 from dataclasses import dataclass
 from functools import total_ordering
+from itertools import takewhile
 
 import semver
 
 from xpm_index.errors import InvalidVersion
 
-_PARTIAL = re.compile(r"v?(\d+|[xX*])(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
+_PART = r"(0|[1-9][0-9]{0,17}|[xX*])"
+_PARTIAL = re.compile(rf"v?{_PART}(?:\.{_PART})?(?:\.{_PART})?(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
 _COMPARATOR = re.compile(r"(>=|<=|!=|==|>|<|=|\^|~)?\s*([^\s,<>=!^~|]+)")
 
 
@@ -107,17 +109,18 @@ def _parse_conjunction(part: str, whole: str) -> tuple[Comparator, ...]:
 
 def _expand(operator: str, text: str, whole: str) -> list[Comparator]:
     match = _PARTIAL.fullmatch(text)
-    if match is None:
+    parts = [group for group in match.groups()[:3] if group is not None] if match else []
+    numbers = [int(part) for part in takewhile(str.isdigit, parts)]
+    complete = len(numbers) == 3
+    if match is None or any(map(str.isdigit, parts[len(numbers) :])) or (match[4] and not complete):
         raise InvalidVersion(
             f"{whole[:80]!r} is not a version range: {text!r} is not a version", hint="write e.g. `>=1.0,<2`"
         )
-    numbers = [int(group) for group in match.groups()[:3] if group is not None and group not in "xX*"]
     operator = "=" if operator == "==" else operator
     if not numbers:
         return []
     padded = numbers + [0] * (3 - len(numbers))
     low = Version.parse(".".join(map(str, padded)) + (match[4] or ""))
-    complete = len(numbers) == 3
     if operator == "^":
         first = next((i for i, n in enumerate(numbers) if n), len(numbers) - 1)
         return _between(low, _bump(padded, first))

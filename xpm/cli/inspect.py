@@ -9,6 +9,7 @@ from xpm.cli.context import here
 from xpm.cli.render import Console, size
 from xpm.errors import NotFoundError
 from xpm.operations import inspect as operations
+from xpm.operations.build import base_source
 from xpm_index.entries import Entry
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
@@ -128,6 +129,17 @@ def base_list_command(console: Console, as_json: bool) -> None:
         return
     rows = [(e.entry.name, e.entry.version, a.variant, size(a.size), e.index) for e in bases for a in e.entry.archives]
     console.table(("name", "version", "variant", "size", "index"), rows)
+
+
+@base_command.command("path")
+@click.argument("name")
+@click.pass_obj
+def base_path_command(console: Console, name: str) -> None:
+    """Fetch a base's source variant and print its folder: the Hugging Face model to train adapters on.
+
+    Example: xpm base path xpm-tiny
+    """
+    console.out(str(base_source(here(), name, progress=console)))
 
 
 def _entry_document(entry: Entry) -> dict[str, Any]:
