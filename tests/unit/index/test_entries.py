@@ -1,0 +1,142 @@
+"""Entry files: signed lines, one per version, that nobody can change afterwards."""
+
+from dataclasses import replace
+
+import pytest
+from tests.support.packages import make_entry, make_publisher
+
+from xpm_index import strict_json
+from xpm_index.entries import Yanked, parse_entries, require_append_only
+from xpm_index.errors import IndexFormatError, SignatureError, TrustError
+from xpm_index.keys import SigningKey
+from xpm_index.requirements import Requirement
+
+KEY = SigningKey.generate()
+FULL = make_entry(
+    description="SQL, auch für Köln",
+    requires=(Requirement.parse("expert-json@>=0.4,<1"), Requirement.parse("acme/expert-english")),
+    incompatible_with=(Requirement.parse("expert-neo4j@<0.2"),),
+    capabilities=("sql",),
+    keywords=("select", "tabelle"),
+    load_order=6,
+    yanked=Yanked(reason="wrong joins", severity="high", replacement="1.0.1"),
+)
+
+
+def file_of(*entries, key=KEY) -> bytes:
+    return b"".join(entry.to_line(key) + b"\n" for entry in entries)
+
+
+def line_with(**changes) -> bytes:
+    """A canonical line whose document was changed; its signature is no longer right."""
+    document = {**strict_json.loads(make_entry().to_line(KEY), what="it"), **changes}
+    return strict_json.canonical(document) + b"\n"
+
+
+def test_every_field_survives():
+    (signed,) = parse_entries(file_of(FULL), name=FULL.name)
+    assert signed.verify(KEY.public) == replace(FULL, key_id=KEY.key_id)
+
+
+def test_versions_come_in_rising_order():
+    entries = [make_entry(version=version) for version in ("1.10.0", "1.2.0", "1.10.0-rc.1", "1.9.0")]
+    found = parse_entries(file_of(*entries), name="expert-sql")
+    assert [str(each.entry.version) for each in found] == ["1.2.0", "1.9.0", "1.10.0-rc.1", "1.10.0"]
+
+
+def test_a_later_line_yanks_a_version():
+    entry = make_entry()
+    yanked = replace(entry, yanked=Yanked(reason="broken"), published_at="2026-03-01T00:00:00Z")
+    (signed,) = parse_entries(file_of(entry, yanked), name=entry.name)
+    assert signed.entry.yanked == Yanked(reason="broken")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"archives": (replace(make_entry().archives[0], size=10),)},
+        {"requires": (Requirement.parse("evil"),)},
+        {"description": "other"},
+        {"kind": "base"},
+        {"yanked": Yanked(reason="x"), "load_order": 1},
+    ],
+)
+def test_a_published_version_never_changes(change):
+    with pytest.raises(IndexFormatError, match=r"line 2 .* changes what 1\.0\.0 is"):
+        parse_entries(file_of(make_entry(), replace(make_entry(), **change)), name="expert-sql")
+
+
+def test_a_name_belongs_to_its_first_publisher():
+    other = make_entry(version="2.0.0", publisher="mallory")
+    with pytest.raises(IndexFormatError, match=r"line 2 .* is by mallory, but the name is acme's"):
+        parse_entries(file_of(make_entry(), other), name="expert-sql")
+
+
+def test_a_line_of_another_name():
+    with pytest.raises(IndexFormatError, match=r"line 1 .* is of expert-xml"):
+        parse_entries(file_of(make_entry("expert-xml")), name="expert-sql")
+
+
+GOOD = file_of(make_entry())
+ARCHIVE = strict_json.loads(GOOD[:-1], what="it")["archives"][0]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "cut off"),
+        (GOOD[:-1], "cut off"),
+        (GOOD + b"\n", "line 2"),
+        (b"\n" + GOOD, "line 1"),
+        (GOOD[:-1] + b" \n", "canonical form"),
+        (GOOD[:-1] + b"\r\n", "canonical form"),
+        (GOOD.replace(b'"name":', b'"name": '), "canonical form"),
+        (b"[]\n", "canonical form"),
+        (b"{}\n", "kind is missing"),
+        (line_with(kind="router"), "kind 'router' is unknown"),
+        (line_with(name="../x"), "name: '../x' is not a valid name"),
+        (line_with(version="1"), "version: '1' is not a semantic version"),
+        (line_with(published_at="yesterday"), "published_at: 'yesterday' is not a time"),
+        (line_with(requires=["a", "b@?"]), r"'\?' is not a version range"),
+        (line_with(load_order="5"), "load_order must be a whole number"),
+        (line_with(archives=[{**ARCHIVE, "size": 0}]), r"archives\[0\]\.size must be positive"),
+        (
+            line_with(archives=[ARCHIVE, {**ARCHIVE, "digest": "x"}]),
+            r"archives\[1\]\.digest: digest is not of the form",
+        ),
+        (line_with(archives=[{**ARCHIVE, "sources": [1]}]), r"archives\[0\]\.sources\[0\] must be a string"),
+        (line_with(yanked="yes"), "yanked must be an object"),
+    ],
+)
+def test_malformed_files(data, reason):
+    with pytest.raises(IndexFormatError, match=reason):
+        parse_entries(data, name="expert-sql")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"description": "x"}, {"unknown": 1}, {"signature": "00" * 64}, {"signature": None}]
+)
+def test_altered_lines_do_not_verify(changes):
+    (signed,) = parse_entries(line_with(**changes), name="expert-sql")
+    with pytest.raises(SignatureError, match=r"the entry of expert-sql 1\.0\.0"):
+        signed.verify(KEY.public)
+
+
+def test_a_publisher_file_s_signature_is_not_an_entry_s():
+    """The same bytes are never signed for two purposes."""
+    publisher = strict_json.loads(make_publisher(KEY).to_bytes(KEY), what="it")
+    (signed,) = parse_entries(line_with(signature=publisher["signature"]), name="expert-sql")
+    with pytest.raises(SignatureError, match="does not verify"):
+        signed.verify(KEY.public)
+
+
+def test_append_only():
+    require_append_only(b"a\n", b"a\n", path="p")
+    require_append_only(b"a\n", b"a\nb\n", path="p")
+    require_append_only(b"", b"a\n", path="p")
+    with pytest.raises(TrustError, match="rewrote"):
+        require_append_only(b"a\n", b"b\n", path="p")
+    with pytest.raises(TrustError, match="rewrote"):
+        require_append_only(b"a\nb\n", b"a\n", path="p")
+    with pytest.raises(TrustError, match="removed"):
+        require_append_only(b"a\n", None, path="p")
