@@ -19,8 +19,8 @@ from xpm.project import EMBEDDED, Project
 from xpm_index import strict_json
 from xpm_index.entries import Entry
 from xpm_index.errors import TrustError
-from xpm_index.git import BareRepo, without_credentials
-from xpm_index.index import IndexSnapshot
+from xpm_index.git import BareRepo
+from xpm_index.index import IndexSnapshot, check_update
 from xpm_index.trust import PinnedKeys
 
 _BUNDLE = "index.bundle"
@@ -67,7 +67,7 @@ class Indexes:
         """Fetch an index and accept its head; whether it changed.
 
         Raises:
-            TrustError: the head does not descend from the one seen before. GitError: it could not be fetched.
+            TrustError: the head does not descend from the one seen before, or rewrites entries. GitError: it could not be fetched.
         """
         if name == EMBEDDED:
             return self._refresh_embedded()
@@ -83,15 +83,13 @@ class Indexes:
             )
             if old == new:
                 return False
-            if old is not None and not repo.is_ancestor(old, new):
-                raise TrustError(
-                    f"index {name} was rolled back or rewritten",
-                    context=f"{new[:12]} does not descend from {old[:12]}, seen before at {without_credentials(url)}",
-                    hint=f"ask its maintainer; if it is meant so: `xpm index remove {name}` and add it again",
-                )
-            IndexSnapshot(repo, new, PinnedKeys())  # refuses what is no index before the head is kept
+            if old is not None:
+                check_update(repo, old, new)
+            else:
+                IndexSnapshot(repo, new, PinnedKeys())  # refuses what is no index
             repo.set_head(new)
-        self._snapshots.pop(name, None)
+        if (snapshot := self._snapshots.pop(name, None)) is not None:
+            snapshot.repo.close()
         return True
 
     def update_all(self, progress: Progress | None = None) -> dict[str, bool]:

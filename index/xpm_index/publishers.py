@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from xpm_index import signed_json
-from xpm_index.errors import IndexFormatError, TrustError
+from xpm_index.errors import IndexFormatError, TrustError, XpmError
 from xpm_index.fields import Fields
 from xpm_index.keys import PublicKey, SigningKey
 from xpm_index.names import validate_name
@@ -81,17 +81,23 @@ class Publisher:
         return signed_json.sign(document, signing_key, domain=_DOMAIN)
 
     @classmethod
-    def parse(cls, data: bytes, *, what: str) -> "Publisher":
-        """Parse and check the file's own signature; raises IndexFormatError or SignatureError."""
-        document = signed_json.parse(data, what=what)
-        fields = Fields(document, error=IndexFormatError)
-        publisher = cls(
+    def _from_fields(cls, fields: Fields) -> "Publisher":
+        return cls(
             namespace=fields.parsed("namespace", validate_name),
             keys=tuple(_parse_key(each) for each in fields.objects("keys")),
             signed_by=fields.text("signed_by"),
             contact=fields.text("contact", required=False),
             homepage=fields.text("homepage", required=False),
         )
+
+    @classmethod
+    def parse(cls, data: bytes, *, what: str) -> "Publisher":
+        """Parse and check the file's own signature; raises IndexFormatError or SignatureError."""
+        document = signed_json.parse(data, what=what)
+        try:
+            publisher = cls._from_fields(Fields(document, error=IndexFormatError))
+        except XpmError as error:
+            raise IndexFormatError(f"{what}: {error.message}", context=error.context, hint=error.hint) from error
         if len({key.public.key_id for key in publisher.keys}) != len(publisher.keys):
             raise IndexFormatError(f"{what} lists a key twice")
         signers = [key for key in publisher.keys if key.public.key_id == publisher.signed_by]

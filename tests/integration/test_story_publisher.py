@@ -37,7 +37,11 @@ class User:
     def xpm(self, *arguments: object, fails: int = 0) -> str:
         """Run a command; what it printed (stderr if it was to fail)."""
         done = subprocess.run(
-            [sys.executable, "-m", "xpm", *map(str, arguments)], cwd=self.folder, env=self.environment, capture_output=True, text=True
+            [sys.executable, "-m", "xpm", *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == fails, done.stderr
         return done.stderr if fails else done.stdout
@@ -64,7 +68,9 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Pat
     assert "add-publisher" in publisher.xpm("publish", archive, "--index", "indexes/acme.git", "--key", "acme", fails=5)
     publisher.xpm("index", "add-publisher", "acme", "--index", "indexes/acme.git", "--key", "acme")
     publisher.xpm("publish", archive, "--index", "indexes/acme.git", "--key", "acme")
-    assert "published already" in publisher.xpm("publish", archive, "--index", "indexes/acme.git", "--key", "acme", fails=12)
+    assert "published already" in publisher.xpm(
+        "publish", archive, "--index", "indexes/acme.git", "--key", "acme", fails=12
+    )
     return publisher.folder / "indexes", expert, base
 
 

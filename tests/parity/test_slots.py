@@ -23,7 +23,9 @@ def _attach(engine, *adapters, load_order=5):
 
 def _peft(tiny_base, *adapters):
     """PEFT with all of ``adapters`` active at once."""
-    model = PeftModel.from_pretrained(models.load(tiny_base.source), str(adapters[0].peft), adapter_name=adapters[0].name)
+    model = PeftModel.from_pretrained(
+        models.load(tiny_base.source), str(adapters[0].peft), adapter_name=adapters[0].name
+    )
     for adapter in adapters[1:]:
         model.load_adapter(str(adapter.peft), adapter_name=adapter.name)
     if len(adapters) > 1:
@@ -80,7 +82,9 @@ def test_logits_of_a_mixed_decode_equal_single_ones(tiny_base, tiny_adapter, tin
     lora, dora, ia3, prompt = _attach(tiny_engine, *adapters.values())
     decoded = []
     decode = tiny_engine._runner.decode
-    monkeypatch.setattr(tiny_engine._runner, "decode", lambda *args: decoded.append(decode(*args).copy()) or decoded[-1])
+    monkeypatch.setattr(
+        tiny_engine._runner, "decode", lambda *args: decoded.append(decode(*args).copy()) or decoded[-1]
+    )
     sequences = [
         tiny_engine.submit(Request(prompt=probe_tokens(models.VOCAB_SIZE, seed=seed, count=4 + seed), experts=experts))
         for seed, experts in enumerate([(), (lora,), (dora, ia3), (ia3, prompt)])

@@ -100,7 +100,10 @@ BAD_FILES = {
         zstandard.ZstdCompressor(write_checksum=True, write_content_size=False).compress(GOOD),
         "state the size|not the canonical",
     ),
-    "size stated too small": (PACKED.replace((len(GOOD) - 256).to_bytes(2, "little"), b"\0\x08", 1), "not a readable archive"),
+    "size stated too small": (
+        PACKED.replace((len(GOOD) - 256).to_bytes(2, "little"), b"\0\x08", 1),
+        "not a readable archive",
+    ),
     "window of 128 MiB": (b"\x28\xb5\x2f\xfd\x84\x88" + PACKED[5:], "not the canonical"),
 }
 

@@ -1,0 +1,230 @@
+"""Operations against real indexes: what they change, and that a refused one changes nothing."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tests.support.simulator import IndexSimulator
+from xpm.environment import Environment
+from xpm.errors import FetchError, LockfileError, NotFoundError, StoreError
+from xpm.home import Home
+from xpm.operations import indexes as index_operations
+from xpm.operations import install as operations
+from xpm.operations.inspect import find_installed, installed, search, verify
+from xpm.progress import Silent
+from xpm.project import Project
+from xpm_index.errors import IntegrityError, TrustError, XpmError
+from xpm_index.keys import SigningKey
+from xpm_index.layout import archive_path, entry_path, publisher_path
+from xpm_index.requirements import Requirement
+
+QUIET = Silent()
+
+
+@pytest.fixture
+def index(tmp_path):
+    made = IndexSimulator(tmp_path)
+    made.serve("expert-a", "1.0.0", requires=["expert-b@^1"], keywords=["alpha"])
+    made.serve("expert-b", "1.0.0")
+    made.serve("expert-b", "1.1.0")
+    made.serve("expert-b", "2.0.0")
+    return made
+
+
+@pytest.fixture
+def environment(tmp_path, index):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    Project(indexes={"main": index.url}).save(folder)
+    return Environment.find(Home(tmp_path / "home"), folder)
+
+
+def install(environment, *names, **options):
+    return operations.install(environment, [Requirement.parse(name) for name in names], progress=QUIET, **options)
+
+
+def state(folder: Path) -> dict[str, str]:
+    """Every file below a folder with its digest; what is a lock or a fetched index is left out."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "lock" and "indexes" not in path.parts
+    }
+
+
+def test_install_brings_what_is_required(environment):
+    change = install(environment, "a")
+    assert change.added == ("expert-b 1.1.0", "expert-a 1.0.0")
+    assert environment.project().experts == {"expert-a": "^1.0.0"}
+    assert [each.package.name for each in installed(environment)] == ["xpm-tiny", "expert-b", "expert-a"]
+    assert (find_installed(environment, "b").folder / "slots.safetensors").read_text() == "expert-b 1.1.0"
+    assert verify(environment) == ["xpm-tiny 9.0.0", "expert-b 1.1.0", "expert-a 1.0.0"]
+    assert install(environment, "a").fetched == ()
+
+
+def test_a_dry_run_changes_nothing(environment):
+    before = state(environment.folder)
+    assert install(environment, "a", dry_run=True).added == ("expert-b 1.1.0", "expert-a 1.0.0")
+    assert state(environment.folder) == before
+    assert environment.store.digests() == []
+
+
+def test_uninstall_takes_what_nothing_needs(environment):
+    install(environment, "a")
+    with pytest.raises(NotFoundError, match="not installed") as caught:
+        operations.uninstall(environment, ["b"], progress=QUIET)
+    assert "requires" in caught.value.hint
+    change = operations.uninstall(environment, ["a"], progress=QUIET)
+    assert set(change.removed) == {"expert-a 1.0.0", "expert-b 1.1.0"}
+    assert environment.project().experts == {}
+
+
+def test_update_follows_the_index(environment, index):
+    install(environment, "b@^1")
+    index.serve("expert-b", "1.2.0")
+    assert operations.sync(environment, progress=QUIET).updated == ()
+    change = operations.update(environment, [], progress=QUIET)
+    assert change.updated == ("expert-b 1.1.0 -> 1.2.0",)
+
+
+def test_did_you_mean(environment):
+    with pytest.raises(NotFoundError, match="no index has expert-bb") as caught:
+        install(environment, "expert-bb")
+    assert caught.value.hint == "did you mean expert-b?"
+
+
+def test_search_and_keywords(environment):
+    assert [each.entry.name for each in search(environment, ["alpha"])] == ["expert-a"]
+    assert [str(each.entry.version) for each in search(environment, ["expert-b"])] == ["2.0.0"]
+    assert search(environment, ["nothing", "alpha"]) == []
+
+
+def test_sync_needs_no_index_when_everything_is_there(environment, index):
+    install(environment, "a")
+    index.path.rename(index.path.with_suffix(".away"))
+    for options in ({}, {"locked": True}, {"frozen": True}, {"offline": True}):
+        assert operations.sync(environment, progress=QUIET, **options).fetched == ()
+
+
+def test_locked_and_frozen(environment):
+    with pytest.raises(LockfileError, match=r"no xpm\.lock"):
+        operations.sync(environment, progress=QUIET, frozen=True)
+    install(environment, "b@^1")
+    environment.project().with_expert("expert-a", "*").save(environment.folder)
+    with pytest.raises(LockfileError, match="does not agree"):
+        operations.sync(environment, progress=QUIET, locked=True)
+    assert operations.sync(environment, progress=QUIET, frozen=True).added == ()
+
+
+def test_offline_never_fetches(environment):
+    with pytest.raises(FetchError, match="--offline"):
+        install(environment, "a", offline=True)
+
+
+def _tamper(index, path, data):
+    index.writer.repo.commit_files({path: data}, message="evil", author="x <x@x>")
+
+
+def _blob(index, path):
+    return index.writer.repo.read_blob(index.writer.repo.head(), path)
+
+
+def _flip(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("place", [0, 10, 100, -1])
+def test_an_altered_archive_is_refused(place, environment, index):
+    path = archive_path("expert-a", "expert-a-xpm-tiny.v1.0.0.expert")
+    data = _blob(index, path)
+    _tamper(index, path, _flip(data, place % len(data)))
+    _refused(environment, IntegrityError, "was altered")
+
+
+def test_an_altered_entry_is_refused(environment, index):
+    data = _blob(index, entry_path("expert-a"))
+    _tamper(index, entry_path("expert-a"), data.replace(b"about", b"abuot"))
+    _refused(environment, XpmError, "does not verify")
+
+
+def test_a_cut_off_entry_is_refused(environment, index):
+    _tamper(index, entry_path("expert-a"), _blob(index, entry_path("expert-a"))[:-9])
+    _refused(environment, XpmError, "cut off")
+
+
+def test_a_stolen_namespace_is_refused(environment, index):
+    """Somebody with write access to the index replaces the publisher's key by their own and signs anew."""
+    install(environment, "b@^1")
+    thief = SigningKey.generate()
+    index.add_publisher(thief)
+    index.key = thief
+    index.serve("expert-b", "1.9.0")
+    before = state(environment.folder), environment.store.digests()
+    with pytest.raises(TrustError, match="keys of acme were replaced"):
+        operations.update(environment, [], progress=QUIET)
+    assert (state(environment.folder), environment.store.digests()) == before
+
+
+def test_a_publisher_nobody_registered_is_refused(environment, index):
+    assert _blob(index, publisher_path("acme"))
+    _tamper(index, publisher_path("acme"), b"{}")
+    _refused(environment, XpmError, "publisher")
+
+
+def test_a_rolled_back_index_is_refused(environment, index, tmp_path):
+    install(environment, "b@^1")
+    index.writer.repo.close()
+    index.path.rename(tmp_path / "away.git")
+    IndexSimulator(tmp_path)
+    with pytest.raises(TrustError, match="rolled back or rewritten"):
+        index_operations.update(environment, "main", progress=QUIET)
+
+
+def test_what_was_altered_in_the_store_is_found(environment):
+    install(environment, "a")
+    file = find_installed(environment, "a").folder / "slots.safetensors"
+    file.chmod(0o644)
+    file.write_bytes(b"evil")
+    with pytest.raises(IntegrityError, match=r"slots\.safetensors of expert-a 1\.0\.0 was altered"):
+        verify(environment)
+
+
+def test_two_indexes_must_not_claim_one_name(environment, tmp_path, index):
+    (tmp_path / "two").mkdir()
+    other = IndexSimulator(tmp_path / "two", name="other", with_base=False)
+    other.serve("expert-a", "9.0.0")
+    index_operations.add(environment, "other", other.url, progress=QUIET)
+    _refused(environment, TrustError, "in several indexes")
+
+
+def test_an_index_that_is_none_is_not_added(environment, tmp_path):
+    before = state(environment.folder)
+    with pytest.raises(XpmError, match="could not"):
+        index_operations.add(environment, "ghost", f"file://{tmp_path}/ghost.git", progress=QUIET)
+    assert state(environment.folder) == before
+
+
+def test_a_full_disk_leaves_no_partial_package(environment, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("xpm.store.sync_folder", fail)
+    before = state(environment.folder)
+    with pytest.raises(StoreError, match="could not be stored"):
+        install(environment, "a")
+    monkeypatch.undo()
+    assert state(environment.folder) == before
+    assert environment.store.digests() == []
+    assert install(environment, "a").added
+
+
+def _refused(environment, kind, message):
+    """Installing fails with the error, and neither project, lock nor store changes."""
+    before = state(environment.folder), state(environment.home.store)
+    with pytest.raises(kind, match=message) as caught:
+        install(environment, "a")
+    stored = {each for each in environment.store.digests() if each in str(caught.value)}
+    assert not stored
+    assert state(environment.folder) == before[0]
+    assert not any("expert-a" in path.read_text() for path in environment.home.store.rglob("manifest.json"))
