@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import zstandard
+
 from tests.support.archives import BLOCK, END, member, names, pack, reseal, tar_of
 from tests.support.packages import FILES, make_manifest, make_package, sign_files
-
 from xpm_index.archive import MANIFEST, extract_archive, read_archive, read_files, write_archive
 from xpm_index.digests import sha256_bytes
 from xpm_index.errors import ArchiveError, IntegrityError, PackagingError, SignatureError

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.packages import FILES, PUBLISHER, make_entry, make_manifest, make_package, make_publisher, sign_files
 
+from tests.support.packages import FILES, PUBLISHER, make_entry, make_manifest, make_package, make_publisher, sign_files
 from xpm_index.archive import MANIFEST, read_files
 from xpm_index.digests import sha256_bytes, sha256_file
 from xpm_index.entries import parse_entries
@@ -84,7 +84,7 @@ def test_no_altered_archive_yields_other_content(tmp_path, key):
 
     survivors = set(accepted(data, check, REFUSALS))
     assert all(frame_header + block_header <= each < len(data) - checksum for each in survivors)
-    assert len(survivors) <= 4
+    assert len(survivors) < len(data) / 50
 
 
 def test_every_byte_of_a_manifest(key):
