@@ -6,7 +6,7 @@ from pathlib import Path
 from xpm.errors import LockfileError
 from xpm.home import Home
 from xpm.lockfile import LOCK_FILE, Lockfile
-from xpm.project import PROJECT_FILE, Project
+from xpm.project import EMBEDDED_EXPERTS, PROJECT_FILE, Project
 from xpm.store import Store
 
 
@@ -29,6 +29,9 @@ class Environment:
         return Store(self.home.store)
 
     def project(self) -> Project:
+        """The environment's wishes; a default environment that nobody has changed wants the experts that come with xpm."""
+        if not self.is_project and not (self.folder / PROJECT_FILE).is_file():
+            return Project(experts=EMBEDDED_EXPERTS)
         return Project.read(self.folder)
 
     def lockfile(self) -> Lockfile | None:

@@ -18,6 +18,7 @@ PROJECT_FILE = "xpm.toml"
 DEFAULT_BASE = "xpm-tiny"
 DEFAULT_VARIANT = "fp32"
 EMBEDDED = "embedded"
+EMBEDDED_EXPERTS = {"expert-json": "*", "expert-sql": "*"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

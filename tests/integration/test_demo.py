@@ -69,6 +69,12 @@ def test_the_stated_quality_is_what_the_experts_must_reach(project):
         assert metrics["test_queries"] >= 500
 
 
+def test_a_fresh_machine_answers_outside_a_project(tmp_path):
+    run = _runner(tmp_path)
+    assert run("run", QUESTION).stdout == "SELECT name FROM users WHERE age > 25;\n"
+    assert not (tmp_path / "xpm.toml").exists()
+
+
 def test_the_demo_script(tmp_path):
     xpm = Path(sys.executable).with_name("xpm")
     environment = {**os.environ, "HOME": str(tmp_path), "XPM_HOME": str(tmp_path / "home")}

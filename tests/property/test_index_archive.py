@@ -5,8 +5,8 @@ from pathlib import Path
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tests.support.archives import pack
 
+from tests.support.archives import pack
 from xpm_index.archive import MANIFEST, ordered, read_files, write_archive
 from xpm_index.errors import ArchiveError, PackagingError
 

@@ -2,8 +2,8 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.packages import BASE_DIGEST, FILES, make_manifest, sign_files
 
+from tests.support.packages import BASE_DIGEST, FILES, make_manifest, sign_files
 from xpm_index import strict_json
 from xpm_index.errors import ManifestError
 from xpm_index.integrity import verify_signature

@@ -5,8 +5,8 @@ import tarfile
 
 import pytest
 import zstandard
-from tests.support.packages import make_manifest
 
+from tests.support.packages import make_manifest
 from xpm_index.archive import (
     BASE_LIMITS,
     EXPERT_LIMITS,

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from tests.support.packages import make_entry, make_publisher
 
+from tests.support.packages import make_entry, make_publisher
 from xpm_index import strict_json
 from xpm_index.entries import Yanked, parse_entries, require_append_only
 from xpm_index.errors import IndexFormatError, SignatureError, TrustError

@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.support.git_http import serve_git
 
+from tests.support.git_http import serve_git
 from xpm_index.errors import GitError
 from xpm_index.git import BareRepo, without_credentials
 from xpm_index.git_login import ask_git

@@ -4,9 +4,9 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+
 from tests.support.git_http import serve_git
 from tests.support.packages import SIGNED_AT, VALID_FROM, make_entry, make_index, make_publisher
-
 from xpm_index.entries import Yanked
 from xpm_index.errors import IndexFormatError, PackagingError, SignatureError, TrustError
 from xpm_index.git import BareRepo

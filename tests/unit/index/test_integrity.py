@@ -1,8 +1,8 @@
 """A package's own signature: what it covers, and what counts as unsigned."""
 
 import pytest
-from tests.support.packages import FILES, PUBLISHER, SIGNED_AT, make_manifest, make_package, sign_files
 
+from tests.support.packages import FILES, PUBLISHER, SIGNED_AT, make_manifest, make_package, sign_files
 from xpm_index.archive import MANIFEST, read_files
 from xpm_index.digests import sha256_bytes
 from xpm_index.errors import SignatureError

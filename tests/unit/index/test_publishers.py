@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from tests.support.packages import PUBLISHER, SIGNED_AT, VALID_FROM, make_publisher
 
+from tests.support.packages import PUBLISHER, SIGNED_AT, VALID_FROM, make_publisher
 from xpm_index import signed_json
 from xpm_index.errors import IndexFormatError, SignatureError, TrustError
 from xpm_index.keys import SigningKey
