@@ -1,7 +1,7 @@
 """Quantise an exported base: weights to 8 or 4 bits in blocks, slots untouched.
 
-The slots' zero-rank defaults are taken out meanwhile: the quantiser must not mistake them for weights. The embedding table is quantised too
-(GatherBlockQuantized), which for a tied vocabulary is half of what a small base weighs.
+The slots' zero-rank defaults are taken out meanwhile: the quantiser must not mistake them for weights. The embedding table
+is quantised too (GatherBlockQuantized), which for a tied vocabulary is half of what a small base weighs.
 """
 
 import json

@@ -4,7 +4,9 @@ A ``Binding`` remembers what it bound under each name and binds again only what 
 address and may be changed between runs; on CUDA small inputs are copied at each run.
 """
 
+import contextlib
 import ctypes
+import io
 import math
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from xpm_runtime.errors import EngineError, ModelLoadError
 
 DEVICES = ("auto", "cpu", "cuda")
 _ERRORS_ONLY = 3
+_SILENT = 4
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
@@ -58,7 +61,9 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
         want_cuda = device == "cuda" or (device == "auto" and _CUDA in ort.get_available_providers() and _has_driver())
         if want_cuda:
-            ort.preload_dlls()
+            ort.set_default_logger_severity(_SILENT)
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it can't find
+                ort.preload_dlls()
         try:
             self._session = ort.InferenceSession(
                 str(folder / "model.onnx"), options, providers=[_CUDA, _CPU] if want_cuda else [_CPU]
