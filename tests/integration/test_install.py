@@ -14,6 +14,8 @@ from xpm.operations import install as operations
 from xpm.operations.inspect import find_installed, installed, search, verify
 from xpm.progress import Silent
 from xpm.project import Project
+from xpm.trust import verify_archive
+from xpm_index.entries import parse_entries
 from xpm_index.errors import IntegrityError, TrustError, XpmError
 from xpm_index.keys import SigningKey
 from xpm_index.layout import archive_path, entry_path, publisher_path
@@ -228,3 +230,26 @@ def _refused(environment, kind, message):
     assert not stored
     assert state(environment.folder) == before[0]
     assert not any("expert-a" in path.read_text() for path in environment.home.store.rglob("manifest.json"))
+
+
+def _verify_entries(data: bytes, key: SigningKey) -> None:
+    for signed in parse_entries(data, name="expert-c"):
+        signed.verify(key.public)
+
+
+def test_every_byte_of_an_archive_and_of_an_entry_counts(environment, index):
+    """Flip each byte in turn, as the installer sees it: always refused, with the exit code of its kind, never stored."""
+    entry = index.serve("expert-c", "1.0.0")
+    archive = index.archives["expert-c 1.0.0"]
+    data, copy = archive.read_bytes(), archive.with_name("copy.expert")
+    for place in range(len(data)):
+        copy.write_bytes(_flip(data, place))
+        with pytest.raises(XpmError) as caught:
+            verify_archive(copy, entry.archives[0], entry, index.key.public)
+        assert caught.value.exit_code == 6
+    line = _blob(index, entry_path("expert-c"))
+    for place in range(len(line) - 1):
+        with pytest.raises(XpmError) as caught:
+            _verify_entries(_flip(line, place), index.key)
+        assert caught.value.exit_code in (5, 6)
+    assert environment.store.digests() == []
