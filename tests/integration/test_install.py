@@ -207,6 +207,18 @@ def test_an_index_that_is_none_is_not_added(environment, tmp_path):
     assert state(environment.folder) == before
 
 
+def test_a_local_path_becomes_a_url(environment, tmp_path, monkeypatch):
+    (tmp_path / "two").mkdir()
+    IndexSimulator(tmp_path / "two", name="other", with_base=False)
+    monkeypatch.chdir(tmp_path)
+    assert (
+        index_operations.add(environment, "other", "two/other.git", progress=QUIET).url
+        == f"file://{tmp_path}/two/other.git"
+    )
+    with pytest.raises(XpmError, match="URL is empty"):
+        index_operations.add(environment, "void", " ", progress=QUIET)
+
+
 def test_a_full_disk_leaves_no_partial_package(environment, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError(28, "No space left on device")

@@ -1,6 +1,7 @@
 """The indexes of an environment: add, list, remove, update."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from xpm.environment import Environment
 from xpm.errors import NotFoundError, UsageError
@@ -22,8 +23,15 @@ class IndexState:
 
 
 def add(environment: Environment, name: str, url: str, *, progress: Progress) -> IndexState:
-    """Fetch an index and add it to the environment, after those it has; nothing is kept if that fails."""
+    """Fetch an index and add it to the environment, after those it has; nothing is kept if that fails.
+
+    ``url`` may be the path of a local repository, which is kept as its file:// URL.
+    """
     validate_name(name, what="index name")
+    if not url.strip():
+        raise UsageError("the URL is empty")
+    if Path(url).is_dir():
+        url = Path(url).resolve().as_uri()
     with environment.home.locked():
         project = environment.project()
         if name in project.indexes or name == EMBEDDED:
