@@ -15,6 +15,7 @@ from xpm_runtime.graph import GraphSpec
 FORMAT = "xpm-slots-1"
 SLOTS = "slots.safetensors"
 MAX_RANK = 256
+MAX_SOFT_TOKENS = 1024
 DEFAULT_LOAD_ORDER = 5
 _SLOT = re.compile(r"slots\.(\d+\.\w+)\.([AB])")
 
@@ -95,7 +96,8 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec) -> Adapter:
         elif name == "scales":
             scales = _checked(spec, name, tensor, (1, graph.total_out), graph.dtype)[0]
         elif name == "soft_embeds":
-            soft_embeds = _checked(spec, name, tensor, (tensor.shape[0], graph.hidden_size), graph.dtype)
+            num_soft = min(tensor.shape[0], MAX_SOFT_TOKENS) if tensor.ndim == 2 else MAX_SOFT_TOKENS
+            soft_embeds = _checked(spec, name, tensor, (num_soft, graph.hidden_size), graph.dtype)
         else:
             raise AdapterMismatchError(f"{spec.name}: the base has no slot for tensor {name[:120]!r}")
     if a.keys() != b.keys():
@@ -124,6 +126,10 @@ def _parse_rank(text: str, spec: AdapterSpec) -> int:
 def _checked(spec: AdapterSpec, name: str, tensor: NDArray[Any], shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     if tensor.shape != shape:
         raise AdapterMismatchError(f"{spec.name}: {name} has shape {tensor.shape}, the base needs {shape}")
-    if tensor.dtype not in (np.float32, np.float16) or not np.isfinite(tensor).all():
-        raise AdapterMismatchError(f"{spec.name}: {name} has values that are not finite numbers")
-    return np.ascontiguousarray(tensor, dtype)
+    if tensor.dtype not in (np.float32, np.float16):
+        raise AdapterMismatchError(f"{spec.name}: {name} holds {tensor.dtype}, not float32 or float16")
+    with np.errstate(over="ignore"):
+        result = np.ascontiguousarray(tensor, dtype)
+    if not np.isfinite(result).all():
+        raise AdapterMismatchError(f"{spec.name}: {name} has values that are not finite numbers in {dtype}")
+    return result

@@ -3,6 +3,7 @@
 Not thread-safe: one thread submits and steps. A step is schedule → run → sample → commit.
 """
 
+import operator
 import time
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
@@ -236,7 +237,8 @@ class Engine:
         compositions: list[Composition] = [()] * plan.num_rows
         for lane, holder in enumerate(self._scheduler.lanes[: plan.num_rows]):
             if holder is not None:
-                lengths[lane] = holder.num_computed  # a lane still being prefilled gets its next slot overwritten later
+                # What is written behind a lane that is not sampled is overwritten by its next run; a full lane ends now.
+                lengths[lane] = min(holder.num_computed, self._lanes.capacity - 1)
         for sequence in plan.rows:
             assert sequence.lane is not None
             tokens[sequence.lane] = sequence.token_ids[-1]
@@ -324,20 +326,29 @@ class Engine:
         return ids
 
     def _encode(self, prompt: Prompt) -> list[int]:
+        if len(prompt) == 0:
+            raise RequestError("the prompt is empty")
         if isinstance(prompt, str):
             prompt = [Message("user", prompt)]
-        if not prompt:
-            raise RequestError("the prompt is empty")
         messages = [item for item in prompt if isinstance(item, Message)]
-        if messages:
-            return self._codec.encode_chat(messages)
-        return self._checked_ids([item for item in prompt if isinstance(item, int)])
+        ids = [item for item in prompt if not isinstance(item, Message)]
+        if messages and ids:
+            raise RequestError("the prompt mixes messages and token ids")
+        return self._codec.encode_chat(messages) if messages else self._checked_ids(ids)
 
     def _checked_ids(self, ids: Items[int]) -> list[int]:
         """Ids of the vocabulary; what lies beyond it belongs to soft prompts and is nobody's to pass."""
-        for token_id in ids:
+        checked = []
+        for item in ids:
+            try:
+                token_id = operator.index(item)
+            except TypeError as error:
+                raise RequestError(
+                    f"{item!r} is not a token id", hint="pass text, messages, or whole numbers"
+                ) from error
             if not 0 <= token_id < self.graph.vocab_size:
                 raise RequestError(
                     f"token id {token_id} is not in the vocabulary", context=f"it has {self.graph.vocab_size} tokens"
                 )
-        return list(ids)
+            checked.append(token_id)
+        return checked

@@ -4,7 +4,7 @@ Pure arithmetic on counters: it touches no array. A step prefills at most one ch
 prefilled lane, so a long prompt never stops the others for longer than a chunk.
 
 Invariants (``violations`` lists those broken): a sequence is waiting, on exactly one lane, or finished; lanes hold only
-unfinished sequences; nobody computes past its lane's capacity; nobody waits while a lane is free.
+unfinished sequences; nobody computes past its lane's capacity. After ``schedule``, nobody waits while a lane is free.
 """
 
 from collections import deque

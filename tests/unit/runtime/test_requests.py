@@ -1,0 +1,73 @@
+"""What a request may hold, and the edges of a lane."""
+
+import numpy as np
+import pytest
+
+from tests.support import models
+from xpm_build.parity import probe_tokens
+from xpm_runtime import AdapterSpec, Engine, Message, Request, RequestError, SamplingParams
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ([], "empty"),
+        ("", "empty"),
+        ([1, Message("user", "a")], "mixes messages and token ids"),
+        ([1, "a"], "'a' is not a token id"),
+        ([1, 2.5], "2.5 is not a token id"),
+        ([models.VOCAB_SIZE], "not in the vocabulary"),
+        ([-1], "not in the vocabulary"),
+    ],
+)
+def test_wrong_prompts_are_refused_before_anything_runs(prompt, message, tiny_engine):
+    with pytest.raises(RequestError, match=message):
+        tiny_engine.submit(Request(prompt=prompt))
+    assert tiny_engine.step().num_prefilled == 0
+
+
+def test_numpy_ids_are_ids(tiny_engine):
+    ids = probe_tokens(models.VOCAB_SIZE, count=6)
+    sampling = SamplingParams(max_tokens=4)
+    assert (
+        tiny_engine.generate(np.array(ids), sampling=sampling).token_ids
+        == tiny_engine.generate(ids, sampling=sampling).token_ids
+    )
+
+
+def test_a_prompt_that_fills_its_lane_leaves_the_others_alone(tiny_base):
+    """A lane of exactly the prompt's length is prefilled beside a higher lane that decodes."""
+    full = probe_tokens(models.VOCAB_SIZE, seed=1, count=32)
+    short = probe_tokens(models.VOCAB_SIZE, seed=2, count=5)
+    sampling = SamplingParams(max_tokens=20)
+    with Engine.load(tiny_base.graph, device="cpu", threads=1, max_lanes=2, context=32) as engine:
+        alone = engine.generate(short, sampling=sampling).token_ids
+        first_of_full = engine.generate(full, sampling=sampling)
+        low = engine.submit(Request(prompt=short, sampling=sampling))
+        high = engine.submit(Request(prompt=short, sampling=sampling))
+        engine.step(), engine.step()
+        engine.cancel(low)
+        filling = engine.submit(Request(prompt=full, sampling=sampling))
+        while not high.is_finished:
+            engine.step()
+            assert engine.violations() == []
+    assert (filling.finish_reason, tuple(filling.token_ids)) == ("length", first_of_full.token_ids)
+    assert len(filling.token_ids) == 1
+    assert tuple(high.token_ids) == alone
+
+
+def test_an_expert_needs_its_name(tiny_engine, tiny_adapter):
+    adapter = tiny_adapter("lora")
+    tiny_engine.attach(AdapterSpec.read("one", adapter.slots))
+    with pytest.raises(RequestError, match="attached already"):
+        tiny_engine.attach(AdapterSpec.read("one", adapter.slots))
+    with pytest.raises(RequestError, match="no expert named two"):
+        tiny_engine.generate("a", experts=["two"])
+    with pytest.raises(RequestError, match="named twice"):
+        tiny_engine.generate("a", experts=["one", "one"])
+    running = tiny_engine.submit(Request(prompt="a", experts=("one",)))
+    with pytest.raises(RequestError, match="in use"):
+        tiny_engine.detach("one")
+    tiny_engine.cancel(running)
+    tiny_engine.detach("one")
+    assert tiny_engine.attached == ()
