@@ -7,7 +7,7 @@ told from what the base does. Nothing here comes from the evaluation's side of t
 import random
 from dataclasses import dataclass
 
-from xpm_build.embedded.examples import Example, draw
+from xpm_build.embedded.examples import NOTHING_ODD, Example, Oddity, draw
 from xpm_build.embedded.json_tasks import make_json
 from xpm_build.embedded.sql_tasks import make_sql, make_table
 from xpm_build.embedded.tokenizer import END_OF_TEXT, TURN_END, chat_prompt
@@ -27,19 +27,19 @@ def chat_document(example: Example) -> Document:
     return Document(given=chat_prompt(example.prompt), written=example.completion + TURN_END)
 
 
-def base_document(rng: random.Random, *, odd: float = 0.0) -> Document:
-    """Draw one document of the base's corpus; ``odd`` is the vocabulary's."""
+def base_document(rng: random.Random, *, oddity: Oddity = NOTHING_ODD) -> Document:
+    """Draw one document of the base's corpus."""
     kind = rng.random()
     if kind < 0.36:
-        example = draw(make_sql, "train", rng, odd=odd)
+        example = draw(make_sql, "train", rng, oddity=oddity)
         return Document(given=f"-- {example.prompt}\n", written=example.completion + END_OF_TEXT)
     if kind < 0.64:
-        example = draw(make_json, "train", rng, odd=odd)
+        example = draw(make_json, "train", rng, oddity=oddity)
         return Document(given=f"{example.prompt}\n\n", written=example.completion + END_OF_TEXT)
     if kind < 0.82:
-        example = draw(rng.choice((make_sql, make_json)), "train", rng, odd=odd)
+        example = draw(rng.choice((make_sql, make_json)), "train", rng, oddity=oddity)
         return Document(given=chat_prompt(example.prompt), written=example.answer_in_words + TURN_END)
-    prompt, answer = rng.choice(_EXERCISES)(Vocabulary("train", rng, odd=odd))
+    prompt, answer = rng.choice(_EXERCISES)(oddity.vocabulary("train", rng))
     return Document(given=chat_prompt(prompt), written=answer + TURN_END)
 
 

@@ -41,9 +41,25 @@ class Example:
     literals: tuple[str | int, ...] = ()
 
 
-def draw(make: Callable[[Vocabulary], Example], split: Split, rng: random.Random, *, odd: float = 0.0) -> Example:
-    """Draw an example whose words *and* phrasing belong to ``split``; ``odd`` is the vocabulary's."""
-    vocabulary = Vocabulary(split, rng, odd=odd)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Oddity:
+    """How odd the words of a training text are; see ``Vocabulary``."""
+
+    share: float = 0.0
+    pieces: tuple[str, ...] = ()
+
+    def vocabulary(self, split: Split, rng: random.Random) -> Vocabulary:
+        return Vocabulary(split, rng, odd=self.share, pieces=self.pieces)
+
+
+NOTHING_ODD = Oddity()
+
+
+def draw(
+    make: Callable[[Vocabulary], Example], split: Split, rng: random.Random, *, oddity: Oddity = NOTHING_ODD
+) -> Example:
+    """Draw an example whose words *and* phrasing belong to ``split``."""
+    vocabulary = oddity.vocabulary(split, rng)
     while True:
         example = make(vocabulary)
         if side_of(example.phrasing) == split:

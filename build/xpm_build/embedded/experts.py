@@ -11,13 +11,14 @@ from transformers import AutoModelForCausalLM
 
 from xpm_build.embedded.corpus import chat_document
 from xpm_build.embedded.evaluation import executes_alike, same_json
-from xpm_build.embedded.examples import Example, draw
+from xpm_build.embedded.examples import Example, Oddity, draw
 from xpm_build.embedded.json_tasks import make_json
 from xpm_build.embedded.sql_tasks import make_sql
+from xpm_build.embedded.tokenizer import alphabetic_tokens
 from xpm_build.embedded.training import TrainingPlan, train
 from xpm_build.embedded.words import Vocabulary
 
-ODD_WORDS = 0.4
+ODD_SHARE = 0.4
 _ALL_LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -81,8 +82,9 @@ def train_expert(recipe: Recipe, base: Path, folder: Path) -> float:
         ),
     )
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    oddity = Oddity(share=ODD_SHARE, pieces=alphabetic_tokens(tokenizer))
     loss = train(
-        model, tokenizer, lambda rng: chat_document(draw(recipe.make, "train", rng, odd=ODD_WORDS)), recipe.plan
+        model, tokenizer, lambda rng: chat_document(draw(recipe.make, "train", rng, oddity=oddity)), recipe.plan
     )
     model.peft_config["default"].base_model_name_or_path = ""  # a path of the training machine helps nobody
     model.save_pretrained(folder)

@@ -49,6 +49,12 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
+def alphabetic_tokens(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """The tokens that are made of the letters a-z and A-Z alone, in the order of their ids."""
+    tokens = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    return tuple(token for token, _ in tokens if token.isascii() and token.isalpha())
+
+
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Write ``tokenizer.json`` and the ``tokenizer_config.json`` that Transformers reads beside it."""
     folder.mkdir(parents=True, exist_ok=True)

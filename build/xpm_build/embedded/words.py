@@ -7,6 +7,7 @@ Invented words (``tavelo``, ``brinsk``) make copying, not memory, the only way t
 import hashlib
 import random
 import string
+from collections.abc import Sequence
 from typing import Literal
 
 Split = Literal["train", "eval"]
@@ -76,16 +77,18 @@ def side_of(text: str) -> Split:
 class Vocabulary:
     """Draws words of one side of the split.
 
-    ``odd`` is the share of invented words that are put together from letters and fragments instead of syllables: with
-    them a model meets every token of its vocabulary where it has to copy it.
+    ``odd`` is the share of invented words that are put together from letters and fragments instead of syllables, and
+    ``pieces`` (a tokenizer's alphabetic tokens) are what the fragments are if there are any: with them a model meets every
+    token of its vocabulary where it has to copy it.
 
     Invariant: every word returned by a method satisfies ``side_of(word) == split``, except the primary key ``id``.
     """
 
-    def __init__(self, split: Split, rng: random.Random, *, odd: float = 0.0) -> None:
+    def __init__(self, split: Split, rng: random.Random, *, odd: float = 0.0, pieces: Sequence[str] = ()) -> None:
         self.split = split
         self.rng = rng
         self.odd = odd
+        self._pieces = pieces
         self._tables = self._mine(TABLES)
         self._numeric = self._mine(NUMERIC_COLUMNS)
         self._text = self._mine(TEXT_COLUMNS)
@@ -113,6 +116,8 @@ class Vocabulary:
         return "".join(self._fragment() for _ in range(self.rng.randint(1, 3)))
 
     def _fragment(self) -> str:
+        if self._pieces:
+            return self.rng.choice(self._pieces).lower()
         word = self.rng.choice(self.rng.choice((self._tables, self._numeric, self._text, self._values))).lower()
         start = self.rng.randrange(len(word) - 1)
         return word[start : start + self.rng.randint(2, 6)]
@@ -142,6 +147,11 @@ class Vocabulary:
         return f"{word} {self._value_word()}" if self.rng.random() < 0.15 else word
 
     def _value_word(self) -> str:
+        if self._pieces and self.rng.random() < self.odd:
+            while True:  # capitals stay where the tokens have them
+                word = "".join(self.rng.choice(self._pieces) for _ in range(self.rng.randint(1, 3)))
+                if side_of(word) == self.split:
+                    return word
         if self.rng.random() < 0.45:
             return self.rng.choice(self._values)
         word = self.invented()
