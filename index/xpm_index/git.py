@@ -213,7 +213,7 @@ class BareRepo:
         if not isinstance(tree, Tree):
             return
         for entry in tree.items():
-            path = f"{prefix}/{entry.path.decode()}"
+            path = f"{prefix}/{entry.path.decode(errors='replace')}"
             if entry.mode == _TREE_MODE:
                 yield from self._walk(entry.sha, path)
             else:
