@@ -26,7 +26,6 @@ SLOTS_FORMAT = "xpm-slots-1"
 _TENSOR = re.compile(
     r"base_model\.model\.model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.(lora_A|lora_B|lora_magnitude_vector|ia3_l)(?:\.weight)?"
 )
-_IGNORABLE = frozenset({None, False, "", "none"})
 # What would change the result and is not compiled: anything but "off" is refused.
 _UNSUPPORTED = (
     "modules_to_save", "fan_in_fan_out", "layer_replication", "lora_bias", "use_qalora", "trainable_token_indices",
@@ -69,7 +68,7 @@ def compile_adapter(folder: Path, model: Any) -> CompiledAdapter:
         )
     for option in _UNSUPPORTED:
         value = config.get(option)
-        if value not in ([], {}) and value not in _IGNORABLE:
+        if value and value != "none":
             raise BuildError(f"{ADAPTER_CONFIG}: {option} is not supported", context=f"it is {str(value)[:80]!r}")
     return compilers[method](config, weights, model)
 

@@ -1,0 +1,97 @@
+"""Archives from folders: what they hold, what their manifests say, and that the same input gives the same bytes."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.support import models
+from xpm_build.errors import BuildError
+from xpm_build.packages import build_base, build_expert
+from xpm_index.archive import read_files, read_manifest
+from xpm_index.errors import ManifestError
+
+
+@pytest.fixture(scope="module")
+def bases(tiny_base, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bases")
+    built = build_base(tiny_base.source, out, name="tiny", version="1.2.3", license="Apache-2.0")
+    return {each.variant: each for each in built}
+
+
+def test_a_base_in_all_variants(bases):
+    assert set(bases) == {"source", "fp32", "int8", "int4"}
+    assert bases["fp32"].path.name == "tiny-fp32.v1.2.3.base"
+    assert bases["fp32"].max_logit_error < 1e-4
+    assert bases["int4"].size < bases["int8"].size < bases["fp32"].size
+    digests = {read_manifest(each.path).base.digest for each in bases.values()}
+    assert len(digests) == 1
+    fp32 = set(read_files(bases["fp32"].path))
+    assert {
+        "manifest.json",
+        "model.onnx",
+        "graph.json",
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    } <= fp32
+    assert "model.safetensors" in read_files(bases["source"].path)
+    assert "model.onnx" not in read_files(bases["source"].path)
+
+
+def test_the_same_model_gives_the_same_bytes(bases, tiny_base, tmp_path):
+    again = build_base(
+        tiny_base.source, tmp_path, name="tiny", version="1.2.3", license="Apache-2.0", variants=["fp32", "int4"]
+    )
+    assert [each.digest for each in again] == [bases["fp32"].digest, bases["int4"].digest]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny-fp32.v1.2.3.base", "tiny-int4.v1.2.3.base"]
+
+
+def _expert(folder, peft, **changes):
+    shutil.copytree(peft, folder)
+    manifest = {
+        "schema_version": "2.0", "name": "expert-x", "version": "0.1.0", "description": "é", "_comment": "kept",
+        "base_models": [{"name": "F:/models/Tiny", "sha256": "", "adapters": [{"type": "dora", "dropout": 0.1}]}],
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+    return folder
+
+
+def test_an_expert(tiny_base, tiny_adapter, tmp_path):
+    folder = _expert(tmp_path / "x", tiny_adapter("dora").peft)
+    built = build_expert(folder, tmp_path / "one", base=tiny_base.source)
+    assert built.path.name == "expert-x-tiny.v0.1.0.expert"
+    assert built.max_logit_error < 1e-4
+    manifest = read_manifest(built.path)
+    base = manifest.raw["base_models"][0]
+    assert (manifest.raw["_comment"], base["adapters"][0]["dropout"], base["adapters"][0]["r"]) == ("kept", 0.1, 8)
+    assert manifest.bases[0].digest == json.loads((tiny_base.graph / "graph.json").read_text())["base_digest"]
+    assert set(read_files(built.path)) == {
+        "manifest.json", "adapter_config.json", "adapter_model.safetensors", "slots.safetensors", "README.md",
+    }  # fmt: skip
+    assert build_expert(folder, tmp_path / "two", base=tiny_base.source).digest == built.digest
+
+
+def test_an_expert_for_other_weights_is_refused(tiny_base, tiny_adapter, tmp_path):
+    base = [{"name": "tiny", "sha256": "0" * 64}]
+    folder = _expert(tmp_path / "x", tiny_adapter("lora").peft, base_models=base)
+    with pytest.raises(BuildError, match="other weights"):
+        build_expert(folder, tmp_path / "out", base=tiny_base.source)
+    assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
+
+
+def test_a_manifest_that_is_absent_or_wrong(tiny_base, tiny_adapter, tmp_path):
+    with pytest.raises(BuildError, match=r"has no manifest\.json"):
+        build_expert(tiny_adapter("lora").peft, tmp_path / "out", base=tiny_base.source)
+    folder = _expert(tmp_path / "x", tiny_adapter("lora").peft, version="one")
+    with pytest.raises(ManifestError, match="version"):
+        build_expert(folder, tmp_path / "out", base=tiny_base.source)
+
+
+def test_a_folder_that_is_no_model(tmp_path):
+    with pytest.raises(BuildError, match="not a model folder"):
+        build_base(tmp_path, tmp_path / "out", name="x", version="1.0.0")
+    models.save_tiny_model(tmp_path / "model")
+    (tmp_path / "model" / "tokenizer.json").unlink()
+    with pytest.raises(BuildError, match=r"no tokenizer\.json"):
+        build_base(tmp_path / "model", tmp_path / "out", name="x", version="1.0.0")
