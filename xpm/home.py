@@ -52,7 +52,7 @@ class Home:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the one lock under which indexes, store and environments of this user change."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        self._make()
         try:
             with filelock.FileLock(self.root / "lock", timeout=_LOCK_TIMEOUT_S):
                 yield
@@ -60,3 +60,10 @@ class Home:
             raise StoreError(
                 f"another xpm holds {self.root / 'lock'}", hint="wait for it to end and try again"
             ) from error
+
+    def _make(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            hint = "set XPM_HOME to a folder that you can write to"
+            raise StoreError(f"{self.root} can't be used as xpm's home", context=str(error), hint=hint) from error

@@ -13,8 +13,8 @@ from pathlib import Path
 from xpm.errors import StoreError
 from xpm.files import sync_folder
 from xpm.trust import Verified
-from xpm_index.archive import extract_archive
-from xpm_index.digests import parse_digest, sha256_file
+from xpm_index.archive import MANIFEST, extract_archive
+from xpm_index.digests import parse_digest, sha256_bytes, sha256_file
 
 _READ_ONLY = 0o444
 
@@ -66,9 +66,11 @@ class Store:
         return target
 
     def _require_unchanged(self, folder: Path, package: Verified) -> None:
-        for name, digest in package.signature.files.items():
-            if sha256_file(folder / name) != digest:
-                raise StoreError(f"{package.path.name} changed while it was installed", hint="run the command again")
+        """Compare what was unpacked with what was verified, in case the file was exchanged between the two."""
+        found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        wanted = {MANIFEST: sha256_bytes(package.manifest.to_bytes()), **package.signature.files}
+        if found.keys() != wanted.keys() or any(sha256_file(found[name]) != digest for name, digest in wanted.items()):
+            raise StoreError(f"{package.path.name} changed while it was installed", hint="run the command again")
 
     def _settle(self, folder: Path) -> None:
         """Sync every file, make it read-only, and sync the folders."""

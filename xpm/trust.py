@@ -9,7 +9,6 @@ Verification, in this order, docstring and code alike:
 """
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from xpm_index.archive import MANIFEST, read_archive
@@ -23,19 +22,20 @@ from xpm_index.manifest import Manifest
 _SEAL = object()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """An archive file that passed every step; only this module can make one."""
+    """An archive file that passed every step. Only this module can make one, and it can't be copied with other values."""
 
-    path: Path
-    digest: str
-    manifest: Manifest
-    signature: PackageSignature
-    seal: object
+    __slots__ = ("digest", "manifest", "path", "signature")
 
-    def __post_init__(self) -> None:
-        if self.seal is not _SEAL:
+    def __init__(
+        self, path: Path, digest: str, manifest: Manifest, signature: PackageSignature, *, seal: object
+    ) -> None:
+        if seal is not _SEAL:
             raise TypeError("only xpm.trust makes Verified values")
+        self.path = path
+        self.digest = digest
+        self.manifest = manifest
+        self.signature = signature
 
 
 def verify_archive(path: Path, ref: ArchiveRef, entry: Entry, key: PublicKey) -> Verified:
@@ -58,7 +58,7 @@ def verify_archive(path: Path, ref: ArchiveRef, entry: Entry, key: PublicKey) ->
         raise TrustError(
             f"the archive of {entry.name} {entry.version} is for another base or by another publisher than the index says"
         )
-    return Verified(path=path, digest=digest, manifest=manifest, signature=signature, seal=_SEAL)
+    return Verified(path, digest, manifest, signature, seal=_SEAL)
 
 
 def verify_package(path: Path, key: PublicKey) -> tuple[Manifest, PackageSignature]:

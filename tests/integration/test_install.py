@@ -1,6 +1,8 @@
 """Operations against real indexes: what they change, and that a refused one changes nothing."""
 
+import dataclasses
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,14 +14,22 @@ from xpm.home import Home
 from xpm.operations import indexes as index_operations
 from xpm.operations import install as operations
 from xpm.operations.inspect import find_installed, installed, search, verify
+from xpm.operations.publish import publish
+from xpm.operations.run import choose
 from xpm.progress import Silent
 from xpm.project import Project
-from xpm.trust import verify_archive
+from xpm.trust import Verified, verify_archive
+from xpm_index.archive import read_files, write_archive
 from xpm_index.entries import parse_entries
 from xpm_index.errors import IntegrityError, TrustError, XpmError
+from xpm_index.git import BareRepo
+from xpm_index.index import IndexSnapshot
 from xpm_index.keys import SigningKey
 from xpm_index.layout import archive_path, entry_path, publisher_path
+from xpm_index.manifest import Manifest
+from xpm_index.publishing import sign_archive
 from xpm_index.requirements import Requirement
+from xpm_index.trust import PinnedKeys
 
 QUIET = Silent()
 
@@ -265,3 +275,94 @@ def test_every_byte_of_an_archive_and_of_an_entry_counts(environment, index):
             _verify_entries(_flip(line, place), index.key)
         assert caught.value.exit_code in (5, 6)
     assert environment.store.digests() == []
+
+
+def test_only_the_named_publisher_will_do(environment):
+    assert install(environment, "acme/b@^1", dry_run=True).added == ("expert-b 1.1.0",)
+    with pytest.raises(NotFoundError, match="nobody has not published expert-b"):
+        install(environment, "nobody/b")
+
+
+def test_an_archive_exchanged_after_it_was_verified_is_not_stored(environment, index, monkeypatch):
+    entry = index.serve("expert-c", "1.0.0")
+    archive = index.archives["expert-c 1.0.0"]
+    verified = verify_archive(archive, entry.archives[0], entry, index.key.public)
+    files = read_files(archive)
+    for evil in (
+        {**files, "extra.txt": b"x"},
+        {**files, "manifest.json": files["manifest.json"].replace(b"about", b"abuot")},
+    ):
+        write_archive(archive, evil)
+        with pytest.raises(StoreError, match="changed while it was installed"):
+            environment.store.add(verified)
+    assert environment.store.digests() == []
+
+
+def test_nobody_else_makes_verified_values(index):
+    entry = index.serve("expert-c", "1.0.0")
+    archive = index.archives["expert-c 1.0.0"]
+    genuine = verify_archive(archive, entry.archives[0], entry, index.key.public)
+    with pytest.raises(TypeError, match=r"only xpm\.trust"):
+        Verified(archive, "sha256:" + "0" * 64, genuine.manifest, genuine.signature, seal=object())
+    with pytest.raises(TypeError):
+        dataclasses.replace(genuine, digest="sha256:" + "0" * 64)
+
+
+def test_packages_exchanged_in_the_store_are_found(environment):
+    install(environment, "a")
+    first, second = (find_installed(environment, name).folder for name in ("a", "b"))
+    first.rename(first.with_name("moved"))
+    second.rename(first)
+    first.with_name("moved").rename(second)
+    with pytest.raises(IntegrityError, match="in the place of"):
+        verify(environment)
+
+
+def test_a_composition_has_what_its_experts_require(environment):
+    install(environment, "a")
+    for names in (("a",), None):
+        assert [each.package.name for each in choose(environment, "alpha", names)] == ["expert-b", "expert-a"]
+    assert choose(environment, "nothing", None) == []
+
+
+def test_a_lock_that_cannot_be_written_leaves_the_project(environment, monkeypatch):
+    before = (environment.folder / "xpm.toml").read_bytes()
+
+    def fail(self, folder):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("xpm.lockfile.Lockfile.save", fail)
+    with pytest.raises(OSError, match="No space"):
+        install(environment, "a")
+    assert (environment.folder / "xpm.toml").read_bytes() == before
+
+
+def test_a_bad_dependency_keeps_the_store_as_it_was(environment, index):
+    path = archive_path("expert-a", "expert-a-xpm-tiny.v1.0.0.expert")
+    _tamper(index, path, _flip(_blob(index, path), 50))
+    with pytest.raises(IntegrityError):
+        install(environment, "a")
+    assert environment.store.digests() == []
+
+
+def test_publishing_at_once_loses_nothing(index, tmp_path):
+    archives = {}
+    for number in range(6):
+        manifest = Manifest({
+            "name": f"expert-p{number}", "version": "1.0.0", "description": "",
+            "base_models": [{"name": "xpm-tiny", "sha256": "0" * 64}],
+        })  # fmt: skip
+        path = archives[number] = tmp_path / f"p{number}.expert"
+        write_archive(path, {"manifest.json": manifest.to_bytes(), "slots.safetensors": b"x"})
+        sign_archive(path, index.key, publisher="acme", created_at="2026-02-01T00:00:00Z")
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda path: publish(index.path, [path], index.key), archives.values()))
+    with BareRepo.open(index.path) as repo:
+        names = set(IndexSnapshot(repo, repo.head(), PinnedKeys()).names())
+    assert {f"expert-p{number}" for number in range(6)} <= names
+
+
+def test_a_home_that_is_a_file(tmp_path):
+    (tmp_path / "home").write_text("")
+    with pytest.raises(StoreError, match="can't be used as xpm's home"), Home(tmp_path / "home").locked():
+        pass

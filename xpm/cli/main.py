@@ -11,6 +11,9 @@ from importlib import import_module
 import click
 
 from xpm.cli.render import Console, show_crash, show_error
+from xpm.errors import StoreError, UsageError
+
+_DISK_HINT = "check disk space and rights"
 
 # command → (module, one line for the overview); the function has the command's name
 COMMANDS = {
@@ -79,7 +82,10 @@ def main() -> None:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        if wants_json:
+            show_error(UsageError(error.format_message()), as_json=True)
+        else:
+            error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         sys.stderr.write("interrupted; nothing was left half done\n")
@@ -87,6 +93,12 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        problem = StoreError(
+            f"{error.filename or 'a file'} could not be read or written", context=str(error), hint=_DISK_HINT
+        )
+        show_error(problem, as_json=wants_json)
+        sys.exit(problem.exit_code)
     except Exception as error:
         if isinstance(getattr(error, "exit_code", None), int) and hasattr(error, "hint"):
             show_error(error, as_json=wants_json)

@@ -117,7 +117,13 @@ def verify(environment: Environment) -> list[str]:
             entry = next((e for e in snapshot.entries(package.name) if e.version == package.version), None)
             if entry is None:
                 raise TrustError(f"index {package.index} does not have {package.name} {package.version}")
-            verify_folder(each.folder, snapshot.publisher(package.publisher).key(package.key_id, at=entry.published_at))
+            key = snapshot.publisher(package.publisher).key(package.key_id, at=entry.published_at)
+            manifest = verify_folder(each.folder, key)
+            if (manifest.name, manifest.version) != (package.name, package.version):
+                raise IntegrityError(
+                    f"the store has {manifest.name} {manifest.version} in the place of {package.name} {package.version}",
+                    hint=f"delete {each.folder} and run `xpm sync`",
+                )
             checked.append(f"{package.name} {package.version}")
     return checked
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from xpm.environment import Environment
 from xpm.errors import NotFoundError, UsageError
 from xpm.fetch import fetch_archive
+from xpm.files import write_atomically
 from xpm.indexes import Indexes
 from xpm.lockfile import LOCK_FILE, LockedPackage, Lockfile
 from xpm.operations.locking import make_lock, range_for, require_current
@@ -174,6 +175,11 @@ def _published_name(requirement: Requirement, indexes: Indexes) -> str:
     name = requirement.name.name
     _, entries = indexes.entries(name)
     if entries:
+        if requirement.name.namespace not in (None, entries[0].publisher):
+            raise NotFoundError(
+                f"{requirement.name.namespace} has not published {entries[0].name}",
+                context=f"{entries[0].publisher} has",
+            )
         return entries[0].name
     alike = difflib.get_close_matches(name, [each for known in indexes.all_names() for each in spellings(known)], n=1)
     hint = (
@@ -198,14 +204,52 @@ def _apply(
     change = replace(_difference(previous, lock), fetched=tuple(f"{each.name} {each.version}" for each in missing))
     if dry_run:
         return change
-    for package in missing:
-        fetch_package(environment, package, lock.archive_of(package), indexes, progress, offline=offline)
+    _bring(
+        environment, [(package, lock.archive_of(package)) for package in missing], indexes, progress, offline=offline
+    )
     indexes.save_trust()
+    _write(environment, project, lock)
+    return change
+
+
+def _write(environment: Environment, project: Project | None, lock: Lockfile) -> None:
+    """Write xpm.toml (unless ``project`` is None) and xpm.lock; if the lock can't be written, xpm.toml is as before."""
+    path = environment.folder / PROJECT_FILE
+    before = path.read_bytes() if path.is_file() else None
     if project is not None and project != environment.project():
         project.save(environment.folder)
-    if lock != previous:
-        lock.save(environment.folder)
-    return change
+    try:
+        if lock != environment.lockfile():
+            lock.save(environment.folder)
+    except BaseException:
+        if before is not None:
+            write_atomically(path, before)
+        else:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _bring(
+    environment: Environment,
+    wanted: Sequence[tuple[LockedPackage, ArchiveRef]],
+    indexes: Indexes,
+    progress: Progress,
+    *,
+    offline: bool,
+) -> list[Path]:
+    """Fetch and verify archives of locked packages, then store them: the store changes only if all of them verified."""
+    environment.home.root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=environment.home.root, prefix="fetch-") as folder:
+        verified = []
+        for number, (package, ref) in enumerate(wanted):
+            snapshot = indexes.snapshot(package.index)
+            entry = _entry_of(package, snapshot.entries(package.name))
+            key = snapshot.publisher(entry.publisher).key(entry.key_id, at=entry.published_at)
+            archive = Path(folder) / f"{number}{'.base' if package.kind == 'base' else '.expert'}"
+            what = f"{package.name} {package.version}"
+            fetch_archive(ref, snapshot, archive, what=what, progress=progress, offline=offline)
+            verified.append(verify_archive(archive, ref, entry, key))
+        return [environment.store.add(each) for each in verified]
 
 
 def fetch_package(
@@ -218,17 +262,7 @@ def fetch_package(
     offline: bool = False,
 ) -> Path:
     """Fetch, verify and store one archive of a locked package; the folder in the store."""
-    snapshot = indexes.snapshot(package.index)
-    entry = _entry_of(package, snapshot.entries(package.name))
-    key = snapshot.publisher(entry.publisher).key(entry.key_id, at=entry.published_at)
-    environment.home.root.mkdir(parents=True, exist_ok=True)
-    suffix = ".base" if package.kind == "base" else ".expert"
-    with tempfile.TemporaryDirectory(dir=environment.home.root, prefix="fetch-") as folder:
-        archive = Path(folder) / f"archive{suffix}"
-        fetch_archive(
-            ref, snapshot, archive, what=f"{package.name} {package.version}", progress=progress, offline=offline
-        )
-        return environment.store.add(verify_archive(archive, ref, entry, key))
+    return _bring(environment, [(package, ref)], indexes, progress, offline=offline)[0]
 
 
 def _entry_of(package: LockedPackage, entries: Sequence[Entry]) -> Entry:

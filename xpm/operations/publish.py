@@ -1,10 +1,13 @@
 """The publisher's and the maintainer's side: keys, signing, making an index, publishing into it."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import filelock
 
 from xpm.errors import NotFoundError, UsageError
 from xpm.home import Home
@@ -18,6 +21,8 @@ from xpm_index.manifest import Manifest
 from xpm_index.names import validate_name
 from xpm_index.publishers import Publisher, PublisherKey
 from xpm_index.publishing import archive_ref, entry_for, path_in_index, sign_archive
+
+_LOCK_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +86,8 @@ def add_publisher(
         contact=contact,
         homepage=homepage,
     )
-    return IndexWriter.open(index).add_publisher(publisher, key)
+    with _writing(index) as writer:
+        return writer.add_publisher(publisher, key)
 
 
 def publish(
@@ -120,5 +126,19 @@ def publish(
             blobs[path_in_index(manifest)] = path.read_bytes()
         refs.append(archive_ref(path, manifest, source=url))
     entry = entry_for(first, tuple(refs), publisher=publishers.pop(), key_id=key.key_id, published_at=when or now())
-    IndexWriter.open(index).add_entry(entry, key, blobs=blobs)
+    with _writing(index) as writer:
+        writer.add_entry(entry, key, blobs=blobs)
     return entry
+
+
+@contextmanager
+def _writing(index: Path) -> Iterator[IndexWriter]:
+    """An index opened for writing by nobody else meanwhile."""
+    writer = IndexWriter.open(index)
+    try:
+        with filelock.FileLock(index / "xpm-write.lock", timeout=_LOCK_TIMEOUT_S):
+            yield writer
+    except filelock.Timeout as error:
+        raise PackagingError(f"another xpm is writing to {index}", hint="try again when it has ended") from error
+    finally:
+        writer.repo.close()

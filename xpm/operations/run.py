@@ -15,6 +15,7 @@ from xpm.operations.inspect import Installed, find_installed, installed
 from xpm.operations.install import require_stored
 from xpm.progress import Progress
 from xpm_index.manifest import Manifest
+from xpm_index.requirements import Requirement
 
 if TYPE_CHECKING:
     from xpm_runtime import Engine, GenerationResult
@@ -76,16 +77,27 @@ def attach(engine: "Engine", experts: Sequence[Installed]) -> float:
 
 
 def choose(environment: Environment, prompt: str, names: tuple[str, ...] | None) -> list[Installed]:
-    """The experts for a prompt: the named ones with what they require, or the one whose keywords fit best."""
+    """The experts for a prompt, with what they require: the named ones, or the one whose keywords fit best."""
+    experts = [each for each in installed(environment) if each.package.kind == "expert"]
     if names is None:
-        return _by_keywords(prompt, [each for each in installed(environment) if each.package.kind == "expert"])
+        return _with_required(_by_keywords(prompt, experts), experts)
     chosen: dict[str, Installed] = {}
     for name in names:
         each = find_installed(environment, name)
         if each.package.kind != "expert":
             raise UsageError(f"{name} is a base, not an expert")
         chosen.setdefault(each.package.name, each)
-    return list(chosen.values())
+    return _with_required(list(chosen.values()), experts)
+
+
+def _with_required(chosen: list[Installed], experts: Sequence[Installed]) -> list[Installed]:
+    """The chosen experts and, transitively, those that they require, in the lock's order."""
+    names = {each.package.name for each in chosen}
+    for each in reversed(experts):  # what requires stands behind what is required
+        if each.package.name in names:
+            for text in each.package.requires:
+                names |= set(Requirement.parse(text).name.spellings())
+    return [each for each in experts if each.package.name in names]
 
 
 def _by_keywords(prompt: str, experts: Sequence[Installed]) -> list[Installed]:
