@@ -61,6 +61,14 @@ def test_verbose_tells_who_answered_and_how_fast(project):
     assert "attach" in done.stderr
 
 
+def test_the_stated_quality_is_what_the_experts_must_reach(project):
+    for name, least in (("expert-sql", 90.0), ("expert-json", 95.0)):
+        metrics = json.loads(project("info", name, "--json").stdout)["manifest"]["quality_metrics"]
+        assert metrics["benchmark_score"] >= least
+        assert metrics["base_model_score"] <= 1.0
+        assert metrics["test_queries"] >= 500
+
+
 def test_a_fresh_machine_answers_outside_a_project(tmp_path):
     run = _runner(tmp_path)
     assert run("run", QUESTION).stdout == "SELECT name FROM users WHERE age > 25;\n"
