@@ -4,6 +4,7 @@ Each build works in a temporary folder, checks parity, records what it measured 
 archive under its final name.
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -94,7 +95,7 @@ def _base_manifest(
         "vocab_size": model.config.vocab_size,
     }
     if error is not None:
-        base["max_logit_error"] = float(f"{error:.3g}")
+        base["max_logit_error"] = _order_of_magnitude(error)
     document = {"schema_version": "2.0", "kind": "base", "name": name, "version": version, "description": description}
     return Manifest({**document, "license": license, "base": base})
 
@@ -190,7 +191,7 @@ def _expert_manifest(
     document = manifest.with_values(
         base_model=None, adapters=None, integrity=None, schema_version="2.0", base_models=[base]
     )
-    build = {"max_logit_error": float(f"{error:.3g}"), "compared_with": "transformers and peft, float32"}
+    build = {"max_logit_error": _order_of_magnitude(error), "compared_with": "transformers and peft, float32"}
     return document.with_values(build=build)
 
 
@@ -207,3 +208,8 @@ def _pack(
         path=path, name=manifest.name, version=str(manifest.version), variant=variant,
         digest=sha256_file(path), size=path.stat().st_size, max_logit_error=error,
     )  # fmt: skip
+
+
+def _order_of_magnitude(error: float) -> float:
+    """The next power of ten: what a manifest states, so that the last bits of a machine's arithmetic do not alter an archive."""
+    return float(f"1e{math.ceil(math.log10(max(error, 1e-12)))}")

@@ -36,7 +36,7 @@ def check_base(folder: Path, model: Any, variant: str) -> float:
     """
     tokens = probe_tokens(model.config.vocab_size)
     wanted = reference_logits(model, tokens)
-    with Engine.load(folder, device="cpu", max_lanes=1, context=64) as engine:
+    with Engine.load(folder, device="cpu", threads=1, max_lanes=1, context=64) as engine:
         got = engine.logits(tokens)
     return _require_close(got, wanted, QUANTISED_TOLERANCE.get(variant, FP32_TOLERANCE), what=f"the {variant} graph")
 
@@ -51,7 +51,7 @@ def check_adapter(base: Path, model: Any, peft_folder: Path, slots: Path) -> flo
     """
     tokens = probe_tokens(model.config.vocab_size)
     wanted = reference_logits(PeftModel.from_pretrained(model, str(peft_folder)).eval(), tokens)
-    with Engine.load(base, device="cpu", max_lanes=1, context=512) as engine:
+    with Engine.load(base, device="cpu", threads=1, max_lanes=1, context=512) as engine:
         engine.attach(AdapterSpec.read("adapter", slots))
         got = engine.logits(tokens, experts=["adapter"])
     return _require_close(got, wanted, FP32_TOLERANCE, what="the compiled adapter")
