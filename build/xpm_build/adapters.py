@@ -75,9 +75,17 @@ def compile_adapter(folder: Path, model: Any) -> CompiledAdapter:
 
 def save_slots(adapter: CompiledAdapter, out: Path, *, base_digest: str) -> None:
     """Write the compiled tensors with what identifies their base."""
-    metadata = {"format": SLOTS_FORMAT, "base_digest": base_digest, "rank": str(adapter.rank)}
     tensors = {name: tensor.to(torch.float32).contiguous() for name, tensor in sorted(adapter.tensors.items())}
-    safetensors.torch.save_file(tensors, out, metadata=metadata)
+    metadata = {"base_digest": base_digest, "format": SLOTS_FORMAT, "rank": str(adapter.rank)}
+    out.write_bytes(_with_metadata(safetensors.torch.save(tensors), metadata))
+
+
+def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
+    """Put metadata into a safetensors file, in order: the library writes it in a different order each time."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps({"__metadata__": metadata, **json.loads(data[8 : 8 + length])}, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def base_digest(model: Any) -> str:
