@@ -1,9 +1,12 @@
 """An environment: a folder with xpm.toml and xpm.lock, a project's or the user's default one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from xpm.errors import LockfileError
+from xpm.history import History
 from xpm.home import Home
 from xpm.lockfile import LOCK_FILE, Lockfile
 from xpm.project import EMBEDDED_EXPERTS, PROJECT_FILE, Project
@@ -27,6 +30,17 @@ class Environment:
     @property
     def store(self) -> Store:
         return Store(self.home.store)
+
+    @property
+    def history(self) -> History:
+        return History(self.home.history, self.folder)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the home's lock, after a change of this environment that was cut off has been finished."""
+        with self.home.locked():
+            self.history.recover()
+            yield
 
     def project(self) -> Project:
         """The environment's wishes; a default environment that nobody has changed wants the experts that come with xpm."""

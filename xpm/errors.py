@@ -1,5 +1,8 @@
 """The errors of one machine's decisions; the formats' own are in ``xpm_index.errors``."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from xpm_index.errors import XpmError
 
 
@@ -29,13 +32,31 @@ class LockfileError(XpmError):
 
 
 class ResolutionError(XpmError):
-    """No set of versions satisfies every requirement."""
+    """No set of versions satisfies every requirement.
+
+    ``proof`` holds its sentences, ``graph`` the same for machines, ``unknown`` the names that no index has.
+    """
 
     code = "resolution"
     exit_code = 3
 
+    def __init__(
+        self, message: str, *, context: str | None = None, hint: str | None = None, proof: tuple[str, ...] = (),
+        graph: Mapping[str, Any] | None = None, unknown: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
+        super().__init__(message, context=context, hint=hint)
+        self.proof = proof
+        self.graph = graph or {}
+        self.unknown = unknown
+        self.suggestions: tuple[tuple[str, str], ...] = ()
 
-class BaseMismatchError(XpmError):
+    def to_dict(self) -> dict[str, Any]:
+        """What ``--json`` adds to the error."""
+        ways = [{"command": command, "effect": effect} for command, effect in self.suggestions]
+        return {"proof": list(self.proof), "graph": self.graph, "suggestions": ways}
+
+
+class BaseMismatchError(ResolutionError):
     """An expert has no archive for the base in use."""
 
     code = "base-mismatch"

@@ -1,72 +1,220 @@
-"""Bring an archive to a local file, from the first of its sources that works. Digests are checked by ``xpm.trust``."""
+"""Bring archives to local files, several at once, each from the first of its sources that has the promised bytes.
 
-import contextlib
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+A download grows as ``<digest>.partial`` and gets its name when its SHA-256, computed while it comes, is right; so a finished
+file is always whole, and an interrupted one is gone on with. What the bytes mean is verified by ``xpm.trust``.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
 
 from xpm.errors import FetchError
+from xpm.http import CHUNK_BYTES, download
 from xpm.progress import Progress
+from xpm.sources import archive_source
 from xpm_index.entries import ArchiveRef
-from xpm_index.errors import XpmError
+from xpm_index.errors import IntegrityError, XpmError
 from xpm_index.git import without_credentials
-from xpm_index.index import IndexSnapshot
+from xpm_index.git_files import LfsObject, tagged
 
-_CHUNK_BYTES = 1 << 18
-_TIMEOUT_S = 60
+DEFAULT_JOBS = 4
 
 
-def fetch_archive(
-    ref: ArchiveRef, snapshot: IndexSnapshot, target: Path, *, what: str, progress: Progress, offline: bool
-) -> None:
-    """Write the archive to ``target``, at most the stated size of it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """An archive to bring; ``what`` names it to people, ``read_blob`` reads what its index holds itself."""
+
+    ref: ArchiveRef
+    what: str
+    read_blob: Callable[[str], bytes | None]
+
+
+class _Stopped(Exception):
+    """Another download failed, or somebody pressed Ctrl-C."""
+
+
+def fetch_archives(
+    wanted: Sequence[Wanted], folder: Path, *, progress: Progress, offline: bool, jobs: int = DEFAULT_JOBS
+) -> list[Path]:
+    """Bring all archives into ``folder``, named by their digests; their paths, in the order of ``wanted``.
 
     Args:
-        what: names the package in progress and errors.
         offline: whether sources on the network are refused.
+        jobs: how many downloads at a time.
     Raises:
-        FetchError: no source has it; the context tells what each said.
+        FetchError: no source of one of them has it; the context tells what each said. The others are stopped, and what
+            came so far is kept to go on with. IntegrityError: what came is not what was promised.
     """
-    problems = []
-    for source in ref.sources:
-        try:
-            progress.start(what, ref.size)
-            with _open(source, snapshot, offline=offline) as chunks, target.open("wb") as file:
-                _copy(chunks, file, ref.size, progress)
-            return
-        except (XpmError, OSError, urllib.error.URLError) as error:
-            problems.append(f"{without_credentials(source)}: {error}")
+    missing = [each for each in wanted if not (folder / _hex(each.ref)).is_file()]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        meter = _Meter(progress, missing)
+        stop = threading.Event()
+        with ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="xpm-fetch") as pool:
+            futures = [pool.submit(_bring, each, folder, meter, stop, offline) for each in missing]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    return [folder / _hex(each.ref) for each in wanted]
+
+
+class _Meter:
+    """One progress for several downloads."""
+
+    def __init__(self, progress: Progress, wanted: Sequence[Wanted]) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+        what = wanted[0].what if len(wanted) == 1 else f"{len(wanted)} packages"
+        progress.start(what, sum(each.ref.size for each in wanted))
+
+    def advance(self, num_bytes: int) -> None:
+        with self._lock:
+            self._progress.advance(num_bytes)
+
+
+class _Partial:
+    """A download in progress: a file that grows, hashed as it does."""
+
+    def __init__(self, path: Path, ref: ArchiveRef, meter: _Meter, stop: threading.Event) -> None:
+        self.path = path
+        self._ref = ref
+        self._meter = meter
+        self._stop = stop
+        self._hasher = hashlib.sha256()
+        self._file = path.open("ab+")
+        self.num_bytes = 0
+        self._file.seek(0)
+        while chunk := self._file.read(CHUNK_BYTES):
+            self._take(chunk)
+        self.resumed = self.num_bytes > 0
+        if self.num_bytes > ref.size:
+            self.rewind()
+
+    def write(self, chunk: bytes) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+        if self.num_bytes + len(chunk) > self._ref.size:
+            raise FetchError(f"more than the stated {self._ref.size} bytes came")
+        self._file.write(chunk)
+        self._take(chunk)
+
+    def rewind(self) -> None:
+        self._meter.advance(-self.num_bytes)
+        self._file.truncate(0)
+        self._hasher, self.num_bytes, self.resumed = hashlib.sha256(), 0, False
+
+    def finish(self, target: Path) -> None:
+        """Give the file its name; raises IntegrityError, and drops what came, if the digest is wrong."""
+        digest = "sha256:" + self._hasher.hexdigest()
+        if self.num_bytes != self._ref.size or digest != self._ref.digest:
+            got = f"expected {self._ref.digest} ({self._ref.size} bytes), got {digest} ({self.num_bytes} bytes)"
+            self.rewind()
+            raise IntegrityError("other bytes came than were promised", context=got)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self.path, target)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _take(self, chunk: bytes) -> None:
+        self._hasher.update(chunk)
+        self.num_bytes += len(chunk)
+        self._meter.advance(len(chunk))
+
+
+def _bring(wanted: Wanted, folder: Path, meter: _Meter, stop: threading.Event, offline: bool) -> None:
+    """Bring one archive from the first of its sources that has it."""
+    ref, problems = wanted.ref, []
+    target = folder / _hex(ref)
+    partial = _Partial(folder / f"{_hex(ref)}.partial", ref, meter, stop)
+    altered = None
+    try:
+        for source in ref.sources:
+            try:
+                resumed = partial.resumed
+                _transfer(source, wanted, partial, offline=offline)
+                try:
+                    partial.finish(target)
+                except IntegrityError:
+                    if not resumed:
+                        raise
+                    _transfer(source, wanted, partial, offline=offline)  # what was there before was not right
+                    partial.finish(target)
+                return
+            except (XpmError, OSError) as error:
+                altered = error if isinstance(error, IntegrityError) else altered
+                told = f"{error}{f' ({error.context})' if isinstance(error, XpmError) and error.context else ''}"
+                problems.append(f"{without_credentials(source)}: {told}")
+    finally:
+        partial.close()
+        if not partial.num_bytes:
+            partial.path.unlink(missing_ok=True)
+    if altered is not None:
+        raise IntegrityError(
+            f"the archive of {wanted.what} was altered", context="\n".join(problems)[:900],
+            hint="run the command again; if it recurs, tell the publisher",
+        )  # fmt: skip
     raise FetchError(
-        f"{what} could not be fetched",
-        context="; ".join(problems)[:500] or "its entry names no source",
+        f"{wanted.what} could not be fetched",
+        context="\n".join(problems)[:900] or "its entry names no source",
         hint="check the network, or update the index with `xpm index update`",
     )
 
 
-def _copy(chunks: Iterator[bytes], file: BinaryIO, size: int, progress: Progress) -> None:
-    received = 0
-    for chunk in chunks:
-        received += len(chunk)
-        if received > size:
-            raise FetchError(f"more than the stated {size} bytes came")
-        file.write(chunk)
-        progress.advance(len(chunk))
-
-
-@contextlib.contextmanager
-def _open(source: str, snapshot: IndexSnapshot, *, offline: bool) -> Iterator[Iterator[bytes]]:
+def _transfer(source: str, wanted: Wanted, partial: _Partial, *, offline: bool) -> None:
+    """Copy what a source has into the partial file."""
     kind, _, rest = source.partition(":")
+    git = archive_source(source)
     if kind == "blob":
-        data = snapshot.read_blob(rest)
-        if data is None:
-            raise FetchError("the index does not hold the file")
-        yield iter([data])
-    elif kind in ("https", "http", "file"):
-        if offline and kind != "file":
-            raise FetchError("--offline forbids the network")
-        with urllib.request.urlopen(source, timeout=_TIMEOUT_S) as response:
-            yield iter(lambda: response.read(_CHUNK_BYTES), b"")
+        _write_bytes(wanted.read_blob(rest), partial)
+    elif kind == "file":
+        _copy_file(Path(unquote(urlsplit(source).path)), partial)
+    elif offline and not (git and git.url.startswith("file://")):
+        raise FetchError("--offline forbids the network")
+    elif git is not None:
+        with tagged(git.url, git.tag) as tree:
+            found = tree.read(git.subpath)
+            if isinstance(found, LfsObject) and found.data is None:
+                _download(found.url, wanted, partial, headers=found.headers)
+            else:
+                _write_bytes(found.data if isinstance(found, LfsObject) else found, partial)
+    elif kind in ("https", "http"):
+        _download(source, wanted, partial)
     else:
         raise FetchError(f"sources of kind {kind[:20]!r} are not supported")
+
+
+def _download(url: str, wanted: Wanted, partial: _Partial, **options: object) -> None:
+    download(
+        url, start=lambda: partial.num_bytes, write=partial.write, rewind=partial.rewind, size=wanted.ref.size,
+        **options,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _write_bytes(data: bytes | None, partial: _Partial) -> None:
+    if data is None:
+        raise FetchError("the repository does not hold the file")
+    partial.rewind()
+    partial.write(data)
+
+
+def _copy_file(path: Path, partial: _Partial) -> None:
+    partial.rewind()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            partial.write(chunk)
+
+
+def _hex(ref: ArchiveRef) -> str:
+    return ref.digest.removeprefix("sha256:")

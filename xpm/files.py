@@ -22,6 +22,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def remove_durably(path: Path) -> None:
+    """Remove a file, if it is there, so that it stays removed through a crash."""
+    if path.exists():
+        path.unlink()
+        sync_folder(path.parent)
+
+
 def sync_folder(path: Path) -> None:
     """Make a rename in ``path`` last through a crash, where folders can be synced."""
     if os.name == "nt":

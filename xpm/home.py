@@ -45,14 +45,19 @@ class Home:
         return self.root / "environment"
 
     @property
-    def pins(self) -> Path:
-        """The publishers' keys that this user has accepted, per index."""
-        return self.root / "publishers.json"
+    def history(self) -> Path:
+        """What changed each environment of this user."""
+        return self.root / "history"
+
+    @property
+    def downloads(self) -> Path:
+        """Archives on their way to the store, whole or in part."""
+        return self.root / "downloads"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the one lock under which indexes, store and environments of this user change."""
-        self._make()
+        self.make()
         try:
             with filelock.FileLock(self.root / "lock", timeout=_LOCK_TIMEOUT_S):
                 yield
@@ -61,7 +66,7 @@ class Home:
                 f"another xpm holds {self.root / 'lock'}", hint="wait for it to end and try again"
             ) from error
 
-    def _make(self) -> None:
+    def make(self) -> None:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -1,55 +1,68 @@
-"""The indexes of an environment on this machine: fetched copies, their history, and whose keys are accepted.
+"""The indexes of an environment on this machine: fetched copies, what they are trusted by, and how they advance.
 
-Each index is a bare repository under the home whose branch is the last head accepted. A head that does not descend from it
-is refused. The embedded index comes with xpm itself, so it is replaced when xpm is.
+Each index is a bare repository under the home whose branch is the last head accepted: that ref is all the state there is, and
+it moves only after the new head was verified whole. The embedded index comes with xpm itself, so it is replaced when xpm is.
 """
 
 import hashlib
 import importlib.resources
-import json
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from xpm.errors import FetchError, NotFoundError, StoreError
-from xpm.files import write_atomically
 from xpm.home import Home
-from xpm.progress import Progress
-from xpm.project import EMBEDDED, Project
-from xpm_index import strict_json
+from xpm.progress import Progress, Silent
+from xpm.project import EMBEDDED, IndexSource, Project
 from xpm_index.entries import Entry
-from xpm_index.errors import TrustError
+from xpm_index.errors import GitError, TrustError
 from xpm_index.git import BareRepo
 from xpm_index.index import IndexSnapshot, check_update
-from xpm_index.trust import PinnedKeys
+from xpm_index.metadata import now_utc
+from xpm_index.verified import TufFiles, find_root, newest_fingerprint
 
 _BUNDLE = "index.bundle"
+_FETCHED = "xpm-fetched"
+_WARN_BEFORE_EXPIRY = timedelta(days=7)
 
 
 class Indexes:
-    """The indexes of one project, by priority; close after use (a context manager)."""
+    """The indexes of one project, by priority; close after use (a context manager).
 
-    def __init__(self, home: Home, project: Project, *, offline: bool = False) -> None:
+    Args:
+        offline: open no socket; an index that was never fetched is an error.
+        allow_stale: read indexes whose metadata has expired.
+        now: the time by which expiry is judged.
+    """
+
+    def __init__(
+        self, home: Home, project: Project, *, progress: Progress | None = None, offline: bool = False,
+        allow_stale: bool = False, now: Callable[[], datetime] = now_utc,
+    ) -> None:  # fmt: skip
         self._home = home
+        self._progress = progress or Silent()
         self._offline = offline
-        self.urls: Mapping[str, str] = {**project.indexes, EMBEDDED: ""}
+        self._allow_stale = allow_stale
+        self._now = now
+        self._pinned = project.pinned
+        self.sources: Mapping[str, IndexSource] = {**project.indexes, EMBEDDED: IndexSource(url="")}
         self._snapshots: dict[str, IndexSnapshot] = {}
-        self._pins: dict[str, PinnedKeys] = {}
 
     def __enter__(self) -> "Indexes":
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        for snapshot in self._snapshots.values():
-            snapshot.repo.close()
-        self._snapshots.clear()
+        for name in list(self._snapshots):
+            self._close(name)
 
     def snapshot(self, name: str) -> IndexSnapshot:
         """The index as last fetched; fetched now if it never was."""
-        if name not in self.urls:
+        if name not in self.sources:
             raise NotFoundError(
                 f"there is no index named {name}",
-                context=f"there are {', '.join(self.urls)}",
+                context=f"there are {', '.join(self.sources)}",
                 hint="add it with `xpm index add`",
             )
         if name not in self._snapshots:
@@ -60,57 +73,89 @@ class Indexes:
             repo = self._open(name)
             head = repo.head()
             assert head is not None  # update sets it or raises
-            self._snapshots[name] = IndexSnapshot(repo, head, self._trust(name))
+            self._snapshots[name] = self._read(name, repo, head)
         return self._snapshots[name]
 
-    def update(self, name: str, progress: Progress | None = None) -> bool:
+    def update(self, name: str) -> bool:
         """Fetch an index and accept its head; whether it changed.
 
         Raises:
-            TrustError: the head does not descend from the one seen before, or rewrites entries. GitError: it could not be fetched.
+            TrustError: the head does not continue the one accepted before, or its root is not the trusted one.
+            GitError: it could not be fetched. FetchError: --offline.
         """
         if name == EMBEDDED:
             return self._refresh_embedded()
-        url = self.urls[name]
+        source = self.sources[name]
         if self._offline:
             raise FetchError(
-                f"index {name} was never fetched, and --offline forbids it", hint=f"run `xpm index update {name}` once"
+                f"index {name} would have to be fetched, and --offline forbids it",
+                hint=f"run `xpm index update {name}` once",
+            )
+        if not source.fingerprint:
+            raise TrustError(
+                f"nobody has confirmed the root of index {name}",
+                hint=f"compare its fingerprint with what its maintainer publishes: `xpm trust confirm {name}`",
             )
         with self._open(name) as repo:
-            old = repo.head()
-            new = repo.fetch(
-                url, progress=(lambda text: progress.note(text.strip())) if progress else (lambda text: None)
-            )
-            if old == new:
-                return False
-            if old is not None:
-                check_update(repo, old, new)
-            else:
-                IndexSnapshot(repo, new, PinnedKeys())  # refuses what is no index
-            repo.set_head(new)
-        if (snapshot := self._snapshots.pop(name, None)) is not None:
-            snapshot.repo.close()
-        return True
+            old, new = repo.head(), repo.fetch(source.url, progress=lambda text: self._progress.note(text.strip()))
+            if old is None:
+                self._read(name, repo, new)
+            elif old != new:
+                check_update(
+                    repo, old, new, fingerprint=source.fingerprint, now=self._now(), allow_stale=self._allow_stale
+                )
+            if old != new:
+                repo.set_head(new)
+        (self._folder(name) / _FETCHED).touch()
+        self._close(name)
+        return old != new
 
-    def update_all(self, progress: Progress | None = None) -> dict[str, bool]:
-        return {name: self.update(name, progress) for name in self.urls}
+    def update_all(self) -> dict[str, bool]:
+        return {name: self.update(name) for name in self.sources}
+
+    def refresh(self, max_age: timedelta) -> None:
+        """Fetch the indexes that were not fetched for ``max_age``; one that can't be reached is only warned of."""
+        for name in self.sources:
+            if name == EMBEDDED or self._offline or self.age(name) < max_age:
+                continue
+            try:
+                self.update(name)
+            except GitError as error:
+                if self.age(name) == timedelta.max:
+                    raise
+                self._progress.warn(f"index {name} is used as it was fetched last: {error.message}")
+
+    def age(self, name: str) -> timedelta:
+        """The time since an index was fetched, the greatest possible if it never was."""
+        marker = self._folder(name) / _FETCHED
+        return timedelta(seconds=max(0, time.time() - marker.stat().st_mtime)) if marker.exists() else timedelta.max
+
+    def fingerprint_at(self, name: str) -> str:
+        """The fingerprint of the newest root of an index at its URL, for a person to confirm; nothing is accepted."""
+        with self._open(name) as repo:
+            commit = repo.fetch(self.sources[name].url, progress=lambda text: self._progress.note(text.strip()))
+            return newest_fingerprint(repo.reader(commit))
 
     def forget(self, name: str) -> None:
-        """Remove the fetched copy and the keys accepted through it."""
+        """Remove the fetched copy."""
+        self._close(name)
         shutil.rmtree(self._folder(name), ignore_errors=True)
-        self._save_pins({key: value for key, value in self._load_pins().items() if key != self._folder(name).name})
 
     def entries(self, name: str) -> tuple[str, tuple[Entry, ...]]:
         """(index, its entries) of the one index that has ``name`` under either spelling; ("", ()) if none has.
 
-        The embedded index gives way to any other. Two others claiming a name is an error, so that nobody can take over a
-        name by publishing it elsewhere.
+        An expert pinned to an index comes from no other; an ``explicit`` index serves nothing else. The embedded index
+        gives way to any other. Two others claiming a name is an error, so that nobody can take over a name by publishing
+        it elsewhere.
         """
-        found = [(index, spelled) for index in self.urls if (spelled := self.snapshot(index).find(name))]
-        explicit = [index for index, _ in found if index != EMBEDDED]
-        if len(explicit) > 1:
+        pinned = self._pinned.get(name)
+        allowed = [pinned] if pinned else [each for each, source in self.sources.items() if not source.explicit]
+        found = [(index, spelled) for index in allowed if (spelled := self.snapshot(index).find(name))]
+        claims = [index for index, _ in found if index != EMBEDDED]
+        if len(claims) > 1:
             raise TrustError(
-                f"{name} is in several indexes: {', '.join(explicit)}", hint="remove one of them from the project"
+                f"{name} is in several indexes: {', '.join(claims)}",
+                hint=f'say which in xpm.toml: {name} = {{ version = "*", index = "{claims[0]}" }}',
             )
         if not found:
             return "", ()
@@ -118,23 +163,31 @@ class Indexes:
         return index, self.snapshot(index).entries(spelled)
 
     def all_names(self) -> list[str]:
-        return sorted({name for index in self.urls for name in self.snapshot(index).names()})
+        return sorted({name for index in self.sources for name in self.snapshot(index).names()})
 
-    def save_trust(self) -> None:
-        """Remember the publishers' keys accepted since this object was made."""
-        changed = {folder: pins.pins for folder, pins in self._pins.items() if pins.is_changed}
-        if changed:
-            self._save_pins({**self._load_pins(), **changed})
+    def _read(self, name: str, repo: BareRepo, commit: str) -> IndexSnapshot:
+        if name == EMBEDDED:
+            return IndexSnapshot.enclosed(repo, commit)
+        read = repo.reader(commit)
+        root = find_root(read, self.sources[name].fingerprint)
+        files = TufFiles(read, root=root, now=self._now(), allow_stale=self._allow_stale)
+        left = files.expires - self._now()
+        if left < _WARN_BEFORE_EXPIRY:
+            state = "has expired" if left < timedelta() else f"expires in {left.days} days"
+            self._progress.warn(
+                f"index {name} {state}: run `xpm index update`; if that does not help, tell its maintainer"
+            )
+        return IndexSnapshot(repo, commit, files)
 
-    def _trust(self, name: str) -> PinnedKeys:
-        folder = self._folder(name).name
-        if folder not in self._pins:
-            self._pins[folder] = PinnedKeys.of(self._load_pins().get(folder, {}))
-        return self._pins[folder]
+    def _close(self, name: str) -> None:
+        if (snapshot := self._snapshots.pop(name, None)) is not None:
+            snapshot.repo.close()
 
     def _folder(self, name: str) -> Path:
-        """Copies are kept by URL, so that projects which name an index alike do not meet in one copy."""
-        suffix = "" if name == EMBEDDED else "-" + hashlib.sha256(self.urls[name].encode()).hexdigest()[:12]
+        """Copies are kept by URL and root, so that projects which name an index alike do not meet in one copy."""
+        source = self.sources[name]
+        told = f"{source.url}\n{source.fingerprint}".encode()
+        suffix = "" if name == EMBEDDED else "-" + hashlib.sha256(told).hexdigest()[:12]
         return self._home.indexes / f"{name}{suffix}.git"
 
     def _open(self, name: str) -> BareRepo:
@@ -160,14 +213,3 @@ class Indexes:
 
     def _is_newer(self, repo: BareRepo, old: str, bundle: Path) -> bool:
         return repo.is_ancestor(old, repo.fetch(str(bundle)))
-
-    def _load_pins(self) -> dict[str, dict[str, list[str]]]:
-        if not self._home.pins.is_file():
-            return {}
-        loaded = strict_json.loads(self._home.pins.read_bytes(), what=str(self._home.pins))
-        if not isinstance(loaded, dict):
-            raise StoreError(f"{self._home.pins} is damaged", hint="restore it, or delete it to accept publishers anew")
-        return loaded
-
-    def _save_pins(self, pins: Mapping[str, Mapping[str, object]]) -> None:
-        write_atomically(self._home.pins, (json.dumps(pins, indent=2, sort_keys=True) + "\n").encode())

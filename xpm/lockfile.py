@@ -9,7 +9,7 @@ from typing import Any
 
 from xpm.errors import LockfileError
 from xpm.files import write_atomically
-from xpm.toml_file import read_toml, to_toml
+from xpm.toml_file import parse_toml, read_toml, to_toml
 from xpm_index.digests import parse_digest
 from xpm_index.entries import ArchiveRef
 from xpm_index.fields import Fields
@@ -90,7 +90,15 @@ class Lockfile:
         path = folder / LOCK_FILE
         if not path.is_file():
             return None
-        fields = read_toml(path, error=LockfileError)
+        return cls._from_fields(read_toml(path, error=LockfileError), path)
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> "Lockfile":
+        """Parse a lockfile's text; ``path`` is for errors."""
+        return cls._from_fields(parse_toml(text, path, error=LockfileError), path)
+
+    @classmethod
+    def _from_fields(cls, fields: Fields, path: Path) -> "Lockfile":
         if (found := fields.integer("format")) != FORMAT:
             raise LockfileError(f"{path} has format {found}", hint=f"this xpm reads format {FORMAT}: update xpm")
         return cls(

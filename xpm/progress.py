@@ -12,6 +12,8 @@ class Progress(Protocol):
 
     def note(self, text: str) -> None: ...
 
+    def warn(self, text: str) -> None: ...
+
 
 class Silent:
     """Shows nothing."""
@@ -23,4 +25,7 @@ class Silent:
         pass
 
     def note(self, text: str) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
         pass

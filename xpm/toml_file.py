@@ -13,8 +13,17 @@ from xpm_index.fields import Fields
 def read_toml(path: Path, *, error: type[XpmError]) -> Fields:
     """Parse a TOML file; raises ``error`` with line and column if it is malformed."""
     try:
-        return Fields(tomllib.loads(path.read_text(encoding="utf-8")), error=error)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as problem:
+        raise error(f"{path} is not UTF-8", context=str(problem)[:200]) from problem
+    return parse_toml(text, path, error=error)
+
+
+def parse_toml(text: str, path: Path, *, error: type[XpmError]) -> Fields:
+    """Parse the text of the file at ``path``; raises ``error`` with line and column if it is malformed."""
+    try:
+        return Fields(tomllib.loads(text), error=error)
+    except tomllib.TOMLDecodeError as problem:
         raise error(f"{path} is not valid TOML", context=str(problem)[:200]) from problem
 
 

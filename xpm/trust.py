@@ -1,11 +1,11 @@
 """The only place where an archive becomes trusted. The store takes nothing but what is made here.
 
 Verification, in this order, docstring and code alike:
-1. the file has the size and digest of the index entry, which its publisher signed;
+1. the file has the size and digest of the index entry, which the index's metadata vouches for;
 2. it is readable as a package, whole, and within the limits;
 3. its own signature is by the key that the entry names;
 4. its files are exactly the signed ones and its manifest is in its one serialisation;
-5. it is the package that the entry says: kind, name, version, base and variant.
+5. it is the package that the entry says: kind, name, version, base and variant, and what the resolver believed of it.
 """
 
 import hashlib
@@ -58,7 +58,26 @@ def verify_archive(path: Path, ref: ArchiveRef, entry: Entry, key: PublicKey) ->
         raise TrustError(
             f"the archive of {entry.name} {entry.version} is for another base or by another publisher than the index says"
         )
+    if (differing := _differing(manifest, entry)) is not None:
+        raise TrustError(
+            f"the index says otherwise than the publisher of {entry.name} {entry.version} signed",
+            context=f"{differing} differs",
+            hint="tell the index's maintainer: the entry was altered, or made of another package",
+        )
     return Verified(path, digest, manifest, signature, seal=_SEAL)
+
+
+def _differing(manifest: Manifest, entry: Entry) -> str | None:
+    """The first property on which the resolver went that the signed manifest does not bear out, or None."""
+    signed_and_said = {
+        "requires": (manifest.requires, entry.requires),
+        "incompatible_with": (manifest.incompatible_with, entry.incompatible_with),
+        "optional": (manifest.optional, entry.optional),
+        "load_order": (manifest.load_order, entry.load_order),
+        "tier": (manifest.tier, entry.tier),
+        "max_chain": (manifest.max_chain, entry.max_chain),
+    }
+    return next((name for name, (signed, said) in signed_and_said.items() if signed != said), None)
 
 
 def verify_package(path: Path, key: PublicKey) -> tuple[Manifest, PackageSignature]:

@@ -1,24 +1,22 @@
-"""Index entries: one signed line per published version of a name, append-only.
+"""Index entries: one line per published version of a name, append-only.
 
 Owns the line's form (docs/formats/index.md). A line says what is published, by whom, from where and with which digest;
-it holds everything a resolver needs, so that no archive is fetched to resolve.
+it holds everything a resolver needs, so that no archive is fetched to resolve. The index's metadata vouches for the bytes
+of an entry file; the archive's own signature, which must agree with the line, vouches for what is installed.
 """
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from xpm_index import signed_json
+from xpm_index import strict_json
 from xpm_index.digests import parse_digest
 from xpm_index.errors import IndexFormatError, TrustError, XpmError
 from xpm_index.fields import Fields
-from xpm_index.keys import PublicKey, SigningKey
-from xpm_index.manifest import DEFAULT_LOAD_ORDER
+from xpm_index.manifest import DEFAULT_LOAD_ORDER, DEFAULT_TIER, MAX_CHAIN, TIERS
 from xpm_index.names import validate_name
 from xpm_index.publishers import parse_time
 from xpm_index.requirements import Requirement
 from xpm_index.versions import Version
-
-_DOMAIN = b"xpm-entry-v1\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,49 +57,40 @@ class Entry:
     incompatible_with: tuple[Requirement, ...] = ()
     capabilities: tuple[str, ...] = ()
     keywords: tuple[str, ...] = ()
+    optional: tuple[Requirement, ...] = ()
     load_order: int = DEFAULT_LOAD_ORDER
+    tier: str = DEFAULT_TIER
+    max_chain: int = MAX_CHAIN
+    tags: tuple[str, ...] = ()
+    quality: float | None = None
     yanked: Yanked | None = None
 
     def archive_for(self, base_digest: str, variant: str = "") -> ArchiveRef | None:
         """The archive for one base (and, of a base, one variant), or None."""
         return next((a for a in self.archives if a.base_digest == base_digest and a.variant == variant), None)
 
-    def to_line(self, key: SigningKey) -> bytes:
-        """The signed line, without its newline; ``key_id`` is the key's."""
-        return signed_json.sign({**_to_dict(self), "key_id": key.key_id}, key, domain=_DOMAIN)
+    def to_line(self) -> bytes:
+        """The line in its one form, without its newline."""
+        return strict_json.canonical(_to_dict(self))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedEntry:
-    """A parsed line whose signature is still to be verified with its publisher's key."""
-
-    entry: Entry
-    document: dict[str, Any]
-
-    def verify(self, key: PublicKey) -> Entry:
-        signed_json.verify(
-            self.document, key, domain=_DOMAIN, what=f"the entry of {self.entry.name} {self.entry.version}"
-        )
-        return self.entry
-
-
-def parse_entries(data: bytes, *, name: str) -> tuple[SignedEntry, ...]:
+def parse_entries(data: bytes, *, name: str) -> tuple[Entry, ...]:
     """Parse a ``.jsonl`` file of the name ``name``; a later line of the same version replaces the earlier (yanking).
 
     Returns:
         One entry per version, by rising version.
     Raises:
-        IndexFormatError: a line is malformed, not canonical, of another name, of another publisher than the first
+        IndexFormatError: a line is malformed, of another name, of another publisher than the first
             line, or changes anything of a version but that it is yanked.
     """
     if not data.endswith(b"\n"):
         raise IndexFormatError(f"the entry file of {name} is cut off")
-    newest: dict[Version, SignedEntry] = {}
+    newest: dict[Version, Entry] = {}
     owner = ""
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         what = f"line {number} of the entry of {name}"
-        document = signed_json.parse(line, what=what)
         try:
+            document = strict_json.loads(line, what=what)
             entry = _from_dict(Fields(document, error=IndexFormatError))
         except XpmError as error:
             raise IndexFormatError(f"{what}: {error.message}", context=error.context) from error
@@ -111,9 +100,9 @@ def parse_entries(data: bytes, *, name: str) -> tuple[SignedEntry, ...]:
         if entry.publisher != owner:
             raise IndexFormatError(f"{what} is by {entry.publisher}, but the name is {owner}'s")
         previous = newest.get(entry.version)
-        if previous and _lasting(previous.entry) != _lasting(entry):
+        if previous and _lasting(previous) != _lasting(entry):
             raise IndexFormatError(f"{what} changes what {entry.version} is", hint="a version is published once")
-        newest[entry.version] = SignedEntry(entry=entry, document=document)
+        newest[entry.version] = entry
     return tuple(newest[version] for version in sorted(newest))
 
 
@@ -142,10 +131,14 @@ def _to_dict(entry: Entry) -> dict[str, Any]:
         "key_id": entry.key_id,
         "published_at": entry.published_at,
         "load_order": entry.load_order,
+        "tier": entry.tier,
+        "max_chain": entry.max_chain,
+        "tags": list(entry.tags),
         "capabilities": list(entry.capabilities),
         "keywords": list(entry.keywords),
         "requires": [str(each) for each in entry.requires],
         "incompatible_with": [str(each) for each in entry.incompatible_with],
+        "optional": [str(each) for each in entry.optional],
         "archives": [
             {
                 "base": a.base,
@@ -158,6 +151,8 @@ def _to_dict(entry: Entry) -> dict[str, Any]:
             for a in entry.archives
         ],
     }
+    if entry.quality is not None:
+        document["quality"] = entry.quality
     if entry.yanked:
         document["yanked"] = {
             "reason": entry.yanked.reason, "severity": entry.yanked.severity, "replacement": entry.yanked.replacement,
@@ -169,6 +164,9 @@ def _from_dict(fields: Fields) -> Entry:
     kind = fields.text("kind")
     if kind not in ("expert", "base"):
         raise IndexFormatError(f"kind {kind[:40]!r} is unknown")
+    tier = fields.text("tier", required=False) or DEFAULT_TIER
+    if tier not in TIERS:
+        raise IndexFormatError(f"tier {tier[:40]!r} is unknown", hint=f"it is one of {', '.join(TIERS)}")
     yanked = fields.object("yanked") if fields.raw.get("yanked") is not None else None
     return Entry(
         name=fields.parsed("name", validate_name),
@@ -183,7 +181,12 @@ def _from_dict(fields: Fields) -> Entry:
         incompatible_with=tuple(Requirement.parse(text) for text in fields.strings("incompatible_with")),
         capabilities=fields.strings("capabilities"),
         keywords=fields.strings("keywords"),
+        optional=tuple(Requirement.parse(text) for text in fields.strings("optional")),
         load_order=fields.integer("load_order", default=DEFAULT_LOAD_ORDER),
+        tier=tier,
+        max_chain=fields.integer("max_chain", default=MAX_CHAIN),
+        tags=fields.strings("tags"),
+        quality=fields.number("quality", default=0.0) if fields.raw.get("quality") is not None else None,
         yanked=Yanked(
             reason=yanked.text("reason", required=False),
             severity=yanked.text("severity", required=False),

@@ -68,6 +68,12 @@ class TrustError(XpmError):
     exit_code = 5
 
 
+class StaleIndexError(TrustError):
+    """An index's metadata has expired: it may be kept from the client that there is something newer."""
+
+    code = "stale-index"
+
+
 class KeyFileError(XpmError):
     code = "invalid-key"
     exit_code = 5

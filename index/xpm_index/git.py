@@ -5,15 +5,18 @@ so a commit id vouches for every file below it.
 """
 
 import contextlib
+import os
 import re
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import dulwich.errors
 from dulwich.bundle import create_bundle_from_repo, read_bundle, write_bundle
-from dulwich.client import GitClient, HTTPUnauthorized, get_transport_and_path
+from dulwich.client import FetchPackResult, GitClient, HTTPUnauthorized, get_transport_and_path
 from dulwich.config import ConfigFile, StackedConfig
 from dulwich.diff_tree import tree_changes
 from dulwich.graph import can_fast_forward
@@ -30,6 +33,9 @@ _HEAD = Ref(b"HEAD")
 _FILE_MODE = 0o100644
 _TREE_MODE = 0o040000
 _TIMEOUT_S = 60
+MAX_FETCH_BYTES = 4 << 30
+_LOCK_TRIES = 20
+_LOCK_PAUSE_S = 0.1
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 T = TypeVar("T")
@@ -53,9 +59,16 @@ class BareRepo:
         if path.exists() and any(path.iterdir()):
             raise GitError(f"{path} is not empty", hint="name a new folder")
         with _wrapped(f"could not make a repository at {path}"):
-            path.mkdir(parents=True, exist_ok=True)
-            repo = Repo.init_bare(str(path), default_branch=BRANCH.encode())
-        return cls(repo, path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+            try:
+                temporary.chmod(0o755)
+                Repo.init_bare(str(temporary), default_branch=BRANCH.encode()).close()
+                os.rename(temporary, path)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> "BareRepo":
@@ -63,6 +76,18 @@ class BareRepo:
             raise GitError(f"{path} is not a bare Git repository")
         with _wrapped(f"{path} could not be opened"):
             return cls(Repo(str(path), bare=True), path)
+
+    def clear_abandoned(self) -> None:
+        """Remove what a writer that was killed left behind; call it only while nobody else can be writing."""
+        for pattern in (
+            "objects/??/*.lock",
+            "objects/pack/*.lock",
+            "objects/pack/tmp_*",
+            "objects/incoming-*",
+            "xpm-ref-*",
+        ):
+            for path in self.path.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def __enter__(self) -> "BareRepo":
         return self
@@ -81,7 +106,17 @@ class BareRepo:
 
     def set_head(self, commit: str) -> None:
         with _wrapped("the branch could not be moved"):
-            self._repo.refs[_REF] = _id(commit)
+            self._move(_REF, _id(commit))
+
+    def branch_head(self, branch: str) -> str | None:
+        """The commit of another branch, or None if there is none."""
+        with _wrapped(f"the branch {branch} could not be read"):
+            commit = self._repo.refs.as_dict().get(_branch(branch))
+        return commit.decode() if commit else None
+
+    def delete_branch(self, branch: str) -> None:
+        with _wrapped(f"the branch {branch} could not be deleted"):
+            self._repo.refs.remove_if_equals(_branch(branch), None)
 
     def remote_head(self, url: str) -> str:
         """The commit the remote's branch (``main``, else its HEAD) points to, without fetching anything."""
@@ -90,14 +125,15 @@ class BareRepo:
             return _pick(refs, url, None).decode()
 
     def fetch(
-        self, url: str, *, tag: str | None = None, depth: int | None = None,
-        progress: Callable[[str], None] = lambda text: None,
+        self, url: str, *, tag: str | None = None, branch: str | None = None, depth: int | None = None,
+        max_bytes: int = MAX_FETCH_BYTES, progress: Callable[[str], None] = lambda text: None,
     ) -> str:  # fmt: skip
         """Fetch the remote's branch, or one tag, into this repository's objects; no ref is moved.
 
         Args:
             url: ``file://``, ``http(s)://``, ``ssh://``, or the path of a repository or bundle.
-            tag: fetch what this tag points to instead of the branch.
+            tag, branch: fetch what this tag or branch points to instead of ``main``.
+            max_bytes: a remote that sends more is cut off.
             depth: fetch this many commits of the history only.
             progress: called with what the remote reports.
         Returns:
@@ -107,16 +143,46 @@ class BareRepo:
         """
 
         def wants(refs: Refs, depth: int | None = None) -> list[ObjectID]:
-            return [_pick(refs, url, tag)]
+            return [_pick(refs, url, tag, branch)]
 
         def report(text: bytes) -> None:
             progress(text.decode(errors="replace"))
 
+        def get(client: GitClient, path: str) -> Refs:
+            _limit(client, max_bytes)
+            return client.fetch(path, self._repo, wants, progress=report, depth=depth).refs
+
         with _wrapped(f"could not fetch {without_credentials(url)}"):
-            result = _talk(
-                url, lambda client, path: client.fetch(path, self._repo, wants, progress=report, depth=depth)
-            )
-            return self._commit(_pick(result.refs, url, tag).decode()).id.decode()
+            return self._commit(_pick(_talk(url, get), url, tag, branch).decode()).id.decode()
+
+    def push(
+        self, url: str, commit: str, *, branch: str = BRANCH, expected: str | None = None, force: bool = False
+    ) -> None:
+        """Push a commit to a branch of a remote.
+
+        Args:
+            expected: the commit that the remote's branch must be at, None if it must not exist.
+            force: push whatever the branch is at.
+        Raises:
+            GitError: the branch is elsewhere, the remote refuses, or can't be reached.
+        """
+        ref = _branch(branch)
+
+        def update(refs: dict[Ref, ObjectID]) -> dict[Ref, ObjectID]:
+            found = refs.get(ref)
+            if not force and found != (_id(expected) if expected else None):
+                raise GitError(
+                    f"{branch} of {without_credentials(url)} was changed by somebody else meanwhile", hint="try again"
+                )
+            return {ref: _id(commit)}
+
+        def send(client: GitClient, path: str) -> None:
+            result = client.send_pack(path.encode(), update, self._repo.generate_pack_data)  # type: ignore[arg-type]
+            if refused := (result.ref_status or {}).get(ref):
+                raise GitError(f"{without_credentials(url)} refused the push to {branch}", context=str(refused)[:200])
+
+        with _wrapped(f"could not push to {without_credentials(url)}"):
+            _talk(url, send)
 
     @staticmethod
     def bundle_head(path: Path) -> str:
@@ -131,6 +197,10 @@ class BareRepo:
     def is_ancestor(self, old: str, new: str) -> bool:
         with _wrapped("the history could not be read"):
             return bool(can_fast_forward(self._repo, _id(old), _id(new)))
+
+    def reader(self, commit: str) -> Callable[[str], bytes | None]:
+        """``read_blob`` at one commit."""
+        return lambda path: self.read_blob(commit, path)
 
     def read_blob(self, commit: str, path: str) -> bytes | None:
         """The file at ``path`` in ``commit``, or None."""
@@ -155,40 +225,66 @@ class BareRepo:
                 if side is not None and side.path is not None:
                     yield f"{prefix}/{side.path.decode()}"
 
-    def commit_files(self, files: Mapping[str, bytes], *, message: str, author: str, when: int | None = None) -> str:
-        """Add or replace ``files`` on the branch in one commit and return it.
+    def commit_files(
+        self, files: Mapping[str, bytes], *, message: str, author: str, when: int | None = None, branch: str | None = None,
+        orphan: bool = False,
+    ) -> str:  # fmt: skip
+        """Add or replace ``files`` on top of ``main`` in one commit and return it.
 
         Args:
             author: ``Name <address>``.
             when: seconds since the epoch, UTC; now if None.
+            branch: put the commit on this branch, replacing it, instead of on ``main``.
+            orphan: let the commit have no parents, so that the history before it is dropped.
         Raises:
-            GitError: among others, if the branch moved meanwhile; nothing is changed then.
+            GitError: among others, if ``main`` moved meanwhile; nothing is changed then.
         """
         with _wrapped("the commit could not be written"):
             parent = self.head()
             root = self._commit(parent).tree if parent else None
             commit = Commit()
             commit.tree = self._write_tree(root, files)
-            commit.parents = [_id(parent)] if parent else []
+            commit.parents = [_id(parent)] if parent and not orphan else []
             commit.author = commit.committer = author.encode()
             commit.author_time = commit.commit_time = int(time.time()) if when is None else when
             commit.author_timezone = commit.commit_timezone = 0
             commit.encoding = b"UTF-8"
             commit.message = message.encode()
             self._repo.object_store.add_object(commit)
-            unmoved = (
-                self._repo.refs.set_if_equals(_REF, _id(parent), commit.id)
-                if parent
-                else self._repo.refs.add_if_new(_REF, commit.id)
-            )
-            if not unmoved:
+            if branch is not None:
+                self._move(_branch(branch), commit.id)
+                return commit.id.decode()
+            if self.head() != parent:
                 raise GitError("somebody else changed the repository meanwhile", hint="try again")
+            self._move(_REF, commit.id)
             return commit.id.decode()
 
     def write_bundle(self, path: Path) -> None:
         """Write the branch with its whole history to a Git bundle."""
         with _wrapped(f"{path} could not be written"), path.open("wb") as file:
             write_bundle(file, create_bundle_from_repo(self._repo, refs=[_REF]))
+
+    def _move(self, ref: Ref, commit: ObjectID) -> None:
+        """Set a ref by one rename, after a lock that Git may hold on it was given time to go."""
+        target = self.path / ref.decode()
+        lock = target.with_name(target.name + ".lock")
+        for _ in range(_LOCK_TRIES):
+            if not lock.exists():
+                break
+            time.sleep(_LOCK_PAUSE_S)
+        lock.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=self.path, prefix="xpm-ref-")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(commit + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
     def _commit(self, commit: str) -> Commit:
         """The commit of this id, or the one that an annotated tag of this id is on."""
@@ -201,7 +297,7 @@ class BareRepo:
 
     def _lookup(self, commit: str, path: str) -> ObjectID | None:
         found: ObjectID = self._commit(commit).tree
-        for part in path.split("/"):
+        for part in path.split("/") if path else ():
             tree = self._repo.object_store[found]
             if not isinstance(tree, Tree) or part.encode() not in tree:
                 return None
@@ -213,7 +309,8 @@ class BareRepo:
         if not isinstance(tree, Tree):
             return
         for entry in tree.items():
-            path = f"{prefix}/{entry.path.decode(errors='replace')}"
+            name = entry.path.decode(errors="replace")
+            path = f"{prefix}/{name}" if prefix else name
             if entry.mode == _TREE_MODE:
                 yield from self._walk(entry.sha, path)
             else:
@@ -265,7 +362,35 @@ def _talk(url: str, action: Callable[[GitClient, str], T]) -> T:
             raise GitError(f"{without_credentials(url)} refused the login of {login.username}") from again
 
 
-def _pick(refs: Refs, url: str, tag: str | None) -> ObjectID:
+def _branch(name: str) -> Ref:
+    return Ref(b"refs/heads/" + name.encode())
+
+
+def _limit(client: GitClient, max_bytes: int) -> None:
+    """Make a client give up when more than ``max_bytes`` of a pack come."""
+    fetch_pack, received = client.fetch_pack, 0
+
+    def limited(
+        path: Any, wants: Any, walker: Any, write: Callable[[bytes], int], *args: Any, **options: Any
+    ) -> FetchPackResult:
+        def count(data: bytes) -> int:
+            nonlocal received
+            received += len(data)
+            if received > max_bytes:
+                raise GitError("the remote sends more than an index may hold", hint="tell its maintainer")
+            return write(data)
+
+        return fetch_pack(path, wants, walker, count, *args, **options)
+
+    client.fetch_pack = limited  # type: ignore[assignment,method-assign]
+
+
+def _pick(refs: Refs, url: str, tag: str | None, branch: str | None = None) -> ObjectID:
+    if branch is not None:
+        commit = refs.get(_branch(branch))
+        if not commit:
+            raise GitError(f"{without_credentials(url)} has no branch {branch[:80]!r}")
+        return commit
     if tag is not None:
         commit = refs.get(Ref(b"refs/tags/" + tag.encode()))
         if not commit:

@@ -1,5 +1,6 @@
 """Logins for HTTP remotes, asked of Git's own credential helpers; nothing is stored or shown by us."""
 
+import base64
 import os
 import subprocess
 from dataclasses import dataclass, field
@@ -12,6 +13,11 @@ _TIMEOUT_S = 20
 class Login:
     username: str
     password: str = field(repr=False)
+
+    def header(self) -> dict[str, str]:
+        """The HTTP header that carries it."""
+        token = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        return {"Authorization": f"Basic {token}"}
 
 
 def ask_git(url: str) -> Login | None:

@@ -6,6 +6,7 @@ INDEX_JSON = "index.json"
 ENTRIES = "entries"
 PUBLISHERS = "publishers"
 ARCHIVES = "archives"
+METADATA = "metadata"
 
 
 def entry_path(name: str) -> str:
@@ -20,3 +21,8 @@ def publisher_path(namespace: str) -> str:
 def archive_path(name: str, filename: str) -> str:
     """Where an archive lies if the index itself holds it."""
     return f"{ARCHIVES}/{name}/{filename}"
+
+
+def metadata_path(role: str, version: int | None = None) -> str:
+    """Where a role's metadata lies; only roots keep their earlier versions."""
+    return f"{METADATA}/{role}.json" if version is None else f"{METADATA}/{version}.{role}.json"

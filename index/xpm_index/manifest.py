@@ -19,6 +19,8 @@ from xpm_index.versions import Version
 
 DEFAULT_LOAD_ORDER = 5
 MAX_CHAIN = 10
+TIERS = ("format", "language", "tech", "domain", "task")
+DEFAULT_TIER = "domain"
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -78,7 +80,9 @@ class Manifest:
         constraints = fields.object("constraints")
         self.load_order = _bounded(constraints, "load_order", DEFAULT_LOAD_ORDER, 1, 10)
         self.max_chain = _bounded(constraints, "max_chain", MAX_CHAIN, 1, 10)
-        self.requires = _requirements(constraints, "requires") + _dependencies(fields)
+        self.requires = _requirements(constraints, "requires") + _dependencies(fields, optional=False)
+        self.optional = _requirements(constraints, "optional") + _dependencies(fields, optional=True)
+        self.tier = _tier(fields)
         self.incompatible_with = _requirements(constraints, "incompatible_with")
         routing = fields.object("routing")
         self.routing = Routing(
@@ -194,15 +198,23 @@ def _requirements(fields: Fields, key: str) -> tuple[Requirement, ...]:
     return tuple(result)
 
 
-def _dependencies(fields: Fields) -> tuple[Requirement, ...]:
-    """The top-level ``dependencies`` of the older documents; optional ones are no requirement."""
+def _dependencies(fields: Fields, *, optional: bool) -> tuple[Requirement, ...]:
+    """The top-level ``dependencies`` of the older documents, the optional or the other ones."""
     result = []
     for each in fields.objects("dependencies"):
-        if each.raw.get("optional") is True:
+        if (each.raw.get("optional") is True) is not optional:
             continue
         version = each.text("version", required=False)
         result.append(each.parsed("name", lambda name, version=version: Requirement.parse(f"{name}@{version}")))  # type: ignore[misc]
     return tuple(result)
+
+
+def _tier(fields: Fields) -> str:
+    """``constraints.tier``, else the first tag that names one."""
+    stated = fields.object("constraints").text("tier", required=False)
+    if stated and stated not in TIERS:
+        raise ManifestError(f"constraints.tier {stated[:40]!r} is unknown", hint=f"it is one of {', '.join(TIERS)}")
+    return stated or next((tag for tag in fields.strings("tags") if tag in TIERS), DEFAULT_TIER)
 
 
 def _decoding(fields: Fields) -> Mapping[str, Any]:

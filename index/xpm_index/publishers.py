@@ -1,21 +1,19 @@
-"""Publisher files: a namespace and the keys that may sign for it.
+"""Publisher files: a namespace and the keys that may sign packages for it.
 
-A file is signed by one of its own keys (``signed_by``). Whether that key may speak for the namespace is decided by a
-client's trust (``xpm_index.trust``), not here.
+The index's ``targets`` role, whose keys are kept offline, vouches for these files.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from xpm_index import signed_json
+from xpm_index import strict_json
 from xpm_index.errors import IndexFormatError, TrustError, XpmError
 from xpm_index.fields import Fields
-from xpm_index.keys import PublicKey, SigningKey
+from xpm_index.keys import PublicKey
 from xpm_index.names import validate_name
 
-_DOMAIN = b"xpm-publisher-v1\n"
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
 
 
@@ -52,7 +50,6 @@ class PublisherKey:
 class Publisher:
     namespace: str
     keys: tuple[PublisherKey, ...]
-    signed_by: str
     contact: str = ""
     homepage: str = ""
 
@@ -69,41 +66,47 @@ class Publisher:
             hint="somebody else signed, or the publisher file is out of date",
         )
 
-    def to_bytes(self, signing_key: SigningKey) -> bytes:
-        """The signed file; ``signing_key`` must be one of ``keys`` and is recorded as ``signed_by``."""
-        document = {
-            "contact": self.contact,
-            "homepage": self.homepage,
-            "keys": [_key_to_dict(key) for key in self.keys],
-            "namespace": self.namespace,
-            "signed_by": signing_key.key_id,
-        }
-        return signed_json.sign(document, signing_key, domain=_DOMAIN)
+    def with_key(self, key: PublicKey, *, valid_from: str) -> "Publisher":
+        """The same publisher with one key more; raises IndexFormatError if it has it already."""
+        if any(each.public.key_id == key.key_id for each in self.keys):
+            raise IndexFormatError(f"{self.namespace} has the key {key.key_id} already")
+        return replace(self, keys=(*self.keys, PublisherKey(public=key, valid_from=valid_from)))
 
-    @classmethod
-    def _from_fields(cls, fields: Fields) -> "Publisher":
-        return cls(
-            namespace=fields.parsed("namespace", validate_name),
-            keys=tuple(_parse_key(each) for each in fields.objects("keys")),
-            signed_by=fields.text("signed_by"),
-            contact=fields.text("contact", required=False),
-            homepage=fields.text("homepage", required=False),
+    def without_key(self, key_id: str, *, at: str) -> "Publisher":
+        """The same publisher with a key revoked from the time ``at`` on; raises TrustError if it is not listed or revoked."""
+        held = [each for each in self.keys if each.public.key_id == key_id]
+        if not held or held[0].revoked_at is not None:
+            state = "is revoked already" if held else f"is not a key of {self.namespace}"
+            listed = ", ".join(each.public.key_id for each in self.keys)
+            raise TrustError(f"key {key_id[:40]} {state}", hint=f"its keys are {listed}")
+        keys = (replace(each, revoked_at=at) if each is held[0] else each for each in self.keys)
+        return replace(self, keys=tuple(keys))
+
+    def to_bytes(self) -> bytes:
+        return strict_json.canonical(
+            {
+                "contact": self.contact,
+                "homepage": self.homepage,
+                "keys": [_key_to_dict(key) for key in self.keys],
+                "namespace": self.namespace,
+            }
         )
 
     @classmethod
     def parse(cls, data: bytes, *, what: str) -> "Publisher":
-        """Parse and check the file's own signature; raises IndexFormatError or SignatureError."""
-        document = signed_json.parse(data, what=what)
+        """Raises IndexFormatError with the key path."""
         try:
-            publisher = cls._from_fields(Fields(document, error=IndexFormatError))
+            fields = Fields(strict_json.loads(data, what=what), error=IndexFormatError)
+            publisher = cls(
+                namespace=fields.parsed("namespace", validate_name),
+                keys=tuple(_parse_key(each) for each in fields.objects("keys")),
+                contact=fields.text("contact", required=False),
+                homepage=fields.text("homepage", required=False),
+            )
         except XpmError as error:
             raise IndexFormatError(f"{what}: {error.message}", context=error.context, hint=error.hint) from error
         if len({key.public.key_id for key in publisher.keys}) != len(publisher.keys):
             raise IndexFormatError(f"{what} lists a key twice")
-        signers = [key for key in publisher.keys if key.public.key_id == publisher.signed_by]
-        if not signers:
-            raise IndexFormatError(f"{what} is signed by a key it does not list")
-        signed_json.verify(document, signers[0].public, domain=_DOMAIN, what=what)
         return publisher
 
 

@@ -11,6 +11,8 @@ from xpm_index.keys import SigningKey
 from xpm_index.layout import archive_path
 from xpm_index.manifest import Manifest
 
+_QUALITY_METRICS = ("benchmark_score", "overall", "execution_accuracy", "accuracy", "exact_match", "pass_rate", "f1")
+
 
 def sign_archive(archive: Path, key: SigningKey, *, publisher: str, created_at: str) -> Manifest:
     """Sign a package file in place; the old file stays until the signed one is complete.
@@ -85,5 +87,19 @@ def entry_for(
         incompatible_with=manifest.incompatible_with,
         capabilities=manifest.capabilities,
         keywords=manifest.routing.keywords if manifest.kind == "expert" else (),
+        optional=manifest.optional,
         load_order=manifest.load_order,
+        tier=manifest.tier,
+        max_chain=manifest.max_chain,
+        tags=manifest.tags,
+        quality=quality_of(manifest),
     )
+
+
+def quality_of(manifest: Manifest) -> float | None:
+    """The share of cases passed, 0 to 1, that the manifest's quality metrics claim; None if they claim none."""
+    for name in _QUALITY_METRICS:
+        value = manifest.quality_metrics.get(name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
+            return float(value)
+    return None

@@ -11,7 +11,6 @@ from xpm.environment import Environment
 from xpm.home import Home
 from xpm.operations.inspect import installed
 from xpm.operations.install import require_stored
-from xpm.progress import Silent
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -22,7 +21,7 @@ def unpacked(tmp_path_factory):
     """A folder in which ``base``, ``expert-sql`` and ``expert-json`` are the ones that come with xpm."""
     folder = tmp_path_factory.mktemp("docs")
     environment = Environment.find(Home(folder / "home"), folder)
-    require_stored(environment, progress=Silent())
+    require_stored(environment)
     for each in installed(environment):
         name = "base" if each.package.kind == "base" else each.package.name
         (folder / name).symlink_to(each.folder, target_is_directory=True)

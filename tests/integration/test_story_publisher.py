@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +48,18 @@ class User:
         return done.stderr if fails else done.stdout
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a publisher's work left: the index repositories, the index's fingerprint, the PEFT folder, the base's folder."""
+
+    indexes: Path
+    fingerprint: str
+    expert: Path
+    base: Path
+
+
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """(folder of the index repository, the PEFT folder, the base's folder) after a publisher's work."""
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     publisher = User(tmp_path_factory.mktemp("publisher"))
     public = publisher.xpm("key", "new", "acme").strip()
     assert public.startswith("ed25519:")
@@ -64,24 +74,22 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Pat
     assert "not signed" in publisher.xpm("verify", archive, "--key", public, fails=5)
     publisher.xpm("sign", archive, "--key", "acme")
     publisher.xpm("verify", archive, "--key", public)
-    publisher.xpm("index", "init", "indexes/acme.git", "--name", "acme")
-    assert "add-publisher" in publisher.xpm("publish", archive, "--index", "indexes/acme.git", "--key", "acme", fails=5)
-    publisher.xpm("index", "add-publisher", "acme", "--index", "indexes/acme.git", "--key", "acme")
-    publisher.xpm("publish", archive, "--index", "indexes/acme.git", "--key", "acme")
-    assert "published already" in publisher.xpm(
-        "publish", archive, "--index", "indexes/acme.git", "--key", "acme", fails=12
-    )
-    return publisher.folder / "indexes", expert, base
+    fingerprint = publisher.xpm("index", "init", "indexes/acme.git", "--name", "acme").strip()
+    assert "add-publisher" in publisher.xpm("publish", archive, "--index", "indexes/acme.git", fails=5)
+    publisher.xpm("index", "add-publisher", "acme", "--index", "indexes/acme.git", "--publisher-key", "acme")
+    publisher.xpm("publish", archive, "--index", "indexes/acme.git")
+    assert "published already" in publisher.xpm("publish", archive, "--index", "indexes/acme.git", fails=12)
+    return Published(publisher.folder / "indexes", fingerprint, expert, base)
 
 
 @pytest.mark.parametrize("transport", ["file", "http"])
 def test_install_and_run_in_another_home(transport, published, tmp_path):
-    indexes, expert, base = published
-    with serve_git(indexes) as server:
-        url = f"file://{indexes}/acme.git" if transport == "file" else f"{server.url}/acme.git"
+    with serve_git(published.indexes) as server:
+        url = f"file://{published.indexes}/acme.git" if transport == "file" else f"{server.url}/acme.git"
         user = User(tmp_path / "user")
         user.xpm("init")
-        user.xpm("index", "add", "acme", url)
+        assert published.fingerprint in user.xpm("index", "add", "acme", url, fails=5)
+        user.xpm("index", "add", "acme", url, "--fingerprint", published.fingerprint)
         user.xpm("install", "noise")
     listed = {each["name"]: each for each in json.loads(user.xpm("list", "--json"))}
     assert listed["expert-noise"] == {
@@ -94,7 +102,7 @@ def test_install_and_run_in_another_home(transport, published, tmp_path):
     alone = json.loads(user.xpm("run", "make noise", "--max-tokens", 8, "--no-expert", "--json"))
     assert alone["experts"] == []
     assert alone["text"] != answer["text"]
-    _assert_logits_equal_peft(user, expert, base)
+    _assert_logits_equal_peft(user, published.expert, published.base)
 
 
 def _assert_logits_equal_peft(user: User, expert: Path, base: Path) -> None:
@@ -115,10 +123,10 @@ def _assert_logits_equal_peft(user: User, expert: Path, base: Path) -> None:
 
 
 def test_a_locked_project_is_the_same_elsewhere(published, tmp_path):
-    indexes, _, _ = published
     first, second = User(tmp_path / "first"), User(tmp_path / "second")
     first.xpm("init")
-    first.xpm("index", "add", "acme", f"file://{indexes}/acme.git")
+    url = f"file://{published.indexes}/acme.git"
+    first.xpm("index", "add", "acme", url, "--fingerprint", published.fingerprint)
     first.xpm("install", "expert-noise@^1", "expert-sql")
     for name in ("xpm.toml", "xpm.lock"):
         (second.folder / name).write_bytes((first.folder / name).read_bytes())

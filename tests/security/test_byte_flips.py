@@ -1,14 +1,15 @@
-"""One byte altered anywhere: in an archive, its manifest, its signature, an index entry or a publisher file."""
+"""One byte altered anywhere: in an archive, its manifest, its signature, an index's files or its metadata."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.packages import FILES, PUBLISHER, make_entry, make_manifest, make_package, make_publisher, sign_files
+from tests.support.packages import FILES, PUBLISHER, make_entry, make_index, make_manifest, make_package, sign_files
 from xpm_index.archive import MANIFEST, read_files
 from xpm_index.digests import sha256_bytes, sha256_file
-from xpm_index.entries import parse_entries
 from xpm_index.errors import (
     ArchiveError,
     IndexFormatError,
@@ -20,8 +21,9 @@ from xpm_index.errors import (
 )
 from xpm_index.integrity import verify_files, verify_signature
 from xpm_index.keys import SigningKey
+from xpm_index.layout import METADATA, entry_path, publisher_path
 from xpm_index.manifest import Manifest
-from xpm_index.publishers import Publisher
+from xpm_index.verified import TufFiles, find_root, newest_fingerprint
 
 MASKS = (*(1 << bit for bit in range(8)), 0xFF)
 REFUSALS = (IntegrityError, SignatureError, ManifestError)
@@ -32,19 +34,21 @@ def key() -> SigningKey:
     return SigningKey.generate()
 
 
-def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
+def flips(data: bytes, *, masks: Sequence[int] = MASKS, step: int = 1) -> Iterator[tuple[int, bytes]]:
     """``data`` with one byte altered, for every byte: each of its bits, and all of them."""
-    for position in range(len(data)):
-        for mask in MASKS:
+    for position in range(0, len(data), step):
+        for mask in masks:
             altered = bytearray(data)
             altered[position] ^= mask
             yield position, bytes(altered)
 
 
-def accepted(data: bytes, check: Callable[[bytes], object], refusals: tuple[type[XpmError], ...]) -> list[int]:
+def accepted(
+    data: bytes, check: Callable[[bytes], object], refusals: tuple[type[XpmError], ...], **which: Any
+) -> list[int]:
     """Positions at which an altered byte is *not* refused by ``check``; any other exception escapes."""
     positions = []
-    for position, altered in flips(data):
+    for position, altered in flips(data, **which):
         try:
             check(altered)
         except refusals:
@@ -125,29 +129,43 @@ def test_every_byte_of_every_file(key):
         ) == []  # fmt: skip
 
 
-def test_every_byte_of_an_entry_file(key):
-    lines = [make_entry(version=version, description="naïve").to_line(key) for version in ("1.0.0", "1.1.0")]
-    data = b"\n".join(lines) + b"\n"
-    publisher = make_publisher(key)
+@pytest.fixture
+def index(tmp_path, key):
+    writer = make_index(tmp_path / "index", key, make_entry(description="naïve"), make_entry(version="1.1.0"))
+    yield writer
+    writer.repo.close()
 
-    def check(altered: bytes) -> None:
-        for signed in parse_entries(altered, name="expert-sql"):
-            if signed.entry.publisher != PUBLISHER:
-                raise TrustError("no such publisher")
-            signed.verify(publisher.key(signed.entry.key_id, at=signed.entry.published_at))
 
+def read_all(writer, replaced: dict[str, bytes], fingerprint: str) -> None:
+    """Open the index with some files replaced and read everything in it, as a client does."""
+    genuine = writer.repo.reader(writer.head)
+
+    def read(path: str) -> bytes | None:
+        return replaced.get(path) or genuine(path)
+
+    files = TufFiles(read, root=find_root(read, fingerprint))
+    for path in (entry_path("expert-sql"), publisher_path(PUBLISHER), "index.json"):
+        assert files.read(path)
+
+
+@pytest.mark.parametrize("path", [entry_path("expert-sql"), publisher_path(PUBLISHER), "index.json"])
+def test_every_byte_of_what_the_metadata_vouches_for(index, path):
+    data, fingerprint = index.read(path), newest_fingerprint(index.read)
+    check = lambda altered: read_all(index, {path: altered}, fingerprint)  # noqa: E731
     check(data)
-    assert accepted(data, check, (IndexFormatError, SignatureError, TrustError)) == []
+    assert accepted(data, check, (TrustError, IndexFormatError), masks=[1]) == []
 
 
-def test_every_byte_of_a_publisher_file(key):
-    data = make_publisher(key, SigningKey.generate(), contact="a@example.org").to_bytes(key)
-
-    def check(altered: bytes) -> None:
-        Publisher.parse(altered, what="the publisher file")
-
+@pytest.mark.parametrize("role", ["1.root", "timestamp", "snapshot", "targets", "entries"])
+def test_every_byte_of_the_metadata(index, role):
+    """What python-tuf may accept altered is its JSON's form alone: the meaning is that which was signed."""
+    path = f"{METADATA}/{role}.json"
+    data, fingerprint = index.read(path), newest_fingerprint(index.read)
+    check = lambda altered: read_all(index, {path: altered}, fingerprint)  # noqa: E731
     check(data)
-    assert accepted(data, check, (IndexFormatError, SignatureError)) == []
+    for place in accepted(data, check, (TrustError, IndexFormatError), masks=[1], step=3):
+        altered = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+        assert json.loads(altered)["signed"] == json.loads(data)["signed"]
 
 
 def test_every_byte_of_an_archive_is_refused_when_it_is_cut_there(tmp_path, key):

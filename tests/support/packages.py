@@ -1,7 +1,9 @@
 """Small packages, keys and indexes for tests of what reads them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from xpm_index.index import IndexWriter
 from xpm_index.integrity import sign_manifest
 from xpm_index.keys import SigningKey
 from xpm_index.manifest import Manifest
+from xpm_index.metadata import RoleKeys, now_utc
 from xpm_index.publishers import Publisher, PublisherKey
+from xpm_index.tuf_keys import Keyring
 from xpm_index.versions import Version
 
 PUBLISHER = "acme"
@@ -66,13 +70,41 @@ def make_entry(name: str = "expert-sql", version: str = "1.0.0", **values: Any) 
 
 def make_publisher(key: SigningKey, *more: SigningKey, namespace: str = PUBLISHER, **values: Any) -> Publisher:
     keys = tuple(PublisherKey(public=each.public, valid_from=VALID_FROM) for each in (key, *more))
-    return Publisher(namespace=namespace, keys=keys, signed_by=key.key_id, **values)
+    return Publisher(namespace=namespace, keys=keys, **values)
 
 
-def make_index(path: Path, key: SigningKey, *entries: Entry, name: str = "test") -> IndexWriter:
+@dataclass(frozen=True, slots=True)
+class IndexKeys:
+    """The maintainer's keys of one index."""
+
+    root: SigningKey = field(default_factory=SigningKey.generate)
+    targets: SigningKey = field(default_factory=SigningKey.generate)
+    online: SigningKey = field(default_factory=SigningKey.generate)
+
+    @property
+    def roles(self) -> RoleKeys:
+        return RoleKeys(root=[self.root.public], targets=self.targets.public, online=self.online.public)
+
+    @property
+    def ring(self) -> Keyring:
+        return Keyring([self.root, self.targets, self.online])
+
+
+def make_index(
+    path: Path,
+    key: SigningKey,
+    *entries: Entry,
+    name: str = "test",
+    keys: IndexKeys | None = None,
+    now: Callable[[], datetime] = now_utc,
+    bin_bits: int = 1,
+) -> IndexWriter:
     """A bare index repository at ``path`` with one publisher and ``entries``, one commit each."""
-    writer = IndexWriter.init(path, name=name, id="test-id", when=0)
-    writer.add_publisher(make_publisher(key), key, when=0)
+    keys = keys or IndexKeys()
+    writer = IndexWriter.init(
+        path, name=name, id="test-id", roles=keys.roles, keys=keys.ring, bin_bits=bin_bits, now=now
+    )
+    writer.put_publisher(make_publisher(key))
     for entry in entries:
-        writer.add_entry(entry, key, when=0)
+        writer.add_entry(replace(entry, key_id=key.key_id))
     return writer

@@ -1,4 +1,4 @@
-"""init, install, uninstall, update, lock, sync."""
+"""init, install, uninstall, update, lock, sync, undo, redo."""
 
 from pathlib import Path
 
@@ -7,12 +7,22 @@ import click
 from xpm.cli.context import here
 from xpm.cli.render import Console
 from xpm.operations import install as operations
+from xpm.operations import undo as undoing
 from xpm.operations.install import Change
+from xpm.operations.options import Options
+from xpm_index.publishers import parse_time
 from xpm_index.requirements import Requirement
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done and change nothing.")
 _offline = click.option("--offline", is_flag=True, help="Open no socket.")
+_allow_stale = click.option("--allow-stale", is_flag=True, help="Believe indexes whose metadata has expired.")
+_oldest = click.option(
+    "--prefer-oldest", "--minimal", "prefer_oldest", is_flag=True, help="Take the lowest versions that fit."
+)
+_exclude_newer = click.option(
+    "--exclude-newer", metavar="DATE", help="Ignore what was published after that day or time."
+)
 
 
 @click.command("init")
@@ -28,19 +38,27 @@ def init_command(console: Console) -> None:
 
 @click.command("install")
 @click.argument("requirements", nargs=-1, required=True, metavar="NAME[@RANGE]...")
+@_oldest
+@_exclude_newer
+@_allow_stale
 @_json
 @_dry_run
 @_offline
 @click.pass_obj
 def install_command(
-    console: Console, requirements: tuple[str, ...], as_json: bool, dry_run: bool, offline: bool
-) -> None:
+    console: Console, requirements: tuple[str, ...], as_json: bool, dry_run: bool, offline: bool, prefer_oldest: bool,
+    exclude_newer: str | None, allow_stale: bool,
+) -> None:  # fmt: skip
     """Add experts to this environment: resolve, fetch, verify, store, lock.
 
     Example: xpm install expert-sql 'expert-json@>=0.1,<1'
     """
     wanted = [Requirement.parse(text) for text in requirements]
-    change = operations.install(here(), wanted, progress=console, offline=offline, dry_run=dry_run)
+    options = Options(
+        progress=console, offline=offline, dry_run=dry_run, allow_stale=allow_stale, prefer_oldest=prefer_oldest,
+        exclude_newer=_time(exclude_newer),
+    )  # fmt: skip
+    change = operations.install(here(), wanted, options)
     _render(console, change, as_json=as_json, dry_run=dry_run)
 
 
@@ -54,35 +72,56 @@ def uninstall_command(console: Console, names: tuple[str, ...], as_json: bool, d
 
     Example: xpm uninstall expert-json
     """
-    change = operations.uninstall(here(), names, progress=console, dry_run=dry_run)
+    change = operations.uninstall(here(), names, Options(progress=console, dry_run=dry_run))
     _render(console, change, as_json=as_json, dry_run=dry_run)
 
 
 @click.command("update")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--bump", is_flag=True, help="First raise the ranges in xpm.toml to the newest versions there are.")
+@_oldest
+@_exclude_newer
+@_allow_stale
 @_json
 @_dry_run
 @click.pass_obj
-def update_command(console: Console, names: tuple[str, ...], as_json: bool, dry_run: bool) -> None:
+def update_command(
+    console: Console, names: tuple[str, ...], bump: bool, as_json: bool, dry_run: bool, prefer_oldest: bool,
+    exclude_newer: str | None, allow_stale: bool,
+) -> None:  # fmt: skip
     """Fetch the indexes and take the newest versions that xpm.toml allows.
 
     Example: xpm update expert-sql
     """
-    change = operations.update(here(), names, progress=console, dry_run=dry_run)
+    options = Options(
+        progress=console, dry_run=dry_run, allow_stale=allow_stale, prefer_oldest=prefer_oldest,
+        exclude_newer=_time(exclude_newer),
+    )  # fmt: skip
+    change = operations.update(here(), names, options, bump=bump)
     _render(console, change, as_json=as_json, dry_run=dry_run)
 
 
 @click.command("lock")
 @click.option("--locked", is_flag=True, help="Fail if xpm.lock would change.")
+@_oldest
+@_exclude_newer
+@_allow_stale
 @_json
 @_dry_run
 @click.pass_obj
-def lock_command(console: Console, locked: bool, as_json: bool, dry_run: bool) -> None:
+def lock_command(
+    console: Console, locked: bool, as_json: bool, dry_run: bool, prefer_oldest: bool, exclude_newer: str | None,
+    allow_stale: bool,
+) -> None:  # fmt: skip
     """Make xpm.lock agree with xpm.toml without installing anything.
 
     Example: xpm lock --locked
     """
-    change = operations.lock(here(), progress=console, locked=locked, dry_run=dry_run)
+    options = Options(
+        progress=console, dry_run=dry_run, allow_stale=allow_stale, prefer_oldest=prefer_oldest,
+        exclude_newer=_time(exclude_newer),
+    )  # fmt: skip
+    change = operations.lock(here(), options, locked=locked)
     _render(console, change, as_json=as_json, dry_run=dry_run)
 
 
@@ -94,12 +133,53 @@ def lock_command(console: Console, locked: bool, as_json: bool, dry_run: bool) -
 @_dry_run
 @click.pass_obj
 def sync_command(console: Console, locked: bool, frozen: bool, offline: bool, as_json: bool, dry_run: bool) -> None:
-    """Install exactly what xpm.lock names.
+    """Make this environment what xpm.lock names; everything missing is fetched, nothing else stays in it.
 
     Example: xpm sync --frozen
     """
-    change = operations.sync(here(), progress=console, locked=locked, frozen=frozen, offline=offline, dry_run=dry_run)
+    options = Options(progress=console, offline=offline, dry_run=dry_run)
+    change = operations.sync(here(), options, locked=locked, frozen=frozen)
     _render(console, change, as_json=as_json, dry_run=dry_run)
+
+
+@click.command("undo")
+@_json
+@_dry_run
+@click.pass_obj
+def undo_command(console: Console, as_json: bool, dry_run: bool) -> None:
+    """Take back the last change of this environment: xpm.toml, xpm.lock, and what they name.
+
+    Example: xpm undo
+    """
+    undone = undoing.undo(here(), Options(progress=console, dry_run=dry_run))
+    _render_undone(console, undone, "undone", as_json=as_json, dry_run=dry_run)
+
+
+@click.command("redo")
+@_json
+@_dry_run
+@click.pass_obj
+def redo_command(console: Console, as_json: bool, dry_run: bool) -> None:
+    """Make the last change again that was undone.
+
+    Example: xpm redo
+    """
+    redone = undoing.redo(here(), Options(progress=console, dry_run=dry_run))
+    _render_undone(console, redone, "done again", as_json=as_json, dry_run=dry_run)
+
+
+def _render_undone(console: Console, undone: undoing.Undone, word: str, *, as_json: bool, dry_run: bool) -> None:
+    if as_json:
+        console.json({"command": undone.command, "time": undone.time, "dry_run": dry_run, "experts": undone.experts})
+    else:
+        console.say(f"{'would be ' if dry_run else ''}{word}: xpm {undone.command} ({undone.time})")
+
+
+def _time(text: str | None) -> str | None:
+    """A day or a time as given on the command line; a day means its end."""
+    if text is None:
+        return None
+    return parse_time(f"{text}T23:59:59Z" if len(text) == len("2026-01-31") else text)
 
 
 def _render(console: Console, change: Change, *, as_json: bool, dry_run: bool) -> None:

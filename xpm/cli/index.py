@@ -1,17 +1,24 @@
-"""index init, add-publisher, add, list, remove, update."""
+"""index: the indexes of an environment, and keeping one."""
 
+import sys
 from pathlib import Path
 
 import click
 
 from xpm.cli.context import here
-from xpm.cli.render import Console
+from xpm.cli.render import Console, duration
 from xpm.home import Home
 from xpm.operations import indexes as operations
-from xpm.operations import publish as publishing
+from xpm.operations import maintain
+from xpm.operations.options import Options
+from xpm.operations.publish import keyring, public_key
 from xpm_index.git import without_credentials
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+_index = click.option("--index", required=True, metavar="PATH|URL", help="The index repository.")
+_keys = click.option(
+    "--key", "keys", multiple=True, help="A further key file to sign with, beside the keys of this user."
+)
 
 
 @click.group("index")
@@ -19,49 +26,36 @@ def index_command() -> None:
     """Manage indexes: use those of others, or keep one."""
 
 
-@index_command.command("init")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--name", required=True, help="The index's name for itself.")
-@click.pass_obj
-def index_init_command(console: Console, path: Path, name: str) -> None:
-    """Make a new index: a bare Git repository at PATH.
-
-    Example: xpm index init ./index.git --name acme
-    """
-    publishing.init_index(path, name).repo.close()
-    console.say(f"made index {name} at {path}; register who may publish with `xpm index add-publisher`")
-
-
-@index_command.command("add-publisher")
-@click.argument("publisher")
-@click.option("--index", required=True, type=click.Path(path_type=Path), help="The local index repository.")
-@click.option("--key", required=True, help="The publisher's key: a name, or the path of its .json file.")
-@click.option("--contact", default="", help="How to reach the publisher.")
-@click.option("--homepage", default="")
-@click.pass_obj
-def index_add_publisher_command(
-    console: Console, publisher: str, index: Path, key: str, contact: str, homepage: str
-) -> None:
-    """Register a publisher and its key in a local index.
-
-    Example: xpm index add-publisher acme --index ./index.git --key acme
-    """
-    signing_key = publishing.load_key(Home.of_user(), key)
-    publishing.add_publisher(index, publisher, signing_key, contact=contact, homepage=homepage)
-    console.say(f"registered {publisher} with key {signing_key.key_id} in {index}")
+# Using indexes
 
 
 @index_command.command("add")
 @click.argument("name")
 @click.argument("url")
+@click.option("--fingerprint", default="", help="The fingerprint of the root to trust, as its maintainer publishes it.")
+@click.option("--explicit", is_flag=True, help="Serve only the experts that xpm.toml pins to this index.")
+@_json
 @click.pass_obj
-def index_add_command(console: Console, name: str, url: str) -> None:
-    """Fetch an index and use it in this environment.
+def index_add_command(
+    console: Console, name: str, url: str, fingerprint: str, explicit: bool, as_json: bool
+) -> None:  # fmt: skip
+    """Fetch an index, confirm its root, and use it in this environment.
 
-    Example: xpm index add acme https://git.example.org/acme/index.git
+    Example: xpm index add acme https://git.example.org/acme/index.git --fingerprint sha256:…
     """
-    state = operations.add(here(), name, url, progress=console)
-    console.say(f"added index {name} at commit {state.commit[:12]}: {state.num_names} names")
+    state = operations.add(
+        here(),
+        name,
+        url,
+        progress=console,
+        fingerprint=fingerprint,
+        explicit=explicit,
+        confirm=ask_about(console, name),
+    )
+    if as_json:
+        console.json(_state(state))
+    else:
+        console.say(f"added index {name} at commit {state.commit[:12]}: {state.num_names} names")
 
 
 @index_command.command("list")
@@ -74,22 +68,20 @@ def index_list_command(console: Console, as_json: bool) -> None:
     """
     states = operations.states(here())
     if as_json:
-        console.json(
-            [
-                {"name": s.name, "url": without_credentials(s.url), "commit": s.commit, "names": s.num_names}
-                for s in states
-            ]
-        )
+        console.json([_state(each) for each in states])
         return
-    rows = [(s.name, s.num_names, s.commit[:12], without_credentials(s.url) or "comes with xpm") for s in states]
-    console.table(("name", "names", "commit", "url"), rows)
+    rows = [
+        (s.name, s.num_names, s.commit[:12], duration(s.age) + " ago" if s.url else "", s.url or "comes with xpm")
+        for s in states
+    ]
+    console.table(("name", "names", "commit", "fetched", "url"), rows)
 
 
 @index_command.command("remove")
 @click.argument("name")
 @click.pass_obj
 def index_remove_command(console: Console, name: str) -> None:
-    """Stop using an index; forgets its copy and the publishers accepted through it.
+    """Stop using an index; forgets its copy and the root it was trusted by.
 
     Example: xpm index remove acme
     """
@@ -99,16 +91,242 @@ def index_remove_command(console: Console, name: str) -> None:
 
 @index_command.command("update")
 @click.argument("name", required=False)
+@click.option("--allow-stale", is_flag=True, help="Accept an index whose metadata has expired.")
 @_json
 @click.pass_obj
-def index_update_command(console: Console, name: str | None, as_json: bool) -> None:
+def index_update_command(console: Console, name: str | None, allow_stale: bool, as_json: bool) -> None:
     """Fetch the newest state of one index, or of all.
 
     Example: xpm index update
     """
-    changed = operations.update(here(), name, progress=console)
+    changed = operations.update(here(), name, Options(progress=console, allow_stale=allow_stale))
     if as_json:
         console.json(changed)
         return
     for each, is_new in changed.items():
         console.say(f"{each}: {'updated' if is_new else 'nothing new'}")
+
+
+# Keeping an index
+
+
+@index_command.command("init")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="The index's name for itself.")
+@click.option(
+    "--root-key", "root_keys", multiple=True, help="A root key by name or file; repeatable. Made if not given."
+)
+@click.option("--threshold", type=click.IntRange(1), default=1, show_default=True, help="Root keys that must sign.")
+@click.option("--targets-key", default="", help="The offline key for publishers; made if not given.")
+@click.option("--online-key", default="", help="The key for entries; made if not given.")
+@click.option("--bin-bits", type=click.IntRange(1, maintain.MAX_BIN_BITS), default=4, show_default=True,
+              help="Entries are split into 2**BITS bins; 8 to 10 for an index of 100,000 names.")  # fmt: skip
+@_json
+@click.pass_obj
+def index_init_command(
+    console: Console, path: Path, name: str, root_keys: tuple[str, ...], threshold: int, targets_key: str,
+    online_key: str, bin_bits: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Make a new index: a bare Git repository at PATH, with the keys that vouch for it.
+
+    Example: xpm index init ./index.git --name acme
+    """
+    made = maintain.init_index(
+        Home.of_user(), path, name, root_keys=root_keys, threshold=threshold, targets_key=targets_key,
+        online_key=online_key, bin_bits=bin_bits,
+    )  # fmt: skip
+    if as_json:
+        console.json({"path": str(made.path), "fingerprint": made.fingerprint, "made_keys": made.made_keys})
+        return
+    console.say(f"made index {name} at {path}")
+    if made.made_keys:
+        console.say(
+            f"made keys {', '.join(made.made_keys)}; move {name}-root and {name}-targets to where only you can read them"
+        )
+    console.say("publish this fingerprint where users can compare it:")
+    console.out(made.fingerprint)
+
+
+@index_command.command("add-publisher")
+@click.argument("publisher")
+@_index
+@click.option(
+    "--publisher-key",
+    required=True,
+    metavar="KEY",
+    help="The publisher's public key (ed25519:…), or a key's name or file.",
+)
+@click.option("--contact", default="", help="How to reach the publisher.")
+@click.option("--homepage", default="")
+@_keys
+@click.pass_obj
+def index_add_publisher_command(
+    console: Console, publisher: str, index: str, publisher_key: str, contact: str, homepage: str, keys: tuple[str, ...]
+) -> None:
+    """Register a publisher with a key, or a further key of a publisher; needs the targets key.
+
+    Example: xpm index add-publisher acme --index ./index.git --publisher-key ed25519:…
+    """
+    home = Home.of_user()
+    key = public_key(home, publisher_key)
+    maintain.add_publisher(
+        home, index, publisher, key, contact=contact, homepage=homepage, keys=keyring(home, keys), progress=console
+    )
+    console.say(f"registered {publisher} with key {key.key_id} in {without_credentials(index)}")
+
+
+@index_command.command("revoke")
+@click.argument("publisher")
+@click.argument("key_id")
+@_index
+@_keys
+@click.pass_obj
+def index_revoke_command(console: Console, publisher: str, key_id: str, index: str, keys: tuple[str, ...]) -> None:
+    """Revoke a publisher's key from now on; what it published before stands.
+
+    Example: xpm index revoke acme 0f3a… --index ./index.git
+    """
+    home = Home.of_user()
+    maintain.revoke(home, index, publisher, key_id, keys=keyring(home, keys), progress=console)
+    console.say(f"revoked key {key_id} of {publisher}; yank what it may have signed wrongly")
+
+
+@index_command.command("rotate-key")
+@click.argument("role", type=click.Choice(["root", "targets", "online"]))
+@_index
+@click.option("--new", required=True, metavar="KEY", help="The new key: a name, a file, or ed25519:….")
+@click.option("--old", metavar="KEY_ID", help="The key it replaces; without it the role gets one key more.")
+@_keys
+@_json
+@click.pass_obj
+def index_rotate_key_command(
+    console: Console, role: str, index: str, new: str, old: str | None, keys: tuple[str, ...], as_json: bool
+) -> None:
+    """Replace a key of the index itself; needs as many root keys as its threshold says.
+
+    Example: xpm index rotate-key online --index ./index.git --old 0f3a… --new acme-online-2
+    """
+    home = Home.of_user()
+    fingerprint = maintain.rotate_key(
+        home, index, role, old=old, new=public_key(home, new), keys=keyring(home, keys), progress=console
+    )
+    if as_json:
+        console.json({"fingerprint": fingerprint})
+        return
+    console.say(f"rotated a key of {role}; users who trust an earlier root follow by themselves, new ones compare:")
+    console.out(fingerprint)
+
+
+@index_command.command("accept")
+@click.argument("items", nargs=-1, required=True, metavar="FILE...|BRANCH|git+URL@TAG#PATH...")
+@_index
+@_keys
+@click.option("--dry-run", is_flag=True, help="Verify and change nothing.")
+@_json
+@click.pass_obj
+def index_accept_command(
+    console: Console, items: tuple[str, ...], index: str, keys: tuple[str, ...], dry_run: bool, as_json: bool
+) -> None:
+    """Put in force what a publisher hands in: archives, a branch made by `xpm publish`, or archives in a Git repository.
+
+    Example: xpm index accept publish/expert-sql-1.2.0 --index ./index.git
+    """
+    home = Home.of_user()
+    accepted = maintain.accept(home, index, items, keys=keyring(home, keys), progress=console, dry_run=dry_run)
+    if as_json:
+        console.json([{"name": each.entry.name, "version": str(each.entry.version)} for each in accepted])
+    for each in accepted if not as_json else ():
+        console.say(
+            f"{'would accept' if dry_run else 'accepted'} {each.entry.name} {each.entry.version} by {each.entry.publisher}"
+        )
+
+
+@index_command.command("refresh")
+@_index
+@_keys
+@_json
+@click.pass_obj
+def index_refresh_command(console: Console, index: str, keys: tuple[str, ...], as_json: bool) -> None:
+    """Sign anew what would expire, at least the timestamp; run it from a timer.
+
+    Example: xpm index refresh --index ./index.git
+    """
+    home = Home.of_user()
+    signed = maintain.refresh(home, index, keys=keyring(home, keys), progress=console)
+    if as_json:
+        console.json({"signed": signed})
+    else:
+        console.say(f"signed anew: {', '.join(signed)}")
+
+
+@index_command.command("compact")
+@_index
+@_keys
+@click.pass_obj
+def index_compact_command(console: Console, index: str, keys: tuple[str, ...]) -> None:
+    """Drop the history before the present state, so that first fetches stay small; needs the root keys.
+
+    Example: xpm index compact --index ./index.git
+    """
+    home = Home.of_user()
+    epoch = maintain.compact(home, index, keys=keyring(home, keys), progress=console)
+    console.say(f"started epoch {epoch}; run `git gc --prune=now` in the repository to free the space")
+
+
+@index_command.command("verify")
+@click.argument("index", metavar="PATH|URL")
+@_json
+@click.pass_obj
+def index_verify_command(console: Console, index: str, as_json: bool) -> None:
+    """Verify a whole index: metadata, entries, publishers, and the archives that it holds.
+
+    Example: xpm index verify ./index.git
+    """
+    report = maintain.verify(Home.of_user(), index, progress=console)
+    if as_json:
+        console.json(_report(report))
+    else:
+        rows = [
+            (r.name, r.version, f"{r.expires:%Y-%m-%d}", f"{r.threshold} of {', '.join(r.key_ids)}")
+            for r in report.roles
+        ]
+        console.table(("role", "version", "expires", "keys"), rows)
+        console.out(f"{report.num_names} names, {report.num_versions} versions, {report.num_archives} archives held")
+        console.out(f"fingerprint {report.fingerprint}")
+        for problem in report.problems:
+            console.out(f"problem: {problem}")
+    if report.problems:
+        raise click.exceptions.Exit(6)
+
+
+def ask_about(console: Console, name: str) -> operations.Confirm:
+    """Ask on the terminal whether a fingerprint is right; without a terminal, the answer is no."""
+
+    def ask(fingerprint: str) -> bool:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return False
+        console.say(f"the root of index {name} has the fingerprint\n  {fingerprint}")
+        return click.confirm("is that what its maintainer publishes?", err=True)
+
+    return ask
+
+
+def _state(state: operations.IndexState) -> dict[str, object]:
+    return {
+        "name": state.name, "url": without_credentials(state.url), "commit": state.commit, "names": state.num_names,
+        "fingerprint": state.fingerprint, "fetched_s_ago": round(state.age.total_seconds()),
+    }  # fmt: skip
+
+
+def _report(report: maintain.IndexReport) -> dict[str, object]:
+    roles = [
+        {
+            "name": role.name, "version": role.version, "expires": role.expires.isoformat(), "keys": role.key_ids,
+            "threshold": role.threshold,
+        }
+        for role in report.roles
+    ]  # fmt: skip
+    return {
+        "names": report.num_names, "versions": report.num_versions, "archives": report.num_archives,
+        "fingerprint": report.fingerprint, "problems": report.problems, "roles": roles,
+    }  # fmt: skip

@@ -23,6 +23,8 @@ COMMANDS = {
     "update": ("xpm.cli.environment", "Take the newest versions that xpm.toml allows."),
     "lock": ("xpm.cli.environment", "Make xpm.lock agree with xpm.toml."),
     "sync": ("xpm.cli.environment", "Install exactly what xpm.lock names."),
+    "undo": ("xpm.cli.environment", "Take the last change back."),
+    "redo": ("xpm.cli.environment", "Make the change again that was undone."),
     "list": ("xpm.cli.inspect", "List what is installed here."),
     "info": ("xpm.cli.inspect", "Show an expert or a base as a card."),
     "search": ("xpm.cli.inspect", "Search the indexes."),
@@ -32,7 +34,9 @@ COMMANDS = {
     "base": ("xpm.cli.inspect", "Look at the bases that the indexes have."),
     "key": ("xpm.cli.publish", "Make and list signing keys."),
     "sign": ("xpm.cli.publish", "Sign a package file."),
-    "publish": ("xpm.cli.publish", "Publish package files into a local index."),
+    "publish": ("xpm.cli.publish", "Publish package files into an index."),
+    "yank": ("xpm.cli.publish", "Take a version out of circulation."),
+    "unyank": ("xpm.cli.publish", "Take a yank back."),
     "index": ("xpm.cli.index", "Manage indexes."),
 }
 

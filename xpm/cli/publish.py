@@ -1,4 +1,4 @@
-"""key, sign, publish."""
+"""key, sign, publish, yank, unyank."""
 
 from pathlib import Path
 
@@ -8,6 +8,9 @@ from xpm.cli.render import Console
 from xpm.errors import UsageError
 from xpm.home import Home
 from xpm.operations import publish as operations
+from xpm_index.entries import Yanked
+from xpm_index.git import without_credentials
+from xpm_index.versions import Version
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
@@ -75,28 +78,110 @@ def sign_command(console: Console, archives: tuple[Path, ...], key: str, publish
 
 @click.command("publish")
 @click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--index", required=True, type=click.Path(path_type=Path), help="The local index repository.")
-@click.option("--key", required=True, help="The key the files are signed with.")
+@click.option("--index", required=True, metavar="PATH|URL", help="The index repository.")
+@click.option("--key", "keys", multiple=True, help="A further key file to sign the index's metadata with.")
 @click.option(
     "--source",
     multiple=True,
     metavar="URL",
     help="Where the file lies, instead of in the index; once per file, in order.",
 )
+@click.option("--dry-run", is_flag=True, help="Check everything and change nothing.")
 @_json
 @click.pass_obj
 def publish_command(
-    console: Console, archives: tuple[Path, ...], index: Path, key: str, source: tuple[str, ...], as_json: bool
+    console: Console,
+    archives: tuple[Path, ...],
+    index: str,
+    keys: tuple[str, ...],
+    source: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """Publish signed package files of one version into a local index: adds the entry and commits.
+    """Publish signed package files of one version: puts the entry in force, or proposes it on a branch to the maintainer.
 
-    Example: xpm publish dist/expert-sql-xpm-tiny.v0.1.0.expert --index ./index.git --key acme
+    Example: xpm publish dist/expert-sql-xpm-tiny.v0.1.0.expert --index https://git.example.org/acme/index.git
     """
     if source and len(source) != len(archives):
         raise UsageError("give --source once per file, or not at all")
     sources = {path.name: url for path, url in zip(archives, source, strict=True)} if source else None
-    entry = operations.publish(index, archives, operations.load_key(Home.of_user(), key), sources=sources)
+    home = Home.of_user()
+    published = operations.publish(
+        home, index, archives, keys=operations.keyring(home, keys), sources=sources, progress=console, dry_run=dry_run
+    )
+    _render(console, published, index, "published", as_json=as_json, dry_run=dry_run)
+
+
+@click.command("yank")
+@click.argument("package", metavar="NAME@VERSION")
+@click.option("--index", required=True, metavar="PATH|URL", help="The index repository.")
+@click.option("--reason", required=True, help="Why, for those who have it locked.")
+@click.option("--severity", type=click.Choice(["low", "high", "critical"]), default="low", show_default=True)
+@click.option("--replacement", default="", help="What to use instead.")
+@click.option("--key", "keys", multiple=True, help="A further key file to sign the index's metadata with.")
+@click.option("--dry-run", is_flag=True, help="Check everything and change nothing.")
+@_json
+@click.pass_obj
+def yank_command(
+    console: Console, package: str, index: str, reason: str, severity: str, replacement: str, keys: tuple[str, ...],
+    dry_run: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Take a version out of circulation: nobody new gets it, locks that have it keep it.
+
+    Example: xpm yank expert-sql@1.2.0 --index ./index.git --reason "wrong training data"
+    """
+    yanked = Yanked(reason=reason, severity=severity, replacement=replacement)
+    _set_yanked(console, package, index, yanked, keys, dry_run=dry_run, as_json=as_json)
+
+
+@click.command("unyank")
+@click.argument("package", metavar="NAME@VERSION")
+@click.option("--index", required=True, metavar="PATH|URL", help="The index repository.")
+@click.option("--key", "keys", multiple=True, help="A further key file to sign the index's metadata with.")
+@click.option("--dry-run", is_flag=True, help="Check everything and change nothing.")
+@_json
+@click.pass_obj
+def unyank_command(
+    console: Console, package: str, index: str, keys: tuple[str, ...], dry_run: bool, as_json: bool
+) -> None:
+    """Take a yank back.
+
+    Example: xpm unyank expert-sql@1.2.0 --index ./index.git
+    """
+    _set_yanked(console, package, index, None, keys, dry_run=dry_run, as_json=as_json)
+
+
+def _set_yanked(
+    console: Console, package: str, index: str, yanked: Yanked | None, keys: tuple[str, ...], *, dry_run: bool, as_json: bool
+) -> None:  # fmt: skip
+    name, at, version = package.partition("@")
+    if not at:
+        raise UsageError(f"{package} names no version", hint="write e.g. expert-sql@1.2.0")
+    home = Home.of_user()
+    published = operations.set_yanked(
+        home, index, name, Version.parse(version), yanked, keys=operations.keyring(home, keys), progress=console,
+        dry_run=dry_run,
+    )  # fmt: skip
+    _render(console, published, index, "yanked" if yanked else "unyanked", as_json=as_json, dry_run=dry_run)
+
+
+def _render(
+    console: Console, published: operations.Published, index: str, done: str, *, as_json: bool, dry_run: bool
+) -> None:
+    entry, place = published.entry, without_credentials(index)
     if as_json:
-        console.json({"name": entry.name, "version": str(entry.version), "publisher": entry.publisher})
+        console.json(
+            {
+                "name": entry.name, "version": str(entry.version), "publisher": entry.publisher,
+                "branch": published.branch, "dry_run": dry_run,
+            }
+        )  # fmt: skip
+    elif published.branch is None:
+        console.say(
+            f"{'would be ' if dry_run else ''}{done}: {entry.name} {entry.version} by {entry.publisher} in {place}"
+        )
     else:
-        console.say(f"published {entry.name} {entry.version} by {entry.publisher} in {index}")
+        console.say(
+            f"{'would be ' if dry_run else ''}proposed: {entry.name} {entry.version} on branch {published.branch} of {place};"
+            f" its maintainer puts it in force with `xpm index accept {published.branch}`"
+        )

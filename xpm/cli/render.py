@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, TextIO
 
 _BAR_PERIOD_S = 0.1
@@ -26,6 +27,15 @@ def size(num_bytes: float) -> str:
             return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:.1f} GB"
+
+
+def duration(span: timedelta) -> str:
+    """``3 h``: the largest whole unit."""
+    seconds = span.total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 class Console:
@@ -53,6 +63,11 @@ class Console:
         """Something a person may want to know."""
         if not self.quiet:
             sys.stderr.write(text + "\n")
+
+    def warn(self, text: str) -> None:
+        """Something that will be a problem unless somebody acts."""
+        if not self.quiet:
+            sys.stderr.write(f"warning: {text}\n")
 
     def detail(self, text: str) -> None:
         if self.verbose:
@@ -108,6 +123,7 @@ def error_document(error: Any) -> dict[str, Any]:
             "context": error.context,
             "hint": error.hint,
             "exit_code": error.exit_code,
+            **(error.to_dict() if hasattr(error, "to_dict") else {}),
         }
     }
 

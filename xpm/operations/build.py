@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
 from xpm.errors import MissingExtraError, NotFoundError
-from xpm.indexes import Indexes
 from xpm.lockfile import LockedPackage
-from xpm.operations.install import fetch_package
+from xpm.operations.install import bring
+from xpm.operations.options import Options
 from xpm.progress import Progress
 from xpm_index.names import validate_name
 
@@ -50,7 +50,8 @@ def build_expert(
 
 def base_source(environment: Environment, name: str, *, progress: Progress) -> Path:
     """The Hugging Face folder of a published base (its source variant), fetched and verified if it is not in the store."""
-    with environment.home.locked(), Indexes(environment.home, environment.project()) as indexes:
+    options = Options(progress=progress)
+    with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
         index, entries = indexes.entries(name)
         sources = [
             (e, ref)
@@ -70,9 +71,7 @@ def base_source(environment: Environment, name: str, *, progress: Progress) -> P
             name=entry.name, version=entry.version, kind=entry.kind, index=index, publisher=entry.publisher,
             key_id=entry.key_id, load_order=entry.load_order, requires=(), archives=entry.archives,
         )  # fmt: skip
-        folder = fetch_package(environment, package, ref, indexes, progress)
-        indexes.save_trust()
-        return folder
+        return bring(environment, [(package, ref)], indexes, options)[0]
 
 
 def _require_extra() -> None:

@@ -1,86 +1,164 @@
-"""The indexes of an environment: add, list, remove, update."""
+"""The indexes of an environment: add, list, remove, update, and the roots they are trusted by."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from xpm.environment import Environment
 from xpm.errors import NotFoundError, UsageError
 from xpm.indexes import Indexes
+from xpm.operations.names import did_you_mean
+from xpm.operations.options import DEFAULTS, Options
 from xpm.progress import Progress
-from xpm.project import EMBEDDED
+from xpm.project import EMBEDDED, IndexSource, Project
+from xpm_index.errors import TrustError
 from xpm_index.git import without_credentials
 from xpm_index.names import validate_name
+from xpm_index.publishers import Publisher
+
+Confirm = Callable[[str], bool]
+"""Shows a fingerprint to a person; whether it is the right one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexState:
-    """``commit`` is the last head accepted, "" if the index was never fetched; ``num_names`` counts what it has."""
+    """``commit`` is the last head accepted; ``num_names`` counts what it has; ``age`` is the time since it was fetched."""
 
     name: str
     url: str
+    fingerprint: str
     commit: str
     num_names: int
+    age: timedelta
 
 
-def add(environment: Environment, name: str, url: str, *, progress: Progress) -> IndexState:
+def add(
+    environment: Environment, name: str, url: str, *, progress: Progress, fingerprint: str = "",
+    confirm: Confirm = lambda fingerprint: False, explicit: bool = False,
+) -> IndexState:  # fmt: skip
     """Fetch an index and add it to the environment, after those it has; nothing is kept if that fails.
 
-    ``url`` may be the path of a local repository, which is kept as its file:// URL.
+    Args:
+        url: of a Git repository; the path of one on this machine is kept as its file:// URL.
+        fingerprint: of the root to trust; without it ``confirm`` is asked about the newest root that the index has.
+        explicit: serve only experts that are pinned to this index.
+    Raises:
+        TrustError: the index has no root of this fingerprint, or nobody confirmed its root.
     """
     validate_name(name, what="index name")
-    if not url.strip():
-        raise UsageError("the URL is empty")
+    if not url.strip() or url.startswith("-"):
+        raise UsageError(f"{url!r} is not the URL of an index")
     if Path(url).is_dir():
         url = Path(url).resolve().as_uri()
-    with environment.home.locked():
+    with environment.locked():
         project = environment.project()
         if name in project.indexes or name == EMBEDDED:
             raise UsageError(f"there is an index named {name} already", hint="remove it first, or choose another name")
         if without_credentials(url) != url:
             raise UsageError("the URL holds credentials", hint="keep them in git's credential helper")
-        wanted = replace(project, indexes={**project.indexes, name: url})
-        with Indexes(environment.home, wanted) as indexes:
+        source = IndexSource(url=url, fingerprint=fingerprint, explicit=explicit)
+        fingerprint = fingerprint or _confirmed(environment, project, name, source, progress, confirm)
+        wanted = _with_index(project, name, replace(source, fingerprint=fingerprint))
+        with Indexes(environment.home, wanted, progress=progress) as indexes:
+            known = any(wanted.indexes[name].url == other.url for other in project.indexes.values())
             try:
-                indexes.update(name, progress)
+                indexes.update(name)
                 state = _state(indexes, name)
             except BaseException:
-                if not any(url == other for other in project.indexes.values()):
+                if not known:
                     indexes.forget(name)
                 raise
         wanted.save(environment.folder)
         return state
 
 
-def remove(environment: Environment, name: str) -> None:
-    """Remove an index from the environment, with its copy and the keys accepted through it."""
-    with environment.home.locked():
+def confirm_root(
+    environment: Environment, name: str, *, progress: Progress, fingerprint: str = "", confirm: Confirm
+) -> str:
+    """Set the root by which an index of the environment is trusted; its fingerprint."""
+    with environment.locked():
         project = environment.project()
-        if name not in project.indexes:
-            raise NotFoundError(f"there is no index named {name} here", hint="see `xpm index list`")
+        source = _require(project, name)
+        fingerprint = fingerprint or _confirmed(environment, project, name, source, progress, confirm)
+        wanted = _with_index(project, name, replace(source, fingerprint=fingerprint))
+        with Indexes(environment.home, wanted, progress=progress) as indexes:
+            indexes.update(name)
+        wanted.save(environment.folder)
+        return fingerprint
+
+
+def remove(environment: Environment, name: str) -> None:
+    """Remove an index from the environment, with its copy."""
+    with environment.locked():
+        project = environment.project()
+        _require(project, name)
         with Indexes(environment.home, project) as indexes:
             indexes.forget(name)
-        replace(project, indexes={key: url for key, url in project.indexes.items() if key != name}).save(
+        replace(project, indexes={key: source for key, source in project.indexes.items() if key != name}).save(
             environment.folder
         )
 
 
 def states(environment: Environment) -> list[IndexState]:
-    with environment.home.locked(), Indexes(environment.home, environment.project()) as indexes:
-        return [_state(indexes, name) for name in indexes.urls]
+    options = Options()
+    with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
+        return [_state(indexes, name) for name in indexes.sources]
 
 
-def update(environment: Environment, name: str | None, *, progress: Progress) -> dict[str, bool]:
+def update(environment: Environment, name: str | None, options: Options = DEFAULTS) -> dict[str, bool]:
     """Fetch one index or all; which of them changed."""
-    with environment.home.locked(), Indexes(environment.home, environment.project()) as indexes:
+    with environment.locked(), options.indexes(environment, environment.project()) as indexes:
         if name is None:
-            return indexes.update_all(progress)
-        if name not in indexes.urls:
+            return indexes.update_all()
+        if name not in indexes.sources:
             raise NotFoundError(f"there is no index named {name} here", hint="see `xpm index list`")
-        return {name: indexes.update(name, progress)}
+        return {name: indexes.update(name)}
+
+
+def publisher(environment: Environment, namespace: str, options: Options = DEFAULTS) -> tuple[str, Publisher]:
+    """(index, publisher) of a namespace, from the first index that knows it; raises NotFoundError."""
+    with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
+        for name in indexes.sources:
+            try:
+                return name, indexes.snapshot(name).publisher(namespace)
+            except TrustError:
+                continue
+    raise NotFoundError(f"no index knows a publisher {namespace}", hint="see the publishers with `xpm search`")
+
+
+def _confirmed(
+    environment: Environment, project: Project, name: str, source: IndexSource, progress: Progress, confirm: Confirm
+) -> str:
+    """The fingerprint of the index's newest root, after a person has said that it is the right one."""
+    unconfirmed = _with_index(project, name, replace(source, fingerprint=""))
+    with Indexes(environment.home, unconfirmed, progress=progress) as indexes:
+        try:
+            fingerprint = indexes.fingerprint_at(name)
+        finally:
+            indexes.forget(name)
+    if not confirm(fingerprint):
+        raise TrustError(
+            f"the root of index {name} was not confirmed", context=f"its fingerprint is {fingerprint}",
+            hint=f"compare it with what the maintainer publishes; then add --fingerprint {fingerprint}",
+        )  # fmt: skip
+    return fingerprint
+
+
+def _with_index(project: Project, name: str, source: IndexSource) -> Project:
+    return replace(project, indexes={**project.indexes, name: source})
+
+
+def _require(project: Project, name: str) -> IndexSource:
+    if name not in project.indexes:
+        hint = did_you_mean(name, project.indexes) or "see `xpm index list`"
+        raise NotFoundError(f"there is no index named {name} here", hint=hint)
+    return project.indexes[name]
 
 
 def _state(indexes: Indexes, name: str) -> IndexState:
-    snapshot = indexes.snapshot(name)
+    snapshot, source = indexes.snapshot(name), indexes.sources[name]
     return IndexState(
-        name=name, url=indexes.urls[name], commit=snapshot.commit, num_names=sum(1 for _ in snapshot.names())
-    )
+        name=name, url=source.url, fingerprint=source.fingerprint, commit=snapshot.commit,
+        num_names=sum(1 for _ in snapshot.names()), age=indexes.age(name) if source.url else timedelta(),
+    )  # fmt: skip

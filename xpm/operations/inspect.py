@@ -8,6 +8,8 @@ from xpm.environment import Environment
 from xpm.errors import NotFoundError
 from xpm.indexes import Indexes
 from xpm.lockfile import LockedPackage
+from xpm.operations.names import did_you_mean
+from xpm.operations.options import DEFAULTS, Options
 from xpm.trust import verify_folder, verify_package
 from xpm_index.archive import MANIFEST, read_manifest
 from xpm_index.entries import Entry
@@ -54,24 +56,27 @@ def find_installed(environment: Environment, name: str) -> Installed:
     for each in installed(environment):
         if each.package.name in spellings(name):
             return each
-    raise NotFoundError(f"{name} is not installed here", hint=f"install it with `xpm install {name}`")
+    alike = did_you_mean(name, [each.package.name for each in installed(environment)])
+    raise NotFoundError(f"{name} is not installed here", hint=alike or f"install it with `xpm install {name}`")
 
 
-def versions_of(environment: Environment, name: str) -> tuple[str, tuple[Entry, ...]]:
+def versions_of(environment: Environment, name: str, options: Options = DEFAULTS) -> tuple[str, tuple[Entry, ...]]:
     """(index, entries oldest first) of a published name; raises NotFoundError."""
-    with environment.home.locked(), Indexes(environment.home, environment.project()) as indexes:
+    with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
         index, entries = indexes.entries(name)
-        indexes.save_trust()
+        hint = None if entries else did_you_mean(name, indexes.all_names())
     if not entries:
-        raise NotFoundError(f"no index has {name}", hint="look for it with `xpm search`")
+        raise NotFoundError(f"no index has {name}", hint=hint or "look for it with `xpm search`")
     return index, entries
 
 
-def search(environment: Environment, words: Sequence[str], *, capability: str | None = None) -> list[Found]:
+def search(
+    environment: Environment, words: Sequence[str], options: Options = DEFAULTS, *, capability: str | None = None
+) -> list[Found]:
     """Experts and bases that match every word in name, description, capabilities or keywords; best first."""
     found = []
-    with environment.home.locked(), Indexes(environment.home, environment.project()) as indexes:
-        for index in indexes.urls:
+    with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
+        for index in indexes.sources:
             snapshot = indexes.snapshot(index)
             for name in snapshot.names():
                 entries = [entry for entry in snapshot.entries(name) if entry.yanked is None]
@@ -80,7 +85,6 @@ def search(environment: Environment, words: Sequence[str], *, capability: str | 
                 score = _score(entries[-1], [word.lower() for word in words])
                 if score:
                     found.append(Found(entry=entries[-1], index=index, score=score))
-        indexes.save_trust()
     return sorted(found, key=lambda each: (-each.score, each.entry.name))
 
 
@@ -100,7 +104,7 @@ def _score(entry: Entry, words: Sequence[str]) -> int:
     return total
 
 
-def verify(environment: Environment) -> list[str]:
+def verify(environment: Environment, options: Options = DEFAULTS) -> list[str]:
     """Verify every installed package in the store against its publisher's key and what was signed; the names checked.
 
     Raises:
@@ -108,7 +112,7 @@ def verify(environment: Environment) -> list[str]:
     """
     environment.require_lockfile()
     checked = []
-    with environment.home.locked(), Indexes(environment.home, environment.project()) as indexes:
+    with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
         for each in installed(environment):
             package = each.package
             if each.folder is None:
@@ -117,7 +121,7 @@ def verify(environment: Environment) -> list[str]:
             entry = next((e for e in snapshot.entries(package.name) if e.version == package.version), None)
             if entry is None:
                 raise TrustError(f"index {package.index} does not have {package.name} {package.version}")
-            key = snapshot.publisher(package.publisher).key(package.key_id, at=entry.published_at)
+            key = snapshot.key_of(entry)
             manifest = verify_folder(each.folder, key)
             if (manifest.name, manifest.version) != (package.name, package.version):
                 raise IntegrityError(
@@ -128,7 +132,9 @@ def verify(environment: Environment) -> list[str]:
     return checked
 
 
-def verify_file(environment: Environment, path: Path, key: PublicKey | None) -> tuple[Manifest, str]:
+def verify_file(
+    environment: Environment, path: Path, key: PublicKey | None, options: Options = DEFAULTS
+) -> tuple[Manifest, str]:
     """Verify a package file with a given key, or with its publisher's from an index; (manifest, publisher).
 
     Raises:
@@ -138,14 +144,14 @@ def verify_file(environment: Environment, path: Path, key: PublicKey | None) -> 
         raise NotFoundError(f"there is no file {path}")
     if key is None:
         claim = read_signature(read_manifest(path))
-        with environment.home.locked(), Indexes(environment.home, environment.project()) as indexes:
+        with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
             key = _published_key(indexes, claim.publisher, claim.key_id, claim.created_at)
     manifest, signature = verify_package(path, key)
     return manifest, signature.publisher
 
 
 def _published_key(indexes: Indexes, publisher: str, key_id: str, at: str) -> PublicKey:
-    for index in indexes.urls:
+    for index in indexes.sources:
         snapshot = indexes.snapshot(index)
         try:
             return snapshot.publisher(publisher).key(key_id, at=at)

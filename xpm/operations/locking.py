@@ -1,47 +1,77 @@
-"""From a project to a lock: the base first, then the experts that fit it."""
+"""From a project to a lock."""
 
+import time
 from collections.abc import Mapping, Sequence
 
-from xpm.errors import LockfileError, ResolutionError
+from xpm.errors import BaseMismatchError, LockfileError, ResolutionError
 from xpm.indexes import Indexes
 from xpm.lockfile import LOCK_FILE, LockedIndex, LockedPackage, Lockfile
+from xpm.operations.names import did_you_mean
 from xpm.project import Project
-from xpm.resolve import resolve
+from xpm.resolve import Candidates, Problem, resolve, suggest
 from xpm_index.entries import Entry
 from xpm_index.requirements import Requirement
 from xpm_index.versions import Version, VersionRange
 
 
 def make_lock(
-    project: Project, indexes: Indexes, *, previous: Lockfile | None, upgrade: Sequence[str] | None = ()
-) -> Lockfile:
+    project: Project, indexes: Indexes, *, previous: Lockfile | None, upgrade: Sequence[str] | None = (),
+    prefer_oldest: bool = False, exclude_newer: str | None = None, asked: tuple[str, ...] = (),
+) -> Lockfile:  # fmt: skip
     """Resolve the project against its indexes.
 
     Args:
         previous: the lock whose versions are preferred.
         upgrade: names that take the newest version instead; None for all of them.
+        asked: the names that the user asks for just now.
     Raises:
         ResolutionError, BaseMismatchError, TrustError and what fetching an index raises.
     """
-    locked = _preferred(previous, upgrade)
-    base_index, base = _choose_base(project, indexes, locked)
-    digest = base.archives[0].base_digest
     homes: dict[str, str] = {}
 
     def candidates(name: str) -> Sequence[Entry]:
         index, entries = indexes.entries(name)
         homes.update({entry.name: index for entry in entries})
-        return [entry for entry in entries if entry.kind == "expert"]
+        return entries
 
-    chosen = resolve(project.requirements, candidates, base=project.base, base_digest=digest, locked=locked)
-    used = {base_index, *(homes[entry.name] for entry in chosen)}
+    problem = Problem(
+        requirements=project.requirements,
+        base=Requirement.parse(f"{project.base}@{project.base_range}"),
+        variant=project.variant,
+        locked=_preferred(previous, upgrade),
+        prefer_oldest=prefer_oldest,
+        exclude_newer=exclude_newer,
+        overrides={name: VersionRange.parse(text) for name, text in project.overrides.items()},
+        asked=asked,
+    )
+    try:
+        found = resolve(problem, candidates)
+    except ResolutionError as error:
+        raise _with_ways_out(error, problem, candidates, indexes) from error.__cause__
+    used = {homes[entry.name] for entry in (found.base, *found.experts)} - {""}
     return Lockfile(
         requirements=stated_requirements(project),
         variant=project.variant,
         indexes=tuple(_locked_index(name, indexes) for name in sorted(used)),
-        base=_locked_package(base, base_index),
-        experts=tuple(_locked_package(entry, homes[entry.name]) for entry in chosen),
+        base=_locked_package(found.base, homes[found.base.name]),
+        experts=tuple(_locked_package(entry, homes[entry.name]) for entry in found.experts),
     )
+
+
+def _with_ways_out(
+    error: ResolutionError, problem: Problem, candidates: Candidates, indexes: Indexes
+) -> ResolutionError:
+    """The error with commands that would help, or with the name that was probably meant."""
+    alike = [told for name in error.unknown if (told := did_you_mean(name, indexes.all_names()))]
+    if alike:
+        error.hint = alike[0]
+        return error
+    ways = suggest(problem, candidates, clock=time.monotonic)
+    error.suggestions = tuple((way.command, way.effect) for way in ways)
+    if ways:
+        commands = "\n".join(f"  {way.command}    # {way.effect}" for way in ways)
+        error.hint = f"{error.hint}\n{commands}" if isinstance(error, BaseMismatchError) else f"one of\n{commands}"
+    return error
 
 
 def stated_requirements(project: Project) -> tuple[str, ...]:
@@ -60,24 +90,6 @@ def _preferred(previous: Lockfile | None, upgrade: Sequence[str] | None) -> Mapp
     if previous is None or upgrade is None:
         return {}
     return {package.name: package.version for package in previous.packages if package.name not in upgrade}
-
-
-def _choose_base(project: Project, indexes: Indexes, locked: Mapping[str, Version]) -> tuple[str, Entry]:
-    index, entries = indexes.entries(project.base)
-    wanted = Requirement.parse(f"{project.base}@{project.base_range}")
-    bases = [entry for entry in entries if entry.kind == "base" and wanted.range.contains(entry.version)]
-    bases = [entry for entry in bases if entry.yanked is None or locked.get(entry.name) == entry.version]
-    if not bases:
-        raise ResolutionError(f"no index has the base {wanted}", hint="see the bases with `xpm base list`")
-    bases.sort(key=lambda entry: (locked.get(entry.name) == entry.version, entry.version))
-    chosen = bases[-1]
-    variants = sorted(ref.variant for ref in chosen.archives)
-    if project.variant not in variants:
-        raise ResolutionError(
-            f"the base {chosen.name} {chosen.version} has no variant {project.variant}", context=f"it has {', '.join(variants)}",
-            hint="set base.variant in xpm.toml",
-        )  # fmt: skip
-    return index, chosen
 
 
 def _locked_index(name: str, indexes: Indexes) -> LockedIndex:

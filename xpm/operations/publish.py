@@ -1,28 +1,26 @@
-"""The publisher's and the maintainer's side: keys, signing, making an index, publishing into it."""
+"""The publisher's side: keys, signing, publishing into an index, yanking."""
 
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import filelock
 
 from xpm.errors import NotFoundError, UsageError
 from xpm.home import Home
+from xpm.operations.clock import now
+from xpm.operations.open_index import Opened, opened
+from xpm.progress import Progress, Silent
 from xpm.trust import verify_package
-from xpm_index.entries import Entry
+from xpm_index.entries import Entry, Yanked, parse_entries
 from xpm_index.errors import PackagingError, SignatureError
-from xpm_index.index import IndexWriter
 from xpm_index.integrity import read_signature
 from xpm_index.keys import PublicKey, SigningKey
+from xpm_index.layout import entry_path
 from xpm_index.manifest import Manifest
 from xpm_index.names import validate_name
-from xpm_index.publishers import Publisher, PublisherKey
 from xpm_index.publishing import archive_ref, entry_for, path_in_index, sign_archive
-
-_LOCK_TIMEOUT_S = 120
+from xpm_index.requirements import Requirement
+from xpm_index.tuf_keys import Keyring
+from xpm_index.versions import Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +30,12 @@ class KeyInfo:
     public: PublicKey
 
 
-def now() -> str:
-    """The present time as packages and indexes write it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """``branch`` is where the entry was proposed, None if it is in force."""
+
+    entry: Entry
+    branch: str | None = None
 
 
 def new_key(home: Home, name: str) -> KeyInfo:
@@ -58,6 +59,21 @@ def load_key(home: Home, name: str) -> SigningKey:
     return SigningKey.load(path)
 
 
+def public_key(home: Home, text: str) -> PublicKey:
+    """A public key written out (``ed25519:…``), or that of a key by its name or file."""
+    return PublicKey.parse(text) if text.startswith("ed25519:") else load_key(home, text).public
+
+
+def keyring(home: Home, extra: Sequence[str] = ()) -> Keyring:
+    """The user's keys and further ones by name or file."""
+    return Keyring(
+        [
+            *(SigningKey.load(path) for path in sorted(home.keys.glob("*.json"))),
+            *(load_key(home, each) for each in extra),
+        ]
+    )
+
+
 def sign(archive: Path, key: SigningKey, publisher: str, *, when: str | None = None) -> Manifest:
     """Sign a package file in place; the old file stays until the signed one is complete.
 
@@ -70,75 +86,100 @@ def sign(archive: Path, key: SigningKey, publisher: str, *, when: str | None = N
     return sign_archive(archive, key, publisher=publisher, created_at=when or now())
 
 
-def init_index(path: Path, name: str) -> IndexWriter:
-    """Make a new index repository with a fresh random id."""
-    return IndexWriter.init(path, name=name, id=secrets.token_hex(16))
-
-
-def add_publisher(
-    index: Path, namespace: str, key: SigningKey, *, contact: str = "", homepage: str = "", when: str | None = None
-) -> str:
-    """Register a publisher with one key in a local index; the commit."""
-    publisher = Publisher(
-        namespace=validate_name(namespace, what="publisher"),
-        keys=(PublisherKey(public=key.public, valid_from=when or now()),),
-        signed_by=key.key_id,
-        contact=contact,
-        homepage=homepage,
-    )
-    with _writing(index) as writer:
-        return writer.add_publisher(publisher, key)
-
-
 def publish(
-    index: Path,
+    home: Home,
+    index: str,
     archives: Sequence[Path],
-    key: SigningKey,
     *,
+    keys: Keyring | None = None,
     sources: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
     when: str | None = None,
-) -> Entry:
-    """Publish one version, in one archive per base or variant, into a local index repository.
+    dry_run: bool = False,
+) -> Published:
+    """Publish one version, in one archive per base or variant, into an index.
+
+    With the index's online keys at hand, the entry is put in force; otherwise it is proposed on a branch of its own.
 
     Args:
+        index: the path or the URL of an index repository.
         sources: archive file name → URL; archives without one are stored in the index itself.
     Raises:
-        SignatureError: an archive is unsigned or signed with another key. PackagingError: they are of different packages, or
-            the version is published already.
+        SignatureError: an archive is unsigned, or not signed with a key that the index lists for its publisher.
+        PackagingError: they are of different packages, or the version is published already.
     """
-    verified: list[tuple[Path, Manifest]] = []
+    if not archives:
+        raise UsageError("there is nothing to publish")
     for path in archives:
         if not path.is_file():
             raise NotFoundError(f"there is no file {path}")
-        verified.append((path, verify_package(path, key.public)[0]))
-    if not verified:
-        raise UsageError("there is nothing to publish")
+    with opened(home, index, keys=keys or keyring(home), progress=progress or Silent()) as target:
+        entry, blobs = entry_of_archives(target, archives, sources=sources, when=when or now())
+        return put(target, entry, blobs, dry_run=dry_run)
+
+
+def set_yanked(
+    home: Home,
+    index: str,
+    name: str,
+    version: Version,
+    yanked: Yanked | None,
+    *,
+    keys: Keyring | None = None,
+    progress: Progress | None = None,
+    dry_run: bool = False,
+) -> Published:
+    """Yank a version (nobody new gets it; locks that have it keep it), or take that back if ``yanked`` is None."""
+    with opened(home, index, keys=keys or keyring(home), progress=progress or Silent()) as target:
+        spelled = next((s for s in Requirement.parse(name).name.spellings() if target.writer.read(entry_path(s))), None)
+        data = target.writer.read(entry_path(spelled)) if spelled else None
+        entries = parse_entries(data, name=spelled) if data and spelled else ()
+        found = next((entry for entry in entries if entry.version == version), None)
+        if found is None:
+            known = ", ".join(str(entry.version) for entry in entries)
+            raise NotFoundError(f"the index has no {name} {version}", hint=f"it has {known}" if known else None)
+        if (found.yanked is None) == (yanked is None):
+            raise UsageError(f"{found.name} {version} is {'not yanked' if yanked is None else 'yanked already'}")
+        return put(target, replace(found, yanked=yanked), {}, dry_run=dry_run)
+
+
+def entry_of_archives(
+    target: Opened, archives: Sequence[Path], *, sources: Mapping[str, str] | None, when: str
+) -> tuple[Entry, dict[str, bytes]]:
+    """The entry of one version and the archives that the index is to hold, all verified with its publisher's key."""
+    verified = [(path, _verified(target, path, when)) for path in archives]
     first = verified[0][1]
     if any((m.kind, m.name, m.version) != (first.kind, first.name, first.version) for _, m in verified):
         raise PackagingError("the archives are of different packages or versions", hint="publish one version at a time")
-    publishers = {read_signature(manifest).publisher for _, manifest in verified}
-    if len(publishers) > 1:
-        raise SignatureError("the archives are signed for different publishers")
+    claims = [read_signature(manifest) for _, manifest in verified]
+    if len({(claim.publisher, claim.key_id) for claim in claims}) > 1:
+        raise SignatureError("the archives are signed for different publishers or with different keys")
     refs, blobs = [], {}
     for path, manifest in verified:
         url = (sources or {}).get(path.name)
         if url is None:
             blobs[path_in_index(manifest)] = path.read_bytes()
         refs.append(archive_ref(path, manifest, source=url))
-    entry = entry_for(first, tuple(refs), publisher=publishers.pop(), key_id=key.key_id, published_at=when or now())
-    with _writing(index) as writer:
-        writer.add_entry(entry, key, blobs=blobs)
-    return entry
+    entry = entry_for(first, tuple(refs), publisher=claims[0].publisher, key_id=claims[0].key_id, published_at=when)
+    return entry, blobs
 
 
-@contextmanager
-def _writing(index: Path) -> Iterator[IndexWriter]:
-    """An index opened for writing by nobody else meanwhile."""
-    writer = IndexWriter.open(index)
-    try:
-        with filelock.FileLock(index / "xpm-write.lock", timeout=_LOCK_TIMEOUT_S):
-            yield writer
-    except filelock.Timeout as error:
-        raise PackagingError(f"another xpm is writing to {index}", hint="try again when it has ended") from error
-    finally:
-        writer.repo.close()
+def put(target: Opened, entry: Entry, blobs: Mapping[str, bytes], *, dry_run: bool) -> Published:
+    """Put an entry in force if that is possible here, else propose it."""
+    writer = target.writer
+    branch = None if writer.can_add_entries() else f"publish/{entry.name}-{entry.version}"
+    if dry_run:
+        writer.check_entry(entry)
+    elif branch is None:
+        writer.add_entry(entry, blobs=blobs)
+    else:
+        target.propose(entry, branch, blobs)
+    return Published(entry=entry, branch=branch)
+
+
+def _verified(target: Opened, path: Path, when: str) -> Manifest:
+    from xpm_index.archive import read_manifest
+
+    claim = read_signature(read_manifest(path))
+    key = target.writer.publisher(claim.publisher).key(claim.key_id, at=when)
+    return verify_package(path, key)[0]

@@ -13,6 +13,7 @@ from xpm.environment import Environment
 from xpm.errors import UsageError
 from xpm.operations.inspect import Installed, find_installed, installed
 from xpm.operations.install import require_stored
+from xpm.operations.options import Options
 from xpm.progress import Progress
 from xpm_index.manifest import Manifest
 from xpm_index.requirements import Requirement
@@ -45,7 +46,7 @@ def run(
     environment: Environment, prompt: str, options: RunOptions, *, progress: Progress, show: Callable[[str], None]
 ) -> Answer:
     """Answer one prompt; ``show`` gets the text piece by piece."""
-    require_stored(environment, progress=progress)
+    require_stored(environment, Options(progress=progress))
     packages = installed(environment)
     base, chosen = packages[0], choose(environment, prompt, options.experts)
     manifests = [each.manifest() for each in chosen]

@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from xpm_index.keys import SigningKey
 from xpm_index.manifest import Manifest
 from xpm_index.publishers import Publisher, PublisherKey
 from xpm_index.publishing import archive_ref, entry_for, path_in_index, sign_archive
-from xpm_index.trust import PinnedKeys
 
 BASE_NAME = "xpm-tiny"
 BASE_VERSION = "0.1.0"
@@ -127,16 +127,17 @@ def _write_index(folder: Path, bundle: Path, packages: list[list[BuiltArchive]],
     """A fresh index with every package signed and stored in it, as a bundle."""
     shutil.rmtree(folder, ignore_errors=True)
     digest = sha256_bytes(key.public.text.encode()).removeprefix("sha256:")
-    writer = IndexWriter.init(folder, name="embedded", id=digest[:32], when=_RELEASED_S)
+    released = datetime.fromtimestamp(_RELEASED_S, UTC)
+    writer = IndexWriter.init(folder, name="embedded", id=digest[:32], roles=None, now=lambda: released)
     keys = (PublisherKey(public=key.public, valid_from=_RELEASED),)
-    writer.add_publisher(Publisher(namespace=PUBLISHER, keys=keys, signed_by=key.key_id), key, when=_RELEASED_S)
+    writer.put_publisher(Publisher(namespace=PUBLISHER, keys=keys))
     for archives in packages:
         manifests = [sign_archive(each.path, key, publisher=PUBLISHER, created_at=_RELEASED) for each in archives]
         signed = list(zip([each.path for each in archives], manifests, strict=True))
         refs = tuple(archive_ref(path, manifest) for path, manifest in signed)
         entry = entry_for(manifests[0], refs, publisher=PUBLISHER, key_id=key.key_id, published_at=_RELEASED)
         blobs = {path_in_index(manifest): path.read_bytes() for path, manifest in signed}
-        writer.add_entry(entry, key, blobs=blobs, when=_RELEASED_S)
+        writer.add_entry(entry, blobs=blobs)
     bundle.parent.mkdir(parents=True, exist_ok=True)
     writer.repo.write_bundle(bundle)
     writer.repo.close()
@@ -148,7 +149,7 @@ def evaluate_bundle(bundle: Path, *, report: Report) -> None:
         tempfile.TemporaryDirectory(prefix="xpm-evaluate-") as scratch,
         BareRepo.init(Path(scratch) / "index.git") as repo,
     ):
-        index = IndexSnapshot(repo, repo.fetch(str(bundle)), PinnedKeys())
+        index = IndexSnapshot.enclosed(repo, repo.fetch(str(bundle)))
         graph = _unpack(index, index.entries(BASE_NAME)[-1], "fp32", Path(scratch) / "base")
         for recipe in RECIPES.values():
             folder = _unpack(index, index.entries(recipe.name)[-1], "", Path(scratch) / recipe.name)

@@ -9,7 +9,7 @@ from xpm.errors import LockfileError, ProjectError
 from xpm.files import write_atomically
 from xpm.lockfile import LOCK_FILE, LockedIndex, LockedPackage, Lockfile
 from xpm.operations.locking import require_current, stated_requirements
-from xpm.project import PROJECT_FILE, Project
+from xpm.project import PROJECT_FILE, IndexSource, Project
 from xpm_index.entries import ArchiveRef
 from xpm_index.errors import XpmError
 from xpm_index.versions import Version
@@ -82,7 +82,13 @@ def test_a_damaged_lock_is_told_where(old, new, message, tmp_path):
 
 def test_project_round_trip(tmp_path):
     project = Project(
-        experts={"b": "^1.0.0", "a": "*"}, indexes={"acme": "https://git.example.org/acme.git"}, variant="int4"
+        experts={"b": "^1.0.0", "a": "*"},
+        variant="int4",
+        indexes={
+            "acme": IndexSource(url="https://git.example.org/acme.git", fingerprint="sha256:" + "0" * 64, explicit=True)
+        },
+        pinned={"b": "acme"},
+        overrides={"c": "<2"},
     )
     project.save(tmp_path)
     assert Project.read(tmp_path) == replace(project, experts={"a": "*", "b": "^1.0.0"})

@@ -1,0 +1,64 @@
+"""Archives handed in to an index's maintainer: files, or files in an expert's own repository at a tag."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from xpm.errors import NotFoundError, UsageError
+from xpm.http import download
+from xpm.progress import Progress
+from xpm.sources import ARCHIVE_SUFFIX, FromArchive, FromGit, parse_source
+from xpm_index.digests import sha256_bytes
+from xpm_index.errors import IntegrityError
+from xpm_index.git_files import LfsObject, tagged
+
+
+def archives_of(items: Sequence[str], folder: Path, *, progress: Progress) -> tuple[list[Path], dict[str, str]]:
+    """(archive files, file name → source URL of those that the index shall not hold itself).
+
+    Raises:
+        NotFoundError: there is no such file. UsageError: an item is neither an archive nor a git+ URL of one.
+    """
+    archives: list[Path] = []
+    sources: dict[str, str] = {}
+    for item in items:
+        source = parse_source(item, folder=Path.cwd())
+        if isinstance(source, FromArchive):
+            if not source.path.is_file():
+                raise NotFoundError(f"there is no file {source.path}")
+            archives.append(source.path)
+        elif isinstance(source, FromGit) and source.subpath:
+            progress.note(f"fetching {source.subpath} of {source.url} at {source.tag}")
+            path = folder / Path(source.subpath).name
+            path.write_bytes(_file_of(source))
+            archives.append(path)
+            sources[path.name] = f"git+{source.url}#{source.tag}:{source.subpath}"
+        else:
+            raise UsageError(
+                f"{item} is not something to accept",
+                hint="name .expert files, a branch made by `xpm publish`, or git+https://host/repo.git@TAG#path/to/file.expert",
+            )
+    return archives, sources
+
+
+def _file_of(source: FromGit) -> bytes:
+    """The bytes of one file of a repository at a tag; raises NotFoundError."""
+    with tagged(source.url, source.tag) as tree:
+        found = tree.read(source.subpath)
+        if found is None:
+            known = ", ".join(path for path in tree.paths() if path.endswith(ARCHIVE_SUFFIX))
+            raise NotFoundError(f"{source} has no such file", hint=f"it has {known}" if known else None)
+        if isinstance(found, bytes):
+            return found
+        if found.data is not None:
+            return found.data
+        return _from_lfs(found)
+
+
+def _from_lfs(found: LfsObject) -> bytes:
+    data = bytearray()
+    download(
+        found.url, start=lambda: len(data), write=data.extend, rewind=data.clear, size=found.size, headers=found.headers
+    )
+    if sha256_bytes(bytes(data)) != f"sha256:{found.oid}":
+        raise IntegrityError("Git LFS sent other bytes than its pointer promises", context=found.oid)
+    return bytes(data)

@@ -1,0 +1,31 @@
+"""From what people type to what is published."""
+
+import difflib
+from collections.abc import Iterable
+
+from xpm.errors import NotFoundError
+from xpm.indexes import Indexes
+from xpm_index.names import spellings
+from xpm_index.requirements import Requirement
+
+
+def published_name(requirement: Requirement, indexes: Indexes) -> str:
+    """The spelling under which an expert is published; raises NotFoundError with what is spelled alike."""
+    name = requirement.name.name
+    _, entries = indexes.entries(name)
+    if not entries:
+        hint = did_you_mean(name, indexes.all_names())
+        raise NotFoundError(
+            f"no index has {name}", hint=hint or "look for it with `xpm search`, or add an index with `xpm index add`"
+        )
+    if requirement.name.namespace not in (None, entries[0].publisher):
+        raise NotFoundError(
+            f"{requirement.name.namespace} has not published {entries[0].name}", context=f"{entries[0].publisher} has"
+        )
+    return entries[0].name
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """A question that names what is spelled alike, None if nothing is."""
+    alike = difflib.get_close_matches(name, [each for found in known for each in spellings(found)], n=1)
+    return f"did you mean {alike[0]}?" if alike else None
