@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from xpm.errors import FetchError
 from xpm.http import CHUNK_BYTES, download
 from xpm.progress import Progress
-from xpm.sources import archive_source
+from xpm_index.archive_sources import BlobSource, FileSource, WebSource, parse_archive_source
 from xpm_index.entries import ArchiveRef
 from xpm_index.errors import IntegrityError, XpmError
 from xpm_index.git import without_credentials
 from xpm_index.git_files import LfsObject, tagged
+from xpm_index.urls import check_file_url
 
 DEFAULT_JOBS = 4
 
@@ -172,27 +172,24 @@ def _bring(wanted: Wanted, folder: Path, meter: _Meter, stop: threading.Event, o
     )
 
 
-def _transfer(source: str, wanted: Wanted, partial: _Partial, *, offline: bool) -> None:
+def _transfer(text: str, wanted: Wanted, partial: _Partial, *, offline: bool) -> None:
     """Copy what a source has into the partial file."""
-    kind, _, rest = source.partition(":")
-    git = archive_source(source)
-    if kind == "blob":
-        _write_bytes(wanted.read_blob(rest), partial)
-    elif kind == "file":
-        _copy_file(Path(unquote(urlsplit(source).path)), partial)
-    elif offline and not (git and git.url.startswith("file://")):
+    source = parse_archive_source(text)
+    if offline and not source.is_local:
         raise FetchError("--offline forbids the network")
-    elif git is not None:
-        with tagged(git.url, git.tag) as tree:
-            found = tree.read(git.subpath)
+    if isinstance(source, BlobSource):
+        _write_bytes(wanted.read_blob(source.path), partial)
+    elif isinstance(source, FileSource):
+        _copy_file(Path(check_file_url(source.url)), partial)
+    elif isinstance(source, WebSource):
+        _download(source.url, wanted, partial)
+    else:
+        with tagged(source.url, source.tag) as tree:
+            found = tree.read(source.path)
             if isinstance(found, LfsObject) and found.data is None:
                 _download(found.url, wanted, partial, headers=found.headers)
             else:
                 _write_bytes(found.data if isinstance(found, LfsObject) else found, partial)
-    elif kind in ("https", "http"):
-        _download(source, wanted, partial)
-    else:
-        raise FetchError(f"sources of kind {kind[:20]!r} are not supported")
 
 
 def _download(url: str, wanted: Wanted, partial: _Partial, **options: object) -> None:

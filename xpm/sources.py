@@ -137,14 +137,8 @@ def _parse(text: str, folder: Path, editable: bool, cwd: Path) -> Source:
         return _parse_remote(text)
     if text.startswith("file:"):
         return _parse_local(Path(check_file_url(text)), folder, editable)
-    if (
-        editable
-        or text.startswith((".", "/", "~"))
-        or "\\" in text
-        or text.endswith(ARCHIVE_SUFFIX)
-        or text.endswith("/")
-    ):
-        return _parse_local(cwd / Path(text).expanduser(), folder, editable)
+    if editable or text.startswith((".", "/", "~")) or text.endswith((ARCHIVE_SUFFIX, "/")) or "\\" in text:
+        return _parse_local(cwd / os.path.expanduser(text), folder, editable)
     name, _, rest = text.partition("@")
     if rest.strip().startswith("git+") or "://" in rest:
         raise UsageError(
@@ -276,6 +270,10 @@ def _requirement(name: str, fields: Fields, key: str) -> Requirement:
     return fields.parsed(key, parse)
 
 
+def _git_url(url: str) -> str:
+    return check_git_url(url.removeprefix("git+"))
+
+
 def _archive_url(url: str) -> str:
     if not check_web_url(url).partition("?")[0].endswith(ARCHIVE_SUFFIX):
         raise InvalidUrl(
@@ -310,7 +308,7 @@ def _near(path: Path, folder: Path) -> Path:
         relative = Path(os.path.relpath(absolute, os.path.abspath(folder)))
     except ValueError:  # another drive
         return absolute
-    return relative if relative.parts[:_MAX_STEPS_UP].count("..") < _MAX_STEPS_UP else absolute
+    return relative if relative.parts.count("..") <= _MAX_STEPS_UP else absolute
 
 
 def _typed(path: Path) -> str:

@@ -23,9 +23,7 @@ def archives_of(items: Sequence[str], folder: Path, *, progress: Progress) -> tu
     for item in items:
         source = parse_source(item, folder=Path.cwd())
         if isinstance(source, FromArchive):
-            if not source.path.is_file():
-                raise NotFoundError(f"there is no file {source.path}")
-            archives.append(source.path)
+            archives.append(source.locate(Path.cwd()))
         elif isinstance(source, FromGit) and source.subpath:
             progress.note(f"fetching {source.subpath} of {source.url} at {source.tag}")
             path = folder / Path(source.subpath).name
