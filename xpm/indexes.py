@@ -16,6 +16,7 @@ from xpm.errors import FetchError, NotFoundError, StoreError
 from xpm.home import Home
 from xpm.progress import Progress, Silent
 from xpm.project import EMBEDDED, IndexSource, Project
+from xpm.search import Query, SearchCache
 from xpm_index.entries import Entry
 from xpm_index.errors import GitError, TrustError
 from xpm_index.git import BareRepo
@@ -25,6 +26,7 @@ from xpm_index.verified import TufFiles, find_root, newest_fingerprint
 
 _BUNDLE = "index.bundle"
 _FETCHED = "xpm-fetched"
+_SEARCH = "xpm-search.sqlite"
 _WARN_BEFORE_EXPIRY = timedelta(days=7)
 
 
@@ -161,6 +163,13 @@ class Indexes:
             return "", ()
         index, spelled = found[0]
         return index, self.snapshot(index).entries(spelled)
+
+    def search(self, name: str, query: Query) -> list[tuple[str, float]]:
+        """(package, rank) of what matches in one index, best first; nothing is verified."""
+        snapshot = self.snapshot(name)
+        with SearchCache(self._folder(name) / _SEARCH) as cache:
+            cache.follow(snapshot.repo, snapshot.commit)
+            return cache.search(query)
 
     def all_names(self) -> list[str]:
         return sorted({name for index in self.sources for name in self.snapshot(index).names()})

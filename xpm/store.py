@@ -36,6 +36,28 @@ class Store:
         """Every package in the store."""
         return sorted(f"sha256:{path.name}" for path in self.root.glob("sha256/??/*") if path.is_dir())
 
+    def size_of(self, digest: str) -> int:
+        """The bytes of a package's files."""
+        return sum(path.stat().st_size for path in self.path_of(digest).rglob("*") if path.is_file())
+
+    def remove(self, digest: str) -> None:
+        """Take a package out; call it while holding the home's lock. It vanishes by one rename, then its files go."""
+        target = self.path_of(digest)
+        grave = self.root / "tmp" / f"removed-{target.name}"
+        try:
+            grave.parent.mkdir(parents=True, exist_ok=True)
+            if grave.exists():
+                shutil.rmtree(grave)
+            os.replace(target, grave)
+            sync_folder(target.parent)
+            shutil.rmtree(grave)
+        except OSError as error:
+            raise StoreError(f"{target} could not be removed", context=str(error), hint="check rights") from error
+
+    def clear_temporary(self) -> None:
+        """Remove what an interrupted ``add`` or ``remove`` left."""
+        shutil.rmtree(self.root / "tmp", ignore_errors=True)
+
     def add(self, package: Verified) -> Path:
         """Unpack a verified archive and publish it; call it while holding the home's lock.
 

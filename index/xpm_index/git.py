@@ -1,16 +1,18 @@
-"""Bare Git repositories read and written as objects; never a checkout. The only module that imports dulwich.
+"""Bare Git repositories read and written as objects; never a checkout. With ``git_lfs`` the only module that imports dulwich.
 
 Every foreign exception becomes a GitError here. URLs are shown without credentials. Objects are hash-checked when read,
 so a commit id vouches for every file below it.
 """
 
 import contextlib
+import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +38,7 @@ _TIMEOUT_S = 60
 MAX_FETCH_BYTES = 4 << 30
 _LOCK_TRIES = 20
 _LOCK_PAUSE_S = 0.1
+logging.getLogger("dulwich").addHandler(logging.NullHandler())  # its warnings are for programmers
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 T = TypeVar("T")
@@ -126,7 +129,7 @@ class BareRepo:
 
     def fetch(
         self, url: str, *, tag: str | None = None, branch: str | None = None, depth: int | None = None,
-        max_bytes: int = MAX_FETCH_BYTES, progress: Callable[[str], None] = lambda text: None,
+        max_bytes: int = MAX_FETCH_BYTES, blobs: bool = True, progress: Callable[[str], None] = lambda text: None,
     ) -> str:  # fmt: skip
         """Fetch the remote's branch, or one tag, into this repository's objects; no ref is moved.
 
@@ -135,6 +138,7 @@ class BareRepo:
             tag, branch: fetch what this tag or branch points to instead of ``main``.
             max_bytes: a remote that sends more is cut off.
             depth: fetch this many commits of the history only.
+            blobs: False leaves the files' contents out, if the remote can; see ``fetch_objects``.
             progress: called with what the remote reports.
         Returns:
             The commit id fetched.
@@ -150,10 +154,21 @@ class BareRepo:
 
         def get(client: GitClient, path: str) -> Refs:
             _limit(client, max_bytes)
-            return client.fetch(path, self._repo, wants, progress=report, depth=depth).refs
+            left_out = None if blobs else b"blob:none"
+            return client.fetch(path, self._repo, wants, progress=report, depth=depth, filter_spec=left_out).refs
 
         with _wrapped(f"could not fetch {without_credentials(url)}"):
             return self._commit(_pick(_talk(url, get), url, tag, branch).decode()).id.decode()
+
+    def fetch_objects(self, url: str, ids: Sequence[str], *, max_bytes: int = MAX_FETCH_BYTES) -> None:
+        """Fetch objects that ``fetch`` left out; raises GitError."""
+
+        def get(client: GitClient, path: str) -> None:
+            _limit(client, max_bytes)
+            client.fetch(path, self._repo, lambda refs, depth=None: [_id(each) for each in ids])
+
+        with _wrapped(f"could not fetch files of {without_credentials(url)}"):
+            _talk(url, get)
 
     def push(
         self, url: str, commit: str, *, branch: str = BRANCH, expected: str | None = None, force: bool = False
@@ -208,6 +223,36 @@ class BareRepo:
             found = self._lookup(commit, path)
             blob = self._repo.object_store[found] if found else None
             return blob.as_raw_string() if isinstance(blob, Blob) else None
+
+    def has(self, commit: str) -> bool:
+        """Whether the commit is in this repository."""
+        with _wrapped("the objects could not be read"):
+            return _id(commit) in self._repo.object_store
+
+    def read_blobs(self, commit: str, paths: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """(path, content or None) of many files of one commit; faster than one at a time if neighbours come together."""
+        with _wrapped("files could not be read from the repository"):
+            store, folder, tree = self._repo.object_store, "", None
+            for path in paths:
+                head, _, name = path.rpartition("/")
+                if tree is None or head != folder:
+                    found = self._lookup(commit, head)
+                    folder, tree = head, store[found] if found else None
+                if not isinstance(tree, Tree) or name.encode() not in tree:
+                    yield path, None
+                    continue
+                blob = store[tree[name.encode()][1]]
+                yield path, blob.as_raw_string() if isinstance(blob, Blob) else None
+
+    def read_object(self, id: str) -> bytes:
+        """The contents of the file with this object id."""
+        with _wrapped(f"the object {id} could not be read"):
+            return self._repo.object_store[_id(id)].as_raw_string()
+
+    def regular_files(self, commit: str) -> Iterator[tuple[str, str]]:
+        """(path, object id) of every file but links and submodules, in the order of the tree."""
+        with _wrapped("the files could not be listed"):
+            yield from self._regular_files(self._commit(commit).tree, "")
 
     def list_tree(self, commit: str, prefix: str) -> Iterator[str]:
         """Paths of all files below the folder ``prefix``, in the order of the tree."""
@@ -315,6 +360,15 @@ class BareRepo:
                 yield from self._walk(entry.sha, path)
             else:
                 yield path
+
+    def _regular_files(self, tree_id: ObjectID, prefix: str) -> Iterator[tuple[str, str]]:
+        tree = self._repo.object_store[tree_id]
+        for entry in tree.items() if isinstance(tree, Tree) else ():
+            path = prefix + entry.path.decode()
+            if entry.mode == _TREE_MODE:
+                yield from self._regular_files(entry.sha, path + "/")
+            elif stat.S_ISREG(entry.mode):
+                yield path, entry.sha.decode()
 
     def _write_tree(self, tree_id: ObjectID | None, files: Mapping[str, bytes]) -> ObjectID:
         """A copy of the tree with ``files`` (path → content) put in; returns its id."""

@@ -1,118 +1,148 @@
-"""Files of a repository at a tag: one shallow fetch, read as objects, with Git LFS pointers resolved."""
+"""Files of a repository at a tag: one shallow fetch into a throw-away repository, read as objects; Git LFS resolved.
+
+Only the wanted files come if the server can leave files out (partial clone), else all that the tag has. There is never a
+checkout: no hook, filter or submodule runs, and links are not followed.
+"""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from dulwich.config import ConfigFile
-from dulwich.lfs import FileLFSClient, HTTPLFSClient, LFSClient, LFSError, LFSPointer
-
 from xpm_index.errors import GitError
-from xpm_index.git import BareRepo, without_credentials
-from xpm_index.git_login import Login, ask_git
+from xpm_index.git import BareRepo
+from xpm_index.git_lfs import LfsObject, locate, parse_pointer
+from xpm_index.urls import check_git_url, check_tag, shown
+from xpm_index.web import Web
+
+__all__ = ["LfsObject", "TaggedTree", "fetch_file", "read_tree_files", "tagged"]
 
 MAX_TREE_BYTES = 2 << 30
-_POINTER_BYTES = 1024
+MAX_FILE_BYTES = 1 << 30
+MAX_FILES = 256
 _LFSCONFIG = ".lfsconfig"
+_MAX_LFSCONFIG_BYTES = 1 << 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LfsObject:
-    """Where a Git LFS object lies: ``data`` if it came at once, else ``url`` to be got with ``headers``."""
-
-    oid: str
-    size: int
-    url: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    data: bytes | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class TaggedTree:
-    """The files of ``url`` at a tag."""
+    """The files of ``url`` at a tag; ``commit`` is what the tag is on."""
 
-    url: str
-    repo: BareRepo
-    commit: str
-
-    def read(self, path: str) -> bytes | LfsObject | None:
-        """The file at ``path``, where Git LFS keeps it, or None; raises GitError."""
-        data = self.repo.read_blob(self.commit, path)
-        if data is None or len(data) > _POINTER_BYTES:
-            return data
-        pointer = LFSPointer.from_bytes(data)
-        return self._locate(pointer) if pointer is not None and pointer.is_valid_oid() else data
+    def __init__(self, url: str, repo: BareRepo, commit: str, *, max_bytes: int, web: Web) -> None:
+        self.url = url
+        self.commit = commit
+        self._repo = repo
+        self._max_bytes = max_bytes
+        self._web = web
+        self._ids = dict(repo.regular_files(commit))
 
     def paths(self, folder: str = "") -> list[str]:
-        """Every file below ``folder``."""
-        return list(self.repo.list_tree(self.commit, folder))
+        """The regular files below ``folder``, in the order of the tree."""
+        return [path for path in self._ids if not folder or path.startswith(folder + "/")]
 
-    def _locate(self, pointer: LFSPointer) -> LfsObject:
-        """Ask the LFS server where an object is, a second time with the login that Git knows if it wants one."""
-        client = self._client()
-        try:
-            if isinstance(client, FileLFSClient):
-                data = client.download(pointer.oid, pointer.size)
-                return LfsObject(oid=pointer.oid, size=pointer.size, data=data)
-            return self._batch(client, pointer)
-        except (LFSError, ValueError, OSError) as error:
-            told = without_credentials(str(error))[:200]
-            raise GitError(
-                f"Git LFS of {without_credentials(self.url)} does not give the file", context=told
-            ) from error
+    def read(self, path: str, *, max_bytes: int = MAX_FILE_BYTES) -> bytes | LfsObject | None:
+        """The file at ``path``, where Git LFS keeps it, or None if there is no such regular file.
 
-    def _client(self) -> LFSClient:
-        config = ConfigFile()
-        stated = self.repo.read_blob(self.commit, _LFSCONFIG)
-        if stated is not None:
-            with tempfile.NamedTemporaryFile() as file:
-                file.write(stated)
-                file.flush()
-                config = ConfigFile.from_path(file.name)
-        config.set((b"remote", b"origin"), b"url", self.url.encode())
-        client = LFSClient.from_config(config)
-        if client is None:
-            raise GitError(f"{without_credentials(self.url)} has no Git LFS address")
-        return client
+        Raises:
+            GitError: it is more than ``max_bytes``, or can't be fetched.
+        """
+        if path not in self._ids:
+            return None
+        self.fetch([path])
+        data = self._repo.read_object(self._ids[path])
+        pointer = parse_pointer(data)
+        if (pointer.size if pointer else len(data)) > max_bytes:
+            raise GitError(f"{path[:80]} of {shown(self.url)} has more than {max_bytes} bytes")
+        if pointer is None:
+            return data
+        config = self._config()
+        return locate(pointer, remote=self.url, lfsconfig=config, web=self._web)
 
-    def _batch(self, client: LFSClient, pointer: LFSPointer) -> LfsObject:
-        authorised = _AuthorisedClient(client.url)
-        try:
-            answer = authorised.batch("download", [{"oid": pointer.oid, "size": pointer.size}])
-        except LFSError as error:
-            login = ask_git(client.url) if "HTTP 401" in str(error) else None
-            if login is None:
-                raise
-            authorised = _AuthorisedClient(client.url, login)
-            answer = authorised.batch("download", [{"oid": pointer.oid, "size": pointer.size}])
-        (found,) = answer.objects
-        if found.error is not None or not found.actions or found.oid != pointer.oid:
-            raise LFSError(found.error.message if found.error else "the server has no such object")
-        action = found.actions["download"]
-        return LfsObject(oid=pointer.oid, size=pointer.size, url=action.href, headers=dict(action.header or {}))
+    def chunks(self, path: str, *, max_bytes: int = MAX_FILE_BYTES) -> Iterator[bytes]:
+        """The bytes of the file at ``path``, wherever they are; raises GitError if there is none."""
+        found = self.read(path, max_bytes=max_bytes)
+        if found is None:
+            raise GitError(f"{shown(self.url)} has no file {path[:80]!r} at this tag")
+        yield from found.chunks(self._web) if isinstance(found, LfsObject) else (found,)
+
+    def fetch(self, paths: Sequence[str]) -> None:
+        """Fetch what a partial clone left out, of several files at once."""
+        ids = list(dict.fromkeys(self._ids[path] for path in paths if not self._repo.has(self._ids[path])))
+        if ids:
+            self._repo.fetch_objects(self.url, ids, max_bytes=self._max_bytes)
+
+    def _config(self) -> bytes | None:
+        if _LFSCONFIG not in self._ids:
+            return None
+        self.fetch([_LFSCONFIG])
+        data = self._repo.read_object(self._ids[_LFSCONFIG])
+        return data if len(data) <= _MAX_LFSCONFIG_BYTES else None
 
 
 @contextmanager
-def tagged(url: str, tag: str, *, max_bytes: int = MAX_TREE_BYTES) -> Iterator[TaggedTree]:
-    """Fetch one tag of a repository, without its history, into a throw-away repository; raises GitError."""
+def tagged(
+    url: str, tag: str, *, max_bytes: int = MAX_TREE_BYTES, web: Web | None = None, scratch: Path | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Iterator[TaggedTree]:  # fmt: skip
+    """Fetch what one tag, light or annotated, is on, without its history.
+
+    Args:
+        max_bytes: a remote that sends more is cut off.
+        web: makes the requests to Git LFS; one of its own if None.
+        scratch: the folder for the throw-away repository; the system's if None.
+    Raises:
+        GitError: it can't be fetched. InvalidUrl: it may not be.
+    """
+    check_git_url(url)
     with (
-        tempfile.TemporaryDirectory(prefix="xpm-git-") as folder,
+        tempfile.TemporaryDirectory(prefix="xpm-git-", dir=scratch, ignore_cleanup_errors=True) as folder,
         BareRepo.init(Path(folder) / "tag.git") as repo,
+        Web() as own,
     ):
-        yield TaggedTree(url, repo, repo.fetch(url, tag=tag, depth=1, max_bytes=max_bytes))
+        commit = repo.fetch(url, tag=check_tag(tag), depth=1, max_bytes=max_bytes, blobs=False, progress=progress)
+        yield TaggedTree(url, repo, commit, max_bytes=max_bytes, web=web or own)
 
 
-class _AuthorisedClient(HTTPLFSClient):
-    """dulwich's LFS client with a login."""
+def fetch_file(
+    url: str,
+    tag: str,
+    path: str,
+    *,
+    max_bytes: int = MAX_FILE_BYTES,
+    web: Web | None = None,
+    scratch: Path | None = None,
+) -> Iterator[bytes]:
+    """One file at a tag as a stream of bytes, Git LFS resolved.
 
-    def __init__(self, url: str, login: Login | None = None) -> None:
-        super().__init__(url)
-        self._login = login
+    Raises:
+        GitError: there is no such repository, tag or file, or it is more than ``max_bytes``. WebError, IntegrityError: Git LFS
+            does not give it, or gives something else.
+    """
+    with tagged(url, tag, web=web, scratch=scratch) as tree:
+        yield from tree.chunks(path, max_bytes=max_bytes)
 
-    def _make_request(
-        self, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> bytes:
-        extra = self._login.header() if self._login else {}
-        return super()._make_request(method, path, data, {**(headers or {}), **extra})
+
+def read_tree_files(
+    url: str, tag: str, subpath: str = "", *, max_files: int = MAX_FILES, max_bytes: int = MAX_FILE_BYTES,
+    web: Web | None = None,
+) -> dict[str, bytes]:  # fmt: skip
+    """The files of an unpacked expert's folder at a tag, by their path below ``subpath``; dot files are left out.
+
+    Raises:
+        GitError: as for ``fetch_file``, or they are too many or too large together.
+    """
+    with tagged(url, tag, web=web) as tree:
+        prefix = f"{subpath}/" if subpath else ""
+        wanted = {path.removeprefix(prefix): path for path in tree.paths(subpath)}
+        wanted = {
+            name: path for name, path in wanted.items() if not any(part.startswith(".") for part in name.split("/"))
+        }
+        if not wanted:
+            raise GitError(f"{shown(url)} has no folder {subpath or '.'!r} at {tag}")
+        if len(wanted) > max_files:
+            raise GitError(f"{shown(url)} has more than {max_files} files in {subpath or '.'!r} at {tag}")
+        tree.fetch(list(wanted.values()))
+        files, left = {}, max_bytes
+        for name, path in wanted.items():
+            files[name] = b"".join(tree.chunks(path, max_bytes=left))
+            left -= len(files[name])
+        return files

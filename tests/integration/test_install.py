@@ -21,6 +21,7 @@ from xpm.operations.publish import publish
 from xpm.operations.run import choose
 from xpm.progress import Silent
 from xpm.project import Project
+from xpm.search import Query
 from xpm.trust import Verified, verify_archive
 from xpm_index.archive import read_files, write_archive
 from xpm_index.errors import IntegrityError, KeyFileError, TrustError, XpmError
@@ -106,10 +107,36 @@ def test_did_you_mean(environment):
     assert caught.value.hint == "did you mean expert-b?"
 
 
-def test_search_and_keywords(environment):
-    assert [each.entry.name for each in search(environment, ["alpha"])] == ["expert-a"]
-    assert [str(each.entry.version) for each in search(environment, ["expert-b"])] == ["2.0.0"]
-    assert search(environment, ["nothing", "alpha"]) == []
+def found(environment, *words, **filters):
+    return [f"{each.name} {each.entry.version}" for each in search(environment, Query(words=words, **filters))]
+
+
+def test_search_by_words_and_filters(environment, index):
+    index.serve("expert-c", "1.0.0", description="Über Äpfel", tags=["fruit"])
+    index_operations.update(environment, None)
+    assert found(environment, "alpha") == ["expert-a 1.0.0"]
+    assert found(environment, "expert", "b") == ["expert-b 2.0.0"]
+    assert found(environment, "apfel") == ["expert-c 1.0.0"]
+    assert found(environment, tag="fruit") == ["expert-c 1.0.0"]
+    assert found(environment, kind="base", publisher="acme") == ["xpm-tiny 9.0.0"]
+    assert found(environment, base="other") == []
+    assert found(environment, "nothing", "alpha") == []
+
+
+def test_search_follows_the_index(environment, index):
+    assert found(environment, "newcomer") == []
+    index.serve("expert-d", "1.0.0", description="a newcomer")
+    index_operations.update(environment, "main")
+    assert found(environment, "newcom") == ["expert-d 1.0.0"]
+
+
+def test_one_entry_that_does_not_verify_leaves_the_others_findable(environment, index):
+    data = _blob(index, entry_path("expert-a"))
+    _tamper(index, entry_path("expert-a"), data.replace(b"about", b"abuot"))
+    hits = {each.name: each for each in search(environment, Query(words=("expert",), publisher="acme"))}
+    assert hits["expert-a"].entry is None
+    assert "not what the index's metadata promises" in hits["expert-a"].problem
+    assert str(hits["expert-b"].entry.version) == "2.0.0"
 
 
 def test_sync_needs_no_index_when_everything_is_there(environment, index):

@@ -10,6 +10,9 @@ from xpm.cli.render import Console, size
 from xpm.errors import NotFoundError
 from xpm.operations import inspect as operations
 from xpm.operations.build import base_source
+from xpm.operations.inspect import Found
+from xpm.operations.options import Options
+from xpm.search import Query, words_of
 from xpm_index.entries import Entry
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
@@ -62,31 +65,45 @@ def info_command(console: Console, name: str, as_json: bool) -> None:
 
 @click.command("search")
 @click.argument("words", nargs=-1, metavar="[WORD]...")
-@click.option("--capability", help="Only what states this capability.")
+@click.option("--capability", default="", help="Only what states this capability.")
+@click.option("--tag", default="", help="Only what has this tag.")
+@click.option("--base", default="", help="Only what fits this base.")
+@click.option("--publisher", default="", help="Only what this publisher made.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
 @_json
 @click.pass_obj
-def search_command(console: Console, words: tuple[str, ...], capability: str | None, as_json: bool) -> None:
+def search_command(
+    console: Console, words: tuple[str, ...], capability: str, tag: str, base: str, publisher: str, limit: int, as_json: bool
+) -> None:  # fmt: skip
     """Search the indexes for experts and bases that match every word; all of them if there is none.
 
-    Example: xpm search sql
+    Example: xpm search sql --base xpm-tiny
     """
-    found = operations.search(here(), words, capability=capability)
+    query = Query(words=words_of(words), capability=capability, tag=tag, base=base, publisher=publisher, limit=limit)
+    found = operations.search(here(), query, Options(progress=console))
     if as_json:
-        console.json([{"index": each.index, **_entry_document(each.entry)} for each in found])
+        console.json([_found_document(each) for each in found])
     elif found:
-        rows = [
-            (
-                e.entry.name,
-                e.entry.version,
-                e.entry.publisher,
-                size(max(a.size for a in e.entry.archives)),
-                e.entry.description,
-            )
-            for e in found
-        ]
-        console.table(("name", "version", "publisher", "size", "description"), rows)
+        header = ("name", "version", "publisher", "size", "quality", "description")
+        console.table(header, [_found_row(each) for each in found])
     else:
         console.say("nothing matches; fetch newer indexes with `xpm index update`")
+
+
+def _found_row(found: Found) -> tuple[object, ...]:
+    entry = found.entry
+    if entry is None:
+        return (found.name, "", "not verified", "", "", found.problem)
+    quality = "" if entry.quality is None else f"{entry.quality:.0%}"
+    return (
+        entry.name, entry.version, entry.publisher, size(max(a.size for a in entry.archives)), quality, entry.description
+    )  # fmt: skip
+
+
+def _found_document(found: Found) -> dict[str, Any]:
+    if found.entry is None:
+        return {"index": found.index, "name": found.name, "verified": False, "problem": found.problem}
+    return {"index": found.index, "verified": True, "quality": found.entry.quality, **_entry_document(found.entry)}
 
 
 @click.command("verify")
@@ -123,11 +140,14 @@ def base_list_command(console: Console, as_json: bool) -> None:
 
     Example: xpm base list
     """
-    bases = [each for each in operations.search(here(), ()) if each.entry.kind == "base"]
+    found = operations.search(here(), Query(kind="base"), Options(progress=console))
+    bases = [(each.index, each.entry) for each in found if each.entry is not None]
     if as_json:
-        console.json([{"index": each.index, **_entry_document(each.entry)} for each in bases])
+        console.json([{"index": index, **_entry_document(entry)} for index, entry in bases])
         return
-    rows = [(e.entry.name, e.entry.version, a.variant, size(a.size), e.index) for e in bases for a in e.entry.archives]
+    rows = [
+        (entry.name, entry.version, a.variant, size(a.size), index) for index, entry in bases for a in entry.archives
+    ]
     console.table(("name", "version", "variant", "size", "index"), rows)
 
 

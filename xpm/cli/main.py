@@ -26,9 +26,14 @@ COMMANDS = {
     "undo": ("xpm.cli.environment", "Take the last change back."),
     "redo": ("xpm.cli.environment", "Make the change again that was undone."),
     "list": ("xpm.cli.inspect", "List what is installed here."),
+    "tree": ("xpm.cli.graph", "Show the tree of requirements."),
+    "why": ("xpm.cli.graph", "Say by which requirements an expert is there."),
+    "outdated": ("xpm.cli.graph", "List what is not the newest, or yanked."),
     "info": ("xpm.cli.inspect", "Show an expert or a base as a card."),
     "search": ("xpm.cli.inspect", "Search the indexes."),
+    "versions": ("xpm.cli.graph", "List the published versions of a name."),
     "verify": ("xpm.cli.inspect", "Verify installed packages, or a package file."),
+    "gc": ("xpm.cli.graph", "Remove from the store what nothing needs."),
     "run": ("xpm.cli.run", "Answer a prompt."),
     "build": ("xpm.cli.build", "Build base and expert packages."),
     "base": ("xpm.cli.inspect", "Look at the bases that the indexes have."),
@@ -38,6 +43,7 @@ COMMANDS = {
     "yank": ("xpm.cli.publish", "Take a version out of circulation."),
     "unyank": ("xpm.cli.publish", "Take a yank back."),
     "index": ("xpm.cli.index", "Manage indexes."),
+    "trust": ("xpm.cli.trust", "Look at what is believed, and confirm roots."),
 }
 
 

@@ -1,6 +1,5 @@
 """Looking without changing: list, info, search, verify."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +9,11 @@ from xpm.indexes import Indexes
 from xpm.lockfile import LockedPackage
 from xpm.operations.names import did_you_mean
 from xpm.operations.options import DEFAULTS, Options
+from xpm.search import Query
 from xpm.trust import verify_folder, verify_package
 from xpm_index.archive import MANIFEST, read_manifest
 from xpm_index.entries import Entry
-from xpm_index.errors import IntegrityError, TrustError
+from xpm_index.errors import IntegrityError, TrustError, XpmError
 from xpm_index.integrity import read_signature
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
@@ -35,11 +35,13 @@ class Installed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A search hit: the newest version that is not yanked, and how many words matched where."""
+    """A search hit: ``entry`` is the newest release that is not yanked, None if it can't be verified for ``problem``."""
 
-    entry: Entry
+    name: str
     index: str
-    score: int
+    rank: float
+    entry: Entry | None
+    problem: str = ""
 
 
 def installed(environment: Environment) -> tuple[Installed, ...]:
@@ -70,38 +72,22 @@ def versions_of(environment: Environment, name: str, options: Options = DEFAULTS
     return index, entries
 
 
-def search(
-    environment: Environment, words: Sequence[str], options: Options = DEFAULTS, *, capability: str | None = None
-) -> list[Found]:
-    """Experts and bases that match every word in name, description, capabilities or keywords; best first."""
+def search(environment: Environment, query: Query, options: Options = DEFAULTS) -> list[Found]:
+    """Experts and bases that match, best first; what can't be verified is found too, and says so."""
     found = []
     with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
         for index in indexes.sources:
-            snapshot = indexes.snapshot(index)
-            for name in snapshot.names():
-                entries = [entry for entry in snapshot.entries(name) if entry.yanked is None]
-                if not entries or (capability and capability not in entries[-1].capabilities):
+            for name, rank in indexes.search(index, query):
+                try:
+                    entries = indexes.snapshot(index).entries(name)
+                except XpmError as error:
+                    found.append(Found(name=name, index=index, rank=rank, entry=None, problem=error.message))
                     continue
-                score = _score(entries[-1], [word.lower() for word in words])
-                if score:
-                    found.append(Found(entry=entries[-1], index=index, score=score))
-    return sorted(found, key=lambda each: (-each.score, each.entry.name))
-
-
-def _score(entry: Entry, words: Sequence[str]) -> int:
-    """0 if a word matches nothing; a name counts more than a capability or keyword, these more than the description."""
-    total = 1
-    for word in words:
-        weights = (
-            (8, word in entry.name),
-            (4, any(word in each.lower() for each in (*entry.capabilities, *entry.keywords))),
-            (1, word in entry.description.lower()),
-        )
-        score = sum(weight for weight, matches in weights if matches)
-        if not score:
-            return 0
-        total += score
-    return total
+                usable = [entry for entry in entries if entry.yanked is None]
+                releases = [entry for entry in usable if not entry.version.is_prerelease] or usable
+                if releases:
+                    found.append(Found(name=name, index=index, rank=rank, entry=releases[-1]))
+    return sorted(found, key=lambda each: (each.rank, each.name))[: query.limit]
 
 
 def verify(environment: Environment, options: Options = DEFAULTS) -> list[str]:

@@ -1,0 +1,100 @@
+"""Questions about an environment's lock: the tree of requirements, why something is there, what is out of date."""
+
+from dataclasses import dataclass
+
+from xpm.environment import Environment
+from xpm.errors import NotFoundError
+from xpm.lockfile import LockedPackage, Lockfile
+from xpm.operations.names import did_you_mean
+from xpm.operations.options import DEFAULTS, Options
+from xpm_index.names import spellings
+from xpm_index.requirements import Requirement
+from xpm_index.versions import Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A package in the tree; ``wanted`` is the requirement that led to it. ``is_repeated`` if it was shown in full before."""
+
+    package: LockedPackage
+    wanted: str
+    children: tuple["Node", ...] = ()
+    is_repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outdated:
+    """``allowed`` is the newest version that xpm.toml allows, ``newest`` the newest of all; ``yanked`` the reason if it is."""
+
+    name: str
+    version: Version
+    allowed: Version
+    newest: Version
+    yanked: str | None
+
+
+def tree(environment: Environment) -> tuple[LockedPackage, tuple[Node, ...]]:
+    """(the base, what the project asks for with all that it requires)."""
+    lock, project = environment.require_lockfile(), environment.project()
+    seen: set[str] = set()
+
+    def node(requirement: Requirement) -> Node:
+        package = _find(lock, requirement)
+        if package.name in seen:
+            return Node(package=package, wanted=str(requirement), is_repeated=bool(package.requires))
+        seen.add(package.name)
+        children = tuple(node(Requirement.parse(text)) for text in package.requires)
+        return Node(package=package, wanted=str(requirement), children=children)
+
+    return lock.base, tuple(node(requirement) for requirement in project.requirements)
+
+
+def why(environment: Environment, name: str) -> tuple[tuple[str, ...], ...]:
+    """Every chain of requirements from the project to a package, shortest first: ("the project", "expert-a@^1", …)."""
+    lock, project = environment.require_lockfile(), environment.project()
+    target = next((each for each in lock.experts if each.name in spellings(name)), None)
+    if target is None:
+        hint = did_you_mean(name, [each.name for each in lock.experts])
+        raise NotFoundError(f"{name} is not installed here", hint=hint or "see `xpm list`")
+    chains: list[tuple[str, ...]] = []
+    queue: list[tuple[Requirement, tuple[str, ...]]] = [(r, ("the project",)) for r in project.requirements]
+    while queue:
+        requirement, chain = queue.pop(0)
+        package = _find(lock, requirement)
+        longer = (*chain, str(requirement))
+        if package is target:
+            chains.append(longer)
+        else:
+            queue += [(Requirement.parse(text), longer) for text in package.requires]
+    return tuple(chains)
+
+
+def outdated(environment: Environment, options: Options = DEFAULTS) -> list[Outdated]:
+    """The installed packages for which there is something newer, or which were yanked."""
+    with environment.locked():
+        lock, project = environment.require_lockfile(), environment.project()
+        with options.indexes(environment, project) as indexes:
+            indexes.refresh(options.index_max_age)
+            found = []
+            for package in lock.packages:
+                _, entries = indexes.entries(package.name)
+                usable = [e.version for e in entries if e.yanked is None and not e.version.is_prerelease]
+                own = next((e for e in entries if e.version == package.version), None)
+                wanted = [r.range for r in project.requirements if package.name in r.name.spellings()]
+                allowed = [v for v in usable if all(each.contains(v) for each in wanted)]
+                newest = max([*usable, package.version])
+                if newest != package.version or (own and own.yanked):
+                    found.append(
+                        Outdated(
+                            name=package.name, version=package.version, allowed=max([*allowed, package.version]),
+                            newest=newest, yanked=own.yanked.reason if own and own.yanked else None,
+                        )
+                    )  # fmt: skip
+            return found
+
+
+def _find(lock: Lockfile, requirement: Requirement) -> LockedPackage:
+    for package in lock.experts:
+        if package.name in requirement.name.spellings():
+            return package
+    raise NotFoundError(f"{requirement} is not in xpm.lock", hint="run `xpm lock`")
