@@ -1,28 +1,36 @@
 """Bring archives to local files, several at once, each from the first of its sources that has the promised bytes.
 
-A download grows as ``<digest>.partial`` and gets its name when its SHA-256, computed while it comes, is right; so a finished
-file is always whole, and an interrupted one is gone on with. What the bytes mean is verified by ``xpm.trust``.
+Owns which source is tried when, and that all of it succeeds or nothing: the first failure breaks the others off. What has come
+by then, or when somebody pressed Ctrl-C, is kept and gone on with (``xpm.partial``). A file under its digest's name is whole and
+has that digest; what its bytes mean is verified by ``xpm.trust``.
 """
 
-import hashlib
-import os
+import shutil
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpm.errors import FetchError
-from xpm.http import CHUNK_BYTES, download
-from xpm.progress import Progress
-from xpm_index.archive_sources import BlobSource, FileSource, WebSource, parse_archive_source
+from xpm.errors import FetchError, StoreError
+from xpm.http import download_to
+from xpm.partial import Partial
+from xpm.progress import Progress, Shared
+from xpm_index.archive_sources import BlobSource, FileSource, GitSource, WebSource, parse_archive_source
+from xpm_index.digests import sha256_file
 from xpm_index.entries import ArchiveRef
 from xpm_index.errors import IntegrityError, XpmError
-from xpm_index.git import without_credentials
 from xpm_index.git_files import LfsObject, tagged
-from xpm_index.urls import check_file_url
+from xpm_index.urls import check_file_url, shown
+from xpm_index.web import Web
 
 DEFAULT_JOBS = 4
+_CHUNK_BYTES = 1 << 18
+_POLL_S = 0.1
+_GRACE_S = 5.0
+_SCRATCH = "xpm-git-*"
+_SCRATCH_AGE_S = 86400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,183 +42,196 @@ class Wanted:
     read_blob: Callable[[str], bytes | None]
 
 
-class _Stopped(Exception):
-    """Another download failed, or somebody pressed Ctrl-C."""
-
-
 def fetch_archives(
-    wanted: Sequence[Wanted], folder: Path, *, progress: Progress, offline: bool, jobs: int = DEFAULT_JOBS
-) -> list[Path]:
+    wanted: Sequence[Wanted], folder: Path, *, progress: Progress, offline: bool, jobs: int = DEFAULT_JOBS,
+    sleep: Callable[[float], object] | None = None,
+) -> list[Path]:  # fmt: skip
     """Bring all archives into ``folder``, named by their digests; their paths, in the order of ``wanted``.
 
     Args:
-        offline: whether sources on the network are refused.
+        offline: whether sources that need the network are refused.
         jobs: how many downloads at a time.
+        sleep: waits that many seconds between tries.
     Raises:
-        FetchError: no source of one of them has it; the context tells what each said. The others are stopped, and what
-            came so far is kept to go on with. IntegrityError: what came is not what was promised.
+        FetchError: no source of one of them has it; the context tells what each said. IntegrityError: a source has it, but
+            altered. StoreError: the disk is full or can't be written.
     """
-    missing = [each for each in wanted if not (folder / _hex(each.ref)).is_file()]
-    if missing:
+    todo = list({each.ref.digest: each for each in wanted if not _is_whole(folder, each.ref)}.values())
+    if todo:
         folder.mkdir(parents=True, exist_ok=True)
-        meter = _Meter(progress, missing)
-        stop = threading.Event()
-        with ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="xpm-fetch") as pool:
-            futures = [pool.submit(_bring, each, folder, meter, stop, offline) for each in missing]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
-                stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        _clear_abandoned(folder)
+        shared = Shared(progress)
+        shared.start(todo[0].what if len(todo) == 1 else f"{len(todo)} packages", sum(each.ref.size for each in todo))
+        try:
+            with Web() as web:
+                _Crew(folder, web, shared, offline=offline, sleep=sleep).bring_all(todo, jobs)
+        finally:
+            shared.stop()
     return [folder / _hex(each.ref) for each in wanted]
 
 
-class _Meter:
-    """One progress for several downloads."""
+class _Crew:
+    """Threads that bring archives until all are there or one can't be had."""
 
-    def __init__(self, progress: Progress, wanted: Sequence[Wanted]) -> None:
+    def __init__(
+        self, folder: Path, web: Web, progress: Shared, *, offline: bool, sleep: Callable[[float], object] | None
+    ) -> None:
+        self._folder = folder
+        self._web = web
         self._progress = progress
-        self._lock = threading.Lock()
-        what = wanted[0].what if len(wanted) == 1 else f"{len(wanted)} packages"
-        progress.start(what, sum(each.ref.size for each in wanted))
+        self._offline = offline
+        self._broken_off = threading.Event()
+        self._sleep = sleep or self._broken_off.wait
+        self._blobs = threading.Lock()  # an index is read by one thread at a time
 
-    def advance(self, num_bytes: int) -> None:
-        with self._lock:
-            self._progress.advance(num_bytes)
+    def bring_all(self, todo: Sequence[Wanted], jobs: int) -> None:
+        left, failures = deque(todo), list[BaseException]()
 
-
-class _Partial:
-    """A download in progress: a file that grows, hashed as it does."""
-
-    def __init__(self, path: Path, ref: ArchiveRef, meter: _Meter, stop: threading.Event) -> None:
-        self.path = path
-        self._ref = ref
-        self._meter = meter
-        self._stop = stop
-        self._hasher = hashlib.sha256()
-        self._file = path.open("ab+")
-        self.num_bytes = 0
-        self._file.seek(0)
-        while chunk := self._file.read(CHUNK_BYTES):
-            self._take(chunk)
-        self.resumed = self.num_bytes > 0
-        if self.num_bytes > ref.size:
-            self.rewind()
-
-    def write(self, chunk: bytes) -> None:
-        if self._stop.is_set():
-            raise _Stopped
-        if self.num_bytes + len(chunk) > self._ref.size:
-            raise FetchError(f"more than the stated {self._ref.size} bytes came")
-        self._file.write(chunk)
-        self._take(chunk)
-
-    def rewind(self) -> None:
-        self._meter.advance(-self.num_bytes)
-        self._file.truncate(0)
-        self._hasher, self.num_bytes, self.resumed = hashlib.sha256(), 0, False
-
-    def finish(self, target: Path) -> None:
-        """Give the file its name; raises IntegrityError, and drops what came, if the digest is wrong."""
-        digest = "sha256:" + self._hasher.hexdigest()
-        if self.num_bytes != self._ref.size or digest != self._ref.digest:
-            got = f"expected {self._ref.digest} ({self._ref.size} bytes), got {digest} ({self.num_bytes} bytes)"
-            self.rewind()
-            raise IntegrityError("other bytes came than were promised", context=got)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self.path, target)
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _take(self, chunk: bytes) -> None:
-        self._hasher.update(chunk)
-        self.num_bytes += len(chunk)
-        self._meter.advance(len(chunk))
-
-
-def _bring(wanted: Wanted, folder: Path, meter: _Meter, stop: threading.Event, offline: bool) -> None:
-    """Bring one archive from the first of its sources that has it."""
-    ref, problems = wanted.ref, []
-    target = folder / _hex(ref)
-    partial = _Partial(folder / f"{_hex(ref)}.partial", ref, meter, stop)
-    altered = None
-    try:
-        for source in ref.sources:
-            try:
-                resumed = partial.resumed
-                _transfer(source, wanted, partial, offline=offline)
+        def work() -> None:
+            while not self._broken_off.is_set():
                 try:
-                    partial.finish(target)
-                except IntegrityError:
-                    if not resumed:
-                        raise
-                    _transfer(source, wanted, partial, offline=offline)  # what was there before was not right
-                    partial.finish(target)
-                return
-            except (XpmError, OSError) as error:
-                altered = error if isinstance(error, IntegrityError) else altered
-                told = f"{error}{f' ({error.context})' if isinstance(error, XpmError) and error.context else ''}"
-                problems.append(f"{without_credentials(source)}: {told}")
-    finally:
-        partial.close()
-        if not partial.num_bytes:
-            partial.path.unlink(missing_ok=True)
-    if altered is not None:
-        raise IntegrityError(
-            f"the archive of {wanted.what} was altered", context="\n".join(problems)[:900],
-            hint="run the command again; if it recurs, tell the publisher",
-        )  # fmt: skip
-    raise FetchError(
-        f"{wanted.what} could not be fetched",
-        context="\n".join(problems)[:900] or "its entry names no source",
-        hint="check the network, or update the index with `xpm index update`",
-    )
+                    wanted = left.popleft()
+                except IndexError:
+                    return
+                try:
+                    self._bring(wanted)
+                except BaseException as error:  # it is raised again by the thread that asked for the archives
+                    failures.append(error)
+                    self._break_off()
 
+        threads = [
+            threading.Thread(target=work, name=f"xpm-fetch-{i}", daemon=True)
+            for i in range(max(1, min(jobs, len(todo))))
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            self._wait(threads)
+        except BaseException:
+            self._break_off()
+            self._wait(threads)
+            raise
+        if failures:
+            raise failures[0]
 
-def _transfer(text: str, wanted: Wanted, partial: _Partial, *, offline: bool) -> None:
-    """Copy what a source has into the partial file."""
-    source = parse_archive_source(text)
-    if offline and not source.is_local:
-        raise FetchError("--offline forbids the network")
-    if isinstance(source, BlobSource):
-        _write_bytes(wanted.read_blob(source.path), partial)
-    elif isinstance(source, FileSource):
-        _copy_file(Path(check_file_url(source.url)), partial)
-    elif isinstance(source, WebSource):
-        _download(source.url, wanted, partial)
-    else:
-        with tagged(source.url, source.tag) as tree:
-            found = tree.read(source.path)
-            if isinstance(found, LfsObject) and found.data is None:
-                _download(found.url, wanted, partial, headers=found.headers)
-            else:
-                _write_bytes(found.data if isinstance(found, LfsObject) else found, partial)
+    def _break_off(self) -> None:
+        self._broken_off.set()
+        self._web.cancel()
 
+    def _wait(self, threads: Sequence[threading.Thread]) -> None:
+        """Until all have ended; after breaking off only for a grace, as Git may be waiting for a server."""
+        until = None
+        while any(thread.is_alive() for thread in threads):
+            if self._broken_off.is_set():
+                until = until or time.monotonic() + _GRACE_S
+                if time.monotonic() > until:
+                    return
+            for thread in threads:
+                thread.join(_POLL_S)
 
-def _download(url: str, wanted: Wanted, partial: _Partial, **options: object) -> None:
-    download(
-        url, start=lambda: partial.num_bytes, write=partial.write, rewind=partial.rewind, size=wanted.ref.size,
-        **options,  # type: ignore[arg-type]
-    )  # fmt: skip
+    def _bring(self, wanted: Wanted) -> None:
+        """Bring one archive from the first of its sources that has it."""
+        ref = wanted.ref
+        problems, altered = [], False
+        options = {"advance": self._progress.advance, "skip": self._progress.skip}
+        with Partial(self._folder, ref.digest, ref.size, **options) as partial:
+            for text in ref.sources:
+                try:
+                    self._bring_from(text, wanted, partial)
+                    return
+                except StoreError:
+                    raise
+                except (XpmError, OSError) as error:
+                    if self._broken_off.is_set():
+                        return
+                    altered |= isinstance(error, IntegrityError)
+                    problems.append(_told(text, error))
+                    self._progress.note(problems[-1])
+        if altered:
+            raise IntegrityError(
+                f"the archive of {wanted.what} was altered", context="\n".join(problems)[:900],
+                hint="run the command again; if it recurs, tell the publisher",
+            )  # fmt: skip
+        raise FetchError(
+            f"{wanted.what} could not be fetched",
+            context="\n".join(problems)[:900] or "its entry names no source",
+            hint="check the network, or update the index with `xpm index update`",
+        )
 
+    def _bring_from(self, text: str, wanted: Wanted, partial: Partial) -> None:
+        """Bring an archive from one source; once more from its beginning if what was there before turns out to be wrong."""
+        went_on = partial.num_bytes > 0
+        try:
+            self._transfer(text, wanted, partial)
+            partial.finish()
+        except IntegrityError:
+            partial.rewind()
+            if not went_on:
+                raise
+            self._transfer(text, wanted, partial)
+            partial.finish()
 
-def _write_bytes(data: bytes | None, partial: _Partial) -> None:
-    if data is None:
-        raise FetchError("the repository does not hold the file")
-    partial.rewind()
-    partial.write(data)
+    def _transfer(self, text: str, wanted: Wanted, partial: Partial) -> None:
+        source = parse_archive_source(text)
+        if self._offline and not source.is_local:
+            raise FetchError("--offline forbids the network")
+        match source:
+            case BlobSource(path=path):
+                with self._blobs:
+                    data = wanted.read_blob(path)
+                if data is None:
+                    raise FetchError("the index does not hold the file")
+                partial.rewind()
+                partial.write(data)
+            case FileSource(url=url):
+                self._copy(Path(check_file_url(url)), partial)
+            case WebSource(url=url):
+                download_to(partial, url, size=wanted.ref.size, web=self._web, sleep=self._sleep)
+            case GitSource():
+                self._transfer_git(source, wanted.ref.size, partial)
 
+    def _copy(self, path: Path, partial: Partial) -> None:
+        partial.rewind()
+        with path.open("rb") as file:
+            while (chunk := file.read(_CHUNK_BYTES)) and not self._broken_off.is_set():
+                partial.write(chunk)
 
-def _copy_file(path: Path, partial: _Partial) -> None:
-    partial.rewind()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
+    def _transfer_git(self, source: GitSource, size: int, partial: Partial) -> None:
+        note = self._progress.note
+        with tagged(source.url, source.tag, web=self._web, scratch=self._folder, progress=note) as tree:
+            found = tree.read(source.path, max_bytes=size)
+        if found is None:
+            raise FetchError(f"there is no {source.path} at {source.tag}")
+        if isinstance(found, LfsObject) and found.data is None:
+            download_to(partial, found.url, size=size, web=self._web, headers=found.headers, sleep=self._sleep)
+            return
+        partial.rewind()
+        for chunk in found.chunks(self._web) if isinstance(found, LfsObject) else (found,):
             partial.write(chunk)
+
+
+def _told(text: str, error: XpmError | OSError) -> str:
+    """What went wrong with a source, without what is secret in its URL."""
+    said = f"{error}" if isinstance(error, XpmError) else error.strerror or type(error).__name__
+    if isinstance(error, XpmError) and error.context:
+        said += f" ({error.context})"
+    return said if shown(text) in said else f"{shown(text)}: {said}"
+
+
+def _is_whole(folder: Path, ref: ArchiveRef) -> bool:
+    """Whether the archive is there already, from a command that got no further."""
+    path = folder / _hex(ref)
+    if path.is_file() and path.stat().st_size == ref.size and sha256_file(path) == ref.digest:
+        return True
+    path.unlink(missing_ok=True)
+    return False
+
+
+def _clear_abandoned(folder: Path) -> None:
+    """Remove throw-away repositories of commands that were killed long ago."""
+    for path in folder.glob(_SCRATCH):
+        if time.time() - path.stat().st_mtime > _SCRATCH_AGE_S:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _hex(ref: ArchiveRef) -> str:

@@ -1,149 +1,131 @@
-"""Downloads over HTTP: streamed, resumed where they stopped, redirected with care, and with Git's logins if one is wanted."""
+"""Downloads that go on where they stopped: ranges, validators, and patience with servers that are busy or break off."""
 
+import re
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from urllib.parse import urljoin, urlsplit
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
-import urllib3
-from urllib3.exceptions import HTTPError
+from xpm_index.urls import shown
+from xpm_index.web import Answer, Web, WebError
 
-from xpm.errors import FetchError
-from xpm_index.git import without_credentials
-from xpm_index.git_login import ask_git
-
-CHUNK_BYTES = 1 << 18
-_TIMEOUT = urllib3.Timeout(connect=20, read=60)
-_TRIES = 4
-_MAX_REDIRECTS = 5
-_REDIRECTS = (301, 302, 303, 307, 308)
-_TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+MAX_FAILURES = 4
+_PAUSE_S = 0.5
+_WORTHWHILE_BYTES = 1 << 20
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 
 
-class _Interrupted(Exception):
-    """A transfer that is worth another try."""
+class Target(Protocol):
+    """What a download is written to. Its ``validator`` is what the server said of the bytes that are there, or ""."""
+
+    num_bytes: int
+
+    def write(self, chunk: bytes) -> None: ...
+
+    def rewind(self) -> None: ...
+
+    def validator(self, url: str) -> str: ...
+
+    def remember(self, url: str, validator: str) -> None: ...
+
+
+def download_to(
+    target: Target, url: str, *, size: int, web: Web, headers: Mapping[str, str] | None = None,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:  # fmt: skip
+    """Bring ``target`` to ``size`` bytes, going on from what it has; whether they are the right ones is the caller's affair.
+
+    A try that fails in passing is repeated after a growing pause, until several in a row brought nothing worthwhile.
+
+    Args:
+        headers: for the first origin only; a redirect elsewhere does not get them.
+    Raises:
+        WebError: the server can't be reached, refuses, or announces another size.
+    Source:
+        docs/formats/sources.md, "Fetching".
+    """
+    failures, best = 0, target.num_bytes
+    while target.num_bytes < size:
+        try:
+            _get_rest(target, url, size, web, headers or {})
+        except WebError as error:
+            failures = 1 if target.num_bytes - best >= _WORTHWHILE_BYTES else failures + 1
+            best = max(best, target.num_bytes)
+            if not error.transient or failures >= MAX_FAILURES:
+                raise
+            sleep(max(error.retry_after_s, _PAUSE_S * 2 ** (failures - 1)))
 
 
 def download(
     url: str, *, start: Callable[[], int], write: Callable[[bytes], None], rewind: Callable[[], None], size: int,
-    headers: Mapping[str, str] | None = None, sleep: Callable[[float], None] = time.sleep,
+    headers: Mapping[str, str] | None = None, sleep: Callable[[float], object] = time.sleep,
 ) -> None:  # fmt: skip
-    """Get ``url`` from where an earlier try stopped.
-
-    Args:
-        start: how many bytes are there already. write: appends what came. rewind: drops what is there.
-        size: how many bytes there must be in the end; a server that announces another number is refused.
-        headers: for the first origin only; a redirect elsewhere does not get them.
-    Raises:
-        FetchError: it can't be had, after a few tries with growing pauses.
-    """
-    problem = ""
-    for attempt in range(_TRIES):
-        if attempt:
-            sleep(0.5 * 2 ** (attempt - 1))
-        try:
-            _get(url, start(), write, rewind, size, dict(headers or {}))
-            return
-        except (HTTPError, _Interrupted, OSError) as error:
-            problem = without_credentials(str(error))[:200]
-    raise FetchError(f"{without_credentials(url)} could not be got", context=problem)
+    """``download_to`` for a target told as functions: ``start`` says how many bytes are there already."""
+    with Web() as web:
+        download_to(_Functions(start, write, rewind), url, size=size, web=web, headers=headers, sleep=sleep)
 
 
-def _get(
-    url: str, have: int, write: Callable[[bytes], None], rewind: Callable[[], None], size: int, headers: dict[str, str]
-) -> None:
-    if have == size:
+class _Functions:
+    def __init__(self, start: Callable[[], int], write: Callable[[bytes], None], rewind: Callable[[], None]) -> None:
+        self.num_bytes = start()
+        self._write = write
+        self._rewind = rewind
+        self._validators: dict[str, str] = {}
+
+    def write(self, chunk: bytes) -> None:
+        self._write(chunk)
+        self.num_bytes += len(chunk)
+
+    def rewind(self) -> None:
+        self._rewind()
+        self.num_bytes = 0
+
+    def validator(self, url: str) -> str:
+        return self._validators.get(url, "")
+
+    def remember(self, url: str, validator: str) -> None:
+        self._validators[url] = validator
+
+
+def _get_rest(target: Target, url: str, size: int, web: Web, private: Mapping[str, str]) -> None:
+    have = target.num_bytes
+    asked = {"Range": f"bytes={have}-"} if have else {}
+    if have and (validator := target.validator(url)):
+        asked["If-Range"] = validator
+    with web.request(url, headers=asked, private=private) as answer:
+        _position(target, answer, url, size)
+        target.remember(url, _validator_of(answer))
+        for chunk in answer.chunks():
+            if target.num_bytes + len(chunk) > size:
+                target.rewind()
+                raise WebError(f"{shown(url)} sent more than the stated {size} bytes")
+            target.write(chunk)
+    if target.num_bytes < size:
+        raise WebError(f"the connection to {shown(url)} ended after {target.num_bytes} of {size} bytes", transient=True)
+
+
+def _position(target: Target, answer: Answer, url: str, size: int) -> None:
+    """Make ``target`` end where the answer's body begins; refuse an answer that can't lead to ``size`` bytes."""
+    have = target.num_bytes
+    if answer.status == 206 and have:
+        match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        if match is None or int(match[1]) != have or int(match[2]) >= size:
+            target.rewind()
+            raise WebError(f"{shown(url)} sent another part than was asked for", transient=True)
+        if match[3] not in ("*", str(size)):
+            raise WebError(f"{shown(url)} has {match[3]} bytes where there must be {size}")
         return
+    if answer.status == 416 and have:
+        target.rewind()
+        raise WebError(f"{shown(url)} does not have the rest", transient=True)
+    if answer.status != 200:
+        raise WebError(f"{shown(url)} answered {answer.status}, which was not asked for")
     if have:
-        headers["Range"] = f"bytes={have}-"
-    with _opened(url, headers) as response:
-        if response.status == 416:
-            rewind()
-            raise _Interrupted("the server does not have the rest")
-        offset = _offset(response) if response.status == 206 else 0
-        if offset != have:
-            rewind()
-            if offset:
-                raise _Interrupted("the server sent another part than was asked for")
-        _check_length(response, size - offset)
-        received = offset
-        for chunk in response.stream(CHUNK_BYTES):
-            received += len(chunk)
-            if received > size:
-                raise FetchError(f"more than the stated {size} bytes came")
-            write(chunk)
-        if received < size:
-            raise _Interrupted(f"the connection ended after {received} of {size} bytes")
+        target.rewind()
+    if answer.length not in (None, size):
+        raise WebError(f"{shown(url)} announces {answer.length} bytes where there must be {size}")
 
 
-def _offset(response: urllib3.BaseHTTPResponse) -> int:
-    """Where a partial answer begins: ``bytes 100-199/200``."""
-    stated = response.headers.get("Content-Range", "")
-    first = stated.removeprefix("bytes ").partition("-")[0]
-    if not stated.startswith("bytes ") or not first.isdigit():
-        raise _Interrupted("the server does not say which part it sent")
-    return int(first)
-
-
-def _check_length(response: urllib3.BaseHTTPResponse, wanted: int) -> None:
-    stated = response.headers.get("Content-Length")
-    if stated is not None and stated.isdigit() and int(stated) != wanted and "Content-Encoding" not in response.headers:
-        raise FetchError(f"the server announces {stated} bytes where there must be {wanted}")
-
-
-@contextmanager
-def _opened(url: str, headers: dict[str, str]) -> Iterator[urllib3.BaseHTTPResponse]:
-    """The answer to a GET, after redirects and, if the server wants one, with the login that Git knows."""
-    asked_for_login = False
-    for _ in range(_MAX_REDIRECTS + 1):
-        _require_encrypted(url)
-        response = _pool(url).request(
-            "GET", url, headers={"Accept-Encoding": "identity", **headers}, preload_content=False, redirect=False,
-            retries=False, timeout=_TIMEOUT,
-        )  # fmt: skip
-        if response.status in _REDIRECTS and (location := response.headers.get("Location")):
-            response.release_conn()
-            target = urljoin(url, location)
-            if urlsplit(target)[:2] != urlsplit(url)[:2]:
-                headers = {name: value for name, value in headers.items() if name == "Range"}
-            url = target
-            continue
-        if response.status == 401 and not asked_for_login and (login := ask_git(url)) is not None:
-            response.release_conn()
-            asked_for_login = True
-            headers = headers | login.header()
-            continue
-        try:
-            _require_success(response, url)
-            yield response
-        finally:
-            response.close()
-        return
-    raise FetchError(f"{without_credentials(url)} is redirected in a circle")
-
-
-def _require_success(response: urllib3.BaseHTTPResponse, url: str) -> None:
-    if response.status in (200, 206, 416):
-        return
-    told = f"{without_credentials(url)} answered {response.status} {response.reason or ''}".rstrip()
-    if response.status in _TRANSIENT:
-        raise _Interrupted(told)
-    hint = "store a login with a Git credential helper" if response.status in (401, 403) else None
-    raise FetchError(told, hint=hint)
-
-
-def _require_encrypted(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        raise FetchError(f"{without_credentials(url)} is not encrypted", hint="use https")
-
-
-def _pool(url: str) -> urllib3.PoolManager:
-    """A fresh pool, through the proxy that the environment names for the URL."""
-    parts = urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-        return urllib3.ProxyManager(proxy)
-    return urllib3.PoolManager()
+def _validator_of(answer: Answer) -> str:
+    """What If-Range may hold: a strong ETag, else the date of the last change."""
+    etag = answer.headers.get("ETag", "")
+    return etag if etag.startswith('"') else answer.headers.get("Last-Modified", "")

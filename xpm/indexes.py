@@ -22,6 +22,7 @@ from xpm_index.errors import GitError, TrustError
 from xpm_index.git import BareRepo
 from xpm_index.index import IndexSnapshot, check_update
 from xpm_index.metadata import now_utc
+from xpm_index.names import spellings
 from xpm_index.verified import TufFiles, find_root, newest_fingerprint
 
 _BUNDLE = "index.bundle"
@@ -51,6 +52,7 @@ class Indexes:
         self._pinned = project.pinned
         self.sources: Mapping[str, IndexSource] = {**project.indexes, EMBEDDED: IndexSource(url="")}
         self._snapshots: dict[str, IndexSnapshot] = {}
+        self._direct: dict[str, Entry] = {}
 
     def __enter__(self) -> "Indexes":
         return self
@@ -146,10 +148,14 @@ class Indexes:
     def entries(self, name: str) -> tuple[str, tuple[Entry, ...]]:
         """(index, its entries) of the one index that has ``name`` under either spelling; ("", ()) if none has.
 
+        An expert that came directly stands in the place of whatever the indexes have, with "" for its index.
+
         An expert pinned to an index comes from no other; an ``explicit`` index serves nothing else. The embedded index
         gives way to any other. Two others claiming a name is an error, so that nobody can take over a name by publishing
         it elsewhere.
         """
+        if (direct := next((self._direct[each] for each in spellings(name) if each in self._direct), None)) is not None:
+            return "", (direct,)
         pinned = self._pinned.get(name)
         allowed = [pinned] if pinned else [each for each, source in self.sources.items() if not source.explicit]
         found = [(index, spelled) for index in allowed if (spelled := self.snapshot(index).find(name))]
@@ -163,6 +169,10 @@ class Indexes:
             return "", ()
         index, spelled = found[0]
         return index, self.snapshot(index).entries(spelled)
+
+    def add_direct(self, entry: Entry) -> None:
+        """Take in an expert that comes through no index."""
+        self._direct[entry.name] = entry
 
     def search(self, name: str, query: Query) -> list[tuple[str, float]]:
         """(package, rank) of what matches in one index, best first; nothing is verified."""

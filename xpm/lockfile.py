@@ -9,7 +9,7 @@ from typing import Any
 
 from xpm.errors import LockfileError
 from xpm.files import write_atomically
-from xpm.toml_file import parse_toml, read_toml, to_toml
+from xpm.toml_file import parse_toml, read_toml, write_toml
 from xpm_index.digests import parse_digest
 from xpm_index.entries import ArchiveRef
 from xpm_index.fields import Fields
@@ -22,16 +22,20 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedIndex:
-    """An index and the commit that was resolved against."""
+    """An index and the state that was resolved against: its commit, and the version of its TUF snapshot."""
 
     name: str
     id: str
     head: str
+    snapshot: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedPackage:
-    """One version with all its archives (every base, every variant), so that another machine may need another one."""
+    """One version with all its archives (every base, every variant), so that another machine may need another one.
+
+    What came directly, not through an index, has a ``source`` and the ``public_key`` that it is pinned to, and no ``index``.
+    """
 
     name: str
     version: Version
@@ -42,6 +46,13 @@ class LockedPackage:
     load_order: int
     requires: tuple[str, ...]
     archives: tuple[ArchiveRef, ...]
+    source: str = ""
+    public_key: str = ""
+
+    @property
+    def is_editable(self) -> bool:
+        """Whether it is a publisher's own folder, ``source``, used where it lies."""
+        return bool(self.source) and not self.public_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +86,14 @@ class Lockfile:
             "format": FORMAT,
             "requirements": list(self.requirements),
             "variant": self.variant,
-            "index": [{"name": each.name, "id": each.id, "head": each.head} for each in self.indexes],
+            "index": [
+                {"name": each.name, "id": each.id, "head": each.head, "snapshot": each.snapshot}
+                for each in self.indexes
+            ],
             "base": _to_dict(self.base),
             "expert": [_to_dict(each) for each in self.experts],
         }
-        return b"# Written by xpm; do not edit. Commit it with xpm.toml.\n" + to_toml(document)
+        return b"# Written by xpm; do not edit. Commit it with xpm.toml.\n" + write_toml(document)
 
     def save(self, folder: Path) -> None:
         write_atomically(folder / LOCK_FILE, self.to_bytes())
@@ -105,7 +119,12 @@ class Lockfile:
             requirements=fields.strings("requirements"),
             variant=fields.text("variant"),
             indexes=tuple(
-                LockedIndex(name=each.text("name"), id=each.text("id"), head=each.text("head"))
+                LockedIndex(
+                    name=each.text("name"),
+                    id=each.text("id"),
+                    head=each.text("head"),
+                    snapshot=each.integer("snapshot", default=0),
+                )
                 for each in fields.objects("index")
             ),
             base=_from_dict(fields.object("base", required=True)),
@@ -114,7 +133,8 @@ class Lockfile:
 
 
 def _to_dict(package: LockedPackage) -> dict[str, Any]:
-    return {
+    direct = {"source": package.source, "public_key": package.public_key} if package.source else {}
+    return direct | {
         "name": package.name,
         "version": str(package.version),
         "kind": package.kind,
@@ -155,10 +175,12 @@ def _from_dict(fields: Fields) -> LockedPackage:
         name=fields.parsed("name", validate_name),
         version=fields.parsed("version", Version.parse),
         kind=fields.text("kind"),
-        index=fields.text("index"),
+        index=fields.text("index", required=False),
         publisher=fields.text("publisher"),
-        key_id=fields.text("key_id"),
+        key_id=fields.text("key_id", required=False),
         load_order=fields.integer("load_order"),
         requires=fields.strings("requires"),
         archives=archives,
+        source=fields.text("source", required=False),
+        public_key=fields.text("public_key", required=False),
     )

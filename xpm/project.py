@@ -8,7 +8,8 @@ from typing import Any
 
 from xpm.errors import ProjectError
 from xpm.files import write_atomically
-from xpm.toml_file import read_toml, to_toml
+from xpm.sources import Direct, FromIndex, from_toml, to_toml
+from xpm.toml_file import read_toml, write_toml
 from xpm_index.fields import Fields
 from xpm_index.git import without_credentials
 from xpm_index.names import validate_name
@@ -43,7 +44,8 @@ class Project:
     """A parsed xpm.toml.
 
     ``indexes`` are in order of priority; the embedded one is always there, last. ``pinned`` names the one index that an
-    expert may come from. ``overrides`` replace every requirement on a name, the experts' own too.
+    expert may come from. ``overrides`` replace every requirement on a name, the experts' own too. ``direct`` are experts that
+    come through no index.
     """
 
     base: str = DEFAULT_BASE
@@ -53,19 +55,25 @@ class Project:
     indexes: Mapping[str, IndexSource] = field(default_factory=dict)
     pinned: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, str] = field(default_factory=dict)
+    direct: Mapping[str, Direct] = field(default_factory=dict)
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:
-        return tuple(Requirement.parse(f"{name}@{wanted}") for name, wanted in self.experts.items())
+        wanted = {**self.experts, **dict.fromkeys(self.direct, "*")}
+        return tuple(Requirement.parse(f"{name}@{text}") for name, text in wanted.items())
 
     def with_expert(self, name: str, wanted: str) -> "Project":
         return replace(self, experts={**self.experts, name: wanted})
+
+    def with_direct(self, name: str, source: Direct) -> "Project":
+        return replace(self.without_expert(name), direct={**self.direct, name: source})
 
     def without_expert(self, name: str) -> "Project":
         return replace(
             self,
             experts={key: value for key, value in self.experts.items() if key != name},
             pinned={key: value for key, value in self.pinned.items() if key != name},
+            direct={key: value for key, value in self.direct.items() if key != name},
         )
 
     def to_bytes(self) -> bytes:
@@ -76,11 +84,12 @@ class Project:
         for name, wanted in sorted(self.experts.items()):
             index = self.pinned.get(name)
             document["experts"][name] = {"version": wanted, "index": index} if index else wanted
+        document["experts"] |= {name: to_toml(source) for name, source in sorted(self.direct.items())}
         if self.overrides:
             document["overrides"] = dict(sorted(self.overrides.items()))
         if self.indexes:
             document["indexes"] = {name: _index_document(source) for name, source in self.indexes.items()}
-        return to_toml(document)
+        return write_toml(document)
 
     def save(self, folder: Path) -> None:
         write_atomically(folder / PROJECT_FILE, self.to_bytes())
@@ -97,30 +106,23 @@ class Project:
                 f"{path} has the unknown key {min(unknown)!r}", hint="known are base, experts, indexes and overrides"
             )
         base, experts, overrides = (fields.object(key) for key in ("base", "experts", "overrides"))
+        sources = {validate_name(name): from_toml(name, experts) for name in experts.raw}
         return cls(
             base=validate_name(base.text("name", required=False) or DEFAULT_BASE, what="base name"),
             base_range=_range(base, "version") if "version" in base.raw else "*",
             variant=base.text("variant", required=False) or DEFAULT_VARIANT,
-            experts={validate_name(name): _wanted(experts, name) for name in experts.raw},
+            experts={
+                name: each.requirement.range.text for name, each in sources.items() if isinstance(each, FromIndex)
+            },
             indexes=_indexes(fields.object("indexes")),
-            pinned={name: index for name in experts.raw if (index := _pinned_index(experts, name))},
+            pinned={name: each.index for name, each in sources.items() if isinstance(each, FromIndex) and each.index},
+            direct={name: each for name, each in sources.items() if not isinstance(each, FromIndex)},
             overrides={validate_name(name): _range(overrides, name) for name in overrides.raw},
         )
 
 
 def _range(fields: Fields, key: str) -> str:
     return str(fields.parsed(key, VersionRange.parse))
-
-
-def _wanted(experts: Fields, name: str) -> str:
-    """The range of an expert, written as a text or as ``{version, index}``."""
-    if isinstance(experts.raw[name], dict):
-        return _range(experts.object(name), "version")
-    return _range(experts, name)
-
-
-def _pinned_index(experts: Fields, name: str) -> str:
-    return experts.object(name).text("index", required=False) if isinstance(experts.raw[name], dict) else ""
 
 
 def _indexes(fields: Fields) -> dict[str, IndexSource]:

@@ -29,9 +29,10 @@ from xpm_index.versions import VersionRange
 ARCHIVE_SUFFIX = ".expert"
 _MAX_STEPS_UP = 3
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
-_KINDS = ("version", "git", "url", "archive", "folder")
-_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # one letter is a drive
+_KINDS: dict[str, set[str]] = {
+    "version": {"index"}, "git": {"tag", "path"}, "url": {"sha256"}, "archive": set(), "folder": {"editable"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,8 @@ class FromFolder:
         return _typed(self.path)
 
 
-Source = FromIndex | FromGit | FromUrl | FromArchive | FromFolder
+Direct = FromGit | FromUrl | FromArchive | FromFolder
+Source = FromIndex | Direct
 
 
 def parse_source(text: str, *, folder: Path, editable: bool = False, cwd: Path | None = None) -> Source:
@@ -131,7 +133,7 @@ def parse_source(text: str, *, folder: Path, editable: bool = False, cwd: Path |
 
 def _parse(text: str, folder: Path, editable: bool, cwd: Path) -> Source:
     remote = text.startswith("git+") or _SCHEME.match(text) or split_scp(text.partition("#")[0])
-    if remote and not _DRIVE.match(text) and not text.startswith("file:"):
+    if remote and not text.startswith("file:"):
         if editable:
             raise UsageError(f"{shown(text)} can't be editable", hint="only a local folder can: `--editable ./folder`")
         return _parse_remote(text)
@@ -141,9 +143,7 @@ def _parse(text: str, folder: Path, editable: bool, cwd: Path) -> Source:
         return _parse_local(cwd / os.path.expanduser(text), folder, editable)
     name, _, rest = text.partition("@")
     if rest.strip().startswith("git+") or "://" in rest:
-        raise UsageError(
-            f"{name.strip()[:80]!r} has both a name and a URL", hint="leave the name out: the manifest has it"
-        )
+        raise UsageError(f"{name.strip()[:80]!r} stands before a URL", hint="leave it out: the manifest has the name")
     try:
         return FromIndex(requirement=Requirement.parse(text))
     except XpmError as error:
@@ -156,8 +156,10 @@ def _parse_remote(text: str) -> Source:
     if text.startswith("git+") or "://" not in text:
         return _parse_git(text.removeprefix("git+"))
     if scheme not in ("https", "http"):
-        hint = f"for a Git repository, write git+{text}" if scheme in ("ssh", "git") else "use https:// or git+https://"
-        raise UsageError(f"{shown(text)} is of an unknown kind", hint=hint if len(hint) < 200 else None)
+        hint = (
+            f"for a Git repository, write git+{scheme}://…@<tag>" if scheme == "ssh" else "use https:// or git+https://"
+        )
+        raise UsageError(f"{shown(text)} is of an unknown kind", hint=hint)
     address, hash_sign, fragment = text.partition("#")
     name, equals, value = fragment.partition("=")
     if hash_sign and (name != "sha256" or not equals):
@@ -167,16 +169,10 @@ def _parse_remote(text: str) -> Source:
 
 def _parse_git(text: str) -> FromGit:
     address, _, subpath = text.partition("#")
-    scheme, separator, rest = address.partition("://")
-    if separator:
-        host, slash, path = rest.partition("/")
-        path, at, tag = path.partition("@")
-        url = f"{scheme}://{host}{slash}{path}"
-    else:
-        host, colon, path = address.partition(":")
-        path, at, tag = path.partition("@")
-        url = f"{host}{colon}{path}"
-    check_git_url(url)
+    scheme, separator, rest = address.rpartition("://")
+    host, slash, path = rest.partition("/" if separator else ":")
+    path, at, tag = path.partition("@")
+    url = check_git_url(f"{scheme}{separator}{host}{slash}{path}")
     if not at:
         raise UsageError(
             f"{shown(url)} names no tag, so it could be something else tomorrow",
@@ -197,13 +193,12 @@ def _parse_local(path: Path, folder: Path, editable: bool) -> Source:
             )
         return FromFolder(path=kept)
     if not path.exists():
-        raise UsageError(f"there is no {path}")
+        raise UsageError(f"there is no {path}", hint="for an index's expert, write its name alone")
     if editable:
         raise UsageError(f"{path} is not a folder", hint="only a folder can be editable; leave --editable out")
     if path.suffix != ARCHIVE_SUFFIX or not path.is_file():
-        raise UsageError(
-            f"{path} is not an archive", hint=f"build one with `xpm build expert`: a {ARCHIVE_SUFFIX} file"
-        )
+        hint = f"build one with `xpm build expert`: a {ARCHIVE_SUFFIX} file"
+        raise UsageError(f"{path} is not an archive", hint=hint)
     return FromArchive(path=kept)
 
 
@@ -233,13 +228,9 @@ def from_toml(name: str, experts: Fields) -> Source:
     fields = experts.object(name)
     kind = [key for key in _KINDS if key in fields.raw]
     if len(kind) != 1:
-        raise fields.error(
-            f"{fields.path} must have one of {', '.join(_KINDS)}", context=f"it has {', '.join(kind) or 'none'}"
-        )
-    others = {"version": {"index"}, "git": {"tag", "path"}, "url": {"sha256"}, "folder": {"editable"}}.get(
-        kind[0], set()
-    )
-    if unknown := sorted(set(fields.raw) - others - set(kind)):
+        context = f"it has {', '.join(kind) or 'none'}"
+        raise fields.error(f"{fields.path} must have one of {', '.join(_KINDS)}", context=context)
+    if unknown := sorted(set(fields.raw) - {kind[0]} - _KINDS[kind[0]]):
         raise fields.error(f"{fields.path} has the unknown key {unknown[0][:40]!r}", hint=f"it has {kind[0]!r}")
     match kind[0]:
         case "version":
@@ -247,19 +238,15 @@ def from_toml(name: str, experts: Fields) -> Source:
             return FromIndex(requirement=_requirement(name, fields, "version"), index=index)
         case "git":
             subpath = fields.parsed("path", check_path) if fields.raw.get("path") else ""
-            return FromGit(
-                url=fields.parsed("git", check_git_url), tag=fields.parsed("tag", check_tag), subpath=subpath
-            )
+            return FromGit(url=fields.parsed("git", _git_url), tag=fields.parsed("tag", check_tag), subpath=subpath)
         case "url":
             sha256 = fields.parsed("sha256", _sha256) if "sha256" in fields.raw else ""
             return FromUrl(url=fields.parsed("url", _archive_url), sha256=sha256)
         case "archive":
-            return FromArchive(path=fields.parsed("archive", _archive_path))
+            return FromArchive(path=fields.parsed("archive", lambda text: _local_path(text, ARCHIVE_SUFFIX)))
     if fields.raw.get("editable") is not True:
-        raise fields.error(
-            f"{fields.path} is a folder without `editable = true`",
-            hint=f"or build it and name the {ARCHIVE_SUFFIX} file",
-        )
+        hint = f"or build it and name the {ARCHIVE_SUFFIX} file"
+        raise fields.error(f"{fields.path} is a folder without `editable = true`", hint=hint)
     return FromFolder(path=fields.parsed("folder", _local_path))
 
 
@@ -289,16 +276,10 @@ def _sha256(text: str) -> str:
     return text.lower()
 
 
-def _local_path(text: str) -> Path:
-    if not text.isprintable():
-        raise InvalidUrl(f"{text[:80]!r} is not a path")
+def _local_path(text: str, suffix: str = "") -> Path:
+    if not text.isprintable() or not text.endswith(suffix):
+        raise InvalidUrl(f"{text[:80]!r} is not the path of a {suffix or 'folder'}")
     return Path(text)
-
-
-def _archive_path(text: str) -> Path:
-    if not text.endswith(ARCHIVE_SUFFIX):
-        raise InvalidUrl(f"{text[:80]!r} is not a {ARCHIVE_SUFFIX} file")
-    return _local_path(text)
 
 
 def _near(path: Path, folder: Path) -> Path:

@@ -27,5 +27,5 @@ def parse_toml(text: str, path: Path, *, error: type[XpmError]) -> Fields:
         raise error(f"{path} is not valid TOML", context=str(problem)[:200]) from problem
 
 
-def to_toml(document: dict[str, Any]) -> bytes:
+def write_toml(document: dict[str, Any]) -> bytes:
     return tomli_w.dumps(document).encode()

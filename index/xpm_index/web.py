@@ -249,10 +249,10 @@ def _told(url: str) -> Iterator[None]:
         raise WebError(
             f"the proxy for {shown(url)} can't be reached", hint="look at https_proxy", transient=True
         ) from error
-    except (urllib3.exceptions.TimeoutError, TimeoutError) as error:
-        raise WebError(f"{shown(url)} did not answer in time", transient=True) from error
     except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.NameResolutionError) as error:
         raise WebError(f"{shown(url)} can't be reached", transient=True) from error
+    except (urllib3.exceptions.TimeoutError, TimeoutError) as error:
+        raise WebError(f"{shown(url)} did not answer in time", transient=True) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise WebError(f"the connection to {shown(url)} broke", transient=True) from error
     except ValueError as error:  # e.g. a header that can't be parsed

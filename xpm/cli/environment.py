@@ -1,17 +1,20 @@
-"""init, install, uninstall, update, lock, sync, undo, redo."""
+"""init, new, install, uninstall, update, lock, sync, undo, redo."""
 
 from pathlib import Path
 
 import click
 
+from xpm.cli.changes import render_change
 from xpm.cli.context import here
 from xpm.cli.render import Console
 from xpm.operations import install as operations
 from xpm.operations import undo as undoing
-from xpm.operations.install import Change
 from xpm.operations.options import Options
+from xpm.operations.scaffold import new_expert
+from xpm.project import DEFAULT_BASE
+from xpm.sources import parse_source
+from xpm_index.keys import PublicKey
 from xpm_index.publishers import parse_time
-from xpm_index.requirements import Requirement
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done and change nothing.")
@@ -36,8 +39,26 @@ def init_command(console: Console) -> None:
     console.say(f"wrote {path.name}; add experts with `xpm install NAME`")
 
 
+@click.command("new")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--base", default=DEFAULT_BASE, show_default=True, help="The base it will be trained on.")
+@click.option("--license", default="Apache-2.0", show_default=True)
+@click.pass_obj
+def new_command(console: Console, folder: Path, base: str, license: str) -> None:
+    """Start an expert: a folder with its manifest, a README and Git attributes for large files.
+
+    Example: xpm new expert-sql
+    """
+    made = new_expert(folder, base=base, license=license)
+    console.say(
+        f"wrote {', '.join(path.name for path in made)} in {folder}; train with PEFT, then `xpm build expert {folder}`"
+    )
+
+
 @click.command("install")
-@click.argument("requirements", nargs=-1, required=True, metavar="NAME[@RANGE]...")
+@click.argument("sources", nargs=-1, required=True, metavar="NAME[@RANGE]|git+URL@TAG|URL|FILE|FOLDER...")
+@click.option("--editable", is_flag=True, help="Use a publisher's folder where it lies.")
+@click.option("--key", help="The public key (ed25519:…) of the publisher, for what comes through no index.")
 @_oldest
 @_exclude_newer
 @_allow_stale
@@ -46,20 +67,21 @@ def init_command(console: Console) -> None:
 @_offline
 @click.pass_obj
 def install_command(
-    console: Console, requirements: tuple[str, ...], as_json: bool, dry_run: bool, offline: bool, prefer_oldest: bool,
-    exclude_newer: str | None, allow_stale: bool,
+    console: Console, sources: tuple[str, ...], editable: bool, key: str | None, as_json: bool, dry_run: bool,
+    offline: bool, prefer_oldest: bool, exclude_newer: str | None, allow_stale: bool,
 ) -> None:  # fmt: skip
     """Add experts to this environment: resolve, fetch, verify, store, lock.
 
     Example: xpm install expert-sql 'expert-json@>=0.1,<1'
     """
-    wanted = [Requirement.parse(text) for text in requirements]
+    environment = here()
+    wanted = [parse_source(text, folder=environment.folder, editable=editable, cwd=Path.cwd()) for text in sources]
     options = Options(
         progress=console, offline=offline, dry_run=dry_run, allow_stale=allow_stale, prefer_oldest=prefer_oldest,
         exclude_newer=_time(exclude_newer),
     )  # fmt: skip
-    change = operations.install(here(), wanted, options)
-    _render(console, change, as_json=as_json, dry_run=dry_run)
+    change = operations.install(environment, wanted, options, key=PublicKey.parse(key) if key else None)
+    render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 
 @click.command("uninstall")
@@ -73,7 +95,7 @@ def uninstall_command(console: Console, names: tuple[str, ...], as_json: bool, d
     Example: xpm uninstall expert-json
     """
     change = operations.uninstall(here(), names, Options(progress=console, dry_run=dry_run))
-    _render(console, change, as_json=as_json, dry_run=dry_run)
+    render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 
 @click.command("update")
@@ -98,7 +120,7 @@ def update_command(
         exclude_newer=_time(exclude_newer),
     )  # fmt: skip
     change = operations.update(here(), names, options, bump=bump)
-    _render(console, change, as_json=as_json, dry_run=dry_run)
+    render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 
 @click.command("lock")
@@ -122,7 +144,7 @@ def lock_command(
         exclude_newer=_time(exclude_newer),
     )  # fmt: skip
     change = operations.lock(here(), options, locked=locked)
-    _render(console, change, as_json=as_json, dry_run=dry_run)
+    render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 
 @click.command("sync")
@@ -139,7 +161,7 @@ def sync_command(console: Console, locked: bool, frozen: bool, offline: bool, as
     """
     options = Options(progress=console, offline=offline, dry_run=dry_run)
     change = operations.sync(here(), options, locked=locked, frozen=frozen)
-    _render(console, change, as_json=as_json, dry_run=dry_run)
+    render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 
 @click.command("undo")
@@ -180,27 +202,3 @@ def _time(text: str | None) -> str | None:
     if text is None:
         return None
     return parse_time(f"{text}T23:59:59Z" if len(text) == len("2026-01-31") else text)
-
-
-def _render(console: Console, change: Change, *, as_json: bool, dry_run: bool) -> None:
-    if as_json:
-        console.json(
-            {
-                "dry_run": dry_run,
-                "added": change.added,
-                "removed": change.removed,
-                "updated": change.updated,
-                "fetched": change.fetched,
-                "base": f"{change.lock.base.name} {change.lock.base.version}",
-                "experts": [f"{each.name} {each.version}" for each in change.lock.experts],
-            }
-        )
-        return
-    would = "would be " if dry_run else ""
-    for word, items in (("added", change.added), ("removed", change.removed), ("updated", change.updated)):
-        for item in items:
-            console.say(f"{would}{word}: {item}")
-    if not (change.added or change.removed or change.updated):
-        console.say(
-            f"nothing {'would change' if dry_run else 'changed'}; {len(change.lock.experts)} experts on {change.lock.base.name}"
-        )

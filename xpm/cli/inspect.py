@@ -5,17 +5,21 @@ from typing import Any
 
 import click
 
+from xpm.cli.changes import render_change
 from xpm.cli.context import here
 from xpm.cli.render import Console, size
 from xpm.errors import NotFoundError
 from xpm.operations import inspect as operations
 from xpm.operations.build import base_source
 from xpm.operations.inspect import Found
+from xpm.operations.install import use_base
 from xpm.operations.options import Options
+from xpm.project import DEFAULT_BASE, DEFAULT_VARIANT
 from xpm.search import Query, words_of
 from xpm_index.entries import Entry
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
+from xpm_index.requirements import Requirement
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
@@ -149,6 +153,36 @@ def base_list_command(console: Console, as_json: bool) -> None:
         (entry.name, entry.version, a.variant, size(a.size), index) for index, entry in bases for a in entry.archives
     ]
     console.table(("name", "version", "variant", "size", "index"), rows)
+
+
+@base_command.command("add")
+@click.argument("base", metavar="NAME[@RANGE]")
+@click.option("--variant", help="Which of its variants to run: fp32, int8 or int4, as the base has them.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done and change nothing.")
+@_json
+@click.pass_obj
+def base_add_command(console: Console, base: str, variant: str | None, dry_run: bool, as_json: bool) -> None:
+    """Run this environment on another base; its experts are resolved anew to fit it.
+
+    Example: xpm base add 'qwen3-0-6b@^1' --variant int4
+    """
+    options = Options(progress=console, dry_run=dry_run)
+    change = use_base(here(), Requirement.parse(base), variant, options)
+    render_change(console, change, as_json=as_json, dry_run=dry_run)
+
+
+@base_command.command("remove")
+@click.option("--dry-run", is_flag=True, help="Say what would be done and change nothing.")
+@_json
+@click.pass_obj
+def base_remove_command(console: Console, dry_run: bool, as_json: bool) -> None:
+    """Go back to the base that comes with xpm.
+
+    Example: xpm base remove
+    """
+    options = Options(progress=console, dry_run=dry_run)
+    change = use_base(here(), Requirement.parse(DEFAULT_BASE), DEFAULT_VARIANT, options)
+    render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 
 @base_command.command("path")

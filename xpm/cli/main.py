@@ -18,6 +18,7 @@ _DISK_HINT = "check disk space and rights"
 # command → (module, one line for the overview); the function has the command's name
 COMMANDS = {
     "init": ("xpm.cli.environment", "Start a project in this folder."),
+    "new": ("xpm.cli.environment", "Start an expert."),
     "install": ("xpm.cli.environment", "Add experts to this environment."),
     "uninstall": ("xpm.cli.environment", "Remove experts from this environment."),
     "update": ("xpm.cli.environment", "Take the newest versions that xpm.toml allows."),

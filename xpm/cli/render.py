@@ -45,8 +45,9 @@ class Console:
         self.verbose = verbose
         self.quiet = quiet
         self._what = ""
-        self._total = self._done = 0
+        self._total = self._done = self._skipped = 0
         self._started = self._shown = 0.0
+        self._bar_is_open = False
 
     def out(self, text: str) -> None:
         sys.stdout.write(text + "\n")
@@ -62,16 +63,21 @@ class Console:
     def say(self, text: str) -> None:
         """Something a person may want to know."""
         if not self.quiet:
-            sys.stderr.write(text + "\n")
+            self._tell(text)
 
     def warn(self, text: str) -> None:
         """Something that will be a problem unless somebody acts."""
         if not self.quiet:
-            sys.stderr.write(f"warning: {text}\n")
+            self._tell(f"warning: {text}")
 
     def detail(self, text: str) -> None:
         if self.verbose:
-            sys.stderr.write(text + "\n")
+            self._tell(text)
+
+    def _tell(self, text: str) -> None:
+        """A line for people; a bar that is being drawn gives way and comes again below it."""
+        sys.stderr.write(("\r\x1b[K" if self._bar_is_open else "") + text + "\n")
+        self._bar_is_open = False
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         cells = [[str(cell) for cell in row] for row in [header, *rows]]
@@ -90,22 +96,36 @@ class Console:
     # Progress
 
     def start(self, what: str, total_bytes: int) -> None:
-        self._what, self._total, self._done = what, total_bytes, 0
+        self._what, self._total, self._done, self._skipped = what, total_bytes, 0, 0
         self._started = time.monotonic()
         self._shown = 0.0
 
     def advance(self, num_bytes: int) -> None:
         self._done += num_bytes
+        self._draw()
+
+    def skip(self, num_bytes: int) -> None:
+        self._done += num_bytes
+        self._skipped += max(num_bytes, 0)
+        if num_bytes > 0:
+            self._draw()
+
+    def stop(self) -> None:
+        if self._bar_is_open:
+            sys.stderr.write("\n")
+        self._bar_is_open = False
+
+    def _draw(self) -> None:
         finished = self._done >= self._total
         if self.quiet or (not finished and time.monotonic() - self._shown < _BAR_PERIOD_S):
             return
         self._shown = time.monotonic()
-        elapsed = max(self._shown - self._started, 1e-3)
-        speed = self._done / elapsed
-        left = "" if finished else f", {(self._total - self._done) / max(speed, 1):.0f} s left"
+        speed = max(self._done - self._skipped, 0) / max(self._shown - self._started, 1e-3)
+        left = f", {(self._total - self._done) / speed:.0f} s left" if speed and not finished else ""
         line = f"{self._what}: {size(self._done)} of {size(self._total)}, {size(speed)}/s{left}"
         if sys.stderr.isatty():
             sys.stderr.write(f"\r\x1b[K{line}" + ("\n" if finished else ""))
+            self._bar_is_open = not finished
         elif finished:
             sys.stderr.write(line + "\n")
         sys.stderr.flush()

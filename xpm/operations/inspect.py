@@ -7,6 +7,7 @@ from xpm.environment import Environment
 from xpm.errors import NotFoundError
 from xpm.indexes import Indexes
 from xpm.lockfile import LockedPackage
+from xpm.operations.direct import folder_of
 from xpm.operations.names import did_you_mean
 from xpm.operations.options import DEFAULTS, Options
 from xpm.search import Query
@@ -50,7 +51,10 @@ def installed(environment: Environment) -> tuple[Installed, ...]:
     if lock is None:
         return ()
     return tuple(
-        Installed(package=each, folder=environment.store.get(lock.archive_of(each).digest)) for each in lock.packages
+        Installed(
+            package=each, folder=folder_of(environment, each) or environment.store.get(lock.archive_of(each).digest)
+        )
+        for each in lock.packages
     )
 
 
@@ -103,6 +107,12 @@ def verify(environment: Environment, options: Options = DEFAULTS) -> list[str]:
             package = each.package
             if each.folder is None:
                 raise IntegrityError(f"{package.name} {package.version} is not in the store", hint="run `xpm sync`")
+            if package.is_editable:
+                continue
+            if package.source:
+                verify_folder(each.folder, PublicKey.parse(package.public_key))
+                checked.append(f"{package.name} {package.version}")
+                continue
             snapshot = indexes.snapshot(package.index)
             entry = next((e for e in snapshot.entries(package.name) if e.version == package.version), None)
             if entry is None:

@@ -4,7 +4,7 @@ Each reads the project, resolves, brings what is missing into the store, and onl
 failure at any point leaves both files as they were.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,13 +14,16 @@ from xpm.fetch import Wanted, fetch_archives
 from xpm.indexes import Indexes
 from xpm.lockfile import LOCK_FILE, LockedPackage, Lockfile
 from xpm.operations.clock import now
+from xpm.operations.direct import DirectPackage, from_lock, look, pinned_in
 from xpm.operations.locking import make_lock, range_for, require_current
 from xpm.operations.names import did_you_mean, published_name
 from xpm.operations.options import DEFAULTS, Options
 from xpm.project import PROJECT_FILE, Project
-from xpm.trust import verify_archive
+from xpm.sources import Direct, FromIndex, Source
+from xpm.trust import Verified, verify_archive, verify_pinned
 from xpm_index.entries import ArchiveRef, Entry
 from xpm_index.errors import XpmError
+from xpm_index.keys import PublicKey
 from xpm_index.names import spellings
 from xpm_index.requirements import Requirement
 
@@ -45,24 +48,39 @@ def init(folder: Path) -> Path:
     return path
 
 
-def install(environment: Environment, requirements: Sequence[Requirement], options: Options = DEFAULTS) -> Change:
-    """Add experts to the environment; one that is there already gets the new range."""
+def install(
+    environment: Environment, wanted: Sequence[Requirement | Source], options: Options = DEFAULTS, *,
+    key: PublicKey | None = None,
+) -> Change:  # fmt: skip
+    """Add experts to the environment; one that is there already gets the new range or source.
+
+    Args:
+        wanted: requirements on what indexes have, or direct sources.
+        key: the public key of a direct source's publisher, if nobody else tells it.
+    """
     with environment.locked():
-        project = environment.project()
+        project, previous = environment.project(), environment.lockfile()
         with options.indexes(environment, project) as indexes:
             indexes.refresh(options.index_max_age)
-            names = [published_name(requirement, indexes) for requirement in requirements]
-            wanted = project
-            for name, requirement in zip(names, requirements, strict=True):
-                wanted = _without_spellings(wanted, name).with_expert(name, requirement.range.text)
-            lock = _resolve(wanted, indexes, environment.lockfile(), options, asked=names)
+            changed, names, open_names, looked = project, [], [], {}
+            for each in wanted:
+                if isinstance(each, Requirement | FromIndex):
+                    requirement = each if isinstance(each, Requirement) else each.requirement
+                    name = published_name(requirement, indexes)
+                    changed = _without_spellings(changed, name).with_expert(name, requirement.range.text)
+                    open_names += [name] if requirement.range.text == "*" else []
+                else:
+                    found = _look(environment, each, indexes, options, previous, key)
+                    name = found.entry.name
+                    looked[name] = found
+                    changed = _without_spellings(changed, name).with_direct(name, found.source)
+                names.append(name)
+            lock = _resolve(environment, changed, indexes, previous, options, asked=names, looked=looked)
             versions = {package.name: package.version for package in lock.experts}
-            for name, requirement in zip(names, requirements, strict=True):
-                if requirement.range.text == "*":
-                    wanted = wanted.with_expert(name, range_for(versions[name]))
-            lock = _resolve(wanted, indexes, lock, options)
-            command = f"install {' '.join(map(str, requirements))}"
-            return _apply(environment, wanted, lock, indexes, options, command=command)
+            for name in open_names:
+                changed = changed.with_expert(name, range_for(versions[name]))
+            lock = _resolve(environment, changed, indexes, lock, options)
+            return _apply(environment, changed, lock, indexes, options, command=f"install {' '.join(map(str, wanted))}")
 
 
 def uninstall(environment: Environment, names: Sequence[str], options: Options = DEFAULTS) -> Change:
@@ -71,7 +89,7 @@ def uninstall(environment: Environment, names: Sequence[str], options: Options =
         project, previous = environment.project(), environment.lockfile()
         installed = {package.name for package in previous.experts} if previous else set()
         for name in names:
-            if not any(spelled in project.experts for spelled in spellings(name)):
+            if not any(spelled in (*project.experts, *project.direct) for spelled in spellings(name)):
                 required = bool(installed & set(spellings(name)))
                 hint = (
                     "another expert requires it"
@@ -81,8 +99,20 @@ def uninstall(environment: Environment, names: Sequence[str], options: Options =
                 raise NotFoundError(f"{name} is not installed here", hint=hint)
             project = _without_spellings(project, name)
         with options.indexes(environment, project, allow_stale=True) as indexes:
-            lock = _resolve(project, indexes, previous, options)
+            lock = _resolve(environment, project, indexes, previous, options)
             return _apply(environment, project, lock, indexes, options, command=f"uninstall {' '.join(names)}")
+
+
+def use_base(environment: Environment, base: Requirement, variant: str | None, options: Options = DEFAULTS) -> Change:
+    """Run the environment on another base or variant; experts are resolved anew to fit it."""
+    with environment.locked():
+        project, previous = environment.project(), environment.lockfile()
+        with options.indexes(environment, project) as indexes:
+            indexes.refresh(options.index_max_age)
+            name = published_name(base, indexes)
+            changed = replace(project, base=name, base_range=base.range.text, variant=variant or project.variant)
+            lock = _resolve(environment, changed, indexes, previous, options)
+            return _apply(environment, changed, lock, indexes, options, command=f"base add {base}")
 
 
 def update(
@@ -106,7 +136,7 @@ def update(
                 indexes.update_all()
             if bump:
                 project = _bumped(project, indexes, upgrade if names else list(project.experts))
-            lock = _resolve(project, indexes, previous, options, upgrade=upgrade if names else None)
+            lock = _resolve(environment, project, indexes, previous, options, upgrade=upgrade if names else None)
             return _apply(environment, project, lock, indexes, options, command=" ".join(["update", *names]))
 
 
@@ -120,7 +150,7 @@ def lock(environment: Environment, options: Options = DEFAULTS, *, locked: bool 
             return Change(lock=current)
         with options.indexes(environment, project) as indexes:
             indexes.refresh(options.index_max_age)
-            made = _resolve(project, indexes, previous, options)
+            made = _resolve(environment, project, indexes, previous, options)
         if not options.dry_run:
             _write(environment, None, made, command="lock")
         return difference(previous, made)
@@ -149,7 +179,7 @@ def sync(
             if previous and keep:
                 return _apply(environment, None, previous, indexes, options, command="sync")
             indexes.refresh(options.index_max_age)
-            made = _resolve(project, indexes, previous, options)
+            made = _resolve(environment, project, indexes, previous, options)
             return _apply(environment, project, made, indexes, options, command="sync")
 
 
@@ -159,13 +189,35 @@ def require_stored(environment: Environment, options: Options = DEFAULTS) -> Loc
 
 
 def _resolve(
-    project: Project, indexes: Indexes, previous: Lockfile | None, options: Options, *,
-    upgrade: Sequence[str] | None = (), asked: Sequence[str] = (),
+    environment: Environment, project: Project, indexes: Indexes, previous: Lockfile | None, options: Options, *,
+    upgrade: Sequence[str] | None = (), asked: Sequence[str] = (), looked: Mapping[str, DirectPackage] | None = None,
 ) -> Lockfile:  # fmt: skip
+    """Resolve the project, with what comes directly as it was ``looked`` at, as it is locked, or looked at now."""
+    direct = {}
+    for name, source in project.direct.items():
+        pinned = pinned_in(previous.experts, name) if previous else None
+        known = from_lock(environment, source, pinned) if pinned else None
+        found = (looked or {}).get(name) or known or _look(environment, source, indexes, options, previous, None)
+        if found.entry.name not in spellings(name):
+            raise UsageError(
+                f"{source} holds {found.entry.name}, xpm.toml calls it {name}", hint="rename it in xpm.toml"
+            )
+        indexes.add_direct(found.entry)
+        direct[found.entry.name] = found.locked()
     return make_lock(
         project, indexes, previous=previous, upgrade=upgrade, prefer_oldest=options.prefer_oldest,
-        exclude_newer=options.exclude_newer, asked=tuple(asked),
+        exclude_newer=options.exclude_newer, asked=tuple(asked), direct=direct,
     )  # fmt: skip
+
+
+def _look(
+    environment: Environment, source: Direct, indexes: Indexes, options: Options, previous: Lockfile | None,
+    key: PublicKey | None,
+) -> DirectPackage:  # fmt: skip
+    """What a direct source holds, verified with the key that is pinned for the expert, if it is locked already."""
+    pinned = [each for each in previous.experts if each.source] if previous else []
+    same = next((each for each in pinned if each.source.partition("@")[0] == str(source).partition("@")[0]), None)
+    return look(environment, source, indexes, options, pinned=same, key=key)
 
 
 def _bumped(project: Project, indexes: Indexes, names: Sequence[str]) -> Project:
@@ -187,7 +239,7 @@ def _agrees(lock: Lockfile, project: Project) -> bool:
 
 
 def is_stored(environment: Environment, lock: Lockfile) -> bool:
-    return all(environment.store.get(lock.archive_of(package).digest) for package in lock.packages)
+    return not _missing(environment, lock)
 
 
 def _without_spellings(project: Project, name: str) -> Project:
@@ -196,12 +248,21 @@ def _without_spellings(project: Project, name: str) -> Project:
     return project
 
 
+def _missing(environment: Environment, lock: Lockfile) -> list[LockedPackage]:
+    """The packages that the store does not have; a publisher's own folder is never in it."""
+    return [
+        package
+        for package in lock.packages
+        if not package.is_editable and environment.store.get(lock.archive_of(package).digest) is None
+    ]
+
+
 def _apply(
     environment: Environment, project: Project | None, lock: Lockfile, indexes: Indexes, options: Options, *, command: str
 ) -> Change:  # fmt: skip
     """Fetch what is missing, then change xpm.toml (unless ``project`` is None) and xpm.lock."""
     previous = environment.lockfile()
-    missing = [package for package in lock.packages if environment.store.get(lock.archive_of(package).digest) is None]
+    missing = _missing(environment, lock)
     change = replace(difference(previous, lock), fetched=tuple(f"{each.name} {each.version}" for each in missing))
     if options.dry_run:
         return change
@@ -225,16 +286,17 @@ def bring(
     environment: Environment, wanted: Sequence[tuple[LockedPackage, ArchiveRef]], indexes: Indexes, options: Options
 ) -> list[Path]:
     """Fetch and verify archives of locked packages, then store them: the store changes only if all of them verified."""
-    entries = [_entry_of(package, indexes.snapshot(package.index).entries(package.name)) for package, _ in wanted]
     asked = [
-        Wanted(ref=ref, what=f"{package.name} {package.version}", read_blob=indexes.snapshot(package.index).read_blob)
+        Wanted(
+            ref=_located(environment, ref), what=f"{package.name} {package.version}", read_blob=_blobs(package, indexes)
+        )
         for package, ref in wanted
     ]
     archives = fetch_archives(asked, environment.home.downloads, progress=options.progress, offline=options.offline)
     verified = []
-    for (package, ref), entry, archive in zip(wanted, entries, archives, strict=True):
+    for (package, ref), archive in zip(wanted, archives, strict=True):
         try:
-            verified.append(verify_archive(archive, ref, entry, indexes.snapshot(package.index).key_of(entry)))
+            verified.append(_verified(package, ref, archive, indexes))
         except XpmError:
             archive.unlink(missing_ok=True)
             raise
@@ -242,6 +304,28 @@ def bring(
     for archive in archives:
         archive.unlink(missing_ok=True)
     return folders
+
+
+def _verified(package: LockedPackage, ref: ArchiveRef, archive: Path, indexes: Indexes) -> Verified:
+    """Verify a fetched archive by its index's entry, or if it came directly by the key that the lock pins."""
+    if package.source:
+        return verify_pinned(archive, ref, PublicKey.parse(package.public_key))
+    snapshot = indexes.snapshot(package.index)
+    entry = _entry_of(package, snapshot.entries(package.name))
+    return verify_archive(archive, ref, entry, snapshot.key_of(entry))
+
+
+def _blobs(package: LockedPackage, indexes: Indexes) -> Callable[[str], bytes | None]:
+    return indexes.snapshot(package.index).read_blob if package.index else lambda path: None
+
+
+def _located(environment: Environment, ref: ArchiveRef) -> ArchiveRef:
+    """The archive with the files of this project (``archive:dist/x.expert``) as file:// URLs."""
+    sources = tuple(
+        (environment.folder / each.removeprefix("archive:")).resolve().as_uri() if each.startswith("archive:") else each
+        for each in ref.sources
+    )
+    return replace(ref, sources=sources)
 
 
 def _entry_of(package: LockedPackage, entries: Sequence[Entry]) -> Entry:

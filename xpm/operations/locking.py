@@ -11,12 +11,14 @@ from xpm.project import Project
 from xpm.resolve import Candidates, Problem, resolve, suggest
 from xpm_index.entries import Entry
 from xpm_index.requirements import Requirement
+from xpm_index.verified import TufFiles
 from xpm_index.versions import Version, VersionRange
 
 
 def make_lock(
     project: Project, indexes: Indexes, *, previous: Lockfile | None, upgrade: Sequence[str] | None = (),
     prefer_oldest: bool = False, exclude_newer: str | None = None, asked: tuple[str, ...] = (),
+    direct: Mapping[str, LockedPackage] | None = None,
 ) -> Lockfile:  # fmt: skip
     """Resolve the project against its indexes.
 
@@ -24,6 +26,7 @@ def make_lock(
         previous: the lock whose versions are preferred.
         upgrade: names that take the newest version instead; None for all of them.
         asked: the names that the user asks for just now.
+        direct: name → package that comes through no index, as it is to be locked.
     Raises:
         ResolutionError, BaseMismatchError, TrustError and what fetching an index raises.
     """
@@ -54,7 +57,7 @@ def make_lock(
         variant=project.variant,
         indexes=tuple(_locked_index(name, indexes) for name in sorted(used)),
         base=_locked_package(found.base, homes[found.base.name]),
-        experts=tuple(_locked_package(entry, homes[entry.name]) for entry in found.experts),
+        experts=tuple((direct or {}).get(e.name) or _locked_package(e, homes[e.name]) for e in found.experts),
     )
 
 
@@ -77,7 +80,8 @@ def _with_ways_out(
 def stated_requirements(project: Project) -> tuple[str, ...]:
     """The project's wishes as the lock records them, to tell whether it is out of date."""
     base = f"{project.base}@{project.base_range}"
-    return (base, *sorted(f"{name}@{wanted}" for name, wanted in project.experts.items()))
+    direct = [f"{name}@{source}" for name, source in project.direct.items()]
+    return (base, *sorted([*(f"{name}@{wanted}" for name, wanted in project.experts.items()), *direct]))
 
 
 def require_current(lock: Lockfile, project: Project) -> None:
@@ -94,7 +98,8 @@ def _preferred(previous: Lockfile | None, upgrade: Sequence[str] | None) -> Mapp
 
 def _locked_index(name: str, indexes: Indexes) -> LockedIndex:
     snapshot = indexes.snapshot(name)
-    return LockedIndex(name=name, id=snapshot.info.id, head=snapshot.commit)
+    version = snapshot.files.snapshot_version if isinstance(snapshot.files, TufFiles) else 0
+    return LockedIndex(name=name, id=snapshot.info.id, head=snapshot.commit, snapshot=version)
 
 
 def _locked_package(entry: Entry, index: str) -> LockedPackage:

@@ -1,0 +1,170 @@
+"""Experts that come through no index: from a Git tag, a URL, a local archive, a publisher's own folder."""
+
+import functools
+import http.server
+import subprocess
+import threading
+
+import pytest
+
+from tests.support.packages import make_publisher
+from tests.support.simulator import BASE_DIGEST, IndexSimulator
+from xpm.environment import Environment
+from xpm.errors import NotFoundError, UsageError
+from xpm.home import Home
+from xpm.operations import install as operations
+from xpm.operations.inspect import find_installed, verify
+from xpm.operations.options import Options
+from xpm.project import Project
+from xpm.sources import parse_source
+from xpm_index.archive import extract_archive
+from xpm_index.errors import IntegrityError, SignatureError, TrustError
+from xpm_index.keys import SigningKey
+from xpm_index.requirements import Requirement
+
+
+@pytest.fixture
+def index(tmp_path):
+    made = IndexSimulator(tmp_path)
+    made.serve("expert-b", "1.0.0")
+    return made
+
+
+@pytest.fixture
+def environment(tmp_path, index):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    Project(indexes={"main": index.source}).save(folder)
+    return Environment.find(Home(tmp_path / "home"), folder)
+
+
+@pytest.fixture
+def stranger(tmp_path):
+    """A publisher that the project's index does not know, with a package that requires one that it has."""
+    (tmp_path / "elsewhere").mkdir()
+    made = IndexSimulator(tmp_path / "elsewhere", name="elsewhere", publisher="indie", with_base=False)
+    made.serve("expert-x", "1.0.0", requires=["expert-b@^1"])
+    return made
+
+
+@pytest.fixture
+def repository(tmp_path, stranger):
+    """The expert's own repository: its archive at a tag, and its publisher's keys."""
+    folder = tmp_path / "expert-x.src"
+    folder.mkdir()
+    (folder / "dist").mkdir()
+    (folder / "publisher.json").write_bytes(make_publisher(stranger.key, namespace="indie").to_bytes())
+    commit(folder, stranger, "1.0.0")
+    return folder
+
+
+def commit(folder, stranger, version):
+    for old in (folder / "dist").glob("*"):
+        old.unlink()
+    archive = stranger.archives[f"expert-x {version}"]
+    (folder / "dist" / archive.name).write_bytes(archive.read_bytes())
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-C", str(folder)]
+    subprocess.run([*git, "init", "-q", "-b", "main"], check=True)
+    subprocess.run([*git, "add", "-A"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", version], check=True)
+    subprocess.run([*git, "tag", f"v{version}"], check=True)
+
+
+def install(environment, *texts, key=None, editable=False, **options):
+    wanted = [parse_source(text, folder=environment.folder, editable=editable) for text in texts]
+    return operations.install(environment, wanted, Options(**options), key=key)
+
+
+def test_from_a_git_tag(environment, repository, stranger, tmp_path):
+    change = install(environment, f"git+file://{repository}@v1.0.0")
+    assert change.added == ("expert-b 1.0.0", "expert-x 1.0.0")
+    locked = change.lock.experts[1]
+    assert (locked.index, locked.public_key) == ("", stranger.key.public.text)
+    assert locked.archives[0].sources == (f"git+file://{repository}#v1.0.0:dist/expert-x-1.0.0.expert",)
+    assert "expert-x 1.0.0" in verify(environment)
+    elsewhere = Environment.find(Home(tmp_path / "other-home"), environment.folder)
+    assert "expert-x 1.0.0" in operations.sync(elsewhere, frozen=True).fetched
+    assert operations.uninstall(environment, ["x"]).removed == ("expert-b 1.0.0", "expert-x 1.0.0")
+
+
+def test_a_new_tag_by_the_same_publisher(environment, repository, stranger):
+    install(environment, f"git+file://{repository}@v1.0.0")
+    stranger.serve("expert-x", "1.1.0")
+    commit(repository, stranger, "1.1.0")
+    assert install(environment, f"git+file://{repository}@v1.1.0").updated == ("expert-x 1.0.0 -> 1.1.0",)
+
+
+def test_another_key_than_the_pinned_one_is_refused(environment, repository, stranger):
+    install(environment, f"git+file://{repository}@v1.0.0")
+    thief = stranger.key = SigningKey.generate()
+    stranger.add_publisher(thief)
+    stranger.serve("expert-x", "1.1.0")
+    (repository / "publisher.json").write_bytes(make_publisher(thief, namespace="indie").to_bytes())
+    commit(repository, stranger, "1.1.0")
+    before = (environment.folder / "xpm.lock").read_bytes()
+    with pytest.raises(TrustError, match="signed with another key than before"):
+        install(environment, f"git+file://{repository}@v1.1.0")
+    assert (environment.folder / "xpm.lock").read_bytes() == before
+    assert install(environment, f"git+file://{repository}@v1.1.0", key=thief.public).updated
+
+
+def test_a_moved_tag_is_refused(environment, repository, stranger, tmp_path):
+    install(environment, f"git+file://{repository}@v1.0.0")
+    stranger.serve("expert-x", "2.0.0")
+    subprocess.run(["git", "-C", str(repository), "tag", "-d", "v1.0.0"], check=True, capture_output=True)
+    stranger.archives["expert-x 1.0.0"] = stranger.archives["expert-x 2.0.0"].rename(tmp_path / "expert-x-1.0.0.expert")
+    commit(repository, stranger, "1.0.0")
+    elsewhere = Environment.find(Home(tmp_path / "other-home"), environment.folder)
+    with pytest.raises(IntegrityError, match="was altered"):
+        operations.sync(elsewhere, frozen=True)
+    assert elsewhere.store.digests() == []
+
+
+def test_from_a_local_archive(environment, stranger):
+    archive = stranger.archives["expert-x 1.0.0"]
+    (environment.folder / "dist").mkdir()
+    (environment.folder / "dist" / archive.name).write_bytes(archive.read_bytes())
+    with pytest.raises(TrustError, match="nobody knows key"):
+        install(environment, f"dist/{archive.name}")
+    with pytest.raises(SignatureError, match="another key"):
+        install(environment, f"dist/{archive.name}", key=SigningKey.generate().public)
+    change = install(environment, f"dist/{archive.name}", key=stranger.key.public)
+    assert "expert-x 1.0.0" in change.added
+    assert 'archive = "dist/expert-x-1.0.0.expert"' in (environment.folder / "xpm.toml").read_text()
+    assert str(environment.folder) not in (environment.folder / "xpm.lock").read_text()
+    assert operations.sync(environment).fetched == ()
+    operations.install(environment, [Requirement.parse("expert-b")])
+    assert find_installed(environment, "x").folder is not None
+
+
+def test_from_a_url(environment, stranger, tmp_path):
+    archive = stranger.archives["expert-x 1.0.0"]
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(archive.parent))
+    handler.log_message = lambda *arguments: None
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}/{archive.name}"
+        with pytest.raises(IntegrityError, match="not what was promised"):
+            install(environment, f"{url}#sha256={'0' * 64}", key=stranger.key.public)
+        assert "expert-x 1.0.0" in install(environment, url, key=stranger.key.public).added
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert operations.sync(environment, Options(offline=True)).fetched == ()
+
+
+def test_a_publisher_s_own_folder(environment, stranger, tmp_path):
+    folder = tmp_path / "project" / "mine"
+    folder.mkdir()
+    extract_archive(stranger.archives["expert-x 1.0.0"], folder)
+    with pytest.raises(UsageError, match="is a folder"):
+        install(environment, "./mine")
+    change = install(environment, "./mine", editable=True)
+    assert "expert-x 1.0.0" in change.added
+    assert find_installed(environment, "x").folder == folder
+    assert "expert-x 1.0.0" not in verify(environment)
+    (folder / "slots.safetensors").unlink()
+    with pytest.raises(NotFoundError, match=r"no slots\.safetensors"):
+        operations.lock(environment)
+    assert BASE_DIGEST in (environment.folder / "xpm.lock").read_text()
