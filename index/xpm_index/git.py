@@ -26,11 +26,13 @@ from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
+from xpm_index import git_program
 from xpm_index.errors import GitError, XpmError
 from xpm_index.git_login import ask_git
 
 BRANCH = "main"
-_REF = Ref(b"refs/heads/main")
+BRANCH_REF = f"refs/heads/{BRANCH}"
+_REF = Ref(BRANCH_REF.encode())
 _HEAD = Ref(b"HEAD")
 _FILE_MODE = 0o100644
 _TREE_MODE = 0o040000
@@ -158,7 +160,18 @@ class BareRepo:
             return client.fetch(path, self._repo, wants, progress=report, depth=depth, filter_spec=left_out).refs
 
         with _wrapped(f"could not fetch {without_credentials(url)}"):
+            if (tag, branch, depth) == (None, None, None) and blobs and "://" in url and git_program.is_available():
+                return self._fetch_with_program(url, max_bytes, progress)
             return self._commit(_pick(_talk(url, get), url, tag, branch).decode()).id.decode()
+
+    def _fetch_with_program(self, url: str, max_bytes: int, progress: Callable[[str], None]) -> str:
+        """Fetch the branch with the ``git`` program, unless its commit is here already."""
+        refs = _talk(url, lambda client, path: client.get_refs(path.encode()).refs)
+        commit = _pick(refs, url, None)
+        if commit not in self._repo.object_store:
+            ref = BRANCH_REF if refs.get(_REF) else "HEAD"
+            git_program.fetch(self.path, url, ref, max_bytes=max_bytes, progress=progress)
+        return self._commit(commit.decode()).id.decode()
 
     def fetch_objects(self, url: str, ids: Sequence[str], *, max_bytes: int = MAX_FETCH_BYTES) -> None:
         """Fetch objects that ``fetch`` left out; raises GitError."""

@@ -88,7 +88,7 @@ def _ask(pointer: LFSPointer, address: str, web: Web) -> LfsObject:
     if action is None:
         raise LFSError("the server does not have the file")
     headers = {str(name): str(value) for name, value in (action.header or {}).items()}
-    return LfsObject(oid=pointer.oid, size=pointer.size, url=check_web_url(action.href), headers=headers)
+    return LfsObject(oid=pointer.oid, size=pointer.size, url=check_web_url(action.href, signed=True), headers=headers)
 
 
 class _Client(HTTPLFSClient):

@@ -52,16 +52,22 @@ def shown(url: str) -> str:
     return re.sub(r"(?<=://)[^/]*@", "", plain)[:200]
 
 
-def check_web_url(url: str) -> str:
-    """Return ``url`` if it is ``https://`` or, on this machine, ``http://``; raises InvalidUrl."""
+def check_web_url(url: str, *, signed: bool = False) -> str:
+    """Return ``url`` if it is ``https://`` or, on this machine, ``http://``.
+
+    Args:
+        signed: a server gave it for this one download, so that its query may hold a passing secret.
+    Raises:
+        InvalidUrl: it is neither, or holds credentials.
+    """
     parts = _split(url)
     if parts.scheme not in ("https", "http"):
-        raise InvalidUrl(f"{shown(url)!r} is not an https:// URL")
+        raise InvalidUrl(f"{shown(url)!r} is not an https:// URL", hint="nothing else is followed there")
     _check_host(url, parts)
-    if parts.username is not None or parts.password is not None or _SECRET.search(parts.query):
+    if parts.username is not None or parts.password is not None or (not signed and _SECRET.search(parts.query)):
         raise InvalidUrl(f"the URL {shown(url)} holds credentials", hint=_HELPER)
     if parts.fragment:
-        raise InvalidUrl(f"the URL {shown(url)} has an unknown part after `#`")
+        raise InvalidUrl(f"the URL {shown(url)} has an unknown part after `#`", hint="leave it out")
     _check_transport(url, parts)
     return url
 
@@ -70,7 +76,7 @@ def check_file_url(url: str) -> str:
     """The local path that a ``file://`` URL names; raises InvalidUrl."""
     parts = _split(url)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise InvalidUrl(f"{shown(url)!r} is not of the form file:///absolute/path")
+        raise InvalidUrl(f"{shown(url)!r} is not of the form file:///absolute/path", hint="or write the path itself")
     if parts.query or parts.fragment:
         raise InvalidUrl(f"{shown(url)} has more than a path", hint="write `?` and `#` in names as %3F and %23")
     path = url2pathname(parts.path)
@@ -100,17 +106,17 @@ def check_git_url(url: str) -> str:
         raise InvalidUrl(
             f"repositories are not fetched over {parts.scheme[:20]!r}", hint="use git+https, git+ssh or git+file"
         )
+    if parts.path in ("", "/"):
+        raise InvalidUrl(f"{shown(url)} names no repository", hint="write git+https://host/repo.git@<tag>")
     _check_host(url, parts)
     if parts.password is not None or (parts.username is not None and parts.scheme != "ssh"):
         raise InvalidUrl(f"the URL {shown(url)} holds credentials", hint=_HELPER)
     if parts.username is not None and not _USER.fullmatch(parts.username):
-        raise InvalidUrl(f"{shown(url)} has a malformed user name")
+        raise InvalidUrl(f"{shown(url)} has a malformed user name", hint="write git+ssh://git@host/repo.git")
     if parts.query or parts.fragment:
         raise InvalidUrl(
             f"{shown(url)} has more than a path", hint="the URL of a repository has no query and no fragment"
         )
-    if parts.path in ("", "/"):
-        raise InvalidUrl(f"{shown(url)} names no repository")
     if parts.scheme != "ssh":
         _check_transport(url, parts)
     return url
@@ -154,7 +160,9 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise InvalidUrl(f"{shown(url)!r} is not a URL", context=str(error)[:100]) from error
+        raise InvalidUrl(
+            f"{shown(url)!r} is not a URL", hint="write https://host/path or https://host:port/path"
+        ) from error
     return parts
 
 

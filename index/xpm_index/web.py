@@ -113,7 +113,7 @@ class Web:
             WebError: the server can't be reached, refuses, or redirects to where nobody may be sent.
             InvalidUrl: the URL is not one that is followed.
         """
-        check_web_url(url)
+        check_web_url(url, signed=True)
         response, url = self._follow(method, url, dict(headers or {}), dict(private or {}), body)
         try:
             with self._lock:
@@ -195,7 +195,7 @@ class Web:
 def _redirected(url: str, location: str) -> str:
     target = urljoin(url, location)
     try:
-        check_web_url(target)
+        check_web_url(target, signed=True)
     except InvalidUrl as error:
         raise WebError(f"{shown(url)} redirects to where it may not: {error.message}") from error
     if is_loopback(urlsplit(target).hostname) and not is_loopback(urlsplit(url).hostname):

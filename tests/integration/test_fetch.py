@@ -1,40 +1,29 @@
 """Fetching archives from real local servers: what comes, what is sent again, what is refused, and what stays behind."""
 
-import hashlib
-import os
-import random
-import signal
-import subprocess
-import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.support.fetching import (
+    DATA,
+    OTHER,
+    Recorder,
+    digest_of,
+    fetch,
+    isolate,
+    leave_part,
+    partial,
+    told,
+    wanted,
+)  # fmt: skip
 from tests.support.web_server import serve_web
 from xpm.errors import FetchError, StoreError
-from xpm.fetch import Wanted, fetch_archives
-from xpm.progress import Silent
-from xpm_index.entries import ArchiveRef
 from xpm_index.errors import IntegrityError
-
-DATA = random.Random(1).randbytes(3_000_000)
-OTHER = random.Random(2).randbytes(3_000_000)
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch) -> Path:
-    """No configuration but the test's own."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    return folder
+    return isolate(monkeypatch, tmp_path / "home")
 
 
 @pytest.fixture
@@ -46,57 +35,6 @@ def web():
 @pytest.fixture
 def folder(tmp_path) -> Path:
     return tmp_path / "downloads"
-
-
-class Recorder(Silent):
-    def __init__(self) -> None:
-        self.started, self.advanced, self.skipped, self.stopped = [], 0, 0, 0
-
-    def start(self, what, total_bytes):
-        self.started.append((what, total_bytes))
-
-    def advance(self, num_bytes):
-        self.advanced += num_bytes
-
-    def skip(self, num_bytes):
-        self.skipped += num_bytes
-
-    def stop(self):
-        self.stopped += 1
-
-
-def digest_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def wanted(
-    *sources: str, data: bytes = DATA, what: str = "expert-a 1.0.0", blobs: dict[str, bytes] | None = None
-) -> Wanted:
-    ref = ArchiveRef(
-        base="b", base_digest="sha256:" + "0" * 64, variant="", digest=f"sha256:{digest_of(data)}", size=len(data), sources=sources
-    )  # fmt: skip
-    return Wanted(ref=ref, what=what, read_blob=(blobs or {}).get)
-
-
-def fetch(folder: Path, *each: Wanted, progress=None, offline=False, **options) -> list[bytes]:
-    pauses: list[float] = []
-    options.setdefault("sleep", pauses.append)
-    paths = fetch_archives(each, folder, progress=progress or Silent(), offline=offline, **options)
-    assert [path.name for path in paths] == [one.ref.digest.removeprefix("sha256:") for one in each]
-    return [path.read_bytes() for path in paths]
-
-
-def partial(folder: Path, data: bytes = DATA) -> Path:
-    return folder / f"{digest_of(data)}.partial"
-
-
-def leave_part(folder: Path, content: bytes, data: bytes = DATA) -> None:
-    folder.mkdir(exist_ok=True)
-    partial(folder, data).write_bytes(content)
-
-
-def told(error) -> str:
-    return f"{error.value} {error.value.context} {error.value.hint}"
 
 
 def test_each_kind_of_source(folder, web, tmp_path):
@@ -275,78 +213,6 @@ def test_data_without_end_is_cut_off(folder, web):
     assert list(folder.iterdir()) == []
 
 
-def test_nobody_listens(folder):
-    with pytest.raises(FetchError) as caught:
-        fetch(folder, wanted("http://127.0.0.1:9/a?x=1"))
-    assert "http://127.0.0.1:9/a can't be reached" in told(caught)
-    assert "x=1" not in told(caught)
-
-
-def test_redirects_are_followed_here(folder, web):
-    url = web.serve("/a", redirect="/b")
-    web.serve("/b", redirect=web.serve("/c", DATA))
-    assert fetch(folder, wanted(url)) == [DATA]
-
-
-@pytest.mark.parametrize(
-    ("target", "said"),
-    [
-        ("http://example.org/x", "is not encrypted"),
-        ("file:///etc/passwd", "is not an https:// URL"),
-        ("https://user:secret@example.org/x", "holds credentials"),
-        ("/a", "redirects without end"),
-    ],
-)
-def test_redirects_elsewhere_are_not(folder, web, target, said):
-    with pytest.raises(FetchError) as caught:
-        fetch(folder, wanted(web.serve("/a", redirect=target)))
-    assert said in told(caught)
-    assert "secret" not in told(caught)
-
-
-def store_login(home: Path, url: str, login: str) -> None:
-    (home / ".gitconfig").write_text("[credential]\n\thelper = store\n")
-    (home / ".git-credentials").write_text(url.replace("://", f"://{login}@") + "\n")
-
-
-def test_a_login_is_asked_of_git_once_and_kept_to_its_origin(folder, web, home):
-    with serve_web() as elsewhere:
-        store_login(home, web.url, "me:secret")
-        url = web.serve("/a", redirect=elsewhere.serve("/x", DATA), login="me:secret")
-        again = web.serve("/b", OTHER, login="me:secret", cuts=[1_000_000])
-        assert fetch(folder, wanted(url), wanted(again, data=OTHER), jobs=1) == [DATA, OTHER]
-        assert [request.status for request in web.requests] == [401, 302, 200, 206]
-        assert "Authorization" not in elsewhere.requests[0].headers
-
-
-def test_a_login_is_not_asked_for_where_a_redirect_leads(folder, web, home):
-    with serve_web() as elsewhere:
-        store_login(home, elsewhere.url, "me:secret")
-        with pytest.raises(FetchError, match="could not be fetched") as caught:
-            fetch(folder, wanted(web.serve("/a", redirect=elsewhere.serve("/x", DATA, login="me:secret"))))
-        assert "401" in told(caught)
-        assert len(elsewhere.requests) == 1
-
-
-def test_a_wrong_login_is_told_without_its_password(folder, web, home):
-    with pytest.raises(FetchError) as caught:
-        fetch(folder, wanted(web.serve("/a", DATA, login="me:secret")))
-    assert "wants a login" in told(caught)
-    store_login(home, web.url, "me:hunter2")
-    with pytest.raises(FetchError) as caught:
-        fetch(folder, wanted(web.url + "/a"))
-    assert "refused the login of me" in told(caught)
-    assert "hunter2" not in told(caught)
-
-
-def test_proxies_of_the_environment_are_used_and_their_logins_not_shown(folder, web, monkeypatch):
-    monkeypatch.setenv("https_proxy", web.url.replace("://", "://me:hunter2@"))
-    with pytest.raises(FetchError) as caught:
-        fetch(folder, wanted("https://example.invalid/a"))
-    assert "the proxy for https://example.invalid/a" in told(caught)
-    assert "hunter2" not in told(caught)
-
-
 def test_offline_takes_only_what_is_on_this_machine(folder, web, tmp_path):
     (tmp_path / "a").write_bytes(DATA)
     blobs = {"x": OTHER}
@@ -357,86 +223,6 @@ def test_offline_takes_only_what_is_on_this_machine(folder, web, tmp_path):
             fetch(folder, wanted(source, data=DATA[:9]), offline=True)
         assert "--offline forbids the network" in told(caught)
     assert web.requests == []
-
-
-def test_downloads_overlap(folder, web):
-    meeting = threading.Barrier(3, timeout=20)
-    parts = [random.Random(seed).randbytes(500_000) for seed in range(3)]
-    sources = [web.serve(f"/{i}", part, hold=meeting.wait) for i, part in enumerate(parts)]
-    progress = Recorder()
-    each = [wanted(source, data=part) for source, part in zip(sources, parts, strict=True)]
-    assert fetch(folder, *each, jobs=3, progress=progress) == parts
-    assert progress.started == [("3 packages", 1_500_000)]
-    assert progress.advanced == 1_500_000
-
-
-def test_no_more_downloads_at_a_time_than_allowed(folder, web):
-    running, most, lock = 0, 0, threading.Lock()
-
-    def hold() -> None:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.05)
-        with lock:
-            running -= 1
-
-    parts = [random.Random(seed).randbytes(1000) for seed in range(6)]
-    each = [wanted(web.serve(f"/{i}", part, hold=hold), data=part) for i, part in enumerate(parts)]
-    assert fetch(folder, *each, jobs=2) == parts
-    assert most <= 2
-
-
-def test_the_first_failure_breaks_the_others_off_and_they_go_on_later(folder, web):
-    halfway, failed = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        halfway.set()
-        failed.wait(20)
-
-    slow = web.serve("/slow", DATA, hold=hold)
-    bad = web.serve("/bad", OTHER, hold=lambda: (halfway.wait(20), time.sleep(0.3)))
-    began = time.monotonic()
-    with pytest.raises(IntegrityError, match="expert-b was altered"):
-        fetch(folder, wanted(slow), wanted(bad, data=OTHER[::-1], what="expert-b"))
-    assert time.monotonic() - began < 10
-    failed.set()
-    assert partial(folder).read_bytes() == DATA[: len(DATA) // 2]
-    assert not (folder / digest_of(DATA)).exists()
-    web.requests.clear()
-    web.pages["/slow"].hold = None
-    assert fetch(folder, wanted(slow)) == [DATA]
-    assert web.sent == len(DATA) - len(DATA) // 2
-
-
-def test_ctrl_c_leaves_what_came_and_ends_at_once(folder, web):
-    release = threading.Event()
-    url = web.serve("/a", DATA, hold=lambda: release.wait(30))
-    code = (
-        "import sys; from pathlib import Path; from tests.integration.test_fetch import *\n"
-        "fetch_archives([wanted(sys.argv[1])], Path(sys.argv[2]), progress=Silent(), offline=False)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, url, str(folder)], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
-    half = len(DATA) // 2
-    deadline = time.monotonic() + 30
-    while not (partial(folder).exists() and partial(folder).stat().st_size == half):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - began < 5
-    assert process.returncode != 0
-    assert "KeyboardInterrupt" in errors
-    release.set()
-    assert partial(folder).read_bytes() == DATA[:half]
-    web.requests.clear()
-    web.pages["/a"].hold = None
-    assert fetch(folder, wanted(url)) == [DATA]
-    assert web.sent == len(DATA) - half
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, web):

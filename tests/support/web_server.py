@@ -5,9 +5,11 @@ import contextlib
 import http.server
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass
@@ -143,10 +145,15 @@ def _basic(login: str) -> str:
 
 
 @contextlib.contextmanager
-def serve_web() -> Iterator[WebServer]:
+def serve_web(*, certificate: Path | None = None) -> Iterator[WebServer]:
+    """Serve over HTTP, or over HTTPS with a ``certificate`` (and its key, in one PEM file)."""
     handler = type("Handler", (_Handler,), {})
     server = _Server(("127.0.0.1", 0), handler)
-    handler.web = WebServer(f"http://127.0.0.1:{server.server_address[1]}")
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    handler.web = WebServer(f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

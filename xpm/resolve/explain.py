@@ -13,6 +13,7 @@ from xpm.resolve.incompatibility import (
     Derived,
     Incompatibility,
     NoArchive,
+    NoVersion,
     OnlyWith,
     Requires,
     Unknown,
@@ -21,11 +22,12 @@ from xpm.resolve.incompatibility import (
 from xpm.resolve.package import ABSENT, Package
 
 _PROJECT = "the project"
+_MAX_KNOWN = 8
 
 
 def conclusion(root: Incompatibility) -> str:
     """What the whole proof comes to, in one line."""
-    stated = [fact.cause for fact in leaves(root) if isinstance(fact.cause, (Requires, Unknown))]
+    stated = [fact.cause for fact in leaves(root) if isinstance(fact.cause, (Requires, Unknown, NoVersion))]
     wanted = sorted({str(cause.requirement) for cause in stated if cause.by is None})
     what = " and ".join(wanted) if wanted else "what the project needs"
     return f"{what} can't be had{' together' if len(wanted) > 1 else ''}"
@@ -192,6 +194,8 @@ def _sentence(node: Incompatibility) -> str:
         return f"{cause.by or _PROJECT} needs {cause.requirement}{suffix}"
     if isinstance(cause, Unknown):
         return f"{cause.by or _PROJECT} needs {cause.requirement}, which no index has"
+    if isinstance(cause, NoVersion):
+        return f"{cause.by or _PROJECT} needs {cause.requirement}, but there is only {_listed(cause.known)}"
     if isinstance(cause, Clashes):
         return f"{cause.by} is incompatible with {cause.requirement}"
     if isinstance(cause, OnlyWith):
@@ -202,7 +206,7 @@ def _sentence(node: Incompatibility) -> str:
         return _fits(node.terms, cause)
     if isinstance(cause, Unusable):
         ((package, mask),) = node.terms.items()
-        return f"{package.describe(mask)} is {cause.why}"
+        return _all_or_none(f"{package.describe(mask)} is {cause.why}", "is not", "is")
     return _derived(node.terms)
 
 
@@ -210,7 +214,19 @@ def _fits(terms: Mapping[Package, int], cause: NoArchive) -> str:
     expert = next(package for package in terms if package.kind == "expert")
     base = next((package for package in terms if package.kind == "base"), None)
     fits = f"fits only {base.describe(base.everything & ~terms[base])}" if base else f"has no archive for {cause.base}"
-    return f"{expert.describe(terms[expert])} {fits}"
+    return _all_or_none(f"{expert.describe(terms[expert])} {fits}", "has no", "has an")
+
+
+def _all_or_none(clause: str, negative: str, positive: str) -> str:
+    """ "every version of a is not b" as "no version of a is b"."""
+    if not clause.startswith("every version of ") or f" {negative} " not in clause:
+        return clause
+    return clause.replace("every version of ", "no version of ", 1).replace(f" {negative} ", f" {positive} ", 1)
+
+
+def _listed(known: Sequence[str]) -> str:
+    shown = list(known[-_MAX_KNOWN:])
+    return ("…, " if len(known) > _MAX_KNOWN else "") + ", ".join(shown)
 
 
 def _derived(terms: Mapping[Package, int]) -> str:
@@ -226,8 +242,7 @@ def _derived(terms: Mapping[Package, int]) -> str:
     if needed:
         return f"{' with '.join(given)} needs {' or '.join(needed)}"
     if len(given) == 1:
-        every, all_of, rest = given[0].partition("every version of ")
-        return f"no version of {rest} can be used" if all_of else f"{every} can't be used"
+        return _all_or_none(f"{given[0]} can't be used", "can't", "can")
     return f"{given[0]} is incompatible with {' with '.join(given[1:])}"
 
 

@@ -2,7 +2,16 @@
 
 from collections.abc import Iterator
 
-from xpm.resolve.incompatibility import Clashes, Incompatibility, NoArchive, OnlyWith, Requires, Unknown, Unusable
+from xpm.resolve.incompatibility import (
+    Clashes,
+    Incompatibility,
+    NoArchive,
+    NoVersion,
+    OnlyWith,
+    Requires,
+    Unknown,
+    Unusable,
+)
 from xpm.resolve.package import ABSENT, Package
 from xpm.resolve.problem import Candidates, Problem
 from xpm_index.entries import Entry
@@ -89,10 +98,14 @@ class Facts:
         allowed = self._allowed(other, requirement)
         overridden = self.range_instead(requirement)
         told = Requirement(requirement.name, overridden) if overridden else requirement
+        if not allowed:
+            by_publisher = requirement.name.namespace is not None
+            known = tuple(_told(entry, by_publisher=by_publisher) for entry in other.entries)
+            return Incompatibility({package: mask}, NoVersion(by, told, known))
         terms, outside = {package: mask}, ABSENT | (other.present & ~allowed)
         if other is package:  # an expert that requires itself
             terms[package] = mask & outside
-        elif outside != other.everything:
+        else:
             terms[other] = outside
         return Incompatibility(terms, Requires(by, told, overridden=overridden is not None))
 
@@ -112,6 +125,11 @@ class Facts:
         names = tuple(sorted({ref.base for each in package.of(same) for ref in each.archives}))
         terms = {package: same, self.base: self.base.everything & ~fitting} if fitting else {package: same}
         yield Incompatibility(terms, NoArchive(self.base.name, names))
+
+
+def _told(entry: Entry, *, by_publisher: bool) -> str:
+    by = f" by {entry.publisher}" if by_publisher else ""
+    return f"{entry.version}{by}{' (yanked)' if entry.yanked else ''}"
 
 
 def _rising(entries: list[Entry]) -> tuple[Entry, ...]:

@@ -29,6 +29,15 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
+class NoVersion:
+    """A dependency that no published version satisfies; ``known`` are those that there are."""
+
+    by: str | None
+    requirement: Requirement
+    known: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Clashes:
     """``incompatible_with`` of a manifest."""
 
@@ -74,7 +83,7 @@ class Derived:
     right: "Incompatibility"
 
 
-Cause = Requires | Unknown | Clashes | OnlyWith | NoArchive | Unusable | Cycle | Derived
+Cause = Requires | Unknown | NoVersion | Clashes | OnlyWith | NoArchive | Unusable | Cycle | Derived
 
 
 @dataclass(frozen=True, slots=True, eq=False)

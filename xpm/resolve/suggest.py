@@ -49,7 +49,7 @@ _Told = Callable[[Resolution], Suggestion]
 
 
 def _ways_out(problem: Problem, candidates: Candidates) -> Iterator[tuple[Problem, _Told]]:
-    """Changed problems to try: relax one requirement, take another base, allow pre-releases, drop an override or an expert."""
+    """Changed problems to try: relax one requirement, take another base, allow pre-releases, drop an expert."""
     for requirement in problem.requirements:
         if requirement.range.text != "*":
             relaxed = Requirement(requirement.name, ANY)
@@ -61,9 +61,6 @@ def _ways_out(problem: Problem, candidates: Candidates) -> Iterator[tuple[Proble
         if (newest := _newest_prerelease(requirement, candidates)) is not None:
             wanted = Requirement(requirement.name, VersionRange.parse(f">={newest}"))
             yield _with(problem, requirement, wanted), _relaxing(problem, requirement, exact=wanted)
-    for name in problem.overrides:
-        overrides = {key: value for key, value in problem.overrides.items() if key != name}
-        yield replace(problem, overrides=overrides), _without_override(name)
     for requirement in problem.requirements:
         if not set(requirement.name.spellings()) & set(problem.asked):
             rest = tuple(each for each in problem.requirements if each is not requirement)
@@ -96,15 +93,9 @@ def _another_base(problem: Problem) -> _Told:
     return told
 
 
-def _without_override(name: str) -> _Told:
-    return lambda resolution: Suggestion(
-        command=shlex.join(["xpm", "config", "override", "--remove", name]), effect=f"drops the override of {name}"
-    )
-
-
 def _removing(problem: Problem, requirement: Requirement) -> _Told:
     asked = [each for each in problem.requirements if set(each.name.spellings()) & set(problem.asked)]
-    command = shlex.join(["xpm", "uninstall", str(requirement.name)])
+    command = shlex.join(["xpm", "uninstall", requirement.name.name])
     if asked:
         command += f" && {shlex.join(['xpm', 'install', *map(str, asked)])}"
     return lambda resolution: Suggestion(command=command, effect=f"does without {requirement.name}")
