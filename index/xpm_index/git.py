@@ -39,6 +39,7 @@ _TREE_MODE = 0o040000
 _TIMEOUT_S = 60
 MAX_FETCH_BYTES = 4 << 30
 _LOCK_TRIES = 20
+_MANY = 500
 _LOCK_PAUSE_S = 0.1
 logging.getLogger("dulwich").addHandler(logging.NullHandler())  # its warnings are for programmers
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
@@ -243,10 +244,15 @@ class BareRepo:
             return _id(commit) in self._repo.object_store
 
     def read_blobs(self, commit: str, paths: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-        """(path, content or None) of many files of one commit; faster than one at a time if neighbours come together."""
+        """(path, content or None) of many files of one commit; fastest if neighbours come together."""
+        wanted = list(paths)
+        if len(wanted) >= _MANY and git_program.is_available():
+            with _wrapped("files could not be read from the repository"):
+                yield from git_program.read_blobs(self.path, commit, wanted)
+            return
         with _wrapped("files could not be read from the repository"):
             store, folder, tree = self._repo.object_store, "", None
-            for path in paths:
+            for path in wanted:
                 head, _, name = path.rpartition("/")
                 if tree is None or head != folder:
                     found = self._lookup(commit, head)

@@ -4,9 +4,10 @@ A range is a union (``||``) of conjunctions of comparators. As in node-semver, a
 only if one of its comparators names a pre-release of the same major.minor.patch.
 """
 
+import operator
 import re
 from dataclasses import dataclass
-from functools import total_ordering
+from functools import lru_cache, total_ordering
 from itertools import takewhile
 
 import semver
@@ -36,19 +37,40 @@ class Version:
             ) from error
 
     @property
-    def parsed(self) -> semver.Version:
-        return semver.Version.parse(self.text)
+    def precedence(self) -> "Precedence":
+        """What versions are ordered by; build metadata has no part in it."""
+        return _precedence(self.text)
+
+    @property
+    def release(self) -> tuple[int, int, int]:
+        return _precedence(self.text)[0]
 
     @property
     def is_prerelease(self) -> bool:
-        return bool(self.parsed.prerelease)
+        return not _precedence(self.text)[1]
 
     def __str__(self) -> str:
         return self.text
 
     def __lt__(self, other: "Version") -> bool:
-        order = self.parsed.compare(other.parsed)
-        return order < 0 or (order == 0 and self.text < other.text)
+        return (self.precedence, self.text) < (other.precedence, other.text)
+
+
+Precedence = tuple[tuple[int, int, int], bool, tuple[tuple[bool, int, str], ...]]
+"""(major.minor.patch, whether it is a release, the pre-release identifiers: numbers before words)."""
+
+
+@lru_cache(maxsize=1 << 16)
+def _precedence(text: str) -> Precedence:
+    parsed = semver.Version.parse(text)
+    identifiers = parsed.prerelease.split(".") if parsed.prerelease else []
+    ordered = tuple((not each.isdigit(), int(each) if each.isdigit() else 0, each) for each in identifiers)
+    return (parsed.major, parsed.minor, parsed.patch), not identifiers, ordered
+
+
+_OPERATORS = {
+    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "=": operator.eq, "!=": operator.ne,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +79,7 @@ class Comparator:
     version: Version
 
     def accepts(self, version: Version) -> bool:
-        order = version.parsed.compare(self.version.parsed)
-        return {
-            ">": order > 0, ">=": order >= 0, "<": order < 0, "<=": order <= 0, "=": order == 0, "!=": order != 0,
-        }[self.operator]  # fmt: skip
+        return bool(_OPERATORS[self.operator](version.precedence, self.version.precedence))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +104,7 @@ class VersionRange:
 
 def _satisfies(version: Version, comparators: tuple[Comparator, ...]) -> bool:
     if version.is_prerelease and not any(
-        c.version.is_prerelease and c.version.parsed.to_tuple()[:3] == version.parsed.to_tuple()[:3]
-        for c in comparators
+        c.version.is_prerelease and c.version.release == version.release for c in comparators
     ):
         return False
     return all(comparator.accepts(version) for comparator in comparators)

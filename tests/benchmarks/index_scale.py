@@ -85,6 +85,7 @@ def measure_resolve(home: Path, url: str, fingerprint: str, program: str) -> dic
     with open_indexes(home, url, fingerprint) as indexes:
         names = list(indexes.snapshot("big").names())
         timings, sizes = [], []
+        indexes.entries(names[0])
         while len(timings) < 20:
             wanted = tuple(Requirement.parse(name) for name in choose.sample(names, 3))
             problem = Problem(requirements=wanted, base=Requirement.parse("xpm-tiny"), variant="fp32")
@@ -128,7 +129,7 @@ def run(what: str, home: Path, url: str, fingerprint: str, program: str = "git")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--names", type=int, default=100_000)
-    parser.add_argument("--bin-bits", type=int, default=10)
+    parser.add_argument("--bin-bits", type=int, default=12)
     parser.add_argument("--measure", nargs=5, metavar=("WHAT", "HOME", "URL", "FINGERPRINT", "PROGRAM"))
     arguments = parser.parse_args()
     if arguments.measure:
@@ -161,6 +162,7 @@ def measure_all(scratch: Path, num_names: int, bin_bits: int) -> None:
         seconds, _ = timed(lambda behind=behind, done=done: index.add_commits(behind - done, seed=behind))
         print(f"published {behind - done} versions at {seconds / (behind - done) * 1000:.0f} ms each", flush=True)
         done = behind
+        subprocess.run(["git", "-C", str(index.path), "repack", "-q", "-d"], check=True)  # as a Git host does
         for program, home in homes.items():
             copy = scratch / f"copy-{program}-{behind}"
             shutil.copytree(home, copy)
