@@ -22,7 +22,7 @@ from xpm_index.digests import sha256_file
 from xpm_index.entries import ArchiveRef
 from xpm_index.errors import IntegrityError, XpmError
 from xpm_index.git_files import LfsObject, tagged
-from xpm_index.urls import check_file_url, shown
+from xpm_index.urls import InvalidUrl, check_file_url, shown
 from xpm_index.web import Web
 
 DEFAULT_JOBS = 4
@@ -215,7 +215,8 @@ def _told(text: str, error: XpmError | OSError) -> str:
     said = f"{error}" if isinstance(error, XpmError) else error.strerror or type(error).__name__
     if isinstance(error, XpmError) and error.context:
         said += f" ({error.context})"
-    return said if shown(text) in said else f"{shown(text)}: {said}"
+    name = text if text.startswith("git+") and not isinstance(error, InvalidUrl) else shown(text)
+    return said if name in said else f"{name}: {said}"
 
 
 def _is_whole(folder: Path, ref: ArchiveRef) -> bool:

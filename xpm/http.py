@@ -55,37 +55,6 @@ def download_to(
             sleep(max(error.retry_after_s, _PAUSE_S * 2 ** (failures - 1)))
 
 
-def download(
-    url: str, *, start: Callable[[], int], write: Callable[[bytes], None], rewind: Callable[[], None], size: int,
-    headers: Mapping[str, str] | None = None, sleep: Callable[[float], object] = time.sleep,
-) -> None:  # fmt: skip
-    """``download_to`` for a target told as functions: ``start`` says how many bytes are there already."""
-    with Web() as web:
-        download_to(_Functions(start, write, rewind), url, size=size, web=web, headers=headers, sleep=sleep)
-
-
-class _Functions:
-    def __init__(self, start: Callable[[], int], write: Callable[[bytes], None], rewind: Callable[[], None]) -> None:
-        self.num_bytes = start()
-        self._write = write
-        self._rewind = rewind
-        self._validators: dict[str, str] = {}
-
-    def write(self, chunk: bytes) -> None:
-        self._write(chunk)
-        self.num_bytes += len(chunk)
-
-    def rewind(self) -> None:
-        self._rewind()
-        self.num_bytes = 0
-
-    def validator(self, url: str) -> str:
-        return self._validators.get(url, "")
-
-    def remember(self, url: str, validator: str) -> None:
-        self._validators[url] = validator
-
-
 def _get_rest(target: Target, url: str, size: int, web: Web, private: Mapping[str, str]) -> None:
     have = target.num_bytes
     asked = {"Range": f"bytes={have}-"} if have else {}

@@ -9,6 +9,7 @@ from typing import Any
 
 from xpm.errors import LockfileError
 from xpm.files import write_atomically
+from xpm.project import Project
 from xpm.toml_file import parse_toml, read_toml, write_toml
 from xpm_index.digests import parse_digest
 from xpm_index.entries import ArchiveRef
@@ -130,6 +131,19 @@ class Lockfile:
             base=_from_dict(fields.object("base", required=True)),
             experts=tuple(_from_dict(each) for each in fields.objects("expert")),
         )
+
+
+def stated_requirements(project: Project) -> tuple[str, ...]:
+    """The project's wishes as the lock records them, to tell whether it is out of date."""
+    base = f"{project.base}@{project.base_range}"
+    direct = [f"{name}@{source}" for name, source in project.direct.items()]
+    return (base, *sorted([*(f"{name}@{wanted}" for name, wanted in project.experts.items()), *direct]))
+
+
+def require_current(lock: Lockfile, project: Project) -> None:
+    """Raise LockfileError if the lock was made for other wishes than xpm.toml's."""
+    if lock.requirements != stated_requirements(project) or lock.variant != project.variant:
+        raise LockfileError(f"{LOCK_FILE} does not agree with xpm.toml", hint="run `xpm lock` and commit both")
 
 
 def _to_dict(package: LockedPackage) -> dict[str, Any]:

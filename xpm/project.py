@@ -11,9 +11,9 @@ from xpm.files import write_atomically
 from xpm.sources import Direct, FromIndex, from_toml, to_toml
 from xpm.toml_file import read_toml, write_toml
 from xpm_index.fields import Fields
-from xpm_index.git import without_credentials
 from xpm_index.names import validate_name
 from xpm_index.requirements import Requirement
+from xpm_index.urls import without_credentials
 from xpm_index.versions import VersionRange
 
 PROJECT_FILE = "xpm.toml"

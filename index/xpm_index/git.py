@@ -7,7 +7,6 @@ so a commit id vouches for every file below it.
 import contextlib
 import logging
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -29,6 +28,8 @@ from dulwich.repo import Repo
 from xpm_index import git_program
 from xpm_index.errors import GitError, XpmError
 from xpm_index.git_login import ask_git
+from xpm_index.pack_gauge import PackGauge
+from xpm_index.urls import without_credentials
 
 BRANCH = "main"
 BRANCH_REF = f"refs/heads/{BRANCH}"
@@ -40,16 +41,12 @@ _TIMEOUT_S = 60
 MAX_FETCH_BYTES = 4 << 30
 _LOCK_TRIES = 20
 _MANY = 500
+_MAX_TREES = 64
 _LOCK_PAUSE_S = 0.1
 logging.getLogger("dulwich").addHandler(logging.NullHandler())  # its warnings are for programmers
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 T = TypeVar("T")
 Refs = Mapping[Ref, ObjectID | None]
-
-
-def without_credentials(text: str) -> str:
-    return _CREDENTIALS.sub("", text)
 
 
 class BareRepo:
@@ -58,6 +55,7 @@ class BareRepo:
     def __init__(self, repo: Repo, path: Path) -> None:
         self._repo = repo
         self.path = path
+        self._trees: dict[ObjectID, Tree] = {}
 
     @classmethod
     def init(cls, path: Path) -> "BareRepo":
@@ -132,7 +130,8 @@ class BareRepo:
 
     def fetch(
         self, url: str, *, tag: str | None = None, branch: str | None = None, depth: int | None = None,
-        max_bytes: int = MAX_FETCH_BYTES, blobs: bool = True, progress: Callable[[str], None] = lambda text: None,
+        max_bytes: int = MAX_FETCH_BYTES, max_object_bytes: int | None = None, blobs: bool = True,
+        progress: Callable[[str], None] = lambda text: None,
     ) -> str:  # fmt: skip
         """Fetch the remote's branch, or one tag, into this repository's objects; no ref is moved.
 
@@ -140,6 +139,7 @@ class BareRepo:
             url: ``file://``, ``http(s)://``, ``ssh://``, or the path of a repository or bundle.
             tag, branch: fetch what this tag or branch points to instead of ``main``.
             max_bytes: a remote that sends more is cut off.
+            max_object_bytes: so is one that sends a larger object, or ones that inflate to more than ``max_bytes``.
             depth: fetch this many commits of the history only.
             blobs: False leaves the files' contents out, if the remote can; see ``fetch_objects``.
             progress: called with what the remote reports.
@@ -156,7 +156,7 @@ class BareRepo:
             progress(text.decode(errors="replace"))
 
         def get(client: GitClient, path: str) -> Refs:
-            _limit(client, max_bytes)
+            _limit(client, max_bytes, max_object_bytes)
             left_out = None if blobs else b"blob:none"
             return client.fetch(path, self._repo, wants, progress=report, depth=depth, filter_spec=left_out).refs
 
@@ -174,11 +174,13 @@ class BareRepo:
             git_program.fetch(self.path, url, ref, max_bytes=max_bytes, progress=progress)
         return self._commit(commit.decode()).id.decode()
 
-    def fetch_objects(self, url: str, ids: Sequence[str], *, max_bytes: int = MAX_FETCH_BYTES) -> None:
+    def fetch_objects(
+        self, url: str, ids: Sequence[str], *, max_bytes: int = MAX_FETCH_BYTES, max_object_bytes: int | None = None
+    ) -> None:
         """Fetch objects that ``fetch`` left out; raises GitError."""
 
         def get(client: GitClient, path: str) -> None:
-            _limit(client, max_bytes)
+            _limit(client, max_bytes, max_object_bytes)
             client.fetch(path, self._repo, lambda refs, depth=None: [_id(each) for each in ids])
 
         with _wrapped(f"could not fetch files of {without_credentials(url)}"):
@@ -245,22 +247,15 @@ class BareRepo:
 
     def read_blobs(self, commit: str, paths: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """(path, content or None) of many files of one commit; fastest if neighbours come together."""
-        wanted = list(paths)
-        if len(wanted) >= _MANY and git_program.is_available():
-            with _wrapped("files could not be read from the repository"):
-                yield from git_program.read_blobs(self.path, commit, wanted)
-            return
         with _wrapped("files could not be read from the repository"):
-            store, folder, tree = self._repo.object_store, "", None
-            for path in wanted:
-                head, _, name = path.rpartition("/")
-                if tree is None or head != folder:
-                    found = self._lookup(commit, head)
-                    folder, tree = head, store[found] if found else None
-                if not isinstance(tree, Tree) or name.encode() not in tree:
-                    yield path, None
-                    continue
-                blob = store[tree[name.encode()][1]]
+            found = [(path, self._lookup(commit, path)) for path in paths]
+            if len(found) >= _MANY and git_program.is_available():
+                contents = git_program.read_blobs(self.path, [each.decode() for _, each in found if each])
+                for path, blob_id in found:
+                    yield path, next(contents) if blob_id else None
+                return
+            for path, blob_id in found:
+                blob = self._repo.object_store[blob_id] if blob_id else None
                 yield path, blob.as_raw_string() if isinstance(blob, Blob) else None
 
     def read_object(self, id: str) -> bytes:
@@ -362,11 +357,24 @@ class BareRepo:
     def _lookup(self, commit: str, path: str) -> ObjectID | None:
         found: ObjectID = self._commit(commit).tree
         for part in path.split("/") if path else ():
-            tree = self._repo.object_store[found]
-            if not isinstance(tree, Tree) or part.encode() not in tree:
+            tree = self._tree(found)
+            if tree is None or part.encode() not in tree:
                 return None
             found = tree[part.encode()][1]
         return found
+
+    def _tree(self, tree_id: ObjectID) -> Tree | None:
+        """A tree, from memory if it was used lately; None if the object is no tree."""
+        tree = self._trees.pop(tree_id, None)
+        if tree is None:
+            found = self._repo.object_store[tree_id]
+            if not isinstance(found, Tree):
+                return None
+            tree = found
+            if len(self._trees) >= _MAX_TREES:
+                self._trees.pop(next(iter(self._trees)))
+        self._trees[tree_id] = tree
+        return tree
 
     def _walk(self, tree_id: ObjectID, prefix: str) -> Iterator[str]:
         tree = self._repo.object_store[tree_id]
@@ -439,9 +447,10 @@ def _branch(name: str) -> Ref:
     return Ref(b"refs/heads/" + name.encode())
 
 
-def _limit(client: GitClient, max_bytes: int) -> None:
-    """Make a client give up when more than ``max_bytes`` of a pack come."""
+def _limit(client: GitClient, max_bytes: int, max_object_bytes: int | None) -> None:
+    """Make a client give up when more than ``max_bytes`` of a pack come, or what will inflate to more than is allowed."""
     fetch_pack, received = client.fetch_pack, 0
+    gauge = PackGauge(max_object_bytes=max_object_bytes, max_bytes=max_bytes) if max_object_bytes is not None else None
 
     def limited(
         path: Any, wants: Any, walker: Any, write: Callable[[bytes], int], *args: Any, **options: Any
@@ -451,6 +460,8 @@ def _limit(client: GitClient, max_bytes: int) -> None:
             received += len(data)
             if received > max_bytes:
                 raise GitError("the remote sends more than an index may hold", hint="tell its maintainer")
+            if gauge is not None:
+                gauge.feed(data)
             return write(data)
 
         return fetch_pack(path, wants, walker, count, *args, **options)

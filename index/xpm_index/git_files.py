@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xpm_index.errors import GitError
 from xpm_index.git import BareRepo
-from xpm_index.git_lfs import LfsObject, locate, parse_pointer
+from xpm_index.git_lfs import MAX_POINTER_BYTES, LfsObject, locate, parse_pointer
 from xpm_index.urls import check_git_url, check_tag, shown
 from xpm_index.web import Web
 
@@ -47,7 +47,7 @@ class TaggedTree:
         """
         if path not in self._ids:
             return None
-        self.fetch([path])
+        self.fetch([path], max_file_bytes=max_bytes)
         data = self._repo.read_object(self._ids[path])
         pointer = parse_pointer(data)
         if (pointer.size if pointer else len(data)) > max_bytes:
@@ -64,11 +64,12 @@ class TaggedTree:
             raise GitError(f"{shown(self.url)} has no file {path[:80]!r} at this tag")
         yield from found.chunks(self._web) if isinstance(found, LfsObject) else (found,)
 
-    def fetch(self, paths: Sequence[str]) -> None:
-        """Fetch what a partial clone left out, of several files at once."""
+    def fetch(self, paths: Sequence[str], *, max_file_bytes: int = MAX_FILE_BYTES) -> None:
+        """Fetch what a partial clone left out, of several files at once; raises GitError if one is too large."""
         ids = list(dict.fromkeys(self._ids[path] for path in paths if not self._repo.has(self._ids[path])))
         if ids:
-            self._repo.fetch_objects(self.url, ids, max_bytes=self._max_bytes)
+            limit = max(max_file_bytes, MAX_POINTER_BYTES)
+            self._repo.fetch_objects(self.url, ids, max_bytes=self._max_bytes, max_object_bytes=limit)
 
     def _config(self) -> bytes | None:
         if _LFSCONFIG not in self._ids:
@@ -98,7 +99,10 @@ def tagged(
         BareRepo.init(Path(folder) / "tag.git") as repo,
         Web() as own,
     ):
-        commit = repo.fetch(url, tag=check_tag(tag), depth=1, max_bytes=max_bytes, blobs=False, progress=progress)
+        commit = repo.fetch(
+            url, tag=check_tag(tag), depth=1, max_bytes=max_bytes, max_object_bytes=MAX_FILE_BYTES, blobs=False,
+            progress=progress,
+        )  # fmt: skip
         yield TaggedTree(url, repo, commit, max_bytes=max_bytes, web=web or own)
 
 

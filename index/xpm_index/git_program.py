@@ -4,18 +4,17 @@ Nothing but objects comes of it: no ref is moved, no hook, filter, submodule or 
 """
 
 import os
-import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from xpm_index.errors import GitError
+from xpm_index.urls import without_credentials
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 _ALLOWED = ("https", "http", "ssh", "file")
 _SETTINGS = (
     "protocol.allow=never", *(f"protocol.{name}.allow=always" for name in _ALLOWED), "core.hooksPath=/dev/null",
@@ -55,35 +54,34 @@ def fetch(repository: Path, url: str, ref: str, *, max_bytes: int, progress: Cal
             process.terminate()
             raise
     if process.returncode:
-        raise GitError("git could not fetch", context=_CREDENTIALS.sub("", said)[:300])
+        raise GitError("git could not fetch", context=without_credentials(said)[:300])
 
 
-def read_blobs(repository: Path, commit: str, paths: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-    """(path, content or None) of many files of a commit, by one process."""
-    wanted = [path for path in paths if "\n" not in path]
+def read_blobs(repository: Path, ids: Sequence[str]) -> Iterator[bytes | None]:
+    """The content of each object, None if it is no blob; by one process."""
     command = ["git", "-C", str(repository), "cat-file", "--batch", "--buffer"]
     environment = {name: value for name, value in os.environ.items() if name not in _LOCATING} | _QUIET
     with (
-        _questions(commit, wanted) as questions,
+        _questions(ids) as questions,
         subprocess.Popen(
             command, env=environment, stdin=questions, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process,
     ):  # fmt: skip
         assert process.stdout is not None
-        for path in wanted:
+        for _ in ids:
             head = process.stdout.readline().split()
-            if len(head) != 3 or head[1] != b"blob":
-                yield path, None
+            if len(head) != 3:
+                yield None
                 continue
             data = process.stdout.read(int(head[2]))
             process.stdout.read(1)
-            yield path, data
+            yield data if head[1] == b"blob" else None
 
 
 @contextmanager
-def _questions(commit: str, paths: Sequence[str]) -> Iterator[IO[bytes]]:
+def _questions(ids: Sequence[str]) -> Iterator[IO[bytes]]:
     with tempfile.TemporaryFile() as file:
-        file.writelines(f"{commit}:{path}\n".encode() for path in paths)
+        file.writelines(f"{each}\n".encode() for each in ids)
         file.seek(0)
         yield file
 

@@ -15,6 +15,7 @@ MAX_URL_LENGTH = 2048
 _MAX_TAG_LENGTH = 200
 _MAX_PATH_LENGTH = 400
 _NOT_PRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\\]")
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SCP = re.compile(rf"(?P<user>{_USER.pattern})@(?P<host>{_HOST.pattern}):(?P<path>[^:]+)")
@@ -44,6 +45,11 @@ def origin_of(url: str) -> tuple[str, str, int]:
     """Scheme, host and port: what a login may be sent to."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+
+
+def without_credentials(text: str) -> str:
+    """A text with the logins cut out of the URLs in it."""
+    return _CREDENTIALS.sub("", text)
 
 
 def shown(url: str) -> str:

@@ -129,7 +129,7 @@ def run(what: str, home: Path, url: str, fingerprint: str, program: str = "git")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--names", type=int, default=100_000)
-    parser.add_argument("--bin-bits", type=int, default=12)
+    parser.add_argument("--bin-bits", type=int, default=10)
     parser.add_argument("--measure", nargs=5, metavar=("WHAT", "HOME", "URL", "FINGERPRINT", "PROGRAM"))
     arguments = parser.parse_args()
     if arguments.measure:

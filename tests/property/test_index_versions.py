@@ -53,7 +53,7 @@ def test_carets_and_tildes_begin_at_their_version_and_tildes_are_narrower(bound,
     assert caret.contains(bound)
     assert tilde.contains(bound)
     assert not (version < bound and (caret.contains(version) or tilde.contains(version)))
-    if bound.precedence.major > 0 and tilde.contains(version):
+    if bound.release[0] > 0 and tilde.contains(version):
         assert caret.contains(version)
 
 
@@ -62,7 +62,7 @@ def test_carets_and_tildes_begin_at_their_version_and_tildes_are_narrower(bound,
 def test_a_prerelease_needs_a_comparator_with_its_own_numbers(text, version):
     if version.is_prerelease and VersionRange.parse(text).contains(version):
         assert "-" in text
-        assert f"{version.precedence.major}.{version.precedence.minor}.{version.precedence.patch}-" in text
+        assert f"{version.release[0]}.{version.release[1]}.{version.release[2]}-" in text
 
 
 @given(st.text(max_size=30) | st.text(alphabet="sql@0123456789.xX*^~<>=! ,|-+v/", max_size=20))

@@ -56,7 +56,7 @@ def new_command(console: Console, folder: Path, base: str, license: str) -> None
 
 
 @click.command("install")
-@click.argument("sources", nargs=-1, required=True, metavar="NAME[@RANGE]|git+URL@TAG|URL|FILE|FOLDER...")
+@click.argument("sources", nargs=-1, metavar="[NAME[@RANGE]|git+URL@TAG|URL|FILE|FOLDER]...")
 @click.option("--editable", is_flag=True, help="Use a publisher's folder where it lies.")
 @click.option("--key", help="The public key (ed25519:…) of the publisher, for what comes through no index.")
 @_oldest
@@ -70,11 +70,15 @@ def install_command(
     console: Console, sources: tuple[str, ...], editable: bool, key: str | None, as_json: bool, dry_run: bool,
     offline: bool, prefer_oldest: bool, exclude_newer: str | None, allow_stale: bool,
 ) -> None:  # fmt: skip
-    """Add experts to this environment: resolve, fetch, verify, store, lock.
+    """Add experts to this environment: resolve, fetch, verify, store, lock. Without arguments, install what is locked.
 
     Example: xpm install expert-sql 'expert-json@>=0.1,<1'
     """
     environment = here()
+    if not sources:
+        change = operations.sync(environment, Options(progress=console, offline=offline, dry_run=dry_run))
+        render_change(console, change, as_json=as_json, dry_run=dry_run)
+        return
     wanted = [parse_source(text, folder=environment.folder, editable=editable, cwd=Path.cwd()) for text in sources]
     options = Options(
         progress=console, offline=offline, dry_run=dry_run, allow_stale=allow_stale, prefer_oldest=prefer_oldest,

@@ -12,7 +12,7 @@ from xpm.operations import indexes as operations
 from xpm.operations import maintain
 from xpm.operations.options import Options
 from xpm.operations.publish import keyring, public_key
-from xpm_index.git import without_credentials
+from xpm_index.urls import without_credentials
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 _index = click.option("--index", required=True, metavar="PATH|URL", help="The index repository.")

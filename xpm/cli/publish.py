@@ -9,7 +9,7 @@ from xpm.errors import UsageError
 from xpm.home import Home
 from xpm.operations import publish as operations
 from xpm_index.entries import Yanked
-from xpm_index.git import without_credentials
+from xpm_index.urls import without_credentials
 from xpm_index.versions import Version
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")

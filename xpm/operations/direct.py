@@ -20,7 +20,7 @@ from xpm_index.archive import MANIFEST, read_manifest
 from xpm_index.digests import sha256_bytes
 from xpm_index.entries import ArchiveRef, Entry
 from xpm_index.errors import IntegrityError, SignatureError, TrustError
-from xpm_index.git_files import LfsObject, TaggedTree, tagged
+from xpm_index.git_files import TaggedTree, tagged
 from xpm_index.integrity import read_signature
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
@@ -172,14 +172,10 @@ def _archives_in(tree: TaggedTree, source: FromGit, downloads: Path) -> list[tup
             else "its publisher commits the archives that `xpm build` makes"
         )
         raise NotFoundError(f"{source} has no {ARCHIVE_SUFFIX} file", hint=hint)
+    tree.fetch(paths)
     found = []
     for path in paths:
-        data = tree.read(path)
-        if isinstance(data, LfsObject):
-            with Web() as web:
-                data = b"".join(data.chunks(web))
-        if data is None:
-            raise NotFoundError(f"{source.url} has no {path} at {source.tag}")
+        data = b"".join(tree.chunks(path))
         target = downloads / sha256_bytes(data).removeprefix("sha256:")
         target.write_bytes(data)
         found.append((target, f"git+{source.url}#{source.tag}:{path}"))

@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xpm.errors import NotFoundError, UsageError
-from xpm.http import download
 from xpm.progress import Progress
 from xpm.sources import ARCHIVE_SUFFIX, FromArchive, FromGit, parse_source
-from xpm_index.digests import sha256_bytes
-from xpm_index.errors import IntegrityError
-from xpm_index.git_files import LfsObject, tagged
+from xpm_index.git_files import tagged
 
 
 def archives_of(items: Sequence[str], folder: Path, *, progress: Progress) -> tuple[list[Path], dict[str, str]]:
@@ -41,22 +38,7 @@ def archives_of(items: Sequence[str], folder: Path, *, progress: Progress) -> tu
 def _file_of(source: FromGit) -> bytes:
     """The bytes of one file of a repository at a tag; raises NotFoundError."""
     with tagged(source.url, source.tag) as tree:
-        found = tree.read(source.subpath)
-        if found is None:
+        if source.subpath not in tree.paths():
             known = ", ".join(path for path in tree.paths() if path.endswith(ARCHIVE_SUFFIX))
             raise NotFoundError(f"{source} has no such file", hint=f"it has {known}" if known else None)
-        if isinstance(found, bytes):
-            return found
-        if found.data is not None:
-            return found.data
-        return _from_lfs(found)
-
-
-def _from_lfs(found: LfsObject) -> bytes:
-    data = bytearray()
-    download(
-        found.url, start=lambda: len(data), write=data.extend, rewind=data.clear, size=found.size, headers=found.headers
-    )
-    if sha256_bytes(bytes(data)) != f"sha256:{found.oid}":
-        raise IntegrityError("Git LFS sent other bytes than its pointer promises", context=found.oid)
-    return bytes(data)
+        return b"".join(tree.chunks(source.subpath))

@@ -13,9 +13,9 @@ from xpm.operations.options import DEFAULTS, Options
 from xpm.progress import Progress
 from xpm.project import EMBEDDED, IndexSource, Project
 from xpm_index.errors import TrustError
-from xpm_index.git import without_credentials
 from xpm_index.names import validate_name
 from xpm_index.publishers import Publisher
+from xpm_index.urls import without_credentials
 
 Confirm = Callable[[str], bool]
 """Shows a fingerprint to a person; whether it is the right one."""

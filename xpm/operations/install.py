@@ -1,21 +1,19 @@
 """Changing an environment: init, install, uninstall, update, lock, sync.
 
 Each reads the project, resolves, brings what is missing into the store, and only then changes xpm.toml and xpm.lock, as one. A
-failure at any point leaves both files as they were.
+failure at any point leaves both files as they were. What only fetching and resolving need is imported when they begin, so that a
+locked project with a warm store is done at once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
 from xpm.errors import NotFoundError, UsageError
-from xpm.fetch import Wanted, fetch_archives
-from xpm.indexes import Indexes
-from xpm.lockfile import LOCK_FILE, LockedPackage, Lockfile
+from xpm.lockfile import LOCK_FILE, LockedPackage, Lockfile, require_current
 from xpm.operations.clock import now
-from xpm.operations.direct import DirectPackage, from_lock, look, pinned_in
-from xpm.operations.locking import make_lock, range_for, require_current
 from xpm.operations.names import did_you_mean, published_name
 from xpm.operations.options import DEFAULTS, Options
 from xpm.project import PROJECT_FILE, Project
@@ -26,6 +24,11 @@ from xpm_index.errors import XpmError
 from xpm_index.keys import PublicKey
 from xpm_index.names import spellings
 from xpm_index.requirements import Requirement
+from xpm_index.versions import Version, VersionRange
+
+if TYPE_CHECKING:
+    from xpm.indexes import Indexes
+    from xpm.operations.direct import DirectPackage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,10 +192,13 @@ def require_stored(environment: Environment, options: Options = DEFAULTS) -> Loc
 
 
 def _resolve(
-    environment: Environment, project: Project, indexes: Indexes, previous: Lockfile | None, options: Options, *,
-    upgrade: Sequence[str] | None = (), asked: Sequence[str] = (), looked: Mapping[str, DirectPackage] | None = None,
+    environment: Environment, project: Project, indexes: "Indexes", previous: Lockfile | None, options: Options, *,
+    upgrade: Sequence[str] | None = (), asked: Sequence[str] = (), looked: "Mapping[str, DirectPackage] | None" = None,
 ) -> Lockfile:  # fmt: skip
     """Resolve the project, with what comes directly as it was ``looked`` at, as it is locked, or looked at now."""
+    from xpm.operations.direct import from_lock, pinned_in
+    from xpm.operations.locking import make_lock
+
     direct = {}
     for name, source in project.direct.items():
         pinned = pinned_in(previous.experts, name) if previous else None
@@ -211,16 +217,23 @@ def _resolve(
 
 
 def _look(
-    environment: Environment, source: Direct, indexes: Indexes, options: Options, previous: Lockfile | None,
+    environment: Environment, source: Direct, indexes: "Indexes", options: Options, previous: Lockfile | None,
     key: PublicKey | None,
-) -> DirectPackage:  # fmt: skip
+) -> "DirectPackage":  # fmt: skip
     """What a direct source holds, verified with the key that is pinned for the expert, if it is locked already."""
+    from xpm.operations.direct import look
+
     pinned = [each for each in previous.experts if each.source] if previous else []
     same = next((each for each in pinned if each.source.partition("@")[0] == str(source).partition("@")[0]), None)
     return look(environment, source, indexes, options, pinned=same, key=key)
 
 
-def _bumped(project: Project, indexes: Indexes, names: Sequence[str]) -> Project:
+def range_for(entry_version: Version) -> str:
+    """The range written to xpm.toml if none was asked for: compatible with what was chosen."""
+    return str(VersionRange.parse(f"^{entry_version}"))
+
+
+def _bumped(project: Project, indexes: "Indexes", names: Sequence[str]) -> Project:
     """The project with the ranges of ``names`` raised to the newest version that is neither yanked nor a pre-release."""
     for name in names:
         if name in project.experts:
@@ -258,7 +271,7 @@ def _missing(environment: Environment, lock: Lockfile) -> list[LockedPackage]:
 
 
 def _apply(
-    environment: Environment, project: Project | None, lock: Lockfile, indexes: Indexes, options: Options, *, command: str
+    environment: Environment, project: Project | None, lock: Lockfile, indexes: "Indexes", options: Options, *, command: str
 ) -> Change:  # fmt: skip
     """Fetch what is missing, then change xpm.toml (unless ``project`` is None) and xpm.lock."""
     previous = environment.lockfile()
@@ -283,9 +296,11 @@ def _write(environment: Environment, project: Project | None, lock: Lockfile, *,
 
 
 def bring(
-    environment: Environment, wanted: Sequence[tuple[LockedPackage, ArchiveRef]], indexes: Indexes, options: Options
+    environment: Environment, wanted: Sequence[tuple[LockedPackage, ArchiveRef]], indexes: "Indexes", options: Options
 ) -> list[Path]:
     """Fetch and verify archives of locked packages, then store them: the store changes only if all of them verified."""
+    from xpm.fetch import Wanted, fetch_archives
+
     asked = [
         Wanted(
             ref=_located(environment, ref), what=f"{package.name} {package.version}", read_blob=_blobs(package, indexes)
@@ -306,7 +321,7 @@ def bring(
     return folders
 
 
-def _verified(package: LockedPackage, ref: ArchiveRef, archive: Path, indexes: Indexes) -> Verified:
+def _verified(package: LockedPackage, ref: ArchiveRef, archive: Path, indexes: "Indexes") -> Verified:
     """Verify a fetched archive by its index's entry, or if it came directly by the key that the lock pins."""
     if package.source:
         return verify_pinned(archive, ref, PublicKey.parse(package.public_key))
@@ -315,7 +330,7 @@ def _verified(package: LockedPackage, ref: ArchiveRef, archive: Path, indexes: I
     return verify_archive(archive, ref, entry, snapshot.key_of(entry))
 
 
-def _blobs(package: LockedPackage, indexes: Indexes) -> Callable[[str], bytes | None]:
+def _blobs(package: LockedPackage, indexes: "Indexes") -> Callable[[str], bytes | None]:
     return indexes.snapshot(package.index).read_blob if package.index else lambda path: None
 
 

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from xpm.errors import BaseMismatchError, LockfileError, ResolutionError
+from xpm.errors import BaseMismatchError, ResolutionError
 from xpm.indexes import Indexes
-from xpm.lockfile import LOCK_FILE, LockedIndex, LockedPackage, Lockfile
+from xpm.lockfile import LockedIndex, LockedPackage, Lockfile, stated_requirements
 from xpm.operations.names import did_you_mean
 from xpm.project import Project
 from xpm.resolve import Candidates, Problem, resolve, suggest
@@ -77,19 +77,6 @@ def _with_ways_out(
     return error
 
 
-def stated_requirements(project: Project) -> tuple[str, ...]:
-    """The project's wishes as the lock records them, to tell whether it is out of date."""
-    base = f"{project.base}@{project.base_range}"
-    direct = [f"{name}@{source}" for name, source in project.direct.items()]
-    return (base, *sorted([*(f"{name}@{wanted}" for name, wanted in project.experts.items()), *direct]))
-
-
-def require_current(lock: Lockfile, project: Project) -> None:
-    """Raise LockfileError if the lock was made for other wishes than xpm.toml's."""
-    if lock.requirements != stated_requirements(project) or lock.variant != project.variant:
-        raise LockfileError(f"{LOCK_FILE} does not agree with xpm.toml", hint="run `xpm lock` and commit both")
-
-
 def _preferred(previous: Lockfile | None, upgrade: Sequence[str] | None) -> Mapping[str, Version]:
     if previous is None or upgrade is None:
         return {}
@@ -114,8 +101,3 @@ def _locked_package(entry: Entry, index: str) -> LockedPackage:
         requires=tuple(str(requirement) for requirement in entry.requires),
         archives=entry.archives,
     )
-
-
-def range_for(entry_version: Version) -> str:
-    """The range written to xpm.toml if none was asked for: compatible with what was chosen."""
-    return str(VersionRange.parse(f"^{entry_version}"))

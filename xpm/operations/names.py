@@ -2,14 +2,17 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from xpm.errors import NotFoundError
-from xpm.indexes import Indexes
 from xpm_index.names import spellings
 from xpm_index.requirements import Requirement
 
+if TYPE_CHECKING:
+    from xpm.indexes import Indexes
 
-def published_name(requirement: Requirement, indexes: Indexes) -> str:
+
+def published_name(requirement: Requirement, indexes: "Indexes") -> str:
     """The spelling under which an expert is published; raises NotFoundError with what is spelled alike."""
     name = requirement.name.name
     _, entries = indexes.entries(name)

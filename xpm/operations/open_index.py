@@ -13,9 +13,10 @@ from xpm.home import Home
 from xpm.progress import Progress
 from xpm_index.entries import Entry
 from xpm_index.errors import PackagingError
-from xpm_index.git import BareRepo, without_credentials
+from xpm_index.git import BareRepo
 from xpm_index.index import IndexWriter
 from xpm_index.tuf_keys import Keyring
+from xpm_index.urls import without_credentials
 
 _LOCK_TIMEOUT_S = 120
 

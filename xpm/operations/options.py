@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
-from xpm.indexes import Indexes
 from xpm.progress import Progress, Silent
 from xpm.project import Project
+
+if TYPE_CHECKING:
+    from xpm.indexes import Indexes
 
 _SILENT = Silent()
 INDEX_MAX_AGE = timedelta(hours=24)
@@ -28,7 +31,9 @@ class Options:
     exclude_newer: str | None = None
     index_max_age: timedelta = INDEX_MAX_AGE
 
-    def indexes(self, environment: Environment, project: Project, *, allow_stale: bool = False) -> Indexes:
+    def indexes(self, environment: Environment, project: Project, *, allow_stale: bool = False) -> "Indexes":
+        from xpm.indexes import Indexes
+
         return Indexes(
             environment.home, project, progress=self.progress, offline=self.offline,
             allow_stale=allow_stale or self.allow_stale,

@@ -8,8 +8,9 @@ import pytest
 
 from tests.support.git_http import serve_git
 from xpm_index.errors import GitError
-from xpm_index.git import BareRepo, without_credentials
+from xpm_index.git import BareRepo
 from xpm_index.git_login import ask_git
+from xpm_index.urls import without_credentials
 
 AUTHOR = "xpm <xpm@localhost>"
 

@@ -7,8 +7,7 @@ import pytest
 
 from xpm.errors import LockfileError, ProjectError
 from xpm.files import write_atomically
-from xpm.lockfile import LOCK_FILE, LockedIndex, LockedPackage, Lockfile
-from xpm.operations.locking import require_current, stated_requirements
+from xpm.lockfile import LOCK_FILE, LockedIndex, LockedPackage, Lockfile, require_current, stated_requirements
 from xpm.project import PROJECT_FILE, IndexSource, Project
 from xpm_index.entries import ArchiveRef
 from xpm_index.errors import XpmError
