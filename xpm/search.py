@@ -6,8 +6,9 @@ look at; what is shown of them is then read from the index and verified. A cache
 
 import contextlib
 import json
+import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from xpm_index.layout import ENTRIES
 from xpm_index.versions import Version
 
 _FORMAT = 1
+_VERSION = re.compile(rb'"version":\s*"([^"]+)"')
 _WEIGHTS = "8.0, 1.0, 4.0, 4.0, 4.0"  # name, description, capabilities, keywords, tags
 _SCHEMA = """
 CREATE TABLE state (format INTEGER, head TEXT);
@@ -153,30 +155,25 @@ def words_of(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _newest(data: bytes) -> dict[str, Any] | None:
-    """The document of the newest version that is not yanked, a release before a pre-release; None if there is none."""
-    best: tuple[tuple[bool, Version], dict[str, Any]] | None = None
-    for document in _documents(data).values():
-        try:
-            version = Version.parse(str(document.get("version")))
-        except XpmError:
-            continue
-        key = (not version.is_prerelease, version)
-        if not document.get("yanked") and (best is None or key > best[0]):
-            best = key, document
-    return best[1] if best else None
+    """The document of the newest version that is not yanked, a release before a pre-release; None if there is none.
 
-
-def _documents(data: bytes) -> dict[str, dict[str, Any]]:
-    """The last line of each version; lines that can't be read are passed over."""
-    return {str(document.get("version")): document for document in _lines_of(data)}
-
-
-def _lines_of(data: bytes) -> Iterator[dict[str, Any]]:
-    for line in data.splitlines():
+    Lines that can't be read are passed over: what is found here is verified before it is shown.
+    """
+    last = {match[1]: line for line in data.splitlines() if (match := _VERSION.search(line))}
+    for version in sorted(last, key=_order, reverse=True):
         with contextlib.suppress(ValueError, RecursionError):
-            document = json.loads(line)
-            if isinstance(document, dict):
-                yield document
+            document = json.loads(last[version])
+            if isinstance(document, dict) and not document.get("yanked"):
+                return document
+    return None
+
+
+def _order(version: bytes) -> tuple[bool, tuple[object, ...]]:
+    try:
+        parsed = Version.parse(version.decode())
+    except (XpmError, UnicodeDecodeError):
+        return False, ()
+    return not parsed.is_prerelease, parsed.precedence
 
 
 def _texts(document: dict[str, Any], key: str) -> list[str]:

@@ -56,6 +56,7 @@ class BareRepo:
         self._repo = repo
         self.path = path
         self._trees: dict[ObjectID, Tree] = {}
+        self._roots: dict[str, ObjectID] = {}
 
     @classmethod
     def init(cls, path: Path) -> "BareRepo":
@@ -355,7 +356,7 @@ class BareRepo:
         return found
 
     def _lookup(self, commit: str, path: str) -> ObjectID | None:
-        found: ObjectID = self._commit(commit).tree
+        found = self._roots.get(commit) or self._roots.setdefault(commit, self._commit(commit).tree)
         for part in path.split("/") if path else ():
             tree = self._tree(found)
             if tree is None or part.encode() not in tree:

@@ -42,6 +42,7 @@ def make_lock(
         base=Requirement.parse(f"{project.base}@{project.base_range}"),
         variant=project.variant,
         locked=_preferred(previous, upgrade),
+        kept={package.name: package.version for package in previous.packages} if previous else {},
         prefer_oldest=prefer_oldest,
         exclude_newer=exclude_newer,
         overrides={name: VersionRange.parse(text) for name, text in project.overrides.items()},

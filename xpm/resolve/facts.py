@@ -50,12 +50,12 @@ class Facts:
 
     def of_package(self, package: Package) -> Iterator[Incompatibility]:
         """What is true of whole sets of a package's versions: those that are out of the question."""
-        locked = self.problem.locked.get(package.name)
+        in_use = {self.problem.locked.get(package.name), self.problem.kept.get(package.name)}
         newest = self.problem.exclude_newer
         unusable = {
-            "yanked": package.where(lambda e: e.yanked is not None and e.version != locked),
+            "yanked": package.where(lambda e: e.yanked is not None and e.version not in in_use),
             f"newer than {newest}": package.where(
-                lambda e: newest is not None and e.published_at > newest and e.version != locked
+                lambda e: newest is not None and e.published_at > newest and e.version not in in_use
             ),
         }
         if package.kind == "base":

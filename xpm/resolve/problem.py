@@ -18,7 +18,8 @@ class Problem:
     Args:
         requirements: the project's own, in its order.
         base: the wanted base and its range; ``variant`` is which of its archives is needed.
-        locked: versions to prefer. A yanked version is chosen only if it is locked.
+        locked: versions to prefer.
+        kept: versions that are in use; a yanked version is chosen only if it is one of these, or locked.
         prefer_oldest: take the lowest versions that fit instead of the highest.
         exclude_newer: ignore what was published after this time (RFC 3339, UTC), unless it is locked.
         overrides: name → range that takes the place of every requirement on it.
@@ -29,6 +30,7 @@ class Problem:
     base: Requirement
     variant: str
     locked: Mapping[str, Version] = field(default_factory=dict)
+    kept: Mapping[str, Version] = field(default_factory=dict)
     prefer_oldest: bool = False
     exclude_newer: str | None = None
     overrides: Mapping[str, VersionRange] = field(default_factory=dict)
