@@ -5,11 +5,10 @@ from pathlib import Path
 import click
 
 from xpm.cli.changes import render_change
-from xpm.cli.context import here
+from xpm.cli.context import here, options
 from xpm.cli.render import Console
 from xpm.operations import install as operations
 from xpm.operations import undo as undoing
-from xpm.operations.options import Options
 from xpm.operations.scaffold import new_expert
 from xpm.project import DEFAULT_BASE
 from xpm.sources import parse_source
@@ -76,15 +75,15 @@ def install_command(
     """
     environment = here()
     if not sources:
-        change = operations.sync(environment, Options(progress=console, offline=offline, dry_run=dry_run))
+        change = operations.sync(environment, options(console, offline=offline, dry_run=dry_run))
         render_change(console, change, as_json=as_json, dry_run=dry_run)
         return
     wanted = [parse_source(text, folder=environment.folder, editable=editable, cwd=Path.cwd()) for text in sources]
-    options = Options(
-        progress=console, offline=offline, dry_run=dry_run, allow_stale=allow_stale, prefer_oldest=prefer_oldest,
+    chosen = options(
+        console, offline=offline, dry_run=dry_run, allow_stale=allow_stale, prefer_oldest=prefer_oldest,
         exclude_newer=_time(exclude_newer),
     )  # fmt: skip
-    change = operations.install(environment, wanted, options, key=PublicKey.parse(key) if key else None)
+    change = operations.install(environment, wanted, chosen, key=PublicKey.parse(key) if key else None)
     render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 
@@ -98,7 +97,7 @@ def uninstall_command(console: Console, names: tuple[str, ...], as_json: bool, d
 
     Example: xpm uninstall expert-json
     """
-    change = operations.uninstall(here(), names, Options(progress=console, dry_run=dry_run))
+    change = operations.uninstall(here(), names, options(console, dry_run=dry_run))
     render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 
@@ -119,11 +118,11 @@ def update_command(
 
     Example: xpm update expert-sql
     """
-    options = Options(
-        progress=console, dry_run=dry_run, allow_stale=allow_stale, prefer_oldest=prefer_oldest,
+    chosen = options(
+        console, dry_run=dry_run, allow_stale=allow_stale, prefer_oldest=prefer_oldest,
         exclude_newer=_time(exclude_newer),
     )  # fmt: skip
-    change = operations.update(here(), names, options, bump=bump)
+    change = operations.update(here(), names, chosen, bump=bump)
     render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 
@@ -143,11 +142,11 @@ def lock_command(
 
     Example: xpm lock --locked
     """
-    options = Options(
-        progress=console, dry_run=dry_run, allow_stale=allow_stale, prefer_oldest=prefer_oldest,
+    chosen = options(
+        console, dry_run=dry_run, allow_stale=allow_stale, prefer_oldest=prefer_oldest,
         exclude_newer=_time(exclude_newer),
     )  # fmt: skip
-    change = operations.lock(here(), options, locked=locked)
+    change = operations.lock(here(), chosen, locked=locked)
     render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 
@@ -163,8 +162,8 @@ def sync_command(console: Console, locked: bool, frozen: bool, offline: bool, as
 
     Example: xpm sync --frozen
     """
-    options = Options(progress=console, offline=offline, dry_run=dry_run)
-    change = operations.sync(here(), options, locked=locked, frozen=frozen)
+    chosen = options(console, offline=offline, dry_run=dry_run)
+    change = operations.sync(here(), chosen, locked=locked, frozen=frozen)
     render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 
@@ -177,7 +176,7 @@ def undo_command(console: Console, as_json: bool, dry_run: bool) -> None:
 
     Example: xpm undo
     """
-    undone = undoing.undo(here(), Options(progress=console, dry_run=dry_run))
+    undone = undoing.undo(here(), options(console, dry_run=dry_run))
     _render_undone(console, undone, "undone", as_json=as_json, dry_run=dry_run)
 
 
@@ -190,7 +189,7 @@ def redo_command(console: Console, as_json: bool, dry_run: bool) -> None:
 
     Example: xpm redo
     """
-    redone = undoing.redo(here(), Options(progress=console, dry_run=dry_run))
+    redone = undoing.redo(here(), options(console, dry_run=dry_run))
     _render_undone(console, redone, "done again", as_json=as_json, dry_run=dry_run)
 
 

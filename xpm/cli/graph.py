@@ -5,14 +5,13 @@ from datetime import timedelta
 
 import click
 
-from xpm.cli.context import here
+from xpm.cli.context import here, options
 from xpm.cli.render import Console, size
 from xpm.home import Home
 from xpm.operations import collect as collecting
 from xpm.operations import graph as operations
 from xpm.operations.graph import Node
 from xpm.operations.inspect import versions_of
-from xpm.operations.options import Options
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
@@ -77,7 +76,7 @@ def outdated_command(console: Console, offline: bool, as_json: bool) -> None:
 
     Example: xpm outdated
     """
-    found = operations.outdated(here(), Options(progress=console, offline=offline))
+    found = operations.outdated(here(), options(console, offline=offline))
     if as_json:
         console.json(
             [
@@ -107,7 +106,7 @@ def versions_command(console: Console, name: str, as_json: bool) -> None:
 
     Example: xpm versions expert-sql
     """
-    index, entries = versions_of(here(), name, Options(progress=console))
+    index, entries = versions_of(here(), name, options(console))
     rows = [
         (
             e.version, e.published_at[:10], e.publisher, size(max(a.size for a in e.archives)),

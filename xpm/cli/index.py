@@ -5,12 +5,11 @@ from pathlib import Path
 
 import click
 
-from xpm.cli.context import here
+from xpm.cli.context import here, options
 from xpm.cli.render import Console, duration
 from xpm.home import Home
 from xpm.operations import indexes as operations
 from xpm.operations import maintain
-from xpm.operations.options import Options
 from xpm.operations.publish import keyring, public_key
 from xpm_index.urls import without_credentials
 
@@ -99,7 +98,7 @@ def index_update_command(console: Console, name: str | None, allow_stale: bool, 
 
     Example: xpm index update
     """
-    changed = operations.update(here(), name, Options(progress=console, allow_stale=allow_stale))
+    changed = operations.update(here(), name, options(console, allow_stale=allow_stale))
     if as_json:
         console.json(changed)
         return

@@ -6,14 +6,13 @@ from typing import Any
 import click
 
 from xpm.cli.changes import render_change
-from xpm.cli.context import here
+from xpm.cli.context import here, options
 from xpm.cli.render import Console, size
 from xpm.errors import NotFoundError
 from xpm.operations import inspect as operations
 from xpm.operations.build import base_source
 from xpm.operations.inspect import Found
 from xpm.operations.install import use_base
-from xpm.operations.options import Options
 from xpm.project import DEFAULT_BASE, DEFAULT_VARIANT
 from xpm.search import Query, words_of
 from xpm_index.entries import Entry
@@ -84,7 +83,7 @@ def search_command(
     Example: xpm search sql --base xpm-tiny
     """
     query = Query(words=words_of(words), capability=capability, tag=tag, base=base, publisher=publisher, limit=limit)
-    found = operations.search(here(), query, Options(progress=console))
+    found = operations.search(here(), query, options(console))
     if as_json:
         console.json([_found_document(each) for each in found])
     elif found:
@@ -144,7 +143,7 @@ def base_list_command(console: Console, as_json: bool) -> None:
 
     Example: xpm base list
     """
-    found = operations.search(here(), Query(kind="base"), Options(progress=console))
+    found = operations.search(here(), Query(kind="base"), options(console))
     bases = [(each.index, each.entry) for each in found if each.entry is not None]
     if as_json:
         console.json([{"index": index, **_entry_document(entry)} for index, entry in bases])
@@ -166,8 +165,8 @@ def base_add_command(console: Console, base: str, variant: str | None, dry_run: 
 
     Example: xpm base add 'qwen3-0-6b@^1' --variant int4
     """
-    options = Options(progress=console, dry_run=dry_run)
-    change = use_base(here(), Requirement.parse(base), variant, options)
+    chosen = options(console, dry_run=dry_run)
+    change = use_base(here(), Requirement.parse(base), variant, chosen)
     render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 
@@ -180,8 +179,8 @@ def base_remove_command(console: Console, dry_run: bool, as_json: bool) -> None:
 
     Example: xpm base remove
     """
-    options = Options(progress=console, dry_run=dry_run)
-    change = use_base(here(), Requirement.parse(DEFAULT_BASE), DEFAULT_VARIANT, options)
+    chosen = options(console, dry_run=dry_run)
+    change = use_base(here(), Requirement.parse(DEFAULT_BASE), DEFAULT_VARIANT, chosen)
     render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 

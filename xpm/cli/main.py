@@ -44,6 +44,10 @@ COMMANDS = {
     "yank": ("xpm.cli.publish", "Take a version out of circulation."),
     "unyank": ("xpm.cli.publish", "Take a yank back."),
     "index": ("xpm.cli.index", "Manage indexes."),
+    "doctor": ("xpm.cli.doctor", "Look for what may keep xpm from working."),
+    "cache": ("xpm.cli.doctor", "Look at and clean downloads."),
+    "config": ("xpm.cli.config", "Look at and change settings."),
+    "completion": ("xpm.cli.completion", "Print the completion script of a shell."),
     "trust": ("xpm.cli.trust", "Look at what is believed, and confirm roots."),
 }
 

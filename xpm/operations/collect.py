@@ -68,7 +68,7 @@ def _digests(folder: Path, changes: tuple[ChangeRecord, ...], keep_undo: timedel
     locks = [current] if current else []
     oldest = (datetime.now(UTC) - keep_undo).strftime("%Y-%m-%dT%H:%M:%SZ")
     for change in changes:
-        if change.time < oldest:
+        if change.time <= oldest:
             continue
         for contents in (change.before, change.after):
             if (text := contents[LOCK_FILE]) is not None:

@@ -307,7 +307,9 @@ def bring(
         )
         for package, ref in wanted
     ]
-    archives = fetch_archives(asked, environment.home.downloads, progress=options.progress, offline=options.offline)
+    archives = fetch_archives(
+        asked, environment.home.downloads, progress=options.progress, offline=options.offline, jobs=options.jobs
+    )
     verified = []
     for (package, ref), archive in zip(wanted, archives, strict=True):
         try:

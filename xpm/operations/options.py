@@ -20,7 +20,8 @@ class Options:
     """How an operation goes about its work.
 
     ``offline`` opens no socket, ``dry_run`` changes nothing, ``allow_stale`` believes expired indexes, ``prefer_oldest`` takes
-    the lowest versions, ``exclude_newer`` ignores what was published after that time (RFC 3339, UTC).
+    the lowest versions, ``exclude_newer`` ignores what was published after that time (RFC 3339, UTC). An index older
+    than ``index_max_age`` is fetched before resolving; ``jobs`` archives are fetched at a time.
     """
 
     progress: Progress = _SILENT
@@ -30,6 +31,7 @@ class Options:
     prefer_oldest: bool = False
     exclude_newer: str | None = None
     index_max_age: timedelta = INDEX_MAX_AGE
+    jobs: int = 4
 
     def indexes(self, environment: Environment, project: Project, *, allow_stale: bool = False) -> "Indexes":
         from xpm.indexes import Indexes

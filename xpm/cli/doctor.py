@@ -1,0 +1,84 @@
+"""doctor, cache."""
+
+import sys
+
+import click
+
+from xpm.cli.context import here
+from xpm.cli.render import Console, size, use_colour
+from xpm.home import Home
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+_COLOURS = {"ok": "32", "warning": "33", "problem": "31;1"}
+
+
+@click.command("doctor")
+@click.option("--online", is_flag=True, help="Ask the indexes' remotes too.")
+@_json
+@click.pass_obj
+def doctor_command(console: Console, online: bool, as_json: bool) -> None:
+    """Look for what may keep xpm from working, and say what to do; exit code 1 if there is a problem.
+
+    Example: xpm doctor
+    """
+    from xpm.operations.doctor import examine
+
+    findings = examine(here(), online=online)
+    if as_json:
+        console.json([{"name": f.name, "status": f.status, "found": f.found, "advice": f.advice} for f in findings])
+    for each in findings if not as_json else ():
+        status = f"\x1b[{_COLOURS[each.status]}m{each.status}\x1b[0m" if use_colour(sys.stdout) else each.status
+        console.out(f"{status}: {each.name}: {each.found}")
+        if each.advice:
+            console.out(f"  {each.advice}")
+    if any(each.status == "problem" for each in findings):
+        raise click.exceptions.Exit(1)
+
+
+@click.group("cache")
+def cache_command() -> None:
+    """Look at and clean downloads that were not finished or not used."""
+
+
+@cache_command.command("list")
+@_json
+@click.pass_obj
+def cache_list_command(console: Console, as_json: bool) -> None:
+    """List the downloads that are kept to go on with.
+
+    Example: xpm cache list
+    """
+    paths = sorted(Home.of_user().downloads.glob("*"))
+    if as_json:
+        console.json([{"file": path.name, "bytes": path.stat().st_size} for path in paths])
+    elif paths:
+        console.table(("file", "size"), [(path.name, size(path.stat().st_size)) for path in paths])
+    else:
+        console.say("there are no downloads")
+
+
+@cache_command.command("dir")
+@click.pass_obj
+def cache_dir_command(console: Console) -> None:
+    """Print the folder of downloads.
+
+    Example: xpm cache dir
+    """
+    console.out(str(Home.of_user().downloads))
+
+
+@cache_command.command("clean")
+@click.option("--dry-run", is_flag=True, help="Say what would go and change nothing.")
+@click.pass_obj
+def cache_clean_command(console: Console, dry_run: bool) -> None:
+    """Remove all downloads; what is installed stays.
+
+    Example: xpm cache clean
+    """
+    home = Home.of_user()
+    with home.locked():
+        paths = [path for path in sorted(home.downloads.glob("*")) if path.is_file()]
+        total = sum(path.stat().st_size for path in paths)
+        for path in paths if not dry_run else ():
+            path.unlink(missing_ok=True)
+    console.say(f"{'would remove' if dry_run else 'removed'} {len(paths)} downloads, {size(total)}")

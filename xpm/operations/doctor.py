@@ -1,0 +1,203 @@
+"""Is this machine fit for xpm? Each check looks at one thing and says what to do."""
+
+import os
+import platform
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from xpm.environment import Environment
+from xpm.errors import LockfileError
+from xpm.indexes import Indexes
+from xpm.lockfile import require_current
+from xpm.project import EMBEDDED
+from xpm_index.git_program import is_available
+from xpm_index.verified import expiry_of
+
+_LEAST_FREE_BYTES = 2_000_000_000
+_BUILT = datetime(2026, 1, 1, tzinfo=UTC)
+_SOON = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """``status`` is ok, warning or problem; ``advice`` says what to do, "" if nothing."""
+
+    name: str
+    status: str
+    found: str
+    advice: str = ""
+
+
+def examine(environment: Environment, *, online: bool) -> list[Finding]:
+    """Every check; ``online`` also asks the indexes' remotes. A check that fails itself is a problem."""
+    findings: list[Finding] = []
+    for name, check in (
+        ("python", _python), ("runtime", _runtime), ("home", _home), ("disk", _disk), ("keys", _keys), ("git", _git),
+        ("clock", _clock), ("store", _store), ("environment", _environment),
+    ):  # fmt: skip
+        findings += _safely(name, lambda check=check: check(environment))  # type: ignore[misc]
+    findings += _safely("indexes", lambda: _indexes(environment, online=online))
+    return findings
+
+
+def _safely(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    try:
+        return list(check())
+    except Exception as error:
+        advice = getattr(error, "hint", None) or "see the message"
+        return [Finding(name=name, status="problem", found=str(error)[:200], advice=advice)]
+
+
+def _python(environment: Environment) -> Iterator[Finding]:
+    yield Finding(name="python", status="ok", found=f"{platform.python_version()} on {platform.platform(terse=True)}")
+
+
+def _runtime(environment: Environment) -> Iterator[Finding]:
+    import onnxruntime
+
+    providers = [each.removesuffix("ExecutionProvider") for each in onnxruntime.get_available_providers()]
+    found = f"onnxruntime {onnxruntime.__version__}: {', '.join(providers)}"
+    has_gpu = shutil.which("nvidia-smi") is not None
+    if has_gpu and "CUDA" not in providers:
+        yield Finding(
+            name="runtime", status="warning", found=f"{found}; there is an NVIDIA GPU that it can't use",
+            advice="pip install 'xpm-experts[cuda]'",
+        )  # fmt: skip
+    else:
+        yield Finding(name="runtime", status="ok", found=found)
+
+
+def _home(environment: Environment) -> Iterator[Finding]:
+    root = environment.home.root
+    environment.home.make()
+    if not os.access(root, os.W_OK):
+        yield Finding(
+            name="home", status="problem", found=f"{root} can't be written", advice="set XPM_HOME to another folder"
+        )
+    elif hasattr(os, "getuid") and root.stat().st_uid != os.getuid():
+        yield Finding(
+            name="home", status="warning", found=f"{root} is another user's", advice="set XPM_HOME to your own"
+        )
+    else:
+        yield Finding(name="home", status="ok", found=str(root))
+
+
+def _disk(environment: Environment) -> Iterator[Finding]:
+    free = shutil.disk_usage(environment.home.root).free
+    told = f"{free / 1e9:.1f} GB free"
+    if free < _LEAST_FREE_BYTES:
+        yield Finding(
+            name="disk", status="warning", found=told, advice="run `xpm gc`, or set XPM_HOME to a larger disk"
+        )
+    else:
+        yield Finding(name="disk", status="ok", found=told)
+
+
+def _keys(environment: Environment) -> Iterator[Finding]:
+    paths = sorted(environment.home.keys.glob("*.json"))
+    loose = [path.name for path in paths if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077]
+    if loose:
+        found = f"others can read {', '.join(loose)}"
+        yield Finding(name="keys", status="problem", found=found, advice=f"chmod 600 {environment.home.keys}/*.json")
+    else:
+        yield Finding(name="keys", status="ok", found=f"{len(paths)} keys" if paths else "no keys")
+
+
+def _git(environment: Environment) -> Iterator[Finding]:
+    if not is_available():
+        advice = "install git: large indexes are fetched faster, and logins come from its credential helpers"
+        yield Finding(name="git", status="warning", found="there is no git program", advice=advice)
+        return
+    version = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    helper = subprocess.run(
+        ["git", "config", "--get", "credential.helper"], capture_output=True, text=True
+    ).stdout.strip()
+    yield Finding(
+        name="git",
+        status="ok",
+        found=f"{version}, {f'credential helper {helper}' if helper else 'no credential helper'}",
+    )
+
+
+def _clock(environment: Environment) -> Iterator[Finding]:
+    now = datetime.now(UTC)
+    if now < _BUILT:
+        advice = "set the clock: with a wrong one, expired indexes and revoked keys look valid"
+        yield Finding(name="clock", status="problem", found=f"{now:%Y-%m-%d %H:%M} UTC is in the past", advice=advice)
+    else:
+        yield Finding(name="clock", status="ok", found=f"{now:%Y-%m-%d %H:%M} UTC")
+
+
+def _store(environment: Environment) -> Iterator[Finding]:
+    store = environment.store
+    broken = [digest for digest in store.digests() if not (store.path_of(digest) / "manifest.json").is_file()]
+    left = list((store.root / "tmp").glob("*")) if (store.root / "tmp").is_dir() else []
+    if broken:
+        advice = f"delete {store.path_of(broken[0])} and run `xpm sync`"
+        yield Finding(name="store", status="problem", found=f"{len(broken)} packages have no manifest", advice=advice)
+    elif left:
+        yield Finding(name="store", status="warning", found="an interrupted command left files", advice="run `xpm gc`")
+    else:
+        yield Finding(name="store", status="ok", found=f"{len(store.digests())} packages")
+
+
+def _environment(environment: Environment) -> Iterator[Finding]:
+    project, lock = environment.project(), environment.lockfile()
+    if lock is None:
+        yield Finding(name="environment", status="ok", found=f"{environment.folder}: nothing is locked")
+        return
+    try:
+        require_current(lock, project)
+    except LockfileError as error:
+        yield Finding(name="environment", status="warning", found=error.message, advice=error.hint or "")
+        return
+    missing = [
+        p.name for p in lock.packages if not p.is_editable and environment.store.get(lock.archive_of(p).digest) is None
+    ]
+    if missing:
+        yield Finding(
+            name="environment",
+            status="warning",
+            found=f"not in the store: {', '.join(missing)}",
+            advice="run `xpm sync`",
+        )
+    else:
+        yield Finding(
+            name="environment",
+            status="ok",
+            found=f"{environment.folder}: {len(lock.experts)} experts on {lock.base.name}",
+        )
+
+
+def _indexes(environment: Environment, *, online: bool) -> Iterator[Finding]:
+    now = datetime.now(UTC)
+    with (
+        environment.locked(),
+        Indexes(environment.home, environment.project(), offline=True, allow_stale=True) as indexes,
+    ):
+        for name, source in indexes.sources.items():
+            if name == EMBEDDED:
+                continue
+            what = f"index {name}"
+            if indexes.age(name) == timedelta.max:
+                yield Finding(
+                    name=what, status="warning", found="was never fetched", advice=f"run `xpm index update {name}`"
+                )
+                continue
+            snapshot = indexes.snapshot(name)
+            expires = expiry_of(snapshot.read_blob)
+            told = (
+                f"fetched {indexes.age(name).days} days ago, valid until {expires:%Y-%m-%d}" if expires else "fetched"
+            )
+            if expires and expires - now < _SOON:
+                advice = f"run `xpm index update {name}`; if that does not help, tell its maintainer"
+                yield Finding(name=what, status="warning" if expires > now else "problem", found=told, advice=advice)
+            else:
+                yield Finding(name=what, status="ok", found=told)
+            if online:
+                same = snapshot.repo.remote_head(source.url) == snapshot.commit
+                yield Finding(name=what, status="ok", found="reachable" + ("" if same else ", and has something newer"))
