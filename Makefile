@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := xpm index/xpm_index runtime/xpm_runtime build/xpm_build
 
-.PHONY: demo test check embedded evaluate clean
+.PHONY: demo test check faults embedded evaluate clean
 
 demo: $(VENV)/.core  ## install xpm without torch, install two experts into a new project, ask them
 	@sh examples/demo.sh $(CURDIR)/$(BIN)/xpm
@@ -18,6 +18,9 @@ check: $(VENV)/.test  ## format, lint, types, import contracts
 	$(BIN)/ruff check $(SOURCES) tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+faults: $(VENV)/.test  ## inject faults into the file-system calls of every command that changes something (needs strace)
+	$(BIN)/python -m tests.faults --max 260
 
 embedded: $(VENV)/.test  ## retrain and repackage the embedded base and experts (see docs/embedded.md for the time)
 	$(BIN)/python -m xpm_build.embedded rebuild --work .embedded --out xpm/embedded

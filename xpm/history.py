@@ -135,14 +135,16 @@ class History:
         return self.path.with_suffix(".pending")
 
     def _move(self, then: _State, start: Contents, end: Contents) -> None:
+        now = self._load()
         document = {"start": start, "end": end, "then": _document(then)}
         write_atomically(self._pending, json.dumps(document, ensure_ascii=False).encode())
         try:
             self._write(end)
             self._save(then)
         except BaseException:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # if this fails too, whoever comes next finishes the change
                 self._write(start)
+                self._save(now)
                 remove_durably(self._pending)
             raise
         remove_durably(self._pending)

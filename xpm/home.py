@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
 import platformdirs
 
 from xpm.errors import StoreError
+from xpm.files import locked_file
 
 _LOCK_TIMEOUT_S = 600
 
@@ -59,9 +59,9 @@ class Home:
         """Hold the one lock under which indexes, store and environments of this user change."""
         self.make()
         try:
-            with filelock.FileLock(self.root / "lock", timeout=_LOCK_TIMEOUT_S):
+            with locked_file(self.root / "lock", timeout_s=_LOCK_TIMEOUT_S):
                 yield
-        except filelock.Timeout as error:
+        except TimeoutError as error:
             raise StoreError(
                 f"another xpm holds {self.root / 'lock'}", hint="wait for it to end and try again"
             ) from error

@@ -76,7 +76,8 @@ class Indexes:
                 self.update(name)
             repo = self._open(name)
             head = repo.head()
-            assert head is not None  # update sets it or raises
+            if head is None:
+                raise StoreError(f"the copy of index {name} lost its head", hint="run the command again")
             self._snapshots[name] = self._read(name, repo, head)
         return self._snapshots[name]
 

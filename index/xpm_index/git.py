@@ -21,7 +21,7 @@ from dulwich.client import FetchPackResult, GitClient, HTTPUnauthorized, get_tra
 from dulwich.config import ConfigFile, StackedConfig
 from dulwich.diff_tree import tree_changes
 from dulwich.graph import can_fast_forward
-from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
+from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
@@ -55,6 +55,7 @@ class BareRepo:
     def __init__(self, repo: Repo, path: Path) -> None:
         self._repo = repo
         self.path = path
+        self._added: set[str] = set()
         self._trees: dict[ObjectID, Tree] = {}
         self._roots: dict[str, ObjectID] = {}
 
@@ -106,8 +107,7 @@ class BareRepo:
     def head(self) -> str | None:
         """The commit id of the branch, or None if there is no commit yet."""
         with _wrapped("the branch could not be read"):
-            commit = self._repo.refs.as_dict().get(_REF)
-        return commit.decode() if commit else None
+            return self._ref(_REF)
 
     def set_head(self, commit: str) -> None:
         with _wrapped("the branch could not be moved"):
@@ -116,8 +116,7 @@ class BareRepo:
     def branch_head(self, branch: str) -> str | None:
         """The commit of another branch, or None if there is none."""
         with _wrapped(f"the branch {branch} could not be read"):
-            commit = self._repo.refs.as_dict().get(_branch(branch))
-        return commit.decode() if commit else None
+            return self._ref(_branch(branch))
 
     def delete_branch(self, branch: str) -> None:
         with _wrapped(f"the branch {branch} could not be deleted"):
@@ -310,7 +309,7 @@ class BareRepo:
             commit.author_timezone = commit.commit_timezone = 0
             commit.encoding = b"UTF-8"
             commit.message = message.encode()
-            self._repo.object_store.add_object(commit)
+            self._add(commit)
             if branch is not None:
                 self._move(_branch(branch), commit.id)
                 return commit.id.decode()
@@ -323,6 +322,24 @@ class BareRepo:
         """Write the branch with its whole history to a Git bundle."""
         with _wrapped(f"{path} could not be written"), path.open("wb") as file:
             write_bundle(file, create_bundle_from_repo(self._repo, refs=[_REF]))
+
+    def _add(self, item: ShaFile) -> None:
+        self._repo.object_store.add_object(item)
+        self._added.add(item.id[:2].decode())
+
+    def _sync_objects(self) -> None:
+        """Make the objects added last through a crash, before a ref names them."""
+        for folder in sorted(self._added):
+            if (self.path / "objects" / folder).is_dir():
+                _sync_folder(self.path / "objects" / folder)
+        self._added.clear()
+
+    def _ref(self, ref: Ref) -> str | None:
+        """What a ref points to, None if there is no such ref."""
+        try:
+            return self._repo.refs[ref].decode()
+        except KeyError:
+            return None
 
     def _move(self, ref: Ref, commit: ObjectID) -> None:
         """Set a ref by one rename, after a lock that Git may hold on it was given time to go."""
@@ -341,7 +358,9 @@ class BareRepo:
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
+            self._sync_objects()
             os.replace(temporary, target)
+            _sync_folder(target.parent)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -411,13 +430,23 @@ class BareRepo:
                 folders.setdefault(head, {})[rest] = content
                 continue
             blob = Blob.from_string(content)
-            self._repo.object_store.add_object(blob)
+            self._add(blob)
             tree.add(head.encode(), _FILE_MODE, blob.id)
         for folder, inner in folders.items():
             existing = tree[folder.encode()][1] if folder.encode() in tree else None
             tree.add(folder.encode(), _TREE_MODE, self._write_tree(existing, inner))
-        self._repo.object_store.add_object(tree)
+        self._add(tree)
         return tree.id
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _id(commit: str) -> ObjectID:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from xpm_index import strict_json
 from xpm_index.entries import Entry, parse_entries, require_append_only
-from xpm_index.errors import IndexFormatError, PackagingError, TrustError, XpmError
+from xpm_index.errors import GitError, IndexFormatError, PackagingError, TrustError, XpmError
 from xpm_index.fields import Fields
 from xpm_index.git import BareRepo
 from xpm_index.keys import PublicKey
@@ -202,7 +202,8 @@ class IndexWriter:
     @property
     def head(self) -> str:
         head = self.repo.head()
-        assert head is not None  # an index has its first commit from the start
+        if head is None:
+            raise GitError(f"the branch of {self.repo.path} could not be read", hint="look at it with `git fsck`")
         return head
 
     def read(self, path: str) -> bytes | None:

@@ -69,7 +69,7 @@ class TufFiles:
         self, read: Read, *, root: bytes, earlier: Read | None = None, now: datetime | None = None, allow_stale: bool = False
     ) -> None:  # fmt: skip
         self._read = read
-        self._folder = tempfile.TemporaryDirectory(prefix="xpm-tuf-")
+        self._folder = tempfile.TemporaryDirectory(prefix="xpm-tuf-", ignore_cleanup_errors=True)
         for role in _KEPT_FOR_ROLLBACK:
             if earlier is not None and (data := earlier(metadata_path(role))) is not None:
                 with open(f"{self._folder.name}/{role}.json", "wb") as file:

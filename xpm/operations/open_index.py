@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import filelock
-
 from xpm.errors import NotFoundError
+from xpm.files import locked_file
 from xpm.home import Home
 from xpm.progress import Progress
 from xpm_index.entries import Entry
@@ -58,10 +57,10 @@ def _local(path: Path, keys: Keyring) -> Iterator[Opened]:
         raise NotFoundError(f"there is no index at {path}", hint="make one with `xpm index init`")
     writer = IndexWriter.open(path, keys=keys)
     try:
-        with filelock.FileLock(path / "xpm-write.lock", timeout=_LOCK_TIMEOUT_S):
+        with locked_file(path / "xpm-write.lock", timeout_s=_LOCK_TIMEOUT_S):
             writer.repo.clear_abandoned()
             yield Opened(writer)
-    except filelock.Timeout as error:
+    except TimeoutError as error:
         raise PackagingError(f"another xpm is writing to {path}", hint="try again when it has ended") from error
     finally:
         writer.repo.close()
