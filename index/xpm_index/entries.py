@@ -18,6 +18,8 @@ from xpm_index.publishers import parse_time
 from xpm_index.requirements import Requirement
 from xpm_index.versions import Version
 
+_DAMAGED = "the index is damaged, or somebody put there what does not belong: tell its maintainer"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveRef:
@@ -84,7 +86,7 @@ def parse_entries(data: bytes, *, name: str) -> tuple[Entry, ...]:
             line, or changes anything of a version but that it is yanked.
     """
     if not data.endswith(b"\n"):
-        raise IndexFormatError(f"the entry file of {name} is cut off")
+        raise IndexFormatError(f"the entry file of {name} is cut off", hint=_DAMAGED)
     newest: dict[Version, Entry] = {}
     owner = ""
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
@@ -93,12 +95,12 @@ def parse_entries(data: bytes, *, name: str) -> tuple[Entry, ...]:
             document = strict_json.loads(line, what=what)
             entry = _from_dict(Fields(document, error=IndexFormatError))
         except XpmError as error:
-            raise IndexFormatError(f"{what}: {error.message}", context=error.context) from error
+            raise IndexFormatError(f"{what}: {error.message}", context=error.context, hint=_DAMAGED) from error
         if entry.name != name:
-            raise IndexFormatError(f"{what} is of {entry.name}")
+            raise IndexFormatError(f"{what} is of {entry.name}", hint=_DAMAGED)
         owner = owner or entry.publisher
         if entry.publisher != owner:
-            raise IndexFormatError(f"{what} is by {entry.publisher}, but the name is {owner}'s")
+            raise IndexFormatError(f"{what} is by {entry.publisher}, but the name is {owner}'s", hint=_DAMAGED)
         previous = newest.get(entry.version)
         if previous and _lasting(previous) != _lasting(entry):
             raise IndexFormatError(f"{what} changes what {entry.version} is", hint="a version is published once")

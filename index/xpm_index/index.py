@@ -14,8 +14,8 @@ from xpm_index.errors import GitError, IndexFormatError, PackagingError, TrustEr
 from xpm_index.fields import Fields
 from xpm_index.git import BareRepo
 from xpm_index.keys import PublicKey
-from xpm_index.layout import ENTRIES, INDEX_JSON, PUBLISHERS, entry_path, metadata_path, publisher_path
-from xpm_index.metadata import MetadataEditor, Read, RoleKeys, RoleState, epoch_of, now_utc, roots
+from xpm_index.layout import ENTRIES, INDEX_JSON, METADATA, PUBLISHERS, entry_path, metadata_path, publisher_path
+from xpm_index.metadata import BINS, MetadataEditor, Read, RoleKeys, RoleState, epoch_of, now_utc, roots, targets_in
 from xpm_index.names import spellings, validate_name
 from xpm_index.publishers import Publisher
 from xpm_index.tuf_keys import Keyring
@@ -122,7 +122,7 @@ def check_update(
     1. no root of the old state is altered, and the metadata of the new one verifies and is no older;
     2. it is the same index by its id;
     3. the new commit descends from the old one, unless a newer root raised the epoch;
-    4. the files that changed are vouched for, and entries were only added to.
+    4. the files that changed are vouched for and well formed, entries were only added to, and by keys that might.
 
     Raises:
         TrustError: one of these does not hold. IndexFormatError: ``new`` is no index.
@@ -140,10 +140,28 @@ def check_update(
     if not newer_epoch and not repo.is_ancestor(old, new):
         told = f"{new[:12]} does not descend from {old[:12]}"
         raise TrustError("the index was rolled back or rewritten", context=told, hint=hint)
-    for path in repo.changed_paths(old, new, ENTRIES):  # 4
-        require_append_only(before(path) or b"", files.read(path), path=path)
+    fresh = TufFiles(after, root=trusted, now=now, allow_stale=allow_stale)  # 4: as it will be read from now on
+    _require_bins(repo, old, new, fresh)
+    snapshot = IndexSnapshot(repo, new, fresh)
+    for path in repo.changed_paths(old, new, ENTRIES):
+        require_append_only(before(path) or b"", fresh.read(path), path=path)
+        snapshot.entries(path.rsplit("/", 1)[1].removesuffix(".jsonl"))
     for path in repo.changed_paths(old, new, PUBLISHERS):
-        files.read(path)
+        snapshot.publisher(path.rsplit("/", 1)[1].removesuffix(".json"))
+
+
+def _require_bins(repo: BareRepo, old: str, new: str, files: TufFiles) -> None:
+    """Raise TrustError unless what delegates to entries verifies, and still vouches for every name that it vouched for."""
+    for path in repo.changed_paths(old, new, METADATA):
+        if path == metadata_path(ENTRIES):
+            files.vouches_for(entry_path("any"))
+        elif path.startswith(f"{METADATA}/{BINS}-"):
+            was, now = (targets_in(repo.read_blob(commit, path), path) for commit in (old, new))
+            if any(not files.vouches_for(target) for target in sorted(now)[:1]) or was - now:
+                raise TrustError(
+                    f"the index no longer vouches for {', '.join(sorted(was - now)[:3])}", context=path,
+                    hint="ask the index's maintainer; if it is meant so, remove the index and add it again",
+                )  # fmt: skip
 
 
 def _read_info(read: Read) -> IndexInfo:

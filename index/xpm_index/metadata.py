@@ -14,6 +14,7 @@ timestamp      online   the version of the snapshot, for a few weeks: no freezin
 Invariant: ``MetadataEditor.sign`` returns files that, committed together with the changed targets, a client accepts.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -41,9 +42,9 @@ from xpm_index.layout import ENTRIES, METADATA, metadata_path
 from xpm_index.tuf_keys import Keyring, to_tuf_key
 
 ROLES = ("root", "targets", "online")
-_BINS = "bins"
+BINS = "bins"
 _EPOCH = "x-xpm-epoch"
-_LIFETIME_DAYS = {"root": 730, "targets": 365, ENTRIES: 365, _BINS: 365, "snapshot": 365, "timestamp": 30}
+_LIFETIME_DAYS = {"root": 730, "targets": 365, ENTRIES: 365, BINS: 365, "snapshot": 365, "timestamp": 30}
 _SIGNED_ONLINE = ("snapshot", "timestamp")
 
 Read = Callable[[str], bytes | None]
@@ -104,7 +105,7 @@ class MetadataEditor:
         )
         bins.delegations = Delegations(
             {keys.online.key_id: to_tuf_key(keys.online)},
-            succinct_roles=SuccinctRoles([keys.online.key_id], 1, bin_bits, _BINS),
+            succinct_roles=SuccinctRoles([keys.online.key_id], 1, bin_bits, BINS),
         )
         snapshot = Snapshot(meta={})
         for name, signed in (("root", root), ("targets", targets), (ENTRIES, bins), ("snapshot", snapshot)):
@@ -236,7 +237,7 @@ class MetadataEditor:
 
     @staticmethod
     def _lifetime(name: str) -> timedelta:
-        return timedelta(days=_LIFETIME_DAYS[_BINS if name.startswith(f"{_BINS}-") else name])
+        return timedelta(days=_LIFETIME_DAYS[BINS if name.startswith(f"{BINS}-") else name])
 
     @staticmethod
     def _replace(signed: Any, role: str | None, old: str | None, new: PublicKey) -> None:
@@ -246,9 +247,9 @@ class MetadataEditor:
             delegations = signed.delegations
             holder = delegations.roles[role] if role else delegations.succinct_roles
         if new.key_id in holder.keyids:
-            raise TrustError(f"{new.key_id} is a key of {role or _BINS} already")
+            raise TrustError(f"{new.key_id} is a key of {role or BINS} already")
         if old is not None and old not in holder.keyids:
-            raise TrustError(f"{old} is not a key of {role or _BINS}", hint=f"its keys are {', '.join(holder.keyids)}")
+            raise TrustError(f"{old} is not a key of {role or BINS}", hint=f"its keys are {', '.join(holder.keyids)}")
         signed.add_key(to_tuf_key(new), role)
         if old is not None:
             signed.revoke_key(old, role)
@@ -289,6 +290,16 @@ def parse_metadata(read: Read, name: str) -> Metadata[Any]:
         return Metadata.from_bytes(data)
     except (DeserializationError, RepositoryError, ValueError) as error:
         raise IndexFormatError(f"{path} is malformed", context=str(error)[:200]) from error
+
+
+def targets_in(data: bytes | None, path: str) -> set[str]:
+    """The paths that a bin's file lists; raises IndexFormatError. Nothing is verified."""
+    try:
+        return set(json.loads(data or b"")["signed"]["targets"])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise IndexFormatError(
+            f"{path} is malformed", hint="the index is damaged or was altered: tell its maintainer"
+        ) from error
 
 
 def newest_root(read: Read) -> str:

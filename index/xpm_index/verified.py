@@ -101,6 +101,11 @@ class TufFiles:
             promised.verify_length_and_hashes(data)
         return data
 
+    def vouches_for(self, path: str) -> bool:
+        """Whether the metadata lists ``path``; raises TrustError if the metadata that would does not verify."""
+        with _translated():
+            return self._updater.get_targetinfo(path) is not None
+
     def close(self) -> None:
         self._folder.cleanup()
 

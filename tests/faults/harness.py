@@ -140,8 +140,9 @@ def _child(arguments: list[str], folder: Path, home: Path, output: int, *, stop:
             code = end.code if isinstance(end.code, int) else (1 if end.code else 0)
         else:
             code = 0
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # what was to be printed could not be: nothing is wrong with the files
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
     except BaseException as error:
         os.write(2, f"escaped: {error!r}\n".encode())
