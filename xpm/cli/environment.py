@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from xpm.cli.changes import render_change
+from xpm.cli.completion import installed_names
 from xpm.cli.context import here, options
 from xpm.cli.render import Console
 from xpm.operations import install as operations
@@ -88,7 +89,7 @@ def install_command(
 
 
 @click.command("uninstall")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=installed_names)
 @_json
 @_dry_run
 @click.pass_obj
@@ -102,7 +103,7 @@ def uninstall_command(console: Console, names: tuple[str, ...], as_json: bool, d
 
 
 @click.command("update")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=installed_names)
 @click.option("--bump", is_flag=True, help="First raise the ranges in xpm.toml to the newest versions there are.")
 @_oldest
 @_exclude_newer

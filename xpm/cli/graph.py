@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import click
 
+from xpm.cli.completion import installed_names
 from xpm.cli.context import here, options
 from xpm.cli.render import Console, size
 from xpm.home import Home
@@ -52,7 +53,7 @@ def _document(node: Node) -> dict[str, object]:
 
 
 @click.command("why")
-@click.argument("name")
+@click.argument("name", shell_complete=installed_names)
 @_json
 @click.pass_obj
 def why_command(console: Console, name: str, as_json: bool) -> None:

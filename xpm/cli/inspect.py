@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from xpm.cli.changes import render_change
+from xpm.cli.completion import installed_names
 from xpm.cli.context import here, options
 from xpm.cli.render import Console, size
 from xpm.errors import NotFoundError
@@ -43,7 +44,7 @@ def list_command(console: Console, as_json: bool) -> None:
 
 
 @click.command("info")
-@click.argument("name")
+@click.argument("name", shell_complete=installed_names)
 @_json
 @click.pass_obj
 def info_command(console: Console, name: str, as_json: bool) -> None:
