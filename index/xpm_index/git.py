@@ -1,10 +1,9 @@
-"""Bare Git repositories read and written as objects; never a checkout. With ``git_lfs`` the only module that imports dulwich.
+"""Bare Git repositories read and written as objects; never a checkout. Only the ``git…`` modules import dulwich.
 
 Every foreign exception becomes a GitError here. URLs are shown without credentials. Objects are hash-checked when read,
 so a commit id vouches for every file below it.
 """
 
-import contextlib
 import logging
 import os
 import shutil
@@ -13,12 +12,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
-import dulwich.errors
 from dulwich.bundle import create_bundle_from_repo, read_bundle, write_bundle
-from dulwich.client import FetchPackResult, GitClient, HTTPUnauthorized, get_transport_and_path
-from dulwich.config import ConfigFile, StackedConfig
+from dulwich.client import GitClient
 from dulwich.diff_tree import tree_changes
 from dulwich.graph import can_fast_forward
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
@@ -26,27 +22,18 @@ from dulwich.refs import Ref
 from dulwich.repo import Repo
 
 from xpm_index import git_program
-from xpm_index.errors import GitError, XpmError
-from xpm_index.git_login import ask_git
-from xpm_index.pack_gauge import PackGauge
+from xpm_index.errors import GitError
+from xpm_index.git_transport import BRANCH, BRANCH_REF, MAIN, Refs, branch_ref, limit, pick, talk, wrapped
 from xpm_index.urls import without_credentials
 
-BRANCH = "main"
-BRANCH_REF = f"refs/heads/{BRANCH}"
-_REF = Ref(BRANCH_REF.encode())
-_HEAD = Ref(b"HEAD")
 _FILE_MODE = 0o100644
 _TREE_MODE = 0o040000
-_TIMEOUT_S = 60
 MAX_FETCH_BYTES = 4 << 30
 _LOCK_TRIES = 20
 _MANY = 500
 _MAX_TREES = 64
 _LOCK_PAUSE_S = 0.1
 logging.getLogger("dulwich").addHandler(logging.NullHandler())  # its warnings are for programmers
-
-T = TypeVar("T")
-Refs = Mapping[Ref, ObjectID | None]
 
 
 class BareRepo:
@@ -64,7 +51,7 @@ class BareRepo:
         """Make a new bare repository at ``path``, which must not exist or be empty."""
         if path.exists() and any(path.iterdir()):
             raise GitError(f"{path} is not empty", hint="name a new folder")
-        with _wrapped(f"could not make a repository at {path}"):
+        with wrapped(f"could not make a repository at {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
             try:
@@ -80,7 +67,7 @@ class BareRepo:
     def open(cls, path: Path) -> "BareRepo":
         if not (path / "objects").is_dir() or not (path / "HEAD").is_file():
             raise GitError(f"{path} is not a bare Git repository")
-        with _wrapped(f"{path} could not be opened"):
+        with wrapped(f"{path} could not be opened"):
             return cls(Repo(str(path), bare=True), path)
 
     def clear_abandoned(self) -> None:
@@ -106,27 +93,27 @@ class BareRepo:
 
     def head(self) -> str | None:
         """The commit id of the branch, or None if there is no commit yet."""
-        with _wrapped("the branch could not be read"):
-            return self._ref(_REF)
+        with wrapped("the branch could not be read"):
+            return self._ref(MAIN)
 
     def set_head(self, commit: str) -> None:
-        with _wrapped("the branch could not be moved"):
-            self._move(_REF, _id(commit))
+        with wrapped("the branch could not be moved"):
+            self._move(MAIN, _id(commit))
 
     def branch_head(self, branch: str) -> str | None:
         """The commit of another branch, or None if there is none."""
-        with _wrapped(f"the branch {branch} could not be read"):
-            return self._ref(_branch(branch))
+        with wrapped(f"the branch {branch} could not be read"):
+            return self._ref(branch_ref(branch))
 
-    def delete_branch(self, branch: str) -> None:
-        with _wrapped(f"the branch {branch} could not be deleted"):
-            self._repo.refs.remove_if_equals(_branch(branch), None)
+    def deletebranch_ref(self, branch: str) -> None:
+        with wrapped(f"the branch {branch} could not be deleted"):
+            self._repo.refs.remove_if_equals(branch_ref(branch), None)
 
     def remote_head(self, url: str) -> str:
         """The commit the remote's branch (``main``, else its HEAD) points to, without fetching anything."""
-        with _wrapped(f"could not reach {without_credentials(url)}"):
-            refs = _talk(url, lambda client, path: client.get_refs(path.encode()).refs)
-            return _pick(refs, url, None).decode()
+        with wrapped(f"could not reach {without_credentials(url)}"):
+            refs = talk(url, lambda client, path: client.get_refs(path.encode()).refs)
+            return pick(refs, url, None).decode()
 
     def fetch(
         self, url: str, *, tag: str | None = None, branch: str | None = None, depth: int | None = None,
@@ -150,27 +137,27 @@ class BareRepo:
         """
 
         def wants(refs: Refs, depth: int | None = None) -> list[ObjectID]:
-            return [_pick(refs, url, tag, branch)]
+            return [pick(refs, url, tag, branch)]
 
         def report(text: bytes) -> None:
             progress(text.decode(errors="replace"))
 
         def get(client: GitClient, path: str) -> Refs:
-            _limit(client, max_bytes, max_object_bytes)
+            limit(client, max_bytes, max_object_bytes)
             left_out = None if blobs else b"blob:none"
             return client.fetch(path, self._repo, wants, progress=report, depth=depth, filter_spec=left_out).refs
 
-        with _wrapped(f"could not fetch {without_credentials(url)}"):
+        with wrapped(f"could not fetch {without_credentials(url)}"):
             if (tag, branch, depth) == (None, None, None) and blobs and "://" in url and git_program.is_available():
                 return self._fetch_with_program(url, max_bytes, progress)
-            return self._commit(_pick(_talk(url, get), url, tag, branch).decode()).id.decode()
+            return self._commit(pick(talk(url, get), url, tag, branch).decode()).id.decode()
 
     def _fetch_with_program(self, url: str, max_bytes: int, progress: Callable[[str], None]) -> str:
         """Fetch the branch with the ``git`` program, unless its commit is here already."""
-        refs = _talk(url, lambda client, path: client.get_refs(path.encode()).refs)
-        commit = _pick(refs, url, None)
+        refs = talk(url, lambda client, path: client.get_refs(path.encode()).refs)
+        commit = pick(refs, url, None)
         if commit not in self._repo.object_store:
-            ref = BRANCH_REF if refs.get(_REF) else "HEAD"
+            ref = BRANCH_REF if refs.get(MAIN) else "HEAD"
             git_program.fetch(self.path, url, ref, max_bytes=max_bytes, progress=progress)
         return self._commit(commit.decode()).id.decode()
 
@@ -180,11 +167,11 @@ class BareRepo:
         """Fetch objects that ``fetch`` left out; raises GitError."""
 
         def get(client: GitClient, path: str) -> None:
-            _limit(client, max_bytes, max_object_bytes)
+            limit(client, max_bytes, max_object_bytes)
             client.fetch(path, self._repo, lambda refs, depth=None: [_id(each) for each in ids])
 
-        with _wrapped(f"could not fetch files of {without_credentials(url)}"):
-            _talk(url, get)
+        with wrapped(f"could not fetch files of {without_credentials(url)}"):
+            talk(url, get)
 
     def push(
         self, url: str, commit: str, *, branch: str = BRANCH, expected: str | None = None, force: bool = False
@@ -197,7 +184,7 @@ class BareRepo:
         Raises:
             GitError: the branch is elsewhere, the remote refuses, or can't be reached.
         """
-        ref = _branch(branch)
+        ref = branch_ref(branch)
 
         def update(refs: dict[Ref, ObjectID]) -> dict[Ref, ObjectID]:
             found = refs.get(ref)
@@ -212,21 +199,21 @@ class BareRepo:
             if refused := (result.ref_status or {}).get(ref):
                 raise GitError(f"{without_credentials(url)} refused the push to {branch}", context=str(refused)[:200])
 
-        with _wrapped(f"could not push to {without_credentials(url)}"):
-            _talk(url, send)
+        with wrapped(f"could not push to {without_credentials(url)}"):
+            talk(url, send)
 
     @staticmethod
     def bundle_head(path: Path) -> str:
         """The commit a bundle's branch points to."""
-        with _wrapped(f"{path} is not a Git bundle"), path.open("rb") as file:
+        with wrapped(f"{path} is not a Git bundle"), path.open("rb") as file:
             bundle = read_bundle(file)
             try:
-                return _pick(bundle.references, str(path), None).decode()
+                return pick(bundle.references, str(path), None).decode()
             finally:
                 bundle.close()
 
     def is_ancestor(self, old: str, new: str) -> bool:
-        with _wrapped("the history could not be read"):
+        with wrapped("the history could not be read"):
             return bool(can_fast_forward(self._repo, _id(old), _id(new)))
 
     def reader(self, commit: str) -> Callable[[str], bytes | None]:
@@ -235,19 +222,19 @@ class BareRepo:
 
     def read_blob(self, commit: str, path: str) -> bytes | None:
         """The file at ``path`` in ``commit``, or None."""
-        with _wrapped(f"{path} could not be read from the repository"):
+        with wrapped(f"{path} could not be read from the repository"):
             found = self._lookup(commit, path)
             blob = self._repo.object_store[found] if found else None
             return blob.as_raw_string() if isinstance(blob, Blob) else None
 
     def has(self, commit: str) -> bool:
         """Whether the commit is in this repository."""
-        with _wrapped("the objects could not be read"):
+        with wrapped("the objects could not be read"):
             return _id(commit) in self._repo.object_store
 
     def read_blobs(self, commit: str, paths: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """(path, content or None) of many files of one commit; fastest if neighbours come together."""
-        with _wrapped("files could not be read from the repository"):
+        with wrapped("files could not be read from the repository"):
             found = [(path, self._lookup(commit, path)) for path in paths]
             if len(found) >= _MANY and git_program.is_available():
                 contents = git_program.read_blobs(self.path, [each.decode() for _, each in found if each])
@@ -260,24 +247,24 @@ class BareRepo:
 
     def read_object(self, id: str) -> bytes:
         """The contents of the file with this object id."""
-        with _wrapped(f"the object {id} could not be read"):
+        with wrapped(f"the object {id} could not be read"):
             return self._repo.object_store[_id(id)].as_raw_string()
 
     def regular_files(self, commit: str) -> Iterator[tuple[str, str]]:
         """(path, object id) of every file but links and submodules, in the order of the tree."""
-        with _wrapped("the files could not be listed"):
+        with wrapped("the files could not be listed"):
             yield from self._regular_files(self._commit(commit).tree, "")
 
     def list_tree(self, commit: str, prefix: str) -> Iterator[str]:
         """Paths of all files below the folder ``prefix``, in the order of the tree."""
-        with _wrapped(f"{prefix} could not be listed"):
+        with wrapped(f"{prefix} could not be listed"):
             found = self._lookup(commit, prefix)
             if found is not None:
                 yield from self._walk(found, prefix)
 
     def changed_paths(self, old: str, new: str, prefix: str) -> Iterator[str]:
         """Paths below the folder ``prefix`` that were added, removed or altered from commit ``old`` to ``new``."""
-        with _wrapped(f"the changes of {prefix} could not be read"):
+        with wrapped(f"the changes of {prefix} could not be read"):
             before, after = self._lookup(old, prefix), self._lookup(new, prefix)
             for change in tree_changes(self._repo.object_store, before, after):
                 side = change.new if change.new is not None and change.new.path is not None else change.old
@@ -298,7 +285,7 @@ class BareRepo:
         Raises:
             GitError: among others, if ``main`` moved meanwhile; nothing is changed then.
         """
-        with _wrapped("the commit could not be written"):
+        with wrapped("the commit could not be written"):
             parent = self.head()
             root = self._commit(parent).tree if parent else None
             commit = Commit()
@@ -311,17 +298,17 @@ class BareRepo:
             commit.message = message.encode()
             self._add(commit)
             if branch is not None:
-                self._move(_branch(branch), commit.id)
+                self._move(branch_ref(branch), commit.id)
                 return commit.id.decode()
             if self.head() != parent:
                 raise GitError("somebody else changed the repository meanwhile", hint="try again")
-            self._move(_REF, commit.id)
+            self._move(MAIN, commit.id)
             return commit.id.decode()
 
     def write_bundle(self, path: Path) -> None:
         """Write the branch with its whole history to a Git bundle."""
-        with _wrapped(f"{path} could not be written"), path.open("wb") as file:
-            write_bundle(file, create_bundle_from_repo(self._repo, refs=[_REF]))
+        with wrapped(f"{path} could not be written"), path.open("wb") as file:
+            write_bundle(file, create_bundle_from_repo(self._repo, refs=[MAIN]))
 
     def _add(self, item: ShaFile) -> None:
         self._repo.object_store.add_object(item)
@@ -451,80 +438,3 @@ def _sync_folder(path: Path) -> None:
 
 def _id(commit: str) -> ObjectID:
     return ObjectID(commit.encode())
-
-
-def _talk(url: str, action: Callable[[GitClient, str], T]) -> T:
-    """Run ``action`` with a client for ``url``; if the remote wants a login, once more with the one Git knows."""
-    defaults = ConfigFile()
-    defaults.set((b"http",), b"timeout", str(_TIMEOUT_S).encode())
-    config = StackedConfig([*StackedConfig.default_backends(), defaults])
-    try:
-        return action(*get_transport_and_path(url, config=config))
-    except HTTPUnauthorized as error:
-        login = ask_git(url)
-        if login is None:
-            raise GitError(
-                f"{without_credentials(url)} wants a login",
-                hint="store one with a Git credential helper; xpm asks `git credential fill`",
-            ) from error
-        try:
-            return action(*get_transport_and_path(url, config=config, username=login.username, password=login.password))
-        except HTTPUnauthorized as again:
-            raise GitError(f"{without_credentials(url)} refused the login of {login.username}") from again
-
-
-def _branch(name: str) -> Ref:
-    return Ref(b"refs/heads/" + name.encode())
-
-
-def _limit(client: GitClient, max_bytes: int, max_object_bytes: int | None) -> None:
-    """Make a client give up when more than ``max_bytes`` of a pack come, or what will inflate to more than is allowed."""
-    fetch_pack, received = client.fetch_pack, 0
-    gauge = PackGauge(max_object_bytes=max_object_bytes, max_bytes=max_bytes) if max_object_bytes is not None else None
-
-    def limited(
-        path: Any, wants: Any, walker: Any, write: Callable[[bytes], int], *args: Any, **options: Any
-    ) -> FetchPackResult:
-        def count(data: bytes) -> int:
-            nonlocal received
-            received += len(data)
-            if received > max_bytes:
-                raise GitError("the remote sends more than an index may hold", hint="tell its maintainer")
-            if gauge is not None:
-                gauge.feed(data)
-            return write(data)
-
-        return fetch_pack(path, wants, walker, count, *args, **options)
-
-    client.fetch_pack = limited  # type: ignore[assignment,method-assign]
-
-
-def _pick(refs: Refs, url: str, tag: str | None, branch: str | None = None) -> ObjectID:
-    if branch is not None:
-        commit = refs.get(_branch(branch))
-        if not commit:
-            raise GitError(f"{without_credentials(url)} has no branch {branch[:80]!r}")
-        return commit
-    if tag is not None:
-        commit = refs.get(Ref(b"refs/tags/" + tag.encode()))
-        if not commit:
-            raise GitError(f"{without_credentials(url)} has no tag {tag[:80]!r}")
-        return commit
-    commit = refs.get(_REF) or refs.get(_HEAD)
-    if not commit:
-        raise GitError(
-            f"{without_credentials(url)} has no branch main", hint="is it an index? make one with `xpm index init`"
-        )
-    return commit
-
-
-@contextlib.contextmanager
-def _wrapped(message: str) -> Iterator[None]:
-    try:
-        yield
-    except XpmError:
-        raise
-    except (dulwich.errors.NotGitRepository, FileNotFoundError) as error:
-        raise GitError(message, context="there is no Git repository") from error
-    except Exception as error:  # dulwich and its transports raise many unrelated types
-        raise GitError(message, context=without_credentials(f"{type(error).__name__}: {error}")[:200]) from error

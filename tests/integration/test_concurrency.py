@@ -8,7 +8,7 @@ from tests.support.simulator import IndexSimulator
 from xpm.environment import Environment
 from xpm.home import Home
 from xpm.operations import install as operations
-from xpm.operations.install import is_stored
+from xpm.operations.bring import is_stored
 from xpm.project import Project
 from xpm_index.requirements import Requirement
 

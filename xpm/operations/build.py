@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xpm.environment import Environment
 from xpm.errors import MissingExtraError, NotFoundError
 from xpm.lockfile import LockedPackage
-from xpm.operations.install import bring
+from xpm.operations.bring import bring
 from xpm.operations.options import Options
 from xpm.progress import Progress
 from xpm_index.names import validate_name

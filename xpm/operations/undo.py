@@ -6,7 +6,7 @@ from pathlib import Path
 from xpm.environment import Environment
 from xpm.history import ChangeRecord, Contents
 from xpm.lockfile import LOCK_FILE, Lockfile
-from xpm.operations.install import bring, is_stored
+from xpm.operations.bring import bring, is_stored
 from xpm.operations.options import DEFAULTS, Options
 
 
