@@ -9,7 +9,7 @@ from typing import Any
 from xpm.errors import ProjectError
 from xpm.files import write_atomically
 from xpm.sources import Direct, FromIndex, from_toml, to_toml
-from xpm.toml_file import read_toml, write_toml
+from xpm.toml_file import edit_toml, read_toml
 from xpm_index.fields import Fields
 from xpm_index.names import validate_name
 from xpm_index.requirements import Requirement
@@ -76,7 +76,11 @@ class Project:
             direct={key: value for key, value in self.direct.items() if key != name},
         )
 
-    def to_bytes(self) -> bytes:
+    def edit(self, text: str) -> str:
+        """The text of an xpm.toml changed so that it says this; the comments and the order that people gave it stay."""
+        return edit_toml(text, self._document())
+
+    def _document(self) -> dict[str, Any]:
         base: dict[str, Any] = {"name": self.base, "variant": self.variant}
         if self.base_range != "*":
             base["version"] = self.base_range
@@ -89,10 +93,11 @@ class Project:
             document["overrides"] = dict(sorted(self.overrides.items()))
         if self.indexes:
             document["indexes"] = {name: _index_document(source) for name, source in self.indexes.items()}
-        return write_toml(document)
+        return document
 
     def save(self, folder: Path) -> None:
-        write_atomically(folder / PROJECT_FILE, self.to_bytes())
+        path = folder / PROJECT_FILE
+        write_atomically(path, self.edit(path.read_text(encoding="utf-8") if path.is_file() else "").encode())
 
     @classmethod
     def read(cls, folder: Path) -> "Project":

@@ -27,5 +27,39 @@ def parse_toml(text: str, path: Path, *, error: type[XpmError]) -> Fields:
         raise error(f"{path} is not valid TOML", context=str(problem)[:200]) from problem
 
 
+def edit_toml(text: str, document: dict[str, Any]) -> str:
+    """``text`` changed so that it says ``document``; comments, order and spacing of what stays are kept.
+
+    Tables below the first level are written inline.
+    """
+    import tomlkit  # 30 ms that only a change of xpm.toml needs
+
+    edited = tomlkit.parse(text)
+    _edit(edited, document, depth=0)
+    return tomlkit.dumps(edited)
+
+
+def _edit(container: Any, wanted: dict[str, Any], *, depth: int) -> None:
+    for key in [key for key in container if key not in wanted]:
+        del container[key]
+    for key, value in wanted.items():
+        present = container.get(key)
+        if isinstance(value, dict) and isinstance(present, dict):
+            _edit(present, value, depth=depth + 1)
+        elif present != value:
+            container[key] = _item(value, depth)
+
+
+def _item(value: Any, depth: int) -> Any:
+    if not isinstance(value, dict):
+        return value
+    import tomlkit
+
+    table: Any = tomlkit.inline_table() if depth else tomlkit.table()
+    for key, inner in value.items():
+        table[key] = _item(inner, depth + 1)
+    return table
+
+
 def write_toml(document: dict[str, Any]) -> bytes:
     return tomli_w.dumps(document).encode()

@@ -99,4 +99,5 @@ def wrapped(message: str) -> Iterator[None]:
     except (dulwich.errors.NotGitRepository, FileNotFoundError) as error:
         raise GitError(message, context="there is no Git repository") from error
     except Exception as error:  # dulwich and its transports raise many unrelated types
-        raise GitError(message, context=without_credentials(f"{type(error).__name__}: {error}")[:200]) from error
+        told = without_credentials(f"{type(error).__name__}: {error}")[:200]
+        raise GitError(message, context=told, hint="check the address, the network and your rights") from error

@@ -7,6 +7,7 @@ import click
 
 from xpm.cli.context import here
 from xpm.cli.render import Console
+from xpm.config import Config
 from xpm.errors import UsageError
 from xpm.operations.run import Answer, RunOptions, run
 
@@ -17,8 +18,8 @@ from xpm.operations.run import Answer, RunOptions, run
     "--expert", "-e", "experts", multiple=True, metavar="NAME", help="Use this expert; repeat to compose several."
 )
 @click.option("--no-expert", is_flag=True, help="Use the base alone.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="By default the setting run.device.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the setting run.threads.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Stop after so many tokens.")
 @click.option("--temperature", type=float, help="0 always takes the likeliest token.")
 @click.option("--top-k", type=int, help="Draw from the K likeliest tokens; 0 for all.")
@@ -31,7 +32,7 @@ from xpm.operations.run import Answer, RunOptions, run
 @click.option("--json", "as_json", is_flag=True, help="Print the answer with its figures as JSON.")
 @click.pass_obj
 def run_command(
-    console: Console, /, prompt: str, experts: tuple[str, ...], no_expert: bool, device: str, threads: int | None,
+    console: Console, /, prompt: str, experts: tuple[str, ...], no_expert: bool, device: str | None, threads: int | None,
     verbose: bool, as_json: bool, stop: tuple[str, ...], **sampling: Any,
 ) -> None:  # fmt: skip
     """Answer PROMPT (`-` reads it from stdin). Without --expert, keywords of the installed experts choose one.
@@ -44,10 +45,13 @@ def run_command(
     if not text:
         raise UsageError("the prompt is empty")
     settings = {name: value for name, value in sampling.items() if value is not None} | ({"stop": stop} if stop else {})
+    environment = here()
+    config = Config.read(environment.home.root)
     options = RunOptions(
-        experts=() if no_expert else experts or None, sampling=settings, device=device, threads=threads
-    )
-    answer = run(here(), text, options, progress=console, show=(lambda piece: None) if as_json else console.piece)
+        experts=() if no_expert else experts or None, sampling=settings, device=device or str(config.get("run.device")),
+        threads=threads or config.number("run.threads") or None,
+    )  # fmt: skip
+    answer = run(environment, text, options, progress=console, show=(lambda piece: None) if as_json else console.piece)
     if as_json:
         console.json(_document(answer))
         return

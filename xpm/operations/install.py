@@ -275,7 +275,7 @@ def _write(environment: Environment, project: Project | None, lock: Lockfile, *,
     path = environment.folder / PROJECT_FILE
     text = path.read_text(encoding="utf-8") if path.is_file() else None
     if project is not None and project != environment.project():
-        text = project.to_bytes().decode()
+        text = project.edit(text or "")
     after: Mapping[str, str | None] = {PROJECT_FILE: text, LOCK_FILE: lock.to_bytes().decode()}
     environment.history.commit(after, command=command, time=now())
     environment.history.note()

@@ -60,7 +60,9 @@ class Facts:
         }
         if package.kind == "base":
             variant = self.problem.variant
-            unusable[f"not there as {variant}"] = package.where(lambda e: all(a.variant != variant for a in e.archives))
+            others = sorted({a.variant for e in package.entries for a in e.archives} - {variant})
+            why = f"not there as {variant} (but as {' and '.join(others)})" if others else f"not there as {variant}"
+            unusable[why] = package.where(lambda e: all(a.variant != variant for a in e.archives))
         for why, mask in unusable.items():
             if mask:
                 yield Incompatibility({package: mask}, Unusable(why))

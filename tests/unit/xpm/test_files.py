@@ -137,3 +137,35 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_people_wrote_into_the_project_stays(tmp_path):
+    text = """# Ours.
+[experts]
+b = "^1"   # pinned by hand
+
+# the other
+a = "*"
+
+[base]
+name = "xpm-tiny"
+variant = "fp32"
+
+[indexes]
+acme = { url = "https://git.example.org/acme.git" }  # internal
+"""
+    (tmp_path / "xpm.toml").write_text(text)
+    project = Project.read(tmp_path)
+    project.save(tmp_path)
+    assert (tmp_path / "xpm.toml").read_text() == text
+    project.with_expert("c", "^2").with_expert("a", "^3").without_expert("b").save(tmp_path)
+    changed = (tmp_path / "xpm.toml").read_text()
+    assert changed == text.replace('b = "^1"   # pinned by hand\n', "").replace('a = "*"', 'a = "^3"\nc = "^2"')
+
+
+def test_a_new_project_is_written_as_people_would(tmp_path):
+    source = IndexSource(url="https://git.example.org/acme.git", fingerprint="sha256:" + "0" * 64)
+    Project(experts={"a": "^1"}, indexes={"acme": source}, pinned={"a": "acme"}).save(tmp_path)
+    text = (tmp_path / "xpm.toml").read_text()
+    assert 'a = {version = "^1", index = "acme"}' in text
+    assert 'acme = {url = "https://git.example.org/acme.git", fingerprint = "sha256:000' in text
