@@ -171,6 +171,10 @@ class Indexes:
         index, spelled = found[0]
         return index, self.snapshot(index).entries(spelled)
 
+    def warn(self, text: str) -> None:
+        """Tell whoever watches of something that will be a problem unless somebody acts."""
+        self._progress.warn(text)
+
     def add_direct(self, entry: Entry) -> None:
         """Take in an expert that comes through no index."""
         self._direct[entry.name] = entry

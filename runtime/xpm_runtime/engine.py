@@ -95,9 +95,10 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Drop the session and every array; the engine can't be used afterwards."""
+        """Drop the session and every array; the engine can't be used afterwards. Closing twice does no harm."""
         self._attached.clear()
-        del self._runner, self._lanes, self._pack
+        for name in ("_runner", "_lanes", "_pack"):
+            self.__dict__.pop(name, None)
 
     # Experts
 
@@ -197,7 +198,7 @@ class Engine:
         free = next((lane for lane, holder in enumerate(self._scheduler.lanes) if holder is None), None)
         if free is None or num_soft + len(token_ids) > self._lanes.capacity:
             raise CapacityError("no lane can hold the tokens", context=f"{num_soft + len(token_ids)} tokens")
-        if not token_ids:
+        if len(token_ids) == 0:
             raise RequestError("there are no tokens")
         self._pack = self._pack_for({*self._pack.adapters, *composition})
         ids = [*self._soft_ids(composition), *self._checked_ids(token_ids)]

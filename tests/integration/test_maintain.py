@@ -15,6 +15,7 @@ from xpm.indexes import Indexes
 from xpm.operations import indexes as index_operations
 from xpm.operations import install as operations
 from xpm.operations import maintain, publish
+from xpm.operations.options import Options
 from xpm.progress import Silent
 from xpm.project import Project
 from xpm_index.archive import write_archive
@@ -100,8 +101,6 @@ def test_with_the_online_key_an_entry_is_in_force(index, home, environment, tmp_
 
 
 def index_options():
-    from xpm.operations.options import Options
-
     return Options(index_max_age=timedelta())
 
 
@@ -202,7 +201,14 @@ def test_yanked_and_taken_back(index, home, environment):
     publish.set_yanked(home, str(index.path), "a", Version.parse("1.0.0"), yanked, keys=ring)
     update(environment)
     assert operations.sync(environment).updated == ()
-    assert operations.update(environment, []).updated == ()
+    told = []
+
+    class Listening(Silent):
+        def warn(self, text):
+            told.append(text)
+
+    assert operations.update(environment, [], Options(progress=Listening())).updated == ()
+    assert told == ["expert-a 1.0.0 was yanked: bad data; its publisher says to use expert-b"]
     elsewhere = Environment.find(home, environment.folder.parent)
     Project(indexes={"main": index.source}).save(elsewhere.folder)
     with pytest.raises(Exception, match="can't be had"):

@@ -52,6 +52,10 @@ def make_lock(
         found = resolve(problem, candidates)
     except ResolutionError as error:
         raise _with_ways_out(error, problem, candidates, indexes) from error.__cause__
+    for entry in (found.base, *found.experts):
+        if entry.yanked is not None:
+            instead = f"; its publisher says to use {entry.yanked.replacement}" if entry.yanked.replacement else ""
+            indexes.warn(f"{entry.name} {entry.version} was yanked: {entry.yanked.reason}{instead}")
     used = {homes[entry.name] for entry in (found.base, *found.experts)} - {""}
     return Lockfile(
         requirements=stated_requirements(project),

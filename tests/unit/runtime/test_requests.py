@@ -71,3 +71,15 @@ def test_an_expert_needs_its_name(tiny_engine, tiny_adapter):
     tiny_engine.cancel(running)
     tiny_engine.detach("one")
     assert tiny_engine.attached == ()
+
+
+def test_logits_take_arrays_and_refuse_none(tiny_engine):
+    tokens = np.array([1, 2, 3])
+    assert tiny_engine.logits(tokens).shape[0] == 3
+    with pytest.raises(RequestError, match="no tokens"):
+        tiny_engine.logits(np.array([], dtype=np.int64))
+
+
+def test_closing_twice_does_no_harm(tiny_engine):
+    tiny_engine.close()
+    tiny_engine.close()
