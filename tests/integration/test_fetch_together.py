@@ -114,7 +114,8 @@ def test_ctrl_c_leaves_what_came_and_ends_at_once(folder, web):
     release = threading.Event()
     url = web.serve("/a", DATA, hold=lambda: release.wait(30))
     code = (
-        "import sys; from pathlib import Path; from tests.support.fetching import *\n"
+        "import signal, sys; from pathlib import Path; from tests.support.fetching import *\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background ignores it
         "fetch_archives([wanted(sys.argv[1])], Path(sys.argv[2]), progress=Silent(), offline=False)"
     )
     process = subprocess.Popen(
