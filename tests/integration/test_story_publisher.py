@@ -70,6 +70,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     model.save_pretrained(expert)
     (expert / "manifest.json").write_text(json.dumps(MANIFEST))
     publisher.xpm("build", "expert", expert, "--base", "xpm-tiny")
+    publisher.xpm("build", "expert", expert, "--base", "xpm-tiny", "--in-place")
+    publisher.xpm("init")
+    publisher.xpm("install", "--editable", "./expert-noise")
+    assert json.loads(publisher.xpm("run", "make noise", "--max-tokens", 4, "--json"))["experts"] == ["expert-noise"]
     archive = "dist/expert-noise-xpm-tiny.v1.0.0.expert"
     assert "not signed" in publisher.xpm("verify", archive, "--key", public, fails=5)
     publisher.xpm("sign", archive, "--key", "acme")

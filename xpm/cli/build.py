@@ -58,14 +58,22 @@ def build_base_command(
 @build_command.command("expert")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--base", required=True, help="The base: a Hugging Face folder, or the name of a base that an index has.")
+@click.option("--in-place", is_flag=True, help="Compile into the folder itself, for `xpm install --editable`.")
 @_out
 @_json
 @click.pass_obj
-def build_expert_command(console: Console, folder: Path, base: str, out: Path, as_json: bool) -> None:
+def build_expert_command(console: Console, folder: Path, base: str, in_place: bool, out: Path, as_json: bool) -> None:
     """Compile the PEFT adapter in FOLDER (with its manifest.json) to slots, check it against PEFT, and pack it.
 
     Example: xpm build expert ./my-expert --base xpm-tiny
     """
+    if in_place:
+        compiled = operations.build_in_place(here(), folder, base=base, progress=console, report=console.say)
+        if as_json:
+            console.json({"path": str(compiled)})
+        else:
+            console.say(f"compiled into {compiled}")
+        return
     built = operations.build_expert(here(), folder, out, base=base, progress=console, report=console.say)
     _render(console, [built], as_json=as_json)
 

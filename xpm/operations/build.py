@@ -1,5 +1,7 @@
 """Building packages: finds the base's source, then leaves the work to ``xpm_build`` (the ``build`` extra)."""
 
+import os
+import tempfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,8 +11,10 @@ from xpm.environment import Environment
 from xpm.errors import MissingExtraError, NotFoundError
 from xpm.lockfile import LockedPackage
 from xpm.operations.bring import bring
+from xpm.operations.direct import IN_PLACE
 from xpm.operations.options import Options
 from xpm.progress import Progress
+from xpm_index.archive import extract_archive
 from xpm_index.names import validate_name
 
 if TYPE_CHECKING:
@@ -46,6 +50,22 @@ def build_expert(
     if Path(base).is_dir():
         return build(folder, out, base=Path(base), report=report)
     return build(folder, out, base=base_source(environment, base, progress=progress), name=base, report=report)
+
+
+def build_in_place(
+    environment: Environment, folder: Path, *, base: str, progress: Progress, report: Callable[[str], None]
+) -> Path:
+    """Compile an expert into its own folder, for `xpm install --editable`; the folder of what was compiled, replaced whole."""
+    target = folder / IN_PLACE
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".xpm-") as scratch:
+        built = build_expert(environment, folder, Path(scratch) / "out", base=base, progress=progress, report=report)
+        unpacked = Path(scratch) / "new"
+        unpacked.mkdir()
+        extract_archive(built.path, unpacked)
+        if target.exists():
+            os.replace(target, Path(scratch) / "old")
+        os.replace(unpacked, target)
+    return target
 
 
 def base_source(environment: Environment, name: str, *, progress: Progress) -> Path:

@@ -31,6 +31,8 @@ from xpm_index.web import Web
 
 PUBLISHER_FILE = "publisher.json"
 MAX_ARCHIVE_BYTES = 1 << 30
+IN_PLACE = ".xpm"
+SLOTS = "slots.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,18 +120,22 @@ def from_lock(environment: Environment, source: Direct, package: LockedPackage) 
 
 
 def folder_of(environment: Environment, package: LockedPackage) -> Path | None:
-    """The folder of an editable package, None if the package is not editable."""
-    if not package.is_editable:
-        return None
-    return (environment.folder / package.source).resolve()
+    """The folder that an editable package runs from, None if the package is not editable."""
+    return _compiled((environment.folder / package.source).resolve()) if package.is_editable else None
+
+
+def _compiled(folder: Path) -> Path:
+    """Where a publisher's folder holds the compiled package: where `xpm build expert --in-place` puts it, else itself."""
+    return folder / IN_PLACE if (folder / IN_PLACE / SLOTS).is_file() else folder
 
 
 def _editable(environment: Environment, source: FromFolder) -> DirectPackage:
     folder = source.locate(environment.folder)
-    manifest = _manifest_of(folder)
-    if not (folder / "slots.safetensors").is_file():
+    compiled = _compiled(folder)
+    manifest = _manifest_of(compiled)
+    if not (compiled / SLOTS).is_file():
         raise NotFoundError(
-            f"{folder} has no slots.safetensors", context="an editable expert runs as it was compiled there",
+            f"{folder} has no {SLOTS}", context="an editable expert runs as it was compiled there",
             hint=f"compile it with `xpm build expert {folder} --base NAME --in-place`",
         )  # fmt: skip
     digest = "sha256:" + hashlib.sha256(str(source).encode()).hexdigest()

@@ -81,7 +81,7 @@ def install(
             versions = {package.name: package.version for package in lock.experts}
             for name in open_names:
                 changed = changed.with_expert(name, range_for(versions[name]))
-            lock = _resolve(environment, changed, indexes, lock, options)
+            lock = _resolve(environment, changed, indexes, lock, options, looked=looked)
             return _apply(environment, changed, lock, indexes, options, command=f"install {' '.join(map(str, wanted))}")
 
 

@@ -50,7 +50,7 @@ def new_expert(folder: Path, *, base: str, license: str) -> list[Path]:
         "manifest.json": json.dumps(manifest, indent=2, ensure_ascii=False) + "\n",
         "README.md": _README.format(name=name),
         ".gitattributes": _ATTRIBUTES,
-        ".gitignore": "*.partial\n",
+        ".gitignore": ".xpm/\n",
     }
     for path, text in files.items():
         write_atomically(folder / path, text.encode())
