@@ -3,7 +3,7 @@
 The snapshot hands out only what the index's metadata vouches for (``xpm_index.verified``); the writer keeps that metadata.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from xpm_index.tuf_keys import Keyring
 from xpm_index.verified import EnclosedFiles, TufFiles, VerifiedFiles, find_root, require_same_roots
 
 FORMAT = 1
+_MAX_AHEAD = 5000
 _AUTHOR = "xpm <xpm@localhost>"
 _VOUCHED_FOR = (INDEX_JSON, f"{ENTRIES}/", f"{PUBLISHERS}/")
 
@@ -127,7 +128,10 @@ def check_update(
     Raises:
         TrustError: one of these does not hold. IndexFormatError: ``new`` is no index.
     """
-    before, after = repo.reader(old), repo.reader(new)
+    changed = {top: list(repo.changed_paths(old, new, top)) for top in (METADATA, ENTRIES, PUBLISHERS)}
+    before, after = (
+        _reader_of(repo, commit, [path for paths in changed.values() for path in paths]) for commit in (old, new)
+    )
     require_same_roots(roots(before), roots(after))  # 1
     known = TufFiles(before, root=find_root(before, fingerprint), allow_stale=True)
     trusted = before(metadata_path("root", known.root.version)) or b""
@@ -141,22 +145,29 @@ def check_update(
         told = f"{new[:12]} does not descend from {old[:12]}"
         raise TrustError("the index was rolled back or rewritten", context=told, hint=hint)
     fresh = TufFiles(after, root=trusted, now=now, allow_stale=allow_stale)  # 4: as it will be read from now on
-    _require_bins(repo, old, new, fresh)
+    _require_bins(before, after, changed[METADATA], fresh)
     snapshot = IndexSnapshot(repo, new, fresh)
-    for path in repo.changed_paths(old, new, ENTRIES):
+    for path in changed[ENTRIES]:
         require_append_only(before(path) or b"", fresh.read(path), path=path)
         snapshot.entries(path.rsplit("/", 1)[1].removesuffix(".jsonl"))
-    for path in repo.changed_paths(old, new, PUBLISHERS):
+    for path in changed[PUBLISHERS]:
         snapshot.publisher(path.rsplit("/", 1)[1].removesuffix(".json"))
 
 
-def _require_bins(repo: BareRepo, old: str, new: str, files: TufFiles) -> None:
+def _reader_of(repo: BareRepo, commit: str, paths: Sequence[str]) -> Read:
+    """Reads a commit, with ``paths`` read ahead together if they are not too many to hold."""
+    ahead = dict(repo.read_blobs(commit, paths)) if len(paths) <= _MAX_AHEAD else {}
+    read = repo.reader(commit)
+    return lambda path: ahead[path] if path in ahead else read(path)
+
+
+def _require_bins(before: Read, after: Read, changed: Sequence[str], files: TufFiles) -> None:
     """Raise TrustError unless what delegates to entries verifies, and still vouches for every name that it vouched for."""
-    for path in repo.changed_paths(old, new, METADATA):
+    for path in changed:
         if path == metadata_path(ENTRIES):
             files.vouches_for(entry_path("any"))
         elif path.startswith(f"{METADATA}/{BINS}-"):
-            was, now = (targets_in(repo.read_blob(commit, path), path) for commit in (old, new))
+            was, now = targets_in(before(path), path), targets_in(after(path), path)
             if any(not files.vouches_for(target) for target in sorted(now)[:1]) or was - now:
                 raise TrustError(
                     f"the index no longer vouches for {', '.join(sorted(was - now)[:3])}", context=path,
