@@ -43,7 +43,7 @@ COMMANDS = {
     "publish": ("xpm.cli.publish", "Publish package files into an index."),
     "yank": ("xpm.cli.publish", "Take a version out of circulation."),
     "unyank": ("xpm.cli.publish", "Take a yank back."),
-    "index": ("xpm.cli.index", "Manage indexes."),
+    "index": ("xpm.cli.maintain", "Manage indexes."),
     "doctor": ("xpm.cli.doctor", "Look for what may keep xpm from working."),
     "cache": ("xpm.cli.doctor", "Look at and clean downloads."),
     "config": ("xpm.cli.config", "Look at and change settings."),

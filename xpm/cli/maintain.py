@@ -1,0 +1,223 @@
+"""index: keeping an index; these commands join the group of ``xpm.cli.index``."""
+
+from pathlib import Path
+
+import click
+
+from xpm.cli.index import index_command
+from xpm.cli.render import Console
+from xpm.home import Home
+from xpm.operations import maintain
+from xpm.operations.publish import keyring, public_key
+from xpm_index.urls import without_credentials
+
+__all__ = ["index_command"]
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+_index = click.option("--index", required=True, metavar="PATH|URL", help="The index repository.")
+_keys = click.option(
+    "--key", "keys", multiple=True, help="A further key file to sign with, beside the keys of this user."
+)
+
+
+@index_command.command("init")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="The index's name for itself.")
+@click.option(
+    "--root-key", "root_keys", multiple=True, help="A root key by name or file; repeatable. Made if not given."
+)
+@click.option("--threshold", type=click.IntRange(1), default=1, show_default=True, help="Root keys that must sign.")
+@click.option("--targets-key", default="", help="The offline key for publishers; made if not given.")
+@click.option("--online-key", default="", help="The key for entries; made if not given.")
+@click.option("--bin-bits", type=click.IntRange(1, maintain.MAX_BIN_BITS), default=4, show_default=True,
+              help="Entries are split into 2**BITS bins; 8 to 10 for an index of 100,000 names.")  # fmt: skip
+@_json
+@click.pass_obj
+def index_init_command(
+    console: Console, path: Path, name: str, root_keys: tuple[str, ...], threshold: int, targets_key: str,
+    online_key: str, bin_bits: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Make a new index: a bare Git repository at PATH, with the keys that vouch for it.
+
+    Example: xpm index init ./index.git --name acme
+    """
+    made = maintain.init_index(
+        Home.of_user(), path, name, root_keys=root_keys, threshold=threshold, targets_key=targets_key,
+        online_key=online_key, bin_bits=bin_bits,
+    )  # fmt: skip
+    if as_json:
+        console.json({"path": str(made.path), "fingerprint": made.fingerprint, "made_keys": made.made_keys})
+        return
+    console.say(f"made index {name} at {path}")
+    if made.made_keys:
+        console.say(
+            f"made keys {', '.join(made.made_keys)}; move {name}-root and {name}-targets to where only you can read them"
+        )
+    console.say("publish this fingerprint where users can compare it:")
+    console.out(made.fingerprint)
+
+
+@index_command.command("add-publisher")
+@click.argument("publisher")
+@_index
+@click.option(
+    "--publisher-key",
+    required=True,
+    metavar="KEY",
+    help="The publisher's public key (ed25519:…), or a key's name or file.",
+)
+@click.option("--contact", default="", help="How to reach the publisher.")
+@click.option("--homepage", default="")
+@_keys
+@click.pass_obj
+def index_add_publisher_command(
+    console: Console, publisher: str, index: str, publisher_key: str, contact: str, homepage: str, keys: tuple[str, ...]
+) -> None:
+    """Register a publisher with a key, or a further key of a publisher; needs the targets key.
+
+    Example: xpm index add-publisher acme --index ./index.git --publisher-key ed25519:…
+    """
+    home = Home.of_user()
+    key = public_key(home, publisher_key)
+    maintain.add_publisher(
+        home, index, publisher, key, contact=contact, homepage=homepage, keys=keyring(home, keys), progress=console
+    )
+    console.say(f"registered {publisher} with key {key.key_id} in {without_credentials(index)}")
+
+
+@index_command.command("revoke")
+@click.argument("publisher")
+@click.argument("key_id")
+@_index
+@_keys
+@click.pass_obj
+def index_revoke_command(console: Console, publisher: str, key_id: str, index: str, keys: tuple[str, ...]) -> None:
+    """Revoke a publisher's key from now on; what it published before stands.
+
+    Example: xpm index revoke acme 0f3a… --index ./index.git
+    """
+    home = Home.of_user()
+    maintain.revoke(home, index, publisher, key_id, keys=keyring(home, keys), progress=console)
+    console.say(f"revoked key {key_id} of {publisher}; yank what it may have signed wrongly")
+
+
+@index_command.command("rotate-key")
+@click.argument("role", type=click.Choice(["root", "targets", "online"]))
+@_index
+@click.option("--new", required=True, metavar="KEY", help="The new key: a name, a file, or ed25519:….")
+@click.option("--old", metavar="KEY_ID", help="The key it replaces; without it the role gets one key more.")
+@_keys
+@_json
+@click.pass_obj
+def index_rotate_key_command(
+    console: Console, role: str, index: str, new: str, old: str | None, keys: tuple[str, ...], as_json: bool
+) -> None:
+    """Replace a key of the index itself; needs as many root keys as its threshold says.
+
+    Example: xpm index rotate-key online --index ./index.git --old 0f3a… --new acme-online-2
+    """
+    home = Home.of_user()
+    fingerprint = maintain.rotate_key(
+        home, index, role, old=old, new=public_key(home, new), keys=keyring(home, keys), progress=console
+    )
+    if as_json:
+        console.json({"fingerprint": fingerprint})
+        return
+    console.say(f"rotated a key of {role}; users who trust an earlier root follow by themselves, new ones compare:")
+    console.out(fingerprint)
+
+
+@index_command.command("accept")
+@click.argument("items", nargs=-1, required=True, metavar="FILE...|BRANCH|git+URL@TAG#PATH...")
+@_index
+@_keys
+@click.option("--dry-run", is_flag=True, help="Verify and change nothing.")
+@_json
+@click.pass_obj
+def index_accept_command(
+    console: Console, items: tuple[str, ...], index: str, keys: tuple[str, ...], dry_run: bool, as_json: bool
+) -> None:
+    """Put in force what a publisher hands in: archives, a branch made by `xpm publish`, or archives in a Git repository.
+
+    Example: xpm index accept publish/expert-sql-1.2.0 --index ./index.git
+    """
+    home = Home.of_user()
+    accepted = maintain.accept(home, index, items, keys=keyring(home, keys), progress=console, dry_run=dry_run)
+    if as_json:
+        console.json([{"name": each.entry.name, "version": str(each.entry.version)} for each in accepted])
+    for each in accepted if not as_json else ():
+        console.say(
+            f"{'would accept' if dry_run else 'accepted'} {each.entry.name} {each.entry.version} by {each.entry.publisher}"
+        )
+
+
+@index_command.command("refresh")
+@_index
+@_keys
+@_json
+@click.pass_obj
+def index_refresh_command(console: Console, index: str, keys: tuple[str, ...], as_json: bool) -> None:
+    """Sign anew what would expire, at least the timestamp; run it from a timer.
+
+    Example: xpm index refresh --index ./index.git
+    """
+    home = Home.of_user()
+    signed = maintain.refresh(home, index, keys=keyring(home, keys), progress=console)
+    if as_json:
+        console.json({"signed": signed})
+    else:
+        console.say(f"signed anew: {', '.join(signed)}")
+
+
+@index_command.command("compact")
+@_index
+@_keys
+@click.pass_obj
+def index_compact_command(console: Console, index: str, keys: tuple[str, ...]) -> None:
+    """Drop the history before the present state, so that first fetches stay small; needs the root keys.
+
+    Example: xpm index compact --index ./index.git
+    """
+    home = Home.of_user()
+    epoch = maintain.compact(home, index, keys=keyring(home, keys), progress=console)
+    console.say(f"started epoch {epoch}; run `git gc --prune=now` in the repository to free the space")
+
+
+@index_command.command("verify")
+@click.argument("index", metavar="PATH|URL")
+@_json
+@click.pass_obj
+def index_verify_command(console: Console, index: str, as_json: bool) -> None:
+    """Verify a whole index: metadata, entries, publishers, and the archives that it holds.
+
+    Example: xpm index verify ./index.git
+    """
+    report = maintain.verify(Home.of_user(), index, progress=console)
+    if as_json:
+        console.json(_report(report))
+    else:
+        rows = [
+            (r.name, r.version, f"{r.expires:%Y-%m-%d}", f"{r.threshold} of {', '.join(r.key_ids)}")
+            for r in report.roles
+        ]
+        console.table(("role", "version", "expires", "keys"), rows)
+        console.out(f"{report.num_names} names, {report.num_versions} versions, {report.num_archives} archives held")
+        console.out(f"fingerprint {report.fingerprint}")
+        for problem in report.problems:
+            console.out(f"problem: {problem}")
+    if report.problems:
+        raise click.exceptions.Exit(6)
+
+
+def _report(report: maintain.IndexReport) -> dict[str, object]:
+    roles = [
+        {
+            "name": role.name, "version": role.version, "expires": role.expires.isoformat(), "keys": role.key_ids,
+            "threshold": role.threshold,
+        }
+        for role in report.roles
+    ]  # fmt: skip
+    return {
+        "names": report.num_names, "versions": report.num_versions, "archives": report.num_archives,
+        "fingerprint": report.fingerprint, "problems": report.problems, "roles": roles,
+    }  # fmt: skip
