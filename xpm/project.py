@@ -13,7 +13,7 @@ from xpm.toml_file import edit_toml, read_toml
 from xpm_index.fields import Fields
 from xpm_index.names import validate_name
 from xpm_index.requirements import Requirement
-from xpm_index.urls import without_credentials
+from xpm_index.urls import holds_credentials
 from xpm_index.versions import VersionRange
 
 PROJECT_FILE = "xpm.toml"
@@ -135,7 +135,7 @@ def _indexes(fields: Fields) -> dict[str, IndexSource]:
     for name in fields.raw:
         source = fields.object(name) if isinstance(fields.raw[name], dict) else None
         url = source.text("url") if source else fields.text(name)
-        if without_credentials(url) != url:
+        if holds_credentials(url):
             raise ProjectError(f"{fields.at(name)} holds credentials", hint="keep them in git's credential helper")
         if validate_name(name, what="index name") == EMBEDDED:
             raise ProjectError(f"{EMBEDDED} is the name of the index that comes with xpm")

@@ -15,6 +15,7 @@ MAX_URL_LENGTH = 2048
 _MAX_TAG_LENGTH = 200
 _MAX_PATH_LENGTH = 400
 _NOT_PRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\\]")
+_SSH_USER = re.compile(r"(git\+)?ssh://[^/@:\s]+@")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -50,6 +51,11 @@ def origin_of(url: str) -> tuple[str, str, int]:
 def without_credentials(text: str) -> str:
     """A text with the logins cut out of the URLs in it."""
     return _CREDENTIALS.sub("", text)
+
+
+def holds_credentials(url: str) -> bool:
+    """Whether a URL holds a password, or a user where a user is a login; SSH's user is none."""
+    return without_credentials(url) != url and not _SSH_USER.match(url)
 
 
 def shown(url: str) -> str:

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import os
 import subprocess
 import threading
 
@@ -12,9 +13,11 @@ from tests.support.simulator import BASE_DIGEST, IndexSimulator
 from xpm.environment import Environment
 from xpm.errors import NotFoundError, UsageError
 from xpm.home import Home
+from xpm.operations import indexes as index_operations
 from xpm.operations import install as operations
 from xpm.operations.inspect import find_installed, verify
 from xpm.operations.options import Options
+from xpm.progress import Silent
 from xpm.project import Project
 from xpm.sources import parse_source
 from xpm_index.archive import extract_archive
@@ -168,3 +171,29 @@ def test_a_publisher_s_own_folder(environment, stranger, tmp_path):
     with pytest.raises(NotFoundError, match=r"no slots\.safetensors"):
         operations.lock(environment)
     assert BASE_DIGEST in (environment.folder / "xpm.lock").read_text()
+
+
+@pytest.fixture
+def ssh_log(tmp_path, monkeypatch):
+    """What was asked of the ``ssh`` program, a stand-in that runs here what it is told to run there."""
+    program = tmp_path / "bin" / "ssh"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nfor last; do :; done\necho "$@" >> "$0.log"\nexec sh -c "$last"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return program.with_name("ssh.log")
+
+
+@pytest.mark.parametrize("form", ["git+ssh://git@localhost{path}@v1.0.0", "git@localhost:{path}@v1.0.0"])
+def test_over_ssh(environment, repository, ssh_log, form):
+    assert "expert-x 1.0.0" in install(environment, form.format(path=repository)).added
+    assert "git@localhost" in ssh_log.read_text()
+    assert "git-upload-pack" in ssh_log.read_text()
+
+
+def test_an_index_over_ssh(environment, stranger, ssh_log):
+    url = f"ssh://git@localhost{stranger.path}"
+    state = index_operations.add(environment, "side", url, progress=Silent(), fingerprint=stranger.fingerprint)
+    assert state.num_names == 1
+    assert "expert-x 1.0.0" in install(environment, "x").added
+    assert "git@localhost" in ssh_log.read_text()

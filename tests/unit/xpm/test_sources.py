@@ -19,7 +19,7 @@ from xpm_index.archive_sources import BlobSource, FileSource, GitSource, WebSour
 from xpm_index.errors import XpmError
 from xpm_index.fields import Fields
 from xpm_index.requirements import Requirement
-from xpm_index.urls import shown
+from xpm_index.urls import holds_credentials, shown
 
 HEX = "ab" * 32
 
@@ -258,3 +258,18 @@ def test_what_messages_show_of_a_url():
     assert shown("https://u:p@h.example/a?token=x#frag") == "https://h.example/a"
     assert shown("https://u:p@ss@h.example/a") == "https://h.example/a"
     assert "\n" not in shown("https://h\n.example/\x1b")
+
+
+@pytest.mark.parametrize(
+    ("url", "holds"),
+    [
+        ("ssh://git@host/r.git", False),
+        ("ssh://git:secret@host/r.git", True),
+        ("https://host/r.git", False),
+        ("https://user@host/r.git", True),
+        ("https://user:secret@host/r.git", True),
+        ("file:///r.git", False),
+    ],
+)
+def test_what_counts_as_credentials(url, holds):
+    assert holds_credentials(url) is holds
