@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from tests.support.git_http import serve_git
 from tests.support.packages import make_publisher
 from tests.support.simulator import BASE_DIGEST, IndexSimulator
 from xpm.environment import Environment
@@ -21,7 +22,7 @@ from xpm.progress import Silent
 from xpm.project import Project
 from xpm.sources import parse_source
 from xpm_index.archive import extract_archive
-from xpm_index.errors import IntegrityError, SignatureError, TrustError
+from xpm_index.errors import GitError, IntegrityError, SignatureError, TrustError
 from xpm_index.keys import SigningKey
 from xpm_index.requirements import Requirement
 
@@ -197,3 +198,21 @@ def test_an_index_over_ssh(environment, stranger, ssh_log):
     assert state.num_names == 1
     assert "expert-x 1.0.0" in install(environment, "x").added
     assert "git@localhost" in ssh_log.read_text()
+
+
+def test_an_index_that_wants_a_login(environment, stranger, tmp_path, monkeypatch):
+    """The login is Git's affair: a credential helper has it, and it is in no file and no message of ours."""
+    config = tmp_path / "gitconfig"
+    config.write_text('[credential]\n\thelper = "!f() { echo username=me; echo password=s3cret; }; f"\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    with serve_git(stranger.path.parent, login="me:s3cret") as server:
+        url = f"{server.url}/{stranger.path.name}"
+        index_operations.add(environment, "side", url, progress=Silent(), fingerprint=stranger.fingerprint)
+        assert "expert-x 1.0.0" in install(environment, "x").added
+        config.write_text('[credential]\n\thelper = "!f() { echo username=me; echo password=wr0ng; }; f"\n')
+        with pytest.raises(GitError, match="refused the login of me") as caught:
+            index_operations.update(environment, "side")
+    told = f"{caught.value.message} {caught.value.context} {caught.value.hint}"
+    kept = b"".join(path.read_bytes() for path in environment.folder.iterdir())
+    assert "wr0ng" not in told
+    assert b"s3cret" not in kept
