@@ -27,11 +27,11 @@ class TinyAdapter:
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> TinyBase:
     from tests.support import models
-    from xpm_build.export import export_graph, load_model
+    from xpm_build.export import export_base
 
     folder = tmp_path_factory.mktemp("tiny")
     source = models.save_tiny_model(folder / "source")
-    export_graph(load_model(source), source, folder / "graph")
+    export_base(source, folder / "graph")
     return TinyBase(source, folder / "graph")
 
 

@@ -5,6 +5,7 @@ archive under its final name.
 """
 
 import math
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,17 +13,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpm_build.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, SLOTS, base_digest, compile_adapter, save_slots
+from xpm_build.adapters import SLOTS, base_digest, compile_adapters, complete, save_slots
 from xpm_build.errors import BuildError
-from xpm_build.export import GRAPH, GRAPH_DATA, TOKENIZER_FILES, export_graph, load_model
+from xpm_build.export import (
+    DEFAULT_BLOCK,
+    GRAPH,
+    GRAPH_DATA,
+    NATIVE_GRAPH,
+    TOKENIZER_FILES,
+    export_base,
+    load_config,
+    load_model,
+)
+from xpm_build.fingerprint import fingerprint
+from xpm_build.methods import CompiledAdapter
 from xpm_build.parity import check_adapter, check_base
-from xpm_build.quantize import BITS, quantize_graph
+from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from xpm_build.weights import Weights
 from xpm_index.archive import MANIFEST, archive_name, write_archive
 from xpm_index.digests import sha256_file
 from xpm_index.manifest import Manifest, base_name
 from xpm_index.strict_json import loads
 
-VARIANTS = ("source", "fp32", "int8", "int4")
+VARIANTS = ("source", "fp32", "fp16", "int8", "int4")
+DEFAULT_VARIANTS = ("source", "fp32", "int8", "int4")
 _EXTRAS = ("README.md", "LICENSE", "grammar.gbnf")
 Report = Callable[[str], None]
 
@@ -41,14 +55,14 @@ class BuiltArchive:
 
 
 def build_base(
-    source: Path, out: Path, *, name: str, version: str, variants: Sequence[str] = VARIANTS, block: int = 32,
+    source: Path, out: Path, *, name: str, version: str, variants: Sequence[str] = DEFAULT_VARIANTS, block: int = DEFAULT_BLOCK,
     extra_files: Mapping[str, Path] | None = None, description: str = "", license: str = "", report: Report = lambda text: None,
 ) -> list[BuiltArchive]:  # fmt: skip
     """Export a Hugging Face model folder and pack each variant as a ``.base`` archive.
 
     Args:
         source: config.json, safetensors weights, tokenizer.json and tokenizer_config.json.
-        variants: of source (the folder itself, for building experts), fp32, int8 and int4.
+        variants: of source (the folder itself, for building experts), fp32, fp16 (for accelerators), int8 and int4.
         block: weights per quantisation scale.
         report: told what is being done.
     Raises:
@@ -56,43 +70,50 @@ def build_base(
     """
     if unknown := set(variants) - set(VARIANTS):
         raise BuildError(f"variant {min(unknown)!r} is unknown", hint=f"choose of {', '.join(VARIANTS)}")
-    report(f"loading {source}")
-    model = load_model(source)
+    config = load_config(source)
     for required in ("tokenizer.json", "tokenizer_config.json"):
         if not (source / required).is_file():
             raise BuildError(f"{source} has no {required}")
-    digest = base_digest(model)
+    report(f"reading {source}")
+    weights = Weights(source)
+    digest = fingerprint(weights, config)
     out.mkdir(parents=True, exist_ok=True)
     built = []
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as scratch:
-        fp32 = Path(scratch) / "fp32"
-        report("exporting the graph")
-        export_graph(model, source, fp32)
         for variant in variants:
-            report(f"packing {variant}")
             folder, error = source, None
             if variant != "source":
-                folder = fp32 if variant == "fp32" else Path(scratch) / variant
-                if variant in BITS:
-                    quantize_graph(fp32, folder, variant, block=block)
-                error = check_base(folder, model, variant)
+                folder = Path(scratch) / variant
+                report(f"{variant}: writing the graph")
+                export_base(source, folder, variant=variant, block=block, digest=digest)
+                error = check_base(folder, source, variant, block=block)
                 report(f"{variant}: largest difference of logits {error:.2e}")
-            manifest = _base_manifest(name, version, model, digest, variant, error, description, license)
+            manifest = _base_manifest(name, version, config, weights, digest, variant, error, description, license)
             files = _variant_files(folder, variant) | dict(extra_files or {})
             path = out / archive_name(name, version, variant=variant)
             built.append(_pack(path, manifest, files, variant=variant, error=error))
+            if folder != source:
+                shutil.rmtree(folder)
     return built
 
 
 def _base_manifest(
-    name: str, version: str, model: Any, digest: str, variant: str, error: float | None, description: str, license: str
+    name: str,
+    version: str,
+    config: Any,
+    weights: Weights,
+    digest: str,
+    variant: str,
+    error: float | None,
+    description: str,
+    license: str,
 ) -> Manifest:
     base: dict[str, Any] = {
         "digest": digest,
         "variant": variant,
-        "architecture": model.config.model_type,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "vocab_size": model.config.vocab_size,
+        "architecture": config.model_type,
+        "parameters": weights.num_parameters(is_tied=config.tie_word_embeddings),
+        "vocab_size": config.vocab_size,
     }
     if error is not None:
         base["max_logit_error"] = _order_of_magnitude(error)
@@ -101,7 +122,7 @@ def _base_manifest(
 
 
 def _variant_files(folder: Path, variant: str) -> dict[str, Path]:
-    names = [*TOKENIZER_FILES, *((GRAPH, GRAPH_DATA, "graph.json") if variant != "source" else ())]
+    names = [*TOKENIZER_FILES, *((GRAPH, NATIVE_GRAPH, GRAPH_DATA, "graph.json") if variant != "source" else ())]
     files = {name: folder / name for name in names if (folder / name).is_file()}
     if variant == "source":
         files |= {path.name: path for path in [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]}
@@ -109,14 +130,23 @@ def _variant_files(folder: Path, variant: str) -> dict[str, Path]:
 
 
 def build_expert(
-    folder: Path, out: Path, *, base: Path, name: str | None = None, report: Report = lambda text: None
+    folder: Path,
+    out: Path,
+    *,
+    base: Path,
+    name: str | None = None,
+    storage: str = "float32",
+    report: Report = lambda text: None,
 ) -> BuiltArchive:
     """Compile the PEFT adapter in ``folder`` for ``base`` and pack it as an unsigned ``.expert`` archive.
+
+    Several adapters are in folders of their own, to which the manifest's ``path``s lead; they act together.
 
     Args:
         folder: manifest.json and what PEFT saved; README.md, LICENSE and grammar.gbnf go along if they are there.
         base: the Hugging Face folder of the base (a base's source variant).
         name: the base's package name; by default the one in the manifest.
+        storage: how A and B are stored: float32, float16 or int8; what that costs is measured and recorded.
     Raises:
         BuildError: something is missing or not supported. ParityError: the slots compute something else than PEFT.
     """
@@ -140,25 +170,34 @@ def build_expert(
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as scratch:
         slots = Path(scratch) / SLOTS
         report("compiling the adapter")
-        adapter = compile_adapter(folder, model)
-        save_slots(adapter, slots, base_digest=digest)
+        places = _adapter_places(manifest, folder)
+        whole = [complete(folder / place, Path(scratch) / "whole" / place, model) for place in places]
+        adapter = compile_adapters(whole, model)
+        save_slots(adapter, slots, base_digest=digest, storage=storage)
+        del model
+        if adapter.truncation:
+            report(f"cut to rank {adapter.rank}: {adapter.truncation:.1%} of an update is lost")
         report("checking against PEFT")
-        with exported(model, base) as graph:
-            error = check_adapter(graph, model, folder, slots)
+        with exported(base) as graph:
+            error = check_adapter(graph, base, whole, slots, storage=storage, truncation=adapter.truncation)
         report(f"largest difference of logits {error:.2e}")
-        files = {SLOTS: slots, ADAPTER_CONFIG: folder / ADAPTER_CONFIG, ADAPTER_WEIGHTS: folder / ADAPTER_WEIGHTS}
+        files = {SLOTS: slots}
+        for place, source in zip(places, whole, strict=True):
+            files |= {str(place / each): source / each for each in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}
         files |= {extra: folder / extra for extra in _EXTRAS if (folder / extra).is_file()}
         package_name = base_name(name or manifest.bases[0].name)
-        complete = _expert_manifest(manifest, package_name, digest, adapter.kind, adapter.rank, folder, error)
+        document = _expert_manifest(
+            manifest, package_name, digest, adapter, dict(zip(places, whole, strict=True)), storage, error
+        )
         path = out / archive_name(manifest.name, manifest.version, base=package_name)
-        return _pack(path, complete, files, variant="", error=error)
+        return _pack(path, document, files, variant="", error=error)
 
 
 @contextmanager
-def exported(model: Any, source: Path) -> Iterator[Path]:
-    """The float32 graph of ``model`` in a temporary folder."""
+def exported(source: Path) -> Iterator[Path]:
+    """The float32 graph of a model folder, in a temporary one."""
     with tempfile.TemporaryDirectory(prefix="xpm-graph-") as folder:
-        export_graph(model, source, Path(folder))
+        export_base(source, Path(folder))
         yield Path(folder)
 
 
@@ -169,17 +208,50 @@ def _read_manifest(folder: Path) -> Manifest:
     return Manifest.parse(path.read_bytes())
 
 
+def _adapter_places(manifest: Manifest, folder: Path) -> list[Path]:
+    """The folders, relative to the expert's, of the PEFT adapters that it consists of: where its manifest's paths lead."""
+    base = (manifest.raw.get("base_models") or [manifest.raw.get("base_model") or {}])[0]
+    entries = [*(base.get("adapters") or manifest.raw.get("adapters") or []), *(manifest.raw.get("soft_prompts") or [])]
+    places = [Path(str(entry.get("path") or ADAPTER_WEIGHTS)).parent for entry in entries]
+    found = [place for place in dict.fromkeys(places) if (folder / place / ADAPTER_CONFIG).is_file()]
+    if any(place.is_absolute() or ".." in place.parts for place in found):
+        raise BuildError("an adapter's path leads out of the expert's folder", context=", ".join(map(str, found)))
+    return found or [Path()]
+
+
 def _expert_manifest(
-    manifest: Manifest, name: str, digest: str, kind: str, rank: int, folder: Path, error: float
-) -> Manifest:
+    manifest: Manifest, name: str, digest: str, adapter: CompiledAdapter, folders: Mapping[Path, Path], storage: str, error: float
+) -> Manifest:  # fmt: skip
     """The manifest with what only the build knows: base digest, adapter sizes and digests, parity; schema 2.0."""
     raw_base = manifest.raw["base_models"][0] if manifest.raw.get("base_models") else manifest.raw["base_model"]
     given = raw_base.get("adapters") or manifest.raw.get("adapters") or [{}]
+    adapters = [
+        {**stated, **_adapter_facts(place, folder, kind, adapter.rank if len(folders) == 1 else 0)}
+        for (place, folder), kind, stated in zip(
+            folders.items(), adapter.kind.split("+"), [*given, *({} for _ in folders)][: len(folders)], strict=True
+        )
+    ]
+    base = {**raw_base, "name": name, "sha256": digest.removeprefix("sha256:"), "adapters": adapters}
+    document = manifest.with_values(
+        base_model=None, adapters=None, integrity=None, schema_version="2.0", base_models=[base]
+    )
+    build: dict[str, Any] = {
+        "max_logit_error": _order_of_magnitude(error),
+        "compared_with": "transformers and peft, float32",
+    }
+    if storage != "float32":
+        build["storage"] = storage
+    if adapter.truncation:
+        build["truncation"] = round(adapter.truncation, 4)
+    return document.with_values(build=build)
+
+
+def _adapter_facts(place: Path, folder: Path, kind: str, rank: int) -> dict[str, Any]:
     config = loads((folder / ADAPTER_CONFIG).read_bytes(), what=ADAPTER_CONFIG)
     weights = folder / ADAPTER_WEIGHTS
     facts: dict[str, Any] = {
         "type": kind,
-        "path": ADAPTER_WEIGHTS,
+        "path": str(place / ADAPTER_WEIGHTS),
         "size_bytes": weights.stat().st_size,
         "sha256": sha256_file(weights).removeprefix("sha256:"),
     }
@@ -187,12 +259,7 @@ def _expert_manifest(
         facts["target_modules"] = sorted(config["target_modules"])
     if rank:
         facts |= {"r": rank, "alpha": config.get("lora_alpha")}
-    base = {**raw_base, "name": name, "sha256": digest.removeprefix("sha256:"), "adapters": [{**given[0], **facts}]}
-    document = manifest.with_values(
-        base_model=None, adapters=None, integrity=None, schema_version="2.0", base_models=[base]
-    )
-    build = {"max_logit_error": _order_of_magnitude(error), "compared_with": "transformers and peft, float32"}
-    return document.with_values(build=build)
+    return facts
 
 
 def _pack(

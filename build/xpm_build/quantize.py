@@ -1,58 +1,53 @@
-"""Quantise an exported base: weights to 8 or 4 bits in blocks, slots untouched.
+"""Weights in blocks of 4 or 8 bits: round to nearest, symmetric, in the layout of ONNX Runtime's MatMulNBits.
 
-The slots' zero-rank defaults are taken out meanwhile: the quantiser must not mistake them for weights. The embedding table
-is quantised too (GatherBlockQuantized), which for a tied vocabulary is half of what a small base weighs.
+A block of a row shares one float32 scale; a stored number q stands for (q - zero_point) · scale, with zero point 8 or 128.
 """
 
-import json
-from pathlib import Path
+from dataclasses import dataclass
 
-import onnx
-from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
+import numpy as np
+from numpy.typing import NDArray
 
 from xpm_build.errors import BuildError
-from xpm_build.export import GRAPH, copy_tokenizer, quiet, save_graph
 
 BITS = {"int8": 8, "int4": 4}
-_ACCURACY_INT8_ACTIVATIONS = 4  # activations in 8 bits inside the product: the fast CPU kernels
+BLOCKS = (32, 64, 128, 256)
 
 
-def quantize_graph(source: Path, out: Path, variant: str, *, block: int) -> None:
-    """Write the ``variant`` (int8 or int4) of the exported float32 base in ``source`` to the folder ``out``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizedMatrix:
+    """``packed`` is uint8 (rows, blocks, block · bits / 8), the first of two weights in the low half; ``scales`` (rows, blocks)."""
 
-    Args:
-        block: weights per scale; 32 for quality, 128 for speed and size.
+    packed: NDArray[np.uint8]
+    scales: NDArray[np.float32]
+    bits: int
+    block: int
+
+    def dequantized(self) -> NDArray[np.float32]:
+        """The weights as they act, float32 (rows, blocks · block)."""
+        rows, blocks, _ = self.packed.shape
+        numbers = self.packed
+        if self.bits == 4:
+            numbers = np.stack([self.packed & 15, self.packed >> 4], axis=-1)
+        numbers = numbers.reshape(rows, blocks, self.block).astype(np.float32) - (1 << (self.bits - 1))
+        return (numbers * self.scales[:, :, None]).reshape(rows, -1)
+
+
+def quantize_matrix(weight: NDArray[np.float32], *, bits: int, block: int) -> QuantizedMatrix:
+    """Quantise (rows, columns); raises BuildError if a row is not whole blocks.
+
+    The scale maps the entry of largest magnitude, with its sign, to the most negative number, which has no positive twin.
     """
-    if variant not in BITS:
-        raise BuildError(f"variant {variant!r} is unknown", hint=f"choose fp32, {', '.join(BITS)} or source")
-    out.mkdir(parents=True, exist_ok=True)
-    bits = BITS[variant]
-    model = onnx.load(source / GRAPH)
-    defaults = _take_out_defaults(model)
-    with quiet():
-        quantizer = MatMulNBitsQuantizer(
-            model,
-            algo_config=DefaultWeightOnlyQuantConfig(
-                block_size=block,
-                is_symmetric=True,
-                bits=bits,
-                accuracy_level=_ACCURACY_INT8_ACTIVATIONS,
-                op_types_to_quantize=("MatMul", "Gather") if bits == 4 else ("MatMul",),
-                quant_axes=(("MatMul", 0), ("Gather", 1)),
-            ),
-        )
-        quantizer.process()
-    quantizer.model.model.graph.initializer.extend(defaults)
-    save_graph(quantizer.model.model, out)
-    document = json.loads((source / "graph.json").read_text())
-    (out / "graph.json").write_text(json.dumps({**document, "variant": variant}, indent=2) + "\n")
-    copy_tokenizer(source, out)
-
-
-def _take_out_defaults(model: onnx.ModelProto) -> list[onnx.TensorProto]:
-    """Remove the initializers that are also inputs (the slots' defaults) and return them."""
-    inputs = {each.name for each in model.graph.input}
-    defaults = [each for each in model.graph.initializer if each.name in inputs]
-    for each in defaults:
-        model.graph.initializer.remove(each)
-    return defaults
+    rows, columns = weight.shape
+    if columns % block:
+        raise BuildError(f"rows of {columns} weights are not whole blocks of {block}", hint="choose a smaller block")
+    blocks = weight.reshape(rows, columns // block, block)
+    half = 1 << (bits - 1)
+    places = np.abs(blocks).argmax(axis=-1)[..., None]
+    scales = np.take_along_axis(blocks, places, axis=-1) / -half
+    with np.errstate(divide="ignore", invalid="ignore"):
+        numbers = np.where(scales == 0, 0, blocks / scales)
+    stored = np.clip(np.rint(numbers) + half, 0, 2 * half - 1).astype(np.uint8)
+    if bits == 4:
+        stored = stored[..., 0::2] | (stored[..., 1::2] << 4)
+    return QuantizedMatrix(packed=stored, scales=scales[..., 0].astype(np.float32), bits=bits, block=block)

@@ -1,5 +1,6 @@
 """A compiled adapter (``slots.safetensors``) in memory, checked against the base it is for."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ SLOTS = "slots.safetensors"
 MAX_RANK = 256
 MAX_SOFT_TOKENS = 1024
 DEFAULT_LOAD_ORDER = 5
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I8": np.dtype("i1")}
 _SLOT = re.compile(r"slots\.(\d+\.\w+)\.([AB])")
 
 
@@ -36,10 +38,11 @@ class AdapterSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """An adapter's arrays, in the graph's dtype.
+    """An adapter's arrays, in the graph's dtype, or mapped as they are stored (``is_half``: in float16) for native kernels.
 
-    ``a`` and ``b`` map a linear's name to (rank, in) and (rank, out); ``scales`` is (total_out,) of output-scale deltas or None;
-    ``soft_embeds`` is (num_soft, hidden), num_soft being 0 if there are none.
+    ``a`` and ``b`` map a linear's name to (rank, in) and (rank, out); ``scales`` is (total_out,) of output-scale deltas or None,
+    ``offsets`` (total_out,) of what is added to outputs or None; ``soft_embeds`` is (num_soft, hidden), num_soft being 0 if
+    there are none.
     """
 
     spec: AdapterSpec
@@ -47,7 +50,22 @@ class Adapter:
     a: dict[str, NDArray[Any]]
     b: dict[str, NDArray[Any]]
     scales: NDArray[Any] | None
+    offsets: NDArray[Any] | None
     soft_embeds: NDArray[Any]
+
+    @property
+    def is_half(self) -> bool:
+        return any(array.dtype == np.float16 for array in self.a.values())
+
+    def addresses(self, graph: GraphSpec) -> NDArray[np.int64]:
+        """Where A and B of each linear lie, (linears, 2); 0 where the adapter has none."""
+        return np.array(
+            [
+                [part[linear.name].ctypes.data if linear.name in part else 0 for part in (self.a, self.b)]
+                for linear in graph.linears
+            ],
+            np.int64,
+        )
 
     @property
     def name(self) -> str:
@@ -59,13 +77,15 @@ class Adapter:
 
     @property
     def num_bytes(self) -> int:
-        arrays = [*self.a.values(), *self.b.values(), self.soft_embeds]
-        return sum(array.nbytes for array in arrays) + (0 if self.scales is None else self.scales.nbytes)
+        extra = [array for array in (self.scales, self.offsets) if array is not None]
+        return sum(array.nbytes for array in [*self.a.values(), *self.b.values(), self.soft_embeds, *extra])
 
 
-def load_adapter(spec: AdapterSpec, graph: GraphSpec) -> Adapter:
-    """Read and check a compiled adapter.
+def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_native: bool = False) -> Adapter:
+    """Map and check a compiled adapter.
 
+    Args:
+        is_native: keep A and B as they are stored, float32 or float16; else they are given the graph's dtype.
     Raises:
         AdapterMismatchError: it is for another base, or holds a tensor of an unknown name, a wrong shape or type, or a value
             that is not finite.
@@ -82,19 +102,24 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec) -> Adapter:
             hint="install the variant of the expert that is for this base",
         )
     rank = _parse_rank(metadata.get("rank", ""), spec)
+    _widen_integers(tensors, spec, np.float16 if is_native else graph.dtype)
     linears = {linear.name: linear for linear in graph.linears}
     a: dict[str, NDArray[Any]] = {}
     b: dict[str, NDArray[Any]] = {}
-    scales: NDArray[Any] | None = None
+    vectors: dict[str, NDArray[Any]] = {}
+    slots = {name: tensor for name, tensor in tensors.items() if name.startswith("slots.")}
+    keeps = is_native and len({tensor.dtype for tensor in slots.values()}) == 1
     soft_embeds: NDArray[Any] = np.zeros((0, graph.hidden_size), graph.dtype)
     for name, tensor in tensors.items():
         match = _SLOT.fullmatch(name)
         if match and match[1] in linears:
             linear = linears[match[1]]
             size = linear.num_in if match[2] == "A" else linear.num_out
-            (a if match[2] == "A" else b)[linear.name] = _checked(spec, name, tensor, (rank, size), graph.dtype)
-        elif name == "scales":
-            scales = _checked(spec, name, tensor, (1, graph.total_out), graph.dtype)[0]
+            (a if match[2] == "A" else b)[linear.name] = _checked(
+                spec, name, tensor, (rank, size), tensor.dtype if keeps else graph.dtype
+            )
+        elif name == "scales" or (name == "offsets" and graph.has_offsets):
+            vectors[name] = _checked(spec, name, tensor, (1, graph.total_out), np.float32)[0]
         elif name == "soft_embeds":
             num_soft = min(tensor.shape[0], MAX_SOFT_TOKENS) if tensor.ndim == 2 else MAX_SOFT_TOKENS
             soft_embeds = _checked(spec, name, tensor, (num_soft, graph.hidden_size), graph.dtype)
@@ -102,13 +127,34 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec) -> Adapter:
             raise AdapterMismatchError(f"{spec.name}: the base has no slot for tensor {name[:120]!r}")
     if a.keys() != b.keys():
         raise AdapterMismatchError(f"{spec.name}: {min(a.keys() ^ b.keys())} has only one of A and B")
-    return Adapter(spec=spec, rank=rank, a=a, b=b, scales=scales, soft_embeds=soft_embeds)
+    return Adapter(
+        spec=spec,
+        rank=rank,
+        a=a,
+        b=b,
+        scales=vectors.get("scales"),
+        offsets=vectors.get("offsets"),
+        soft_embeds=soft_embeds,
+    )
 
 
 def _read(spec: AdapterSpec) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """The file's tensors, mapped and not copied, and its metadata. The library checks the header, offsets and sizes."""
     try:
         with safe_open(spec.path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            metadata = file.metadata() or {}
+        data = np.memmap(spec.path, np.uint8, mode="r")
+        length = int.from_bytes(data[:8].tobytes(), "little")
+        header = json.loads(data[8 : 8 + length].tobytes())
+        tensors: dict[str, NDArray[Any]] = {}
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            if entry["dtype"] not in _DTYPES:
+                raise AdapterMismatchError(f"{spec.name}: {name[:120]} holds {entry['dtype']}, not F32, F16 or I8")
+            first, last = (8 + length + offset for offset in entry["data_offsets"])
+            tensors[name] = np.asarray(data[first:last].view(_DTYPES[entry["dtype"]])).reshape(entry["shape"])
+        return tensors, metadata
     except FileNotFoundError as error:
         raise AdapterMismatchError(
             f"{spec.name} has no compiled adapter", context=f"{spec.path} does not exist"
@@ -117,19 +163,35 @@ def _read(spec: AdapterSpec) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         raise AdapterMismatchError(f"{spec.path} is not a safetensors file", context=str(error)[:200]) from error
 
 
+def _widen_integers(tensors: dict[str, NDArray[Any]], spec: AdapterSpec, dtype: Any) -> None:
+    """Replace 8-bit A and B, and their scales per rank, by what they stand for."""
+    for name in [name for name, tensor in tensors.items() if tensor.dtype == np.int8]:
+        scale = tensors.pop(f"{name}.scale", None)
+        if scale is None or scale.dtype != np.float32 or scale.shape != tensors[name].shape[:1]:
+            raise AdapterMismatchError(f"{spec.name}: {name[:120]} holds I8 without a scale for each rank")
+        with np.errstate(over="ignore"):
+            tensors[name] = (tensors[name] * scale[:, None]).astype(dtype)
+
+
 def _parse_rank(text: str, spec: AdapterSpec) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > MAX_RANK:
         raise AdapterMismatchError(f"{spec.name}: rank {text[:20]!r} is not 0..{MAX_RANK}")
     return int(text)
 
 
-def _checked(spec: AdapterSpec, name: str, tensor: NDArray[Any], shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+def _checked(spec: AdapterSpec, name: str, tensor: NDArray[Any], shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     if tensor.shape != shape:
         raise AdapterMismatchError(f"{spec.name}: {name} has shape {tensor.shape}, the base needs {shape}")
-    if tensor.dtype not in (np.float32, np.float16):
-        raise AdapterMismatchError(f"{spec.name}: {name} holds {tensor.dtype}, not float32 or float16")
     with np.errstate(over="ignore"):
         result = np.ascontiguousarray(tensor, dtype)
-    if not np.isfinite(result).all():
-        raise AdapterMismatchError(f"{spec.name}: {name} has values that are not finite numbers in {dtype}")
+    if not _is_finite(result):
+        raise AdapterMismatchError(f"{spec.name}: {name} has values that are not finite numbers in {np.dtype(dtype)}")
     return result
+
+
+def _is_finite(array: NDArray[Any]) -> bool:
+    """Whether no exponent is all ones; ten times as fast as asking numpy about float16."""
+    is_half = array.dtype == np.float16
+    bits: NDArray[Any] = array.view(np.uint16 if is_half else np.uint32)
+    exponent = 0x7C00 if is_half else 0x7F800000
+    return array.size == 0 or int((bits & bits.dtype.type(exponent)).max()) != exponent

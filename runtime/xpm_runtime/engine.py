@@ -23,7 +23,7 @@ from xpm_runtime.sampler import Sampler, SamplingParams
 from xpm_runtime.scheduler import Chunk, Plan, Scheduler
 from xpm_runtime.sequence import GenerationResult, Prompt, Request, Sequence
 from xpm_runtime.session import Session
-from xpm_runtime.slots import Composition, SlotPack
+from xpm_runtime.slots import AddressedSlots, Composition, PackedSlots, SlotPack
 from xpm_runtime.text import GrowingText, Message, TextCodec
 
 MAX_EXPERTS = 10
@@ -59,12 +59,13 @@ class Engine:
         self._runner = Runner(session, graph, lanes)
         self._scheduler = Scheduler(num_lanes=lanes.num_lanes, capacity=lanes.capacity, chunk_tokens=_CHUNK_TOKENS)
         self._attached: dict[str, Adapter] = {}
-        self._pack = SlotPack(graph, ())
+        self._is_native = session.is_native
+        self._pack = self._new_pack(())
 
     @classmethod
     def load(
         cls, folder: Path, *, device: str = "auto", threads: int | None = None, max_lanes: int = 8,
-        context: int | None = None, spinning: bool = True,
+        context: int | None = None, spinning: bool = True, kernels: str = "auto",
     ) -> "Engine":  # fmt: skip
         """Load an exported base.
 
@@ -74,6 +75,7 @@ class Engine:
             threads: CPU threads of one run; all cores if None.
             max_lanes: sequences that may run at once.
             context: tokens a lane holds; at most what the base was made for, 2,048 if None.
+            kernels: "native" (our own, for quantised bases on the CPU), "portable" (ONNX Runtime's), or "auto", the best.
             spinning: whether waiting threads spin; faster alone, slower on contended cores.
         Raises:
             ModelLoadError: a file is missing or malformed, or the device does not work.
@@ -83,7 +85,7 @@ class Engine:
         if max_lanes < 1 or capacity < 1:
             raise RequestError("max_lanes and context must be at least 1")
         codec = TextCodec(folder)
-        session = Session(folder, device=device, threads=threads, spinning=spinning)
+        session = Session(folder, device=device, threads=threads, spinning=spinning, kernels=kernels)
         return cls(session, graph, codec, KvLanes(session, graph, num_lanes=max_lanes, capacity=capacity))
 
     def __enter__(self) -> "Engine":
@@ -115,7 +117,7 @@ class Engine:
         started = time.perf_counter()
         if spec.name in self._attached:
             raise RequestError(f"an expert named {spec.name} is attached already", hint="detach it first")
-        adapter = load_adapter(spec, self.graph)
+        adapter = load_adapter(spec, self.graph, is_native=self._is_native)
         self._attached[spec.name] = adapter
         self._pack = self._pack_for({*self._pack.adapters, spec.name})
         elapsed_ms = 1e3 * (time.perf_counter() - started)
@@ -316,7 +318,10 @@ class Engine:
     def _pack_for(self, names: set[str]) -> SlotPack:
         if names == self._pack.adapters.keys():
             return self._pack
-        return SlotPack(self.graph, [adapter for name, adapter in self._attached.items() if name in names])
+        return self._new_pack([adapter for name, adapter in self._attached.items() if name in names])
+
+    def _new_pack(self, adapters: Items[Adapter]) -> SlotPack:
+        return (AddressedSlots if self._is_native else PackedSlots)(self.graph, adapters)
 
     def _soft_ids(self, composition: Composition) -> list[int]:
         """Ids of the composition's virtual tokens in the present pack, in load order."""

@@ -21,7 +21,11 @@ class Linear:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphSpec:
-    """A graph's dimensions. ``dtype`` is that of its float inputs, its KV cache and its logits."""
+    """A graph's dimensions. ``dtype`` is that of its float inputs, its KV cache and its logits.
+
+    ``native_kv_dtype`` is the cache's in the graph for our own kernels, None if there is no such graph. ``has_offsets``: whether
+    the base has biases, to which adapters that scale outputs add.
+    """
 
     base_digest: str
     variant: str
@@ -36,6 +40,8 @@ class GraphSpec:
     rope_scaling: dict[str, Any] | None
     eos_token_ids: tuple[int, ...]
     linears: tuple[Linear, ...]
+    native_kv_dtype: str | None = None
+    has_offsets: bool = False
 
     @property
     def total_out(self) -> int:
@@ -67,6 +73,8 @@ class GraphSpec:
                 linears=tuple(
                     Linear(name=x["name"], num_in=int(x["in"]), num_out=int(x["out"])) for x in raw["linears"]
                 ),
+                native_kv_dtype=raw.get("native_kv_dtype"),
+                has_offsets=bool(raw.get("has_offsets", False)),
             )
         except FileNotFoundError as error:
             raise ModelLoadError(f"{folder} is not an exported base", context="it has no graph.json") from error

@@ -9,7 +9,7 @@ from xpm_runtime.session import Binding, DeviceBuffer, Session
 @dataclass(frozen=True, slots=True)
 class _Layer:
     past: str
-    present: str
+    present: str | None
     buffer: DeviceBuffer
 
 
@@ -20,8 +20,13 @@ class KvLanes:
         self.num_lanes = num_lanes
         self.capacity = capacity
         shape = (num_lanes, graph.num_kv_heads, capacity, graph.head_dim)
+        dtype = graph.native_kv_dtype if session.is_native and graph.native_kv_dtype else graph.dtype
         self._layers = [
-            _Layer(f"past_key_values.{layer}.{part}", f"present.{layer}.{part}", session.buffer(shape, graph.dtype))
+            _Layer(
+                f"past_key_values.{layer}.{part}",
+                None if session.is_native else f"present.{layer}.{part}",
+                session.buffer(shape, dtype),
+            )
             for layer in range(graph.num_layers)
             for part in ("key", "value")
         ]

@@ -5,7 +5,6 @@ again only when the pack or the rows' compositions change.
 """
 
 from collections.abc import Sequence as Items
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +19,27 @@ Logits = NDArray[np.float32]
 
 
 class _Inputs:
-    """The per-row arrays of a run of ``num_rows`` rows, ``length`` tokens and ``num_logits`` positions each."""
+    """The arrays of a run of ``num_rows`` rows of ``length`` tokens, with the logits of ``positions`` of each.
 
-    def __init__(self, graph: GraphSpec, num_rows: int, length: int, num_logits: int) -> None:
+    A native graph counts positions over all rows, a portable one within each.
+    """
+
+    def __init__(self, graph: GraphSpec, num_rows: int, positions: Items[int], length: int, *, is_native: bool) -> None:
         self.input_ids = np.zeros((num_rows, length), np.int64)
         self.seqlens_k = np.zeros(num_rows, np.int32)
         self.total = np.zeros((), np.int32)
-        self.positions = np.zeros((num_rows, num_logits), np.int64)
-        self.logits = np.zeros((num_rows, num_logits, graph.vocab_size), graph.dtype)
+        places = np.tile(np.array(positions, np.int64), (num_rows, 1))
+        self._logits = np.zeros((*places.shape, graph.vocab_size), graph.dtype)
+        if is_native:
+            places += length * np.arange(num_rows)[:, None]
+        self.positions = places.reshape(-1) if is_native else places
+        self.bound_logits = self._logits.reshape(-1, graph.vocab_size) if is_native else self._logits
+
+    @property
+    def logits(self) -> Logits:
+        """float32 (num_rows, num_logits, vocab), valid until the next run."""
+        logits: Logits = np.asarray(self._logits, np.float32)
+        return logits
 
 
 class _Bound:
@@ -64,13 +76,13 @@ class Runner:
         Returns:
             float32 (1 or len(ids), vocab).
         """
-        inputs = _Inputs(self._graph, 1, len(ids), len(ids) if every else 1)
+        positions = range(len(ids)) if every else [len(ids) - 1]
+        inputs = _Inputs(self._graph, 1, positions, len(ids), is_native=self._session.is_native)
         inputs.input_ids[0] = ids
         inputs.seqlens_k[0] = start + len(ids) - 1
         inputs.total[...] = start + len(ids)
-        inputs.positions[0] = np.arange(len(ids)) if every else len(ids) - 1
         self._run(self._prefill, inputs, first_lane=lane, pack=pack, rows=(composition,))
-        return np.asarray(inputs.logits[0], np.float32)
+        return inputs.logits[0]
 
     def decode(self, tokens: Items[int], lengths: Items[int], rows: tuple[Composition, ...], pack: SlotPack) -> Logits:
         """Run one token of each lane ``0 : len(tokens)``.
@@ -85,12 +97,13 @@ class Runner:
         count = len(tokens)
         inputs = self._decode_inputs.get(count)
         if inputs is None:
-            inputs = self._decode_inputs[count] = _Inputs(self._graph, count, 1, 1)
+            inputs = self._decode_inputs[count] = _Inputs(self._graph, count, [0], 1, is_native=self._session.is_native)
         inputs.input_ids[:, 0] = tokens
         inputs.seqlens_k[:] = lengths
         inputs.total[...] = max(lengths) + 1
         self._run(self._decode, inputs, first_lane=0, pack=pack, rows=rows)
-        return np.asarray(inputs.logits[:, 0], np.float32)
+        logits: Logits = inputs.logits[:, 0]
+        return logits
 
     def _run(
         self, bound: _Bound, inputs: _Inputs, *, first_lane: int, pack: SlotPack, rows: tuple[Composition, ...]
@@ -100,19 +113,19 @@ class Runner:
             self._bind_slots(bound, pack, rows)
         binding.bind_array("input_ids", inputs.input_ids)
         binding.bind_array("seqlens_k", inputs.seqlens_k)
-        binding.bind_array("total_sequence_length", inputs.total)
+        if not self._session.is_native:
+            binding.bind_array("total_sequence_length", inputs.total)
         binding.bind_array("logit_positions", inputs.positions)
-        binding.bind_result("logits", inputs.logits)
+        binding.bind_result("logits", inputs.bound_logits)
         self._lanes.bind(binding, first_lane, len(rows))
         binding.run()
 
     def _bind_slots(self, bound: _Bound, pack: SlotPack, rows: tuple[Composition, ...]) -> None:
-        """Bind what acts; what does not act falls back to the graph's zero-rank defaults."""
+        """Bind what acts; what a portable graph is not fed falls back to its zero-rank defaults."""
         binding = bound.binding
         binding.clear()
         for name, array in zip(("rope_cos", "rope_sin"), self._rope, strict=True):
             binding.bind_resident(name, array)
-        acting: dict[str, NDArray[Any]] = {**pack.inputs, **pack.gates(rows)}
-        for name, array in acting.items():
+        for name, array in pack.inputs(rows).items():
             binding.bind_resident(name, array)
         bound.pack, bound.rows = pack, rows

@@ -17,8 +17,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from xpm_runtime.errors import EngineError, ModelLoadError
+from xpm_runtime.native import library
 
 DEVICES = ("auto", "cpu", "cuda")
+KERNELS = ("auto", "native", "portable")
 _ERRORS_ONLY = 3
 _SILENT = 4
 _CUDA = "CUDAExecutionProvider"
@@ -50,23 +52,32 @@ class DeviceBuffer:
 
 
 class Session:
-    """A loaded graph. ``device`` is "cpu" or "cuda", whichever it really runs on."""
+    """A loaded graph. ``device`` is "cpu" or "cuda", whichever it really runs on; ``is_native``: with kernels of our own."""
 
-    def __init__(self, folder: Path, *, device: str, threads: int | None, spinning: bool) -> None:
-        if device not in DEVICES:
-            raise ModelLoadError(f"device {device!r} is unknown", hint=f"choose one of {', '.join(DEVICES)}")
+    def __init__(self, folder: Path, *, device: str, threads: int | None, spinning: bool, kernels: str) -> None:
+        for value, known, what in ((device, DEVICES, "device"), (kernels, KERNELS, "kernels")):
+            if value not in known:
+                raise ModelLoadError(f"{what} {value!r} is unknown", hint=f"choose one of {', '.join(known)}")
         options = ort.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = threads or 0
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
         want_cuda = device == "cuda" or (device == "auto" and _CUDA in ort.get_available_providers() and _has_driver())
+        operators = (
+            None if want_cuda or kernels == "portable" else _native_operators(folder, required=kernels == "native")
+        )
+        self.is_native = operators is not None
+        if operators is not None:
+            options.register_custom_ops_library(str(operators))
         if want_cuda:
             ort.set_default_logger_severity(_SILENT)
             with contextlib.redirect_stdout(io.StringIO()):  # it prints what it can't find
                 ort.preload_dlls()
         try:
             self._session = ort.InferenceSession(
-                str(folder / "model.onnx"), options, providers=[_CUDA, _CPU] if want_cuda else [_CPU]
+                str(folder / ("native.onnx" if self.is_native else "model.onnx")),
+                options,
+                providers=[_CUDA, _CPU] if want_cuda else [_CPU],
             )
         except Exception as error:  # onnxruntime raises its own, unrelated types
             raise ModelLoadError(f"the graph in {folder} could not be loaded", context=str(error)[:300]) from error
@@ -116,15 +127,16 @@ class Binding:
             self._bound[name], self._kept[name] = (id(array),), (array, value)
             self._io.bind_ortvalue_input(name, value)
 
-    def bind_rows(self, input_name: str, output_name: str, buffer: DeviceBuffer, first: int, count: int) -> None:
-        """Bind rows ``first : first + count`` of a buffer as an input and, in place, as an output."""
+    def bind_rows(self, input_name: str, output_name: str | None, buffer: DeviceBuffer, first: int, count: int) -> None:
+        """Bind rows ``first : first + count`` of a buffer as an input and, in place, as an output (if the graph has one)."""
         key = (id(buffer), first, count)
         if self._bound.get(input_name) == key:
             return
         self._bound[input_name], self._kept[input_name] = key, buffer
         shape, address = (count, *buffer.shape[1:]), buffer.address(first)
         self._io.bind_input(input_name, self._device, 0, buffer.dtype, shape, address)
-        self._io.bind_output(output_name, self._device, 0, buffer.dtype, shape, address)
+        if output_name is not None:
+            self._io.bind_output(output_name, self._device, 0, buffer.dtype, shape, address)
 
     def bind_result(self, name: str, array: NDArray[Any]) -> None:
         """Have the output ``name`` written to a host array."""
@@ -145,6 +157,18 @@ class Binding:
             self._session.run_with_iobinding(self._io)
         except Exception as error:  # onnxruntime raises its own, unrelated types
             raise EngineError("the graph could not be run", context=str(error)[:300]) from error
+
+
+def _native_operators(folder: Path, *, required: bool) -> Path | None:
+    """The library of our operators, if the base has a graph for them and this machine can run them."""
+    operators = library() if (folder / "native.onnx").is_file() else None
+    if required and operators is None:
+        raise ModelLoadError(
+            "the native kernels can't be used",
+            context="they need a quantised base, a processor with AVX-512 VNNI and a package built with a C compiler",
+            hint='leave out kernels, or use kernels="portable"',
+        )
+    return operators
 
 
 def _has_driver() -> bool:

@@ -6,9 +6,7 @@ import torch
 from peft import PeftModel
 
 from tests.support import models
-from xpm_build.export import export_graph, load_model
 from xpm_build.parity import probe_tokens, reference_logits
-from xpm_build.quantize import quantize_graph
 from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
 
 TOLERANCE = 1e-4
@@ -118,27 +116,6 @@ def test_a_prompt_longer_than_a_chunk(tiny_base, monkeypatch):
     with torch.no_grad():
         wanted = model.generate(tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=6, do_sample=False)
     assert list(chunked.token_ids) == wanted[0, len(prompt) :].tolist()
-
-
-def test_untied_embeddings(tmp_path):
-    source = models.save_tiny_model(tmp_path / "source", tied=False)
-    export_graph(load_model(source), source, tmp_path / "graph")
-    with Engine.load(tmp_path / "graph", device="cpu", threads=1) as engine:
-        assert np.abs(engine.logits(TOKENS) - reference_logits(models.load(source), TOKENS)).max() < TOLERANCE
-
-
-@pytest.mark.parametrize(("variant", "share"), [("int8", 0.05), ("int4", 0.6)])
-def test_quantised_graphs_stay_near(variant, share, tiny_base, tiny_adapter, tmp_path):
-    """Weights lose bits, adapters don't: the error stays a share of the logits' range, with an adapter attached too."""
-    quantize_graph(tiny_base.graph, tmp_path / variant, variant, block=32)
-    adapter = tiny_adapter("lora")
-    with Engine.load(tmp_path / variant, device="cpu", threads=1) as engine:
-        names = _attach(engine, adapter)
-        for experts, model in (((), models.load(tiny_base.source)), (names, _peft(tiny_base, adapter))):
-            wanted = reference_logits(model, TOKENS)
-            error = np.abs(engine.logits(TOKENS, experts=experts) - wanted)
-            assert error.max() < share * np.abs(wanted).max()
-            assert np.corrcoef(engine.logits(TOKENS, experts=experts).ravel(), wanted.ravel())[0, 1] > 0.95
 
 
 def test_a_base_only_run_binds_no_slot(tiny_engine):

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import IA3Config, LoraConfig, PeftConfig, PromptTuningConfig, get_peft_model
+from peft import AdaLoraConfig, IA3Config, LoKrConfig, LoraConfig, PeftConfig, PromptTuningConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
 ALL_LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -19,23 +19,31 @@ _CHAT_TEMPLATE = (
 )
 
 
-def tiny_config(*, tied: bool = True) -> Qwen3Config:
-    return Qwen3Config(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        intermediate_size=96,
-        max_position_embeddings=256,
-        rope_theta=10_000.0,
-        tie_word_embeddings=tied,
-        initializer_range=0.08,
-        bos_token_id=None,
-        eos_token_id=2,
-        pad_token_id=0,
-    )
+_SHAPE: dict[str, Any] = {
+    "vocab_size": VOCAB_SIZE, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 96, "max_position_embeddings": 256, "rope_theta": 10_000.0, "tie_word_embeddings": True,
+    "initializer_range": 0.08, "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0,
+}  # fmt: skip
+
+
+def tiny_config(**changes: Any) -> Qwen3Config:
+    return Qwen3Config(**{**_SHAPE, "head_dim": 32, **changes})
+
+
+ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
+    "qwen3": tiny_config,
+    "qwen3-untied": lambda: tiny_config(tie_word_embeddings=False),
+    "qwen3-biased": lambda: tiny_config(attention_bias=True),
+    "qwen2": lambda: Qwen2Config(**_SHAPE),
+    "llama": lambda: LlamaConfig(**_SHAPE),
+    "llama-biased": lambda: LlamaConfig(
+        **{**_SHAPE, "num_key_value_heads": 4, "attention_bias": True, "mlp_bias": True}
+    ),
+    "llama-scaled": lambda: LlamaConfig(**{**_SHAPE, "rope_scaling": _LLAMA3_ROPE}),
+}
+_LLAMA3_ROPE = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+}  # fmt: skip
 
 
 def save_tokenizer(folder: Path) -> None:
@@ -50,16 +58,20 @@ def save_tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-def save_tiny_model(folder: Path, *, seed: int = 0, tied: bool = True) -> Path:
-    """A Hugging Face folder with random weights."""
+def save_tiny_model(folder: Path, *, architecture: str = "qwen3", seed: int = 0) -> Path:
+    """A Hugging Face folder with random weights, biases among them."""
     torch.manual_seed(seed)
-    Qwen3ForCausalLM(tiny_config(tied=tied)).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_config(ARCHITECTURES[architecture]())
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.data = 0.3 * torch.randn(parameter.shape)
+    model.save_pretrained(folder)
     save_tokenizer(folder)
     return folder
 
 
 def load(folder: Path) -> Any:
-    return Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 def lora(rank: int = 8, *, targets: list[str] | None = None, **options: Any) -> LoraConfig:
@@ -84,6 +96,19 @@ CONFIGS: dict[str, Callable[[], PeftConfig]] = {
     "dora": lambda: lora(use_dora=True),
     "partial": lambda: lora(4, targets=["q_proj", "v_proj"]),
     "patterns": lambda: lora(4, rank_pattern={"q_proj": 6}, alpha_pattern={"q_proj": 3}),
+    "some-layers": lambda: lora(4, layers_to_transform=[1]),
+    "adalora": lambda: AdaLoraConfig(
+        init_r=6, target_r=4, total_step=10, lora_alpha=12, target_modules=ALL_LINEARS, task_type="CAUSAL_LM"
+    ),
+    "lokr": lambda: LoKrConfig(r=4, alpha=8, target_modules=ALL_LINEARS, task_type="CAUSAL_LM"),
+    "lokr-both": lambda: LoKrConfig(
+        r=2,
+        alpha=6,
+        decompose_both=True,
+        decompose_factor=4,
+        target_modules=["q_proj", "down_proj"],
+        task_type="CAUSAL_LM",
+    ),
     "ia3": ia3,
     "prompt": prompt_tuning,
 }
@@ -96,6 +121,8 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
         noise = torch.randn(parameter.shape, generator=generator)
         if "lora_A" in name or "lora_B" in name:
             parameter.data = 0.1 * noise
+        elif "lora_E" in name or "lokr_" in name:
+            parameter.data = 0.3 * noise
         elif "magnitude" in name:
             parameter.data = parameter.data * (1 + 0.2 * noise)
         elif "ia3_l" in name:

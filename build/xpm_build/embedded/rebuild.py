@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from xpm_build.adapters import ADAPTER_WEIGHTS, SLOTS, base_digest, compile_adapter, save_slots
+from xpm_build.adapters import SLOTS, base_digest, compile_adapter, save_slots
 from xpm_build.embedded.answers import describe, evaluate
 from xpm_build.embedded.base_model import train_base
 from xpm_build.embedded.evaluation import Score
 from xpm_build.embedded.experts import RECIPES, Recipe, train_expert
 from xpm_build.errors import BuildError
-from xpm_build.export import export_graph, load_model
+from xpm_build.export import export_base, load_model
 from xpm_build.packages import BuiltArchive, build_base, build_expert
+from xpm_build.peft_files import ADAPTER_WEIGHTS
 from xpm_index.archive import MANIFEST, extract_archive
 from xpm_index.digests import sha256_bytes
 from xpm_index.entries import Entry
@@ -56,7 +57,7 @@ def rebuild(work: Path, bundle: Path, *, report: Report) -> None:
         train_base(base)
     graph = work / "fp32"
     if not (graph / "graph.json").is_file():
-        export_graph(load_model(base), base, graph)
+        export_base(base, graph)
     folders = [_make_expert(recipe, base, graph, work, report) for recipe in RECIPES.values()]
     packages = work / "packages"
     shutil.rmtree(packages, ignore_errors=True)

@@ -8,10 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.support import models
-from xpm_build.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, compile_adapter
+from xpm_build.adapters import compile_adapter
+from xpm_build.architecture import Architecture
 from xpm_build.errors import BuildError
 from xpm_build.fingerprint import fingerprint
-from xpm_build.graph_spec import Shape
+from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +118,16 @@ def test_the_fingerprint_is_of_values(model):
     assert fingerprint(without_head, model.config) == fingerprint(rounded, model.config)
 
 
-def test_unsupported_bases_are_told():
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("use_sliding_window", True, "sliding-window"), ("hidden_act", "gelu", "activation 'gelu'"),
+        ("partial_rotary_factor", 0.5, "a part of each head"), ("rope_scaling", {"rope_type": "longrope"}, "'longrope'"),
+        ("model_type", "mamba", "'mamba' are not supported"),
+    ],
+)  # fmt: skip
+def test_unsupported_bases_are_told(option, value, message):
     config = models.tiny_config()
-    for option, message in (("attention_bias", "biases"), ("use_sliding_window", "sliding-window")):
-        other = models.tiny_config()
-        setattr(other, option, True)
-        with pytest.raises(BuildError, match=message):
-            Shape(other)
-    config.model_type = "mamba"
-    with pytest.raises(BuildError, match="'mamba' are not supported"):
-        Shape(config)
+    setattr(config, option, value)
+    with pytest.raises(BuildError, match=message):
+        Architecture(config)

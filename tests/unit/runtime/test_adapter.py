@@ -54,7 +54,7 @@ def _alter(tensors, metadata, kind):
     [
         ("nan", "not finite"), ("infinite", "not finite"), ("shape", "has shape"), ("rank", "has shape"),
         ("scales", "has shape"), ("half", "only one of A and B"), ("unknown", "no slot for tensor"),
-        ("layer", "no slot for tensor"), ("path", "no slot for tensor"), ("integers", "int32"),
+        ("layer", "no slot for tensor"), ("path", "no slot for tensor"), ("integers", "holds I32"),
         ("scalar soft", "has shape"), ("endless soft", "has shape"), ("format", "not a compiled adapter"),
         ("base", "made for another base"), ("absurd rank", "is not 0"), ("negative rank", "is not 0"),
     ],

@@ -1,0 +1,185 @@
+"""Which bases can be exported, and their dimensions: dense decoders with RMSNorm, RoPE, grouped queries and SwiGLU."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from xpm_build.errors import BuildError
+
+GRAPH_FORMAT = "xpm-slot-graph-1"
+SUPPORTED = ("qwen3", "qwen2", "llama")
+_ROPE_TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linear:
+    """One slot: a linear of the base, named ``{layer}.{module}``."""
+
+    name: str
+    num_in: int
+    num_out: int
+    has_bias: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearGroup:
+    """Linears of one layer over one input, computed as one product. ``first`` is the first one's number in the graph."""
+
+    name: str
+    first: int
+    linears: tuple[Linear, ...]
+
+    @property
+    def num_in(self) -> int:
+        return self.linears[0].num_in
+
+    @property
+    def num_out(self) -> int:
+        return sum(linear.num_out for linear in self.linears)
+
+    @property
+    def has_bias(self) -> bool:
+        return any(linear.has_bias for linear in self.linears)
+
+
+# (group, its modules, where they live in a Hugging Face layer); the order is that of the graph's slots.
+_GROUPS = (
+    ("qkv", ("q_proj", "k_proj", "v_proj"), "self_attn"),
+    ("attended", ("o_proj",), "self_attn"),
+    ("gate_up", ("gate_proj", "up_proj"), "mlp"),
+    ("down", ("down_proj",), "mlp"),
+)
+MODULES = tuple(module for _, modules, _ in _GROUPS for module in modules)
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The dimensions of a base, read from its Hugging Face configuration; raises BuildError for what is not supported."""
+
+    config: Any
+
+    def __post_init__(self) -> None:
+        config = self.config
+        kind = getattr(config, "model_type", None)
+        if kind not in SUPPORTED:
+            raise BuildError(f"bases of type {kind!r} are not supported", hint=f"supported: {', '.join(SUPPORTED)}")
+        if config.hidden_act != "silu":
+            raise BuildError(f"the activation {config.hidden_act!r} is not supported", hint="only silu is")
+        if getattr(config, "use_sliding_window", False):
+            raise BuildError("bases with sliding-window attention are not supported")
+        if getattr(config, "partial_rotary_factor", 1.0) not in (None, 1.0):
+            raise BuildError("bases that rotate only a part of each head are not supported")
+        scaling = config.rope_scaling or {}
+        rope = scaling.get("rope_type") or scaling.get("type") or "default"
+        if rope not in _ROPE_TYPES:
+            raise BuildError(f"RoPE scaling {rope!r} is not supported", hint=f"supported: {', '.join(_ROPE_TYPES)}")
+
+    @property
+    def num_layers(self) -> int:
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self.config.hidden_size)
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.config.vocab_size)
+
+    @property
+    def num_heads(self) -> int:
+        return int(self.config.num_attention_heads)
+
+    @property
+    def num_kv_heads(self) -> int:
+        return int(self.config.num_key_value_heads)
+
+    @property
+    def head_dim(self) -> int:
+        return int(getattr(self.config, "head_dim", None) or self.hidden_size // self.num_heads)
+
+    @property
+    def epsilon(self) -> float:
+        return float(self.config.rms_norm_eps)
+
+    @property
+    def has_qk_norm(self) -> bool:
+        return bool(self.config.model_type == "qwen3")
+
+    @property
+    def is_tied(self) -> bool:
+        return bool(self.config.tie_word_embeddings)
+
+    @property
+    def has_bias(self) -> bool:
+        return any(linear.has_bias for linear in self.linears())
+
+    def groups(self, layer: int) -> tuple[LinearGroup, ...]:
+        """The layer's linears by input: q, k, v; o; gate, up; down."""
+        query, key = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        hidden, inner = self.hidden_size, int(self.config.intermediate_size)
+        sizes = {
+            "q_proj": (hidden, query), "k_proj": (hidden, key), "v_proj": (hidden, key), "o_proj": (query, hidden),
+            "gate_proj": (hidden, inner), "up_proj": (hidden, inner), "down_proj": (inner, hidden),
+        }  # fmt: skip
+        groups = []
+        first = layer * len(MODULES)
+        for name, modules, _ in _GROUPS:
+            linears = tuple(
+                Linear(name=f"{layer}.{m}", num_in=sizes[m][0], num_out=sizes[m][1], has_bias=self._biased(m))
+                for m in modules
+            )
+            groups.append(LinearGroup(name=f"{layer}.{name}", first=first, linears=linears))
+            first += len(linears)
+        return tuple(groups)
+
+    def linears(self) -> Iterator[Linear]:
+        """All slots in graph order; the columns of ``scales`` are their outputs in this order."""
+        for layer in range(self.num_layers):
+            for group in self.groups(layer):
+                yield from group.linears
+
+    @property
+    def total_out(self) -> int:
+        return sum(linear.num_out for linear in self.linears())
+
+    def _biased(self, module: str) -> bool:
+        if self.config.model_type == "qwen2":
+            return module in ("q_proj", "k_proj", "v_proj")
+        option = "attention_bias" if module in ("q_proj", "k_proj", "v_proj", "o_proj") else "mlp_bias"
+        return bool(getattr(self.config, option, False))
+
+    def graph_document(self, *, base_digest: str, variant: str, dtype: str, native_kv: bool) -> dict[str, Any]:
+        """The content of graph.json (docs/formats/graph.md). ``native_kv``: whether there is a native graph."""
+        config = self.config
+        eos = config.eos_token_id
+        document = {
+            "format": GRAPH_FORMAT,
+            "architecture": config.model_type,
+            "base_digest": base_digest,
+            "variant": variant,
+            "dtype": dtype,
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "num_kv_heads": self.num_kv_heads,
+            "head_dim": self.head_dim,
+            "hidden_size": self.hidden_size,
+            "vocab_size": self.vocab_size,
+            "max_position_embeddings": config.max_position_embeddings,
+            "rope": {"theta": float(config.rope_theta), "scaling": config.rope_scaling},
+            "eos_token_ids": eos if isinstance(eos, list) else [eos] if eos is not None else [],
+            "pad_token_id": config.pad_token_id,
+            "linears": [{"name": each.name, "in": each.num_in, "out": each.num_out} for each in self.linears()],
+        }
+        if self.has_bias:
+            document["has_offsets"] = True
+        if native_kv:
+            document["native_kv_dtype"] = "float16"
+        return document
+
+
+def tensor_name(linear: Linear, part: str = "weight") -> str:
+    """The name of a linear's tensor in a Hugging Face checkpoint."""
+    layer, module = linear.name.split(".")
+    home = next(home for _, modules, home in _GROUPS if module in modules)
+    return f"model.layers.{layer}.{home}.{module}.{part}"

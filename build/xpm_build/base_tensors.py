@@ -1,0 +1,98 @@
+"""Every weight of a base as initializers: matrices in the data file, in the variant's numbers; what is tied is stored once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from xpm_build.architecture import Architecture, Linear, tensor_name
+from xpm_build.errors import BuildError
+from xpm_build.quantize import BITS, quantize_matrix
+from xpm_build.tensor_file import TensorFile
+from xpm_build.weights import Weights
+
+FLOATS = {"fp32": np.float32, "fp16": np.float16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """Of a linear: floats (num_in, num_out); of embedding and head: (num_out, num_in); quantised, always: (num_out, blocks, bytes)
+    with ``scales`` (num_out, blocks)."""
+
+    weight: TensorProto
+    scales: TensorProto | None
+    num_in: int
+    num_out: int
+
+
+class BaseTensors:
+    """Quantises and writes weights, one matrix at a time."""
+
+    def __init__(self, weights: Weights, architecture: Architecture, out: Path, *, variant: str, block: int) -> None:
+        if variant not in FLOATS and variant not in BITS:
+            raise BuildError(
+                f"variant {variant!r} is unknown", hint=f"choose of {', '.join([*FLOATS, *BITS])} and source"
+            )
+        self.architecture = architecture
+        self.bits = BITS.get(variant)
+        self.block = block
+        self.dtype = np.dtype(FLOATS.get(variant, np.float32))
+        self._weights = weights
+        hidden, vocab = architecture.hidden_size, architecture.vocab_size
+        with TensorFile(out) as self._data:
+            self.embedding = self._matrix("embedding", ["model.embed_tokens.weight"], [vocab], hidden)
+            self.head = self.embedding
+            if not architecture.is_tied:
+                self.head = self._matrix("head", ["lm_head.weight"], [vocab], hidden)
+            self.groups: dict[str, Matrix] = {}
+            self.norms: dict[str, TensorProto] = {"final": self._vector("final_norm", "model.norm.weight", hidden)}
+            self.biases: dict[str, TensorProto] = {}
+            for layer in range(architecture.num_layers):
+                self._write_layer(layer)
+
+    def _write_layer(self, layer: int) -> None:
+        prefix, a = f"model.layers.{layer}", self.architecture
+        norms = {"input": ("input_layernorm", a.hidden_size), "mlp": ("post_attention_layernorm", a.hidden_size)}
+        if a.has_qk_norm:
+            norms |= {"q": ("self_attn.q_norm", a.head_dim), "k": ("self_attn.k_norm", a.head_dim)}
+        for name, (place, size) in norms.items():
+            self.norms[f"{layer}.{name}"] = self._vector(f"{layer}.{name}_norm", f"{prefix}.{place}.weight", size)
+        for group in a.groups(layer):
+            names = [tensor_name(linear) for linear in group.linears]
+            sizes = [linear.num_out for linear in group.linears]
+            self.groups[group.name] = self._matrix(group.name, names, sizes, group.num_in)
+            if group.has_bias:
+                bias = np.concatenate([self._bias(linear) for linear in group.linears])
+                self.biases[group.name] = self._data.write(f"{group.name}.bias", bias)
+
+    def _matrix(self, name: str, tensors: Iterable[str], sizes: Iterable[int], num_in: int) -> Matrix:
+        pairs = list(zip(tensors, sizes, strict=True))
+        weight = np.concatenate([self._weights.require(each, (size, num_in)).numpy() for each, size in pairs])
+        scales = None
+        if self.bits:
+            quantized = quantize_matrix(weight, bits=self.bits, block=self.block)
+            stored = self._data.write(f"{name}.weight", quantized.packed)
+            scales = self._data.write(f"{name}.scales", quantized.scales)
+        else:
+            is_linear = name[0].isdigit()
+            stored = self._data.write(f"{name}.weight", self._float(weight.T if is_linear else weight, name))
+        return Matrix(weight=stored, scales=scales, num_in=num_in, num_out=len(weight))
+
+    def _vector(self, name: str, tensor: str, size: int) -> TensorProto:
+        return self._data.write(name, self._float(self._weights.require(tensor, (size,)).numpy(), name))
+
+    def _bias(self, linear: Linear) -> NDArray[np.floating]:
+        if not linear.has_bias:
+            return np.zeros(linear.num_out, self.dtype)
+        bias = self._weights.require(tensor_name(linear, "bias"), (linear.num_out,)).numpy()
+        return self._float(bias, linear.name)
+
+    def _float(self, array: NDArray[np.float32], name: str) -> NDArray[np.floating]:
+        with np.errstate(over="ignore"):
+            result = array.astype(self.dtype)
+        if not np.isfinite(result).all():
+            raise BuildError(f"{name} has values too large for {self.dtype}", hint="build another variant")
+        return result

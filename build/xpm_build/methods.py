@@ -1,0 +1,256 @@
+"""One function per method of PEFT: from its tensors to slot tensors. docs/formats/graph.md has the algebra.
+
+Every method becomes, per linear, a product of low rank (A, B), a factor on the outputs (a delta in ``scales``, and what biases
+need in ``offsets``), or virtual tokens (``soft_embeds``).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from xpm_build.architecture import Architecture, Linear, tensor_name
+from xpm_build.errors import BuildError
+from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Parts, by_linear, require_shape
+
+MAX_RANK = 256
+_NEGLIGIBLE = 1e-6  # of the largest singular value
+
+
+@dataclass(slots=True)
+class CompiledAdapter:
+    """Slot tensors by name; ``kind`` names the method.
+
+    ``truncation`` is the largest relative error (Frobenius) of a linear's update that had to be cut to MAX_RANK, 0 if exact.
+    """
+
+    kind: str
+    rank: int
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    truncation: float = 0.0
+
+    @property
+    def num_soft(self) -> int:
+        return self.tensors["soft_embeds"].shape[0] if "soft_embeds" in self.tensors else 0
+
+
+_LOKR_SCALE = (("alpha", "alpha"), ("rank", "r"))
+LowRank = dict[Linear, tuple[torch.Tensor, torch.Tensor]]  # (rank, in) and (rank, out)
+
+
+def compile_lora(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], model: Any) -> CompiledAdapter:
+    """LoRA and rsLoRA; DoRA, whose factor m / ‖W + BA‖ scales both the base's output and B."""
+    architecture, use_dora = Architecture(model.config), bool(config.get("use_dora"))
+    pairs: LowRank = {}
+    deltas: dict[Linear, torch.Tensor] = {}
+    for linear, parts in by_linear(weights, architecture).items():
+        rank = _require_pair(linear, parts)
+        update = parts["lora_B"] * _lora_scale(config, linear, rank)
+        if use_dora:
+            if "lora_magnitude_vector" not in parts:
+                raise BuildError(f"{ADAPTER_WEIGHTS}: {linear.name} has no magnitude vector, but use_dora is set")
+            norm = torch.linalg.norm(_parameter(model, linear, "weight") + update @ parts["lora_A"], dim=1)
+            factor = parts["lora_magnitude_vector"].reshape(-1) / norm
+            require_shape(factor, (linear.num_out,), f"{linear.name}.lora_magnitude_vector")
+            update = factor.unsqueeze(1) * update
+            deltas[linear] = factor - 1
+        pairs[linear] = parts["lora_A"], update.T
+    adapter = _low_rank("dora" if use_dora else "lora", pairs)
+    if deltas:
+        adapter.tensors["scales"] = _row(architecture, deltas)
+    return adapter
+
+
+def compile_adalora(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], model: Any) -> CompiledAdapter:
+    """AdaLoRA: B·(A ⊙ E), scaled by alpha over the rank that it began with; ranks that were pruned have E = 0 and are dropped."""
+    begun_with = float(config.get("init_r") or 0)
+    alpha = float(config.get("lora_alpha") or 0) or begun_with
+    if begun_with <= 0:
+        raise BuildError(f"{ADAPTER_CONFIG}: init_r must be a rank", context=f"it is {config.get('init_r')!r}")
+    pairs: LowRank = {}
+    for linear, parts in by_linear(weights, Architecture(model.config)).items():
+        rank = _require_pair(linear, parts)
+        if "lora_E" not in parts:
+            raise BuildError(f"{ADAPTER_WEIGHTS}: {linear.name} has no lora_E")
+        require_shape(parts["lora_E"], (rank, 1), f"{linear.name}.lora_E")
+        kept = parts["lora_E"][:, 0] != 0
+        scale = alpha / (begun_with + 1e-5)
+        pairs[linear] = (parts["lora_A"] * parts["lora_E"])[kept], scale * parts["lora_B"].T[kept]
+    return _low_rank("adalora", pairs)
+
+
+def compile_lokr(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], model: Any) -> CompiledAdapter:
+    """LoKr: the singular values of w1 ⊗ w2 are the products of theirs, so the best pair of low rank is read off two small ones."""
+    pairs: LowRank = {}
+    truncation = 0.0
+    for linear, parts in by_linear(weights, Architecture(model.config)).items():
+        first, second = _kronecker_factor(linear, parts, "lokr_w1"), _kronecker_factor(linear, parts, "lokr_w2")
+        require_shape(
+            torch.kron(first.to("meta"), second.to("meta")), (linear.num_out, linear.num_in), f"{linear.name}.lokr"
+        )
+        alpha, rank = (float(_pattern(config, f"{key}_pattern", linear, config[name])) for key, name in _LOKR_SCALE)
+        pair, error = _kronecker_pair(first, second, alpha / rank)
+        pairs[linear] = pair
+        truncation = max(truncation, error)
+    adapter = _low_rank("lokr", pairs)
+    adapter.truncation = truncation
+    return adapter
+
+
+def compile_ia3(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], model: Any) -> CompiledAdapter:
+    """IA3: factors on the outputs; one on the input of down_proj, which is silu(gate)·up, is one on the output of up_proj."""
+    architecture = Architecture(model.config)
+    linears = {linear.name: linear for linear in architecture.linears()}
+    factors: dict[Linear, torch.Tensor] = {}
+    for linear, parts in by_linear(weights, architecture).items():
+        if parts.keys() != {"ia3_l"}:
+            raise BuildError(f"{ADAPTER_WEIGHTS}: {linear.name} has tensors that are not IA3's")
+        factor = parts["ia3_l"].reshape(-1)
+        layer, module = linear.name.split(".")
+        scales_input = parts["ia3_l"].shape[0] == 1
+        if scales_input and module != "down_proj":
+            raise BuildError(
+                f"IA3 on the input of {module} is not supported", hint="as a feed-forward module only down_proj is"
+            )
+        target = linears[f"{layer}.up_proj"] if scales_input else linear
+        require_shape(factor, (target.num_out,), f"{linear.name}.ia3_l")
+        factors[target] = factors[target] * factor if target in factors else factor
+    if not factors:
+        raise BuildError(f"{ADAPTER_WEIGHTS} holds no IA3 weights")
+    deltas = {linear: factor - 1 for linear, factor in factors.items()}
+    tensors = {"scales": _row(architecture, deltas)}
+    if architecture.has_bias:
+        biased = {linear: delta for linear, delta in deltas.items() if linear.has_bias}
+        offsets = {linear: _parameter(model, linear, "bias") * delta for linear, delta in biased.items()}
+        tensors["offsets"] = _row(architecture, offsets)
+    return CompiledAdapter(kind="ia3", rank=0, tensors=tensors)
+
+
+def compile_prompt(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], model: Any) -> CompiledAdapter:
+    """Prompt tuning: the virtual tokens' embeddings."""
+    if weights.keys() != {"prompt_embeddings"}:
+        raise BuildError(
+            f"{ADAPTER_WEIGHTS} must hold prompt_embeddings and nothing else", context=f"it holds {sorted(weights)[:5]}"
+        )
+    embeds = weights["prompt_embeddings"]
+    require_shape(embeds, (embeds.shape[0], model.config.hidden_size), "prompt_embeddings")
+    return CompiledAdapter(kind="prompt", rank=0, tensors={"soft_embeds": embeds})
+
+
+COMPILERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, torch.Tensor], Any], CompiledAdapter]] = {
+    "LORA": compile_lora,
+    "ADALORA": compile_adalora,
+    "LOKR": compile_lokr,
+    "IA3": compile_ia3,
+    "PROMPT_TUNING": compile_prompt,
+}
+
+
+def combine(adapters: list[CompiledAdapter]) -> CompiledAdapter:
+    """Several adapters as one expert: ranks and virtual tokens follow each other, DoRA's deltas add, IA3's factors multiply."""
+    combined = CompiledAdapter(kind="+".join(each.kind for each in adapters), rank=sum(each.rank for each in adapters))
+    if combined.rank > MAX_RANK:
+        raise BuildError(f"the expert's adapters have rank {combined.rank} together", context=f"at most {MAX_RANK} fit")
+    combined.truncation = max(each.truncation for each in adapters)
+    first = 0
+    for adapter in adapters:
+        for name, tensor in adapter.tensors.items():
+            if name.startswith("slots."):
+                whole = combined.tensors.setdefault(name, torch.zeros(combined.rank, tensor.shape[1]))
+                whole[first : first + adapter.rank] = tensor
+        first += adapter.rank
+    scaling = [each for each in adapters if "scales" in each.tensors]
+    if scaling:
+        added = 1 + sum(each.tensors["scales"] for each in scaling if each.rank)
+        factor, offsets = torch.ones(1), torch.zeros(1)
+        for each in scaling:
+            if not each.rank:
+                own = 1 + each.tensors["scales"]
+                offsets = offsets * own + each.tensors.get("offsets", torch.zeros(1))
+                factor = factor * own
+        combined.tensors["scales"] = added * factor - 1
+        if any("offsets" in each.tensors for each in scaling):
+            combined.tensors["offsets"] = offsets
+    soft = [each.tensors["soft_embeds"] for each in adapters if each.num_soft]
+    if soft:
+        combined.tensors["soft_embeds"] = torch.cat(soft)
+    return combined
+
+
+def _require_pair(linear: Linear, parts: Parts) -> int:
+    """The rank of a linear's lora_A and lora_B."""
+    if not {"lora_A", "lora_B"} <= parts.keys():
+        raise BuildError(f"{ADAPTER_WEIGHTS}: {linear.name} has only one of lora_A and lora_B")
+    rank = parts["lora_A"].shape[0]
+    require_shape(parts["lora_A"], (rank, linear.num_in), f"{linear.name}.lora_A")
+    require_shape(parts["lora_B"], (linear.num_out, rank), f"{linear.name}.lora_B")
+    return rank
+
+
+def _low_rank(kind: str, pairs: LowRank) -> CompiledAdapter:
+    """Slot tensors of one common rank, filled up with zeros."""
+    if not pairs:
+        raise BuildError(f"{ADAPTER_WEIGHTS} holds no {kind} weights")
+    rank = max(a.shape[0] for a, _ in pairs.values())
+    if rank > MAX_RANK:
+        raise BuildError(f"the adapter has rank {rank}", context=f"at most {MAX_RANK} fit")
+    adapter = CompiledAdapter(kind=kind, rank=rank)
+    for linear, pair in pairs.items():
+        for part, tensor in zip("AB", pair, strict=True):
+            padded = torch.nn.functional.pad(tensor, (0, 0, 0, rank - tensor.shape[0]))
+            adapter.tensors[f"slots.{linear.name}.{part}"] = padded
+    return adapter
+
+
+def _kronecker_factor(linear: Linear, parts: Parts, name: str) -> torch.Tensor:
+    whole = parts.get(name)
+    if whole is None and {f"{name}_a", f"{name}_b"} <= parts.keys():
+        whole = parts[f"{name}_a"] @ parts[f"{name}_b"]
+    if whole is None or whole.ndim != 2:
+        raise BuildError(f"{ADAPTER_WEIGHTS}: {linear.name} has no {name}")
+    return whole
+
+
+def _kronecker_pair(
+    first: torch.Tensor, second: torch.Tensor, scale: float
+) -> tuple[tuple[torch.Tensor, torch.Tensor], float]:
+    """(A, B) of scale · first ⊗ second, exact if its rank fits, and the relative error that was made."""
+    u1, s1, v1 = torch.linalg.svd(first.double(), full_matrices=False)
+    u2, s2, v2 = torch.linalg.svd(second.double(), full_matrices=False)
+    values = torch.outer(s1, s2).reshape(-1)
+    order = torch.argsort(values, descending=True)
+    kept = order[values[order] > _NEGLIGIBLE * values.max()][:MAX_RANK]
+    lost = values.square().sum() - values[kept].square().sum()
+    error = float((lost.clamp(min=0) / values.square().sum().clamp(min=1e-30)).sqrt())
+    i, j = kept // len(s2), kept % len(s2)
+    a = torch.einsum("ra,rb->rab", v1[i], v2[j]).reshape(len(kept), -1)
+    b = torch.einsum("ra,rb->rab", u1.T[i], u2.T[j]).reshape(len(kept), -1) * (scale * values[kept])[:, None]
+    return (a.float(), b.float()), error if error > _NEGLIGIBLE else 0.0
+
+
+def _lora_scale(config: Mapping[str, Any], linear: Linear, rank: int) -> float:
+    alpha = float(_pattern(config, "alpha_pattern", linear, config["lora_alpha"]))
+    return alpha / (rank**0.5 if config.get("use_rslora") else rank)
+
+
+def _pattern(config: Mapping[str, Any], key: str, linear: Linear, otherwise: Any) -> Any:
+    """A value that may be given per module, by patterns that match the end of its full name, as PEFT has it."""
+    name = tensor_name(linear).removesuffix(".weight")
+    for pattern, value in (config.get(key) or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", name):
+            return value
+    return otherwise
+
+
+def _parameter(model: Any, linear: Linear, part: str) -> torch.Tensor:
+    """A linear's weight or bias in the Hugging Face model, float32."""
+    parameter: torch.Tensor = model.get_parameter(tensor_name(linear, part))
+    return parameter.detach().to(torch.float32)
+
+
+def _row(architecture: Architecture, vectors: Mapping[Linear, torch.Tensor]) -> torch.Tensor:
+    """One row (1, total_out), zero where a linear has no vector."""
+    parts = [vectors.get(linear, torch.zeros(linear.num_out)) for linear in architecture.linears()]
+    return torch.cat(parts).unsqueeze(0)

@@ -1,0 +1,198 @@
+"""A base as a graph of standard and ONNX Runtime operators, with a slot at every linear. Runs on every device.
+
+    y = (W x) ⊙ (1 + gate_scale·scales) + bias + gate_scale·offsets + ((x·Aᵀ) ⊙ gate_rank)·B
+
+docs/formats/graph.md has the inputs. Slot inputs have defaults of rank zero: a base-only run feeds none of them.
+"""
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from xpm_build.architecture import Architecture, LinearGroup
+from xpm_build.base_tensors import BaseTensors, Matrix
+from xpm_build.graph_writer import MICROSOFT, GraphWriter
+from xpm_build.tensor_file import reshaped
+
+_ACCURACY_INT8_ACTIVATIONS = 4  # of MatMulNBits: activations in 8 bits inside the product
+
+
+def embed(g: GraphWriter, tensors: BaseTensors, input_ids: str, soft_embeds: str) -> str:
+    """Rows of the vocabulary, or of ``soft_embeds`` for ids from the vocabulary's size on."""
+    a, matrix = tensors.architecture, tensors.embedding
+    last = g.constant(np.array(a.vocab_size - 1, np.int64))
+    known = g.op("Min", input_ids, last)
+    if matrix.scales is None:
+        rows = g.op("Gather", g.initializer(matrix.weight), known, axis=0)
+    else:
+        flat = reshaped(matrix.weight, "embedding.rows", (a.vocab_size, a.hidden_size * (tensors.bits or 8) // 8))
+        rows = g.op(
+            "GatherBlockQuantized", g.initializer(flat), known, g.initializer(matrix.scales), domain=MICROSOFT,
+            bits=tensors.bits, block_size=tensors.block, gather_axis=0, quantize_axis=1,
+        )  # fmt: skip
+    zero = g.constant(np.zeros((1, a.hidden_size), tensors.dtype))
+    soft_ids = g.op("Max", g.op("Sub", input_ids, last), g.constant(np.array(0, np.int64)))
+    soft = g.op("Gather", g.op("Concat", zero, soft_embeds, axis=0), soft_ids, axis=0)
+    is_soft = g.op("Unsqueeze", g.op("Greater", input_ids, last), g.shape(-1))
+    return g.op("Where", is_soft, soft, rows)
+
+
+def skip_norm(g: GraphWriter, hidden: str, residual: str, weight: onnx.TensorProto, epsilon: float) -> tuple[str, str]:
+    """(normalised hidden + residual, hidden + residual)."""
+    into = [g.fresh("norm"), "", "", g.fresh("sum")]
+    normed, total = g.ops(
+        "SkipSimplifiedLayerNormalization",
+        hidden,
+        residual,
+        g.initializer(weight),
+        domain=MICROSOFT,
+        into=into,
+        epsilon=epsilon,
+    )
+    return normed, total
+
+
+def norm(g: GraphWriter, x: str, weight: onnx.TensorProto, epsilon: float) -> str:
+    return g.op("SimplifiedLayerNormalization", x, g.initializer(weight), axis=-1, epsilon=epsilon, stash_type=1)
+
+
+def slot_defaults(a: Architecture) -> dict[str, tuple[int, ...]]:
+    """The inputs that nobody needs to feed, and the empty shapes that they then have."""
+    defaults: dict[str, tuple[int, ...]] = {
+        "gate_rank": (1, 1, 0), "gate_scale": (1, 1, 0), "scales": (0, a.total_out), "soft_embeds": (0, a.hidden_size),
+    }  # fmt: skip
+    if a.has_bias:
+        defaults["offsets"] = (0, a.total_out)
+    for linear in a.linears():
+        defaults |= {f"slots.{linear.name}.A": (0, linear.num_in), f"slots.{linear.name}.B": (0, linear.num_out)}
+    return defaults
+
+
+class SlotGraph:
+    """Writes the graph of one base."""
+
+    def __init__(self, tensors: BaseTensors) -> None:
+        self.g = GraphWriter()
+        self.tensors = tensors
+        self.a = tensors.architecture
+
+    def write(self) -> onnx.ModelProto:
+        g, a, dtype = self.g, self.a, self.tensors.dtype
+        self._declare_inputs()
+        self._spread_scales()
+        hidden, residual = embed(g, self.tensors, "input_ids", "soft_embeds"), ""
+        for layer in range(a.num_layers):
+            qkv, attended, gate_up, down = a.groups(layer)
+            weight = self.tensors.norms[f"{layer}.input"]
+            if residual:
+                x, hidden = skip_norm(g, hidden, residual, weight, a.epsilon)
+            else:
+                x = norm(g, hidden, weight, a.epsilon)
+            query, key, value = self._linears(qkv, x)
+            mixed = self._attention(layer, query, key, value)
+            x, hidden = skip_norm(
+                g, hidden, self._linears(attended, mixed)[0], self.tensors.norms[f"{layer}.mlp"], a.epsilon
+            )
+            gate, up = self._linears(gate_up, x)
+            inner = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
+            residual = self._linears(down, inner)[0]
+        x, _ = skip_norm(g, hidden, residual, self.tensors.norms["final"], a.epsilon)
+        places = g.op("Unsqueeze", "logit_positions", g.shape(-1))
+        wanted = g.op("GatherElements", x, g.op("Expand", places, g.shape(1, 1, a.hidden_size)), axis=1)
+        self._head(wanted)
+        g.output("logits", dtype, ["batch", "num_logits", a.vocab_size])
+        for layer in range(a.num_layers):
+            for part in ("key", "value"):
+                g.output(f"present.{layer}.{part}", dtype, ["batch", a.num_kv_heads, "capacity", a.head_dim])
+        return g.model("base with slots")
+
+    def _declare_inputs(self) -> None:
+        g, a, dtype = self.g, self.a, self.tensors.dtype
+        g.input("input_ids", np.int64, ["batch", "seq"])
+        for layer in range(a.num_layers):
+            for part in ("key", "value"):
+                g.input(f"past_key_values.{layer}.{part}", dtype, ["batch", a.num_kv_heads, "capacity", a.head_dim])
+        g.input("seqlens_k", np.int32, ["batch"])
+        g.input("total_sequence_length", np.int32, [])
+        g.input("rope_cos", dtype, ["max_pos", a.head_dim // 2])
+        g.input("rope_sin", dtype, ["max_pos", a.head_dim // 2])
+        g.input("logit_positions", np.int64, ["batch", "num_logits"])
+        free: dict[str, list[int | str]] = {
+            "gate_rank": ["gate_batch", 1, "rank"],
+            "gate_scale": ["gate_batch", 1, "num_scales"],
+            "soft_embeds": ["num_soft"],
+        }
+        kind = helper.np_dtype_to_tensor_dtype(dtype)
+        for name, dims in slot_defaults(a).items():
+            named: list[int | str] = free.get(name, ["rank" if name.startswith("slots.") else "num_scales"])
+            g.input(name, dtype, [*named, *dims[len(named) :]])
+            g.initializer(helper.make_tensor(name, kind, dims, []))
+
+    def _spread_scales(self) -> None:
+        """What each group's product is multiplied by, and, where the base has biases, what is added to it."""
+        g, a = self.g, self.a
+        groups = [group for layer in range(a.num_layers) for group in a.groups(layer)]
+        sizes = [group.num_out for group in groups]
+        names = [group.name for group in groups]
+        one = g.constant(np.array(1, self.tensors.dtype))
+        factors = g.op("Add", g.op("MatMul", "gate_scale", "scales"), one)
+        self._factors = dict(zip(names, g.split(factors, sizes), strict=True))
+        self._offsets: dict[str, str] = {}
+        if a.has_bias:
+            parts = g.split(g.op("MatMul", "gate_scale", "offsets"), sizes)
+            for group, part in zip(groups, parts, strict=True):
+                if group.has_bias:
+                    self._offsets[group.name] = g.op("Add", part, g.initializer(self.tensors.biases[group.name]))
+
+    def _linears(self, group: LinearGroup, x: str) -> list[str]:
+        g = self.g
+        y = g.op("Mul", self._product(self.tensors.groups[group.name], x), self._factors[group.name])
+        if group.name in self._offsets:
+            y = g.op("Add", y, self._offsets[group.name])
+        return [
+            g.op("Add", part, self._slot(linear.name, x))
+            for part, linear in zip(g.split(y, [each.num_out for each in group.linears]), group.linears, strict=True)
+        ]
+
+    def _slot(self, name: str, x: str) -> str:
+        g = self.g
+        reduced = g.op("MatMul", x, g.op("Transpose", f"slots.{name}.A", perm=[1, 0]))
+        return g.op("MatMul", g.op("Mul", reduced, "gate_rank"), f"slots.{name}.B")
+
+    def _product(self, matrix: Matrix, x: str, *, into: str | None = None) -> str:
+        g = self.g
+        weight = g.initializer(matrix.weight)
+        if matrix.scales is None:
+            return g.op("MatMul", x, weight, into=into)
+        return g.op(
+            "MatMulNBits", x, weight, g.initializer(matrix.scales), domain=MICROSOFT, into=into, K=matrix.num_in,
+            N=matrix.num_out, bits=self.tensors.bits, block_size=self.tensors.block, accuracy_level=_ACCURACY_INT8_ACTIVATIONS,
+        )  # fmt: skip
+
+    def _head(self, wanted: str) -> None:
+        """The head shares the embedding's numbers where they are tied: Gemm reads them as they lie, (vocab, hidden)."""
+        g, a, matrix = self.g, self.a, self.tensors.head
+        if matrix.scales is not None:
+            self._product(matrix, wanted, into="logits")
+            return
+        rows = g.op("Reshape", wanted, g.shape(-1, a.hidden_size))
+        logits = g.op("Gemm", rows, g.initializer(matrix.weight), transB=1)
+        shape = g.op("Concat", g.op("Shape", "logit_positions"), g.shape(a.vocab_size), axis=0)
+        g.op("Reshape", logits, shape, into="logits")
+
+    def _attention(self, layer: int, query: str, key: str, value: str) -> str:
+        g, a = self.g, self.a
+        if a.has_qk_norm:
+            query = self._head_norm(query, a.num_heads, f"{layer}.q")
+            key = self._head_norm(key, a.num_kv_heads, f"{layer}.k")
+        past = [f"past_key_values.{layer}.key", f"past_key_values.{layer}.value"]
+        into = [g.fresh("attended"), f"present.{layer}.key", f"present.{layer}.value"]
+        return g.ops(
+            "GroupQueryAttention", query, key, value, *past, "seqlens_k", "total_sequence_length", "rope_cos", "rope_sin",
+            domain=MICROSOFT, into=into, num_heads=a.num_heads, kv_num_heads=a.num_kv_heads, do_rotary=1, rotary_interleaved=0,
+        )[0]  # fmt: skip
+
+    def _head_norm(self, x: str, heads: int, name: str) -> str:
+        g = self.g
+        parted = g.op("Reshape", x, g.shape(0, 0, heads, -1))
+        return g.op("Reshape", norm(g, parted, self.tensors.norms[name], self.a.epsilon), g.shape(0, 0, -1))
