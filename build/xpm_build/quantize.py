@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xpm_build.errors import BuildError
 
 BITS = {"int8": 8, "int4": 4}
-BLOCKS = (32, 64, 128, 256)
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +26,8 @@ class QuantizedMatrix:
     def dequantized(self) -> NDArray[np.float32]:
         """The weights as they act, float32 (rows, blocks · block)."""
         rows, blocks, _ = self.packed.shape
-        numbers = self.packed
-        if self.bits == 4:
-            numbers = np.stack([self.packed & 15, self.packed >> 4], axis=-1)
-        numbers = numbers.reshape(rows, blocks, self.block).astype(np.float32) - (1 << (self.bits - 1))
+        stored = np.stack([self.packed & 15, self.packed >> 4], axis=-1) if self.bits == 4 else self.packed
+        numbers = stored.reshape(rows, blocks, self.block).astype(np.float32) - np.float32(1 << (self.bits - 1))
         return (numbers * self.scales[:, :, None]).reshape(rows, -1)
 
 
@@ -41,13 +39,20 @@ def quantize_matrix(weight: NDArray[np.float32], *, bits: int, block: int) -> Qu
     rows, columns = weight.shape
     if columns % block:
         raise BuildError(f"rows of {columns} weights are not whole blocks of {block}", hint="choose a smaller block")
-    blocks = weight.reshape(rows, columns // block, block)
+    pieces = [_quantize_rows(weight[first : first + _ROWS_AT_ONCE], bits, block) for first in range(0, rows, _ROWS_AT_ONCE)]
+    packed, scales = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
+    return QuantizedMatrix(packed=packed, scales=scales, bits=bits, block=block)
+
+
+def _quantize_rows(
+    weight: NDArray[np.float32], bits: int, block: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:  # fmt: skip
+    blocks = weight.reshape(len(weight), -1, block)
     half = 1 << (bits - 1)
     places = np.abs(blocks).argmax(axis=-1)[..., None]
     scales = np.take_along_axis(blocks, places, axis=-1) / -half
-    with np.errstate(divide="ignore", invalid="ignore"):
-        numbers = np.where(scales == 0, 0, blocks / scales)
-    stored = np.clip(np.rint(numbers) + half, 0, 2 * half - 1).astype(np.uint8)
+    inverse = np.divide(1, scales, out=np.zeros_like(scales), where=scales != 0)
+    stored = np.clip(np.rint(blocks * inverse) + half, 0, 2 * half - 1).astype(np.uint8)
     if bits == 4:
         stored = stored[..., 0::2] | (stored[..., 1::2] << 4)
-    return QuantizedMatrix(packed=stored, scales=scales[..., 0].astype(np.float32), bits=bits, block=block)
+    return stored, scales[..., 0].astype(np.float32)

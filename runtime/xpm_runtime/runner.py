@@ -82,7 +82,8 @@ class Runner:
         inputs.seqlens_k[0] = start + len(ids) - 1
         inputs.total[...] = start + len(ids)
         self._run(self._prefill, inputs, first_lane=lane, pack=pack, rows=(composition,))
-        return inputs.logits[0]
+        logits: Logits = inputs.logits[0]
+        return logits
 
     def decode(self, tokens: Items[int], lengths: Items[int], rows: tuple[Composition, ...], pack: SlotPack) -> Logits:
         """Run one token of each lane ``0 : len(tokens)``.

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LANES = 16, TOKEN_TILE = 8, AHEAD = 4096 /* bytes: one page ahead reads fastest */ };
+enum { LANES = 16, ROW_TILE = 4, TOKEN_TILE = 4, AHEAD = 4096 /* bytes: one page ahead reads fastest */ };
 
 static __mmask16 first_lanes(size_t count) { return count >= 16 ? 0xffff : (__mmask16)((1u << count) - 1); }
 static __mmask64 first_bytes(size_t count) { return count >= 64 ? ~0ull : (1ull << count) - 1; }
@@ -35,7 +35,6 @@ static inline __attribute__((always_inline)) void quantise_chunk(const float *x,
     const __m512i ones = _mm512_set1_epi8(1);
     int8_t plain[128];
     int group = bits == 4 ? 8 : 4;
-#pragma GCC unroll 8
     for (int i = 0; i < (bits == 4 ? 128 : 64); i += LANES)
         _mm_storeu_si128((__m128i *)(plain + i), quantise_groups(_mm512_loadu_ps(x + i), group, out->scale + i / group));
     __m512i first = _mm512_loadu_si512(plain);
@@ -73,81 +72,92 @@ static inline __attribute__((always_inline)) __m512 chunk_scales(const float *sc
     return _mm512_permutexvar_ps(halves, _mm512_castps128_ps512(_mm_castpd_ps(_mm_load_sd((const double *)scales))));
 }
 
-/* Add one chunk of a row of weights times the same chunk of `tokens` rows of activations. */
+/* Add one chunk of `rows` rows of weights times the same chunk of `tokens` rows of activations. */
 static inline __attribute__((always_inline)) void add_chunk(
-    __m512i packed, __m512 scale, const Chunk *x, size_t x_stride, __m512 *sums, int tokens, int bits) {
+    const __m512i *packed, const __m512 *scales, const Chunk *x, size_t x_stride, __m512 sums[][TOKEN_TILE], int rows, int tokens,
+    int bits) {
     const __m512i low_bits = _mm512_set1_epi8(15);
-    __m512i low = bits == 4 ? _mm512_and_si512(packed, low_bits) : packed;
-    __m512i high = _mm512_and_si512(_mm512_srli_epi16(packed, 4), low_bits);
-#pragma GCC unroll 8
+    __m512i low[ROW_TILE], high[ROW_TILE];
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+        low[r] = bits == 4 ? _mm512_and_si512(packed[r], low_bits) : packed[r];
+        high[r] = _mm512_and_si512(_mm512_srli_epi16(packed[r], 4), low_bits);
+    }
+#pragma GCC unroll 4
     for (int t = 0; t < tokens; t++, x += x_stride) {
-        __m512i sum = _mm512_dpbusd_epi32(_mm512_loadu_si512(x->zero), low, _mm512_loadu_si512(x->values[0]));
-        if (bits == 4) sum = _mm512_dpbusd_epi32(sum, high, _mm512_loadu_si512(x->values[1]));
-        __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(x->scale));
-        sums[t] = _mm512_fmadd_ps(scaled, scale, sums[t]);
+        __m512i zero = _mm512_loadu_si512(x->zero), even = _mm512_loadu_si512(x->values[0]), odd = _mm512_loadu_si512(x->values[1]);
+        __m512 activation_scale = _mm512_loadu_ps(x->scale);
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++) {
+            __m512i sum = _mm512_dpbusd_epi32(zero, low[r], even);
+            if (bits == 4) sum = _mm512_dpbusd_epi32(sum, high[r], odd);
+            __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), activation_scale);
+            sums[r][t] = _mm512_fmadd_ps(scaled, scales[r], sums[r][t]);
+        }
     }
 }
 
 /* `rows` rows of weights times `tokens` rows of activations; both constants once inlined, so that the sums stay in registers.
- * One token reads weights from memory once: they are fetched ahead. */
+ * `is_first`: the weights come from memory, so they are fetched ahead. */
 static inline __attribute__((always_inline)) void product_tile(
     const QuantisedMatrix *m, size_t row, const Chunk *activations, float *out, size_t stride, int rows, int tokens, int bits,
-    int scales_per_chunk) {
+    int scales_per_chunk, int is_first) {
     size_t chunks = num_chunks(m->num_in, bits), row_bytes = m->num_in * bits / 8, full = row_bytes / 64;
     size_t num_blocks = (m->num_in + m->block - 1) / m->block;
     int shift = scales_per_chunk == 1 ? __builtin_ctzll(m->block) - (bits == 4 ? 7 : 6) : 0;
     const uint8_t *packed = m->packed + row * row_bytes;
     const float *scales = m->scales + row * num_blocks;
-    __m512 sums[2][TOKEN_TILE];
+    __m512 sums[ROW_TILE][TOKEN_TILE], chunk_scale[ROW_TILE];
+    __m512i weights[ROW_TILE];
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
+#pragma GCC unroll 4
         for (int t = 0; t < tokens; t++) sums[r][t] = _mm512_setzero_ps();
     for (size_t chunk = 0; chunk < full; chunk++) {
         size_t first_scale = (chunk >> shift) * scales_per_chunk;
 #pragma GCC unroll 4
         for (int r = 0; r < rows; r++) {
             const uint8_t *place = packed + r * row_bytes + 64 * chunk;
-            if (tokens == 1) _mm_prefetch((const char *)place + AHEAD, _MM_HINT_NTA);
-            __m512 scale = chunk_scales(scales + r * num_blocks + first_scale, scales_per_chunk);
-            add_chunk(_mm512_loadu_si512(place), scale, activations + chunk, chunks, sums[r], tokens, bits);
+            if (is_first) _mm_prefetch((const char *)place + AHEAD, _MM_HINT_NTA);
+            weights[r] = _mm512_loadu_si512(place);
+            chunk_scale[r] = chunk_scales(scales + r * num_blocks + first_scale, scales_per_chunk);
         }
+        add_chunk(weights, chunk_scale, activations + chunk, chunks, sums, rows, tokens, bits);
     }
-    if (full < chunks) { /* the row ends within a chunk */
+    if (full < chunks) { /* the rows end within a chunk */
         __mmask64 mask = first_bytes(row_bytes - 64 * full);
+        size_t first_scale = (full >> shift) * scales_per_chunk;
+#pragma GCC unroll 4
         for (int r = 0; r < rows; r++) {
             float last[4] = {0};
-            size_t first = (full >> shift) * scales_per_chunk;
-            memcpy(last, scales + r * num_blocks + first, sizeof(float) * smaller(scales_per_chunk, num_blocks - first));
-            __m512i rest = _mm512_maskz_loadu_epi8(mask, packed + r * row_bytes + 64 * full);
-            add_chunk(rest, chunk_scales(last, scales_per_chunk), activations + full, chunks, sums[r], tokens, bits);
+            size_t left = smaller(scales_per_chunk, num_blocks - first_scale);
+            memcpy(last, scales + r * num_blocks + first_scale, sizeof(float) * left);
+            weights[r] = _mm512_maskz_loadu_epi8(mask, packed + r * row_bytes + 64 * full);
+            chunk_scale[r] = chunk_scales(last, scales_per_chunk);
         }
+        add_chunk(weights, chunk_scale, activations + full, chunks, sums, rows, tokens, bits);
     }
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
+#pragma GCC unroll 4
         for (int t = 0; t < tokens; t++) out[t * stride + row + r] = _mm512_reduce_add_ps(sums[r][t]);
 }
 
+/* Rows of weights are read in order: alone for one token, which is bound by memory, else a few at a time. */
 static inline __attribute__((always_inline)) void product_of_bits(
     const QuantisedMatrix *m, const Chunk *activations, size_t num_tokens, size_t first, size_t last, float *out, size_t stride,
     int bits, int per_chunk) {
     size_t chunks = num_chunks(m->num_in, bits), t = 0;
+#define TILE(rows, tokens, is_first) \
+    product_tile(m, n, activations + t * chunks, out + t * stride, stride, rows, tokens, bits, per_chunk, is_first)
     for (; t + TOKEN_TILE <= num_tokens; t += TOKEN_TILE) {
         size_t n = first;
-        for (; n + 2 <= last; n += 2) product_tile(m, n, activations + t * chunks, out + t * stride, stride, 2, TOKEN_TILE, bits, per_chunk);
-        for (; n < last; n++) product_tile(m, n, activations + t * chunks, out + t * stride, stride, 1, TOKEN_TILE, bits, per_chunk);
+        for (; n + ROW_TILE <= last; n += ROW_TILE) t == 0 ? TILE(ROW_TILE, TOKEN_TILE, 1) : TILE(ROW_TILE, TOKEN_TILE, 0);
+        for (; n < last; n++) TILE(1, TOKEN_TILE, 0);
     }
-    for (; t + 2 <= num_tokens; t += 2) {
-        size_t n = first;
-        for (; n + 2 <= last; n += 2) product_tile(m, n, activations + t * chunks, out + t * stride, stride, 2, 2, bits, per_chunk);
-        for (; n < last; n++) product_tile(m, n, activations + t * chunks, out + t * stride, stride, 1, 2, bits, per_chunk);
-    }
-    for (; t < num_tokens; t++) {
-        size_t n = first;
-        for (; n + 1 <= last; n += 1) product_tile(m, n, activations + t * chunks, out + t * stride, stride, 1, 1, bits, per_chunk);
-        for (; n < last; n++) product_tile(m, n, activations + t * chunks, out + t * stride, stride, 1, 1, bits, per_chunk);
-    }
+    for (; t < num_tokens; t++)
+        for (size_t n = first; n < last; n++) TILE(1, 1, 1);
+#undef TILE
 }
 
 void quantised_product(
@@ -341,6 +351,7 @@ static inline __attribute__((always_inline)) void attend_tile(
         for (int q = 0; q < count; q++) sums[q] = _mm512_setzero_ps();
         for (size_t d = 0; d < dim; d += LANES) {
             __mmask16 mask = first_lanes(dim - d);
+            if (d % (2 * LANES) == 0) _mm_prefetch((const char *)(keys + p * dim + d) + AHEAD, _MM_HINT_NTA);
             __m512 key = load_half(keys + p * dim + d, mask);
 #pragma GCC unroll 8
             for (int q = 0; q < count; q++) sums[q] = _mm512_fmadd_ps(key, _mm512_maskz_loadu_ps(mask, queries[q] + d), sums[q]);
@@ -364,6 +375,7 @@ static inline __attribute__((always_inline)) void attend_tile(
 #pragma GCC unroll 8
             for (int w = 0; w < width; w++) {
                 size_t from = d + (size_t)w * LANES;
+                if (width == 8 && w % 2 == 0) _mm_prefetch((const char *)(values + p * dim + from) + AHEAD, _MM_HINT_NTA);
                 value[w] = load_half(values + p * dim + from, from < dim ? first_lanes(dim - from) : 0);
             }
 #pragma GCC unroll 8
