@@ -39,7 +39,9 @@ def quantize_matrix(weight: NDArray[np.float32], *, bits: int, block: int) -> Qu
     rows, columns = weight.shape
     if columns % block:
         raise BuildError(f"rows of {columns} weights are not whole blocks of {block}", hint="choose a smaller block")
-    pieces = [_quantize_rows(weight[first : first + _ROWS_AT_ONCE], bits, block) for first in range(0, rows, _ROWS_AT_ONCE)]
+    pieces = [
+        _quantize_rows(weight[first : first + _ROWS_AT_ONCE], bits, block) for first in range(0, rows, _ROWS_AT_ONCE)
+    ]
     packed, scales = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
     return QuantizedMatrix(packed=packed, scales=scales, bits=bits, block=block)
 

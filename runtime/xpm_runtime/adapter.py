@@ -42,7 +42,7 @@ class Adapter:
 
     ``a`` and ``b`` map a linear's name to (rank, in) and (rank, out); ``scales`` is (total_out,) of output-scale deltas or None,
     ``offsets`` (total_out,) of what is added to outputs or None; ``soft_embeds`` is (num_soft, hidden), num_soft being 0 if
-    there are none.
+    there are none. ``addresses`` (linears, 2) is where A and B of each linear lie, 0 where there is none.
     """
 
     spec: AdapterSpec
@@ -52,20 +52,11 @@ class Adapter:
     scales: NDArray[Any] | None
     offsets: NDArray[Any] | None
     soft_embeds: NDArray[Any]
+    addresses: NDArray[np.int64]
 
     @property
     def is_half(self) -> bool:
         return any(array.dtype == np.float16 for array in self.a.values())
-
-    def addresses(self, graph: GraphSpec) -> NDArray[np.int64]:
-        """Where A and B of each linear lie, (linears, 2); 0 where the adapter has none."""
-        return np.array(
-            [
-                [part[linear.name].ctypes.data if linear.name in part else 0 for part in (self.a, self.b)]
-                for linear in graph.linears
-            ],
-            np.int64,
-        )
 
     @property
     def name(self) -> str:
@@ -127,7 +118,9 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_native: bool = False
             raise AdapterMismatchError(f"{spec.name}: the base has no slot for tensor {name[:120]!r}")
     if a.keys() != b.keys():
         raise AdapterMismatchError(f"{spec.name}: {min(a.keys() ^ b.keys())} has only one of A and B")
+    addresses = np.array([[_address(part, linear) for part in (a, b)] for linear in linears], np.int64)
     return Adapter(
+        addresses=addresses,
         spec=spec,
         rank=rank,
         a=a,
@@ -136,6 +129,11 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_native: bool = False
         offsets=vectors.get("offsets"),
         soft_embeds=soft_embeds,
     )
+
+
+def _address(part: dict[str, NDArray[Any]], linear: str) -> int:
+    array = part.get(linear)
+    return 0 if array is None else int(array.__array_interface__["data"][0])
 
 
 def _read(spec: AdapterSpec) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:

@@ -1,9 +1,17 @@
-"""The KV cache as lanes: one row per running sequence, in buffers that are past and present at once."""
+"""The KV cache as lanes: one row per running sequence, in buffers that are past and present at once.
+
+A lane's memory is virtual until it is written: it grows with its sequence, and is given back when a long one leaves.
+"""
 
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.session import Binding, DeviceBuffer, Session
+
+_KEPT_TOKENS = 1024  # a lane that held fewer keeps its memory for the next sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +40,41 @@ class KvLanes:
         ]
 
     @property
-    def num_bytes(self) -> int:
-        return sum(layer.buffer.num_bytes for layer in self._layers)
+    def bytes_per_token(self) -> int:
+        return sum(layer.buffer.num_bytes for layer in self._layers) // (self.num_lanes * self.capacity)
+
+    @property
+    def can_copy(self) -> bool:
+        """Whether the host can read and write the lanes."""
+        return all(layer.buffer.array is not None for layer in self._layers)
 
     def bind(self, binding: Binding, first: int, count: int) -> None:
         """Bind the lanes ``first : first + count`` as past and present."""
         for layer in self._layers:
             binding.bind_rows(layer.past, layer.present, layer.buffer, first, count)
 
+    def read(self, lane: int, first: int, last: int) -> list[NDArray[Any]]:
+        """Copies of the tokens ``first : last`` of a lane, one (kv_heads, tokens, head_dim) per buffer."""
+        return [array[lane, :, first:last].copy() for array in self._arrays()]
+
+    def write(self, lane: int, first: int, block: list[NDArray[Any]]) -> None:
+        """Put what ``read`` gave into a lane, from token ``first`` on."""
+        for array, part in zip(self._arrays(), block, strict=True):
+            array[lane, :, first : first + part.shape[1]] = part
+
     def move(self, source: int, target: int, length: int) -> bool:
         """Copy the first ``length`` tokens of a lane onto another; False if the device can't (the lane then stays)."""
-        for layer in self._layers:
-            array = layer.buffer.array
-            if array is None:
-                return False
+        if not self.can_copy:
+            return False
+        for array in self._arrays():
             array[target, :, :length] = array[source, :, :length]
         return True
+
+    def release(self, lane: int, length: int) -> None:
+        """A lane's sequence has left: give the memory of a long one back."""
+        if length > _KEPT_TOKENS:
+            for layer in self._layers:
+                layer.buffer.release_row(lane)
+
+    def _arrays(self) -> list[NDArray[Any]]:
+        return [layer.buffer.array for layer in self._layers if layer.buffer.array is not None]

@@ -1,10 +1,11 @@
 """Which sequences run in the next step, on which lanes.
 
-Pure arithmetic on counters: it touches no array. A step prefills at most one chunk of one sequence, then decodes every
-prefilled lane, so a long prompt never stops the others for longer than a chunk.
+Pure arithmetic on counters: it touches no array. A step prefills at most a chunk of tokens, of one long prompt or of several
+short ones, then decodes every prefilled lane, so a long prompt never stops the others for longer than a chunk.
 
 Invariants (``violations`` lists those broken): a sequence is waiting, on exactly one lane, or finished; lanes hold only
-unfinished sequences; nobody computes past its lane's capacity. After ``schedule``, nobody waits while a lane is free.
+unfinished sequences; nobody computes past its lane's capacity; what running sequences may come to hold is within the token
+budget. After ``schedule``, the first in the queue waits only for a lane or for tokens.
 """
 
 from collections import deque
@@ -25,20 +26,27 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One step: a chunk to prefill, or None; then ``num_rows`` lanes to decode, of which ``rows`` are to be sampled."""
+    """One step: chunks to prefill; then ``num_rows`` lanes to decode, of which ``rows`` are to be sampled.
 
-    prefill: Chunk | None
+    ``admitted`` are those that got their lane in this step.
+    """
+
+    admitted: tuple[Sequence, ...]
+    prefill: tuple[Chunk, ...]
     rows: tuple[Sequence, ...]
     num_rows: int
 
     @property
     def is_idle(self) -> bool:
-        return self.prefill is None and not self.rows
+        return not self.prefill and not self.rows
 
 
 class Scheduler:
-    def __init__(self, *, num_lanes: int, capacity: int, chunk_tokens: int) -> None:
+    """``token_budget``: how many tokens all lanes together may come to hold; as many as fit into them if None."""
+
+    def __init__(self, *, num_lanes: int, capacity: int, chunk_tokens: int, token_budget: int | None = None) -> None:
         self.capacity = capacity
+        self.token_budget = num_lanes * capacity if token_budget is None else token_budget
         self.chunk_tokens = chunk_tokens
         self.waiting: deque[Sequence] = deque()
         self.lanes: list[Sequence | None] = [None] * num_lanes
@@ -49,6 +57,11 @@ class Scheduler:
             raise CapacityError(
                 f"the prompt has {len(sequence.prompt_ids)} tokens, a lane holds {self.capacity}",
                 hint="shorten the prompt, or load the base with a larger context",
+            )
+        if self._reserve(sequence) > self.token_budget:
+            raise CapacityError(
+                f"the request may come to {self._reserve(sequence)} tokens, there is memory for {self.token_budget}",
+                hint="ask for fewer tokens (max_tokens), or raise the memory budget",
             )
         self.waiting.append(sequence)
 
@@ -61,19 +74,34 @@ class Scheduler:
         return not self.waiting and not any(self.lanes)
 
     def schedule(self) -> Plan:
-        """Admit waiting sequences to free lanes, then plan one step."""
+        """Admit waiting sequences to free lanes, then plan one step with ``plan``."""
+        return self.plan(self.admit())
+
+    def admit(self) -> tuple[Sequence, ...]:
+        """Give free lanes to those who wait, in order; what they may come to hold is set aside."""
+        admitted = []
+        left = self.token_budget - sum(map(self._reserve, self.running))
         for lane, holder in enumerate(self.lanes):
-            if holder is None and self.waiting:
+            if holder is None and self.waiting and self._reserve(self.waiting[0]) <= left:
                 sequence = self.waiting.popleft()
+                left -= self._reserve(sequence)
                 self.lanes[lane], sequence.lane = sequence, lane
-        unfinished = next((s for s in self.running if not s.is_prefilled), None)
-        chunk = None
-        if unfinished is not None:
-            stop = min(unfinished.num_computed + self.chunk_tokens, len(unfinished.prompt_ids))
-            chunk = Chunk(unfinished, unfinished.num_computed, stop)
+                admitted.append(sequence)
+        return tuple(admitted)
+
+    def plan(self, admitted: tuple[Sequence, ...]) -> Plan:
+        chunks, left = [], self.chunk_tokens
+        for sequence in self.running:
+            if not sequence.is_prefilled and left:
+                stop = min(sequence.num_computed + left, len(sequence.prompt_ids))
+                chunks.append(Chunk(sequence, sequence.num_computed, stop))
+                left -= stop - sequence.num_computed
         rows = tuple(s for s in self.running if s.is_prefilled)
         num_rows = 1 + max((s.lane for s in rows if s.lane is not None), default=-1)
-        return Plan(chunk, rows, num_rows)
+        return Plan(admitted, tuple(chunks), rows, num_rows)
+
+    def _reserve(self, sequence: Sequence) -> int:
+        return min(len(sequence.prompt_ids) + sequence.sampler.params.max_tokens, self.capacity)
 
     def remove(self, sequence: Sequence) -> None:
         """Take a sequence out of the queue or off its lane."""
@@ -112,6 +140,8 @@ class Scheduler:
             if sequence.is_prefilled and sequence.num_computed != written:
                 found.append(f"lane {lane} has computed {sequence.num_computed} of {written} tokens")
         held = self.running
+        if sum(map(self._reserve, held)) > self.token_budget:
+            found.append("the running sequences may come to hold more tokens than there is memory for")
         if len({id(sequence) for sequence in held}) != len(held):
             found.append("a sequence is on two lanes")
         for sequence in self.waiting:

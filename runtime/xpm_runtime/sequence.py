@@ -25,19 +25,23 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationResult:
-    """What a sequence became. Times are wall-clock milliseconds of the steps it took part in."""
+    """What a sequence became. Times are wall-clock milliseconds of the steps it took part in.
+
+    ``num_reused_tokens`` of the prompt were known from an earlier one with the same experts, and not computed again.
+    """
 
     text: str
     token_ids: tuple[int, ...]
     experts: Composition
     finish_reason: FinishReason
     num_prompt_tokens: int
+    num_reused_tokens: int
     prefill_ms: float
     decode_ms: float
 
     @property
     def prefill_tok_s(self) -> float:
-        return 1e3 * self.num_prompt_tokens / self.prefill_ms if self.prefill_ms else 0.0
+        return 1e3 * (self.num_prompt_tokens - self.num_reused_tokens) / self.prefill_ms if self.prefill_ms else 0.0
 
     @property
     def decode_tok_s(self) -> float:
@@ -50,7 +54,7 @@ class Sequence:
     """A request in progress.
 
     ``prompt_ids`` include one placeholder per virtual token of the experts' soft prompts, in front. ``num_computed`` tokens
-    of prompt and output have their keys and values in the lane.
+    of prompt and output have their keys and values in the lane; ``num_reused`` of them came from an earlier prompt.
     """
 
     prompt_ids: list[int]
@@ -60,6 +64,7 @@ class Sequence:
     text: GrowingText
     token_ids: list[int] = field(default_factory=list)
     num_computed: int = 0
+    num_reused: int = 0
     lane: int | None = None
     finish_reason: FinishReason | None = None
     prefill_ms: float = 0.0
@@ -84,6 +89,7 @@ class Sequence:
             experts=self.composition,
             finish_reason=self.finish_reason or "cancelled",
             num_prompt_tokens=len(self.prompt_ids),
+            num_reused_tokens=self.num_reused,
             prefill_ms=self.prefill_ms,
             decode_ms=self.decode_ms,
         )

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import io
 import math
+import mmap
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,20 @@ _CPU = "CPUExecutionProvider"
 
 
 class DeviceBuffer:
-    """Zeroed memory on the session's device; ``array`` is its view on the CPU, None on CUDA."""
+    """Zeroed memory on the session's device; ``array`` is its view on the CPU, None on CUDA. On the CPU it is virtual until used."""
 
     def __init__(self, shape: tuple[int, ...], dtype: str, device: str) -> None:
         self.shape = shape
         self.dtype = np.dtype(dtype)
-        self._host: NDArray[Any] | None = np.zeros(shape, dtype)
-        self._value = ort.OrtValue.ortvalue_from_numpy(self._host, device, 0)
-        if device != "cpu":
-            self._host = None
+        self._host: NDArray[Any] | None = None
+        if device == "cpu":
+            private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+            self._memory = mmap.mmap(-1, max(self.num_bytes, 1), **private)
+            self._host = np.frombuffer(self._memory, self.dtype, math.prod(shape)).reshape(shape)
+            self._address = self._host.ctypes.data
+        else:
+            self._value = ort.OrtValue.ortvalue_from_shape_and_type(shape, self.dtype, device, 0)
+            self._address = int(self._value.data_ptr())
 
     @property
     def array(self) -> NDArray[Any] | None:
@@ -48,7 +54,18 @@ class DeviceBuffer:
 
     def address(self, row: int) -> int:
         """The address of ``[row]``, a row being one step of the first dimension."""
-        return int(self._value.data_ptr()) + row * math.prod(self.shape[1:]) * self.dtype.itemsize
+        return self._address + row * self._row_bytes
+
+    def release_row(self, row: int) -> None:
+        """Give the memory of ``[row]`` back to the system; what it held is lost. Does nothing where that can't be done."""
+        first = -(-row * self._row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        last = (row + 1) * self._row_bytes // mmap.PAGESIZE * mmap.PAGESIZE
+        if self._host is not None and hasattr(mmap, "MADV_DONTNEED") and first < last:
+            self._memory.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+    @property
+    def _row_bytes(self) -> int:
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
 class Session:

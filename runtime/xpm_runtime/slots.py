@@ -115,7 +115,7 @@ class AddressedSlots(SlotPack):
         self._table = np.zeros((len(adapters), len(graph.linears), 2), np.int64)
         self._types = np.zeros((len(adapters), 2), np.int64)
         for number, adapter in enumerate(adapters):
-            self._table[number] = adapter.addresses(graph)
+            self._table[number] = adapter.addresses
             self._types[number] = adapter.rank, adapter.is_half
         self._number = {adapter.name: number for number, adapter in enumerate(adapters)}
         self._scales: dict[Composition, _Scales] = {}

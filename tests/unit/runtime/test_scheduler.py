@@ -1,13 +1,17 @@
 """The scheduler's arithmetic, and the engine under random load: no invariant breaks, every answer is its single run's."""
 
+import os
 import random
+from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import models
+from xpm_build.export import export_base
 from xpm_build.parity import probe_tokens
-from xpm_runtime import AdapterSpec, Request, SamplingParams
+from xpm_runtime import AdapterSpec, CapacityError, Engine, Request, SamplingParams
 from xpm_runtime.sampler import Sampler
 from xpm_runtime.scheduler import Scheduler
 from xpm_runtime.sequence import Sequence
@@ -18,10 +22,13 @@ def _sequence(length: int, max_tokens: int) -> Sequence:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(("add", "step", "cancel", "move")), st.integers(1, 30)), max_size=60))
-def test_random_events_break_no_invariant(events):
+@given(
+    st.lists(st.tuples(st.sampled_from(("add", "step", "cancel", "move")), st.integers(1, 30)), max_size=60),
+    st.sampled_from([96, 34]),
+)
+def test_random_events_break_no_invariant(events, token_budget):
     """What an engine does to the counters, without a graph: plan, compute, sample, finish, move, cancel."""
-    scheduler = Scheduler(num_lanes=3, capacity=32, chunk_tokens=7)
+    scheduler = Scheduler(num_lanes=3, capacity=32, chunk_tokens=7, token_budget=token_budget)
     for event, number in events:
         if event == "add":
             scheduler.add(_sequence(number, 1 + number % 4))
@@ -36,11 +43,12 @@ def test_random_events_break_no_invariant(events):
 
 def _step(scheduler: Scheduler) -> None:
     plan = scheduler.schedule()
-    assert not scheduler.waiting or all(scheduler.lanes)
-    if plan.prefill:
-        assert 0 < plan.prefill.stop - plan.prefill.start <= scheduler.chunk_tokens
-        plan.prefill.sequence.num_computed = plan.prefill.stop
-    fresh = [plan.prefill.sequence] if plan.prefill and plan.prefill.sequence.is_prefilled else []
+    assert not scheduler.waiting or all(scheduler.lanes) or scheduler.token_budget < 96
+    assert sum(chunk.stop - chunk.start for chunk in plan.prefill) <= scheduler.chunk_tokens
+    for chunk in plan.prefill:
+        assert chunk.start < chunk.stop
+        chunk.sequence.num_computed = chunk.stop
+    fresh = [chunk.sequence for chunk in plan.prefill if chunk.sequence.is_prefilled]
     for sequence in plan.rows:
         assert sequence.lane < plan.num_rows
         sequence.num_computed += 1
@@ -50,6 +58,20 @@ def _step(scheduler: Scheduler) -> None:
         if full or len(sequence.token_ids) >= sequence.sampler.params.max_tokens:
             sequence.finish_reason = "length"
             scheduler.remove(sequence)
+
+
+def test_what_can_never_fit_is_refused_and_what_does_not_fit_yet_waits():
+    scheduler = Scheduler(num_lanes=3, capacity=100, chunk_tokens=50, token_budget=60)
+    with pytest.raises(CapacityError, match="there is memory for 60"):
+        scheduler.add(_sequence(40, 30))
+    first, second = _sequence(30, 10), _sequence(30, 10)
+    scheduler.add(first)
+    scheduler.add(second)
+    _step(scheduler)
+    assert (first.lane, second.lane) == (0, None)
+    scheduler.remove(first)
+    _step(scheduler)
+    assert second.lane == 0
 
 
 def test_a_long_prompt_does_not_hold_up_the_others():
@@ -64,33 +86,54 @@ def test_a_long_prompt_does_not_hold_up_the_others():
     assert long.is_prefilled
 
 
-def test_soak(tiny_engine, tiny_adapter):
-    """150 random requests with random compositions, lengths, stops and cancels, stepped by hand."""
-    adapters = [tiny_adapter(kind) for kind in ("lora", "dora", "ia3", "prompt")]
-    for adapter in adapters:
-        tiny_engine.attach(AdapterSpec.read(adapter.name, adapter.slots))
+@pytest.mark.parametrize("variant", ["fp32", "int4"])
+def test_soak(variant, tiny_base, tiny_adapter, tmp_path):
+    """1,000 random requests: compositions, lengths, shared beginnings, stops and cancels, under a budget that evicts adapters.
+
+    No invariant breaks after any step, what is sampled is what a run alone gives, and memory stays flat.
+    """
+    export_base(tiny_base.source, tmp_path / variant, variant=variant)
+    adapters = [tiny_adapter(kind) for kind in ("lora", "dora", "ia3", "prompt", "partial", "lokr")]
     rng = random.Random(11)
-    submitted, cancelled = [], set()
-    while len(submitted) < 150 or not all(sequence.is_finished for _, sequence in submitted):
-        while len(submitted) < 150 and rng.random() < 0.5:
-            request = Request(
-                prompt=probe_tokens(models.VOCAB_SIZE, seed=len(submitted), count=rng.randint(1, 40)),
-                experts=tuple(adapter.name for adapter in rng.sample(adapters, rng.randint(0, 3))),
-                sampling=SamplingParams(max_tokens=rng.randint(1, 12), stop=("e",) if rng.random() < 0.2 else ()),
-            )
-            submitted.append((request, tiny_engine.submit(request)))
-        alive = [number for number, (_, sequence) in enumerate(submitted) if not sequence.is_finished]
-        if alive and rng.random() < 0.05:
-            victim = rng.choice(alive)
-            tiny_engine.cancel(submitted[victim][1])
-            cancelled.add(victim)
-        tiny_engine.step()
-        assert tiny_engine.violations() == []
-    assert cancelled
-    for number in rng.sample([n for n in range(150) if n not in cancelled], 40):
-        request, sequence = submitted[number]
-        alone = tiny_engine.generate(request.prompt, experts=request.experts, sampling=request.sampling)
-        assert (alone.token_ids, alone.finish_reason) == (tuple(sequence.token_ids), sequence.finish_reason)
+    openings = [probe_tokens(models.VOCAB_SIZE, seed=seed, count=48) for seed in range(3)]
+    submitted, cancelled, resident = [], set(), []
+    with Engine.load(tmp_path / variant, device="cpu", threads=1, max_lanes=4, context=256) as engine:
+        reports = [engine.attach(AdapterSpec.read(adapter.name, adapter.slots)) for adapter in adapters]
+        engine._adapters._budget = max(report.num_bytes for report in reports)
+        while len(submitted) < 1000 or not all(sequence.is_finished for _, sequence in submitted):
+            while len(submitted) < 1000 and rng.random() < 0.5:
+                opening = rng.choice(openings) if rng.random() < 0.3 else []
+                own = probe_tokens(models.VOCAB_SIZE, seed=len(submitted), count=rng.randint(1, 40))
+                request = Request(
+                    prompt=[*opening, *own],
+                    experts=tuple(adapter.name for adapter in rng.sample(adapters, rng.randint(0, 3))),
+                    sampling=SamplingParams(max_tokens=rng.randint(1, 12), stop=("e",) if rng.random() < 0.2 else ()),
+                )
+                submitted.append((request, engine.submit(request)))
+            alive = [number for number, (_, sequence) in enumerate(submitted) if not sequence.is_finished]
+            if alive and rng.random() < 0.05:
+                victim = rng.choice(alive)
+                engine.cancel(submitted[victim][1])
+                cancelled.add(victim)
+            engine.step()
+            assert engine.violations() == []
+            if len(submitted) % 100 == 0:
+                resident.append(_resident_bytes())
+        assert cancelled
+        assert any(sequence.num_reused for _, sequence in submitted)
+        assert engine._adapters.num_loads > len(adapters), "no adapter was ever dropped"
+        for number in rng.sample([n for n in range(1000) if n not in cancelled], 60):
+            request, sequence = submitted[number]
+            engine._prefixes.clear()
+            alone = engine.generate(request.prompt, experts=request.experts, sampling=request.sampling)
+            assert (alone.token_ids, alone.finish_reason) == (tuple(sequence.token_ids), sequence.finish_reason)
+    assert resident[-1] - resident[len(resident) // 2] < 20_000_000, "memory grows"
+
+
+def _resident_bytes() -> int:
+    """Resident bytes of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_cancel_frees_the_lane_at_once(tiny_engine):

@@ -1,0 +1,76 @@
+"""Keys and values of prompts' beginnings, kept in blocks of 16 tokens so that the same beginning is not computed twice.
+
+A block is found by a hash over everything before it: the adapters that act, and all tokens up to its end. So nothing is ever
+reused between different compositions, or after an adapter was attached anew.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpm_runtime.lanes import KvLanes
+
+BLOCK_TOKENS = 16
+_Block = list[NDArray[np.generic]]
+
+
+class PrefixCache:
+    """Blocks copied out of lanes and into them; the least recently used are forgotten beyond ``budget`` bytes."""
+
+    def __init__(self, lanes: KvLanes, *, budget: int) -> None:
+        self._lanes = lanes
+        self._budget = budget if lanes.can_copy else 0
+        self._blocks: OrderedDict[bytes, _Block] = OrderedDict()
+        self._block_bytes = lanes.bytes_per_token * BLOCK_TOKENS
+        self.num_hits = 0  # tokens that were not computed again
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self._blocks) * self._block_bytes
+
+    def restore(self, lane: int, acting: Sequence[int], ids: Sequence[int]) -> int:
+        """Fill a lane with what is known of a prompt's beginning; the number of tokens filled, fewer than the prompt has.
+
+        Args:
+            acting: numbers of the adapters that act, in order.
+        """
+        filled = 0
+        for key in self._keys(acting, ids[:-1]):  # the last token is computed, for its logits
+            block = self._blocks.get(key)
+            if block is None:
+                break
+            self._blocks.move_to_end(key)
+            self._lanes.write(lane, filled, block)
+            filled += BLOCK_TOKENS
+        self.num_hits += filled
+        return filled
+
+    def keep(self, lane: int, acting: Sequence[int], ids: Sequence[int]) -> None:
+        """Remember the whole blocks of a prompt that a lane holds."""
+        if self._budget < self._block_bytes:
+            return
+        for number, key in enumerate(self._keys(acting, ids)):
+            if key not in self._blocks:
+                first = number * BLOCK_TOKENS
+                self._blocks[key] = self._lanes.read(lane, first, first + BLOCK_TOKENS)
+            self._blocks.move_to_end(key)
+        while self.num_bytes > self._budget:
+            self._blocks.popitem(last=False)
+
+    def clear(self) -> None:
+        self._blocks.clear()
+
+    def _keys(self, acting: Sequence[int], ids: Sequence[int]) -> list[bytes]:
+        """One hash per whole block, each over the one before."""
+        if self._budget == 0:
+            return []
+        digest = hashlib.blake2b(repr(tuple(acting)).encode(), digest_size=16)
+        keys = []
+        tokens = np.asarray(ids, np.int64)
+        for first in range(0, len(tokens) - BLOCK_TOKENS + 1, BLOCK_TOKENS):
+            digest.update(tokens[first : first + BLOCK_TOKENS].tobytes())
+            keys.append(digest.digest())
+        return keys

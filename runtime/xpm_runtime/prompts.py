@@ -1,0 +1,35 @@
+"""From what a caller passes as a prompt to token ids."""
+
+import operator
+from collections.abc import Sequence as Items
+
+from xpm_runtime.errors import RequestError
+from xpm_runtime.sequence import Prompt
+from xpm_runtime.text import Message, TextCodec
+
+
+def encode_prompt(prompt: Prompt, codec: TextCodec, vocab_size: int) -> list[int]:
+    """Ids of one user turn, a conversation, or ids; raises RequestError if it is empty or mixed."""
+    if len(prompt) == 0:
+        raise RequestError("the prompt is empty")
+    if isinstance(prompt, str):
+        prompt = [Message("user", prompt)]
+    messages = [item for item in prompt if isinstance(item, Message)]
+    ids = [item for item in prompt if not isinstance(item, Message)]
+    if messages and ids:
+        raise RequestError("the prompt mixes messages and token ids")
+    return codec.encode_chat(messages) if messages else checked_ids(ids, vocab_size)
+
+
+def checked_ids(ids: Items[int], vocab_size: int) -> list[int]:
+    """Ids of the vocabulary; what lies beyond it belongs to soft prompts and is nobody's to pass."""
+    checked = []
+    for item in ids:
+        try:
+            token_id = operator.index(item)
+        except TypeError as error:
+            raise RequestError(f"{item!r} is not a token id", hint="pass text, messages, or whole numbers") from error
+        if not 0 <= token_id < vocab_size:
+            raise RequestError(f"token id {token_id} is not in the vocabulary", context=f"it has {vocab_size} tokens")
+        checked.append(token_id)
+    return checked

@@ -1,0 +1,112 @@
+"""The attached adapters: all known by name, as many of them in memory as a budget of bytes allows, the least used dropped first."""
+
+from collections import OrderedDict
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+
+from xpm_runtime.adapter import Adapter, AdapterSpec, load_adapter
+from xpm_runtime.errors import AdapterMismatchError, CapacityError, RequestError
+from xpm_runtime.graph import GraphSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachedAdapter:
+    """What stays known of an adapter while it is not in memory. ``number`` is never given twice."""
+
+    spec: AdapterSpec
+    number: int
+    rank: int
+    num_soft: int
+    num_bytes: int
+
+
+class ResidentAdapters:
+    """Attached adapters by name. An adapter that was dropped is loaded again when it is next needed.
+
+    Invariants: what is in memory is attached; its bytes are within the budget, unless one request needs more.
+    """
+
+    def __init__(self, graph: GraphSpec, *, is_native: bool, budget: int | None) -> None:
+        self.attached: dict[str, AttachedAdapter] = {}
+        self.num_loads = 0
+        self._graph = graph
+        self._is_native = is_native
+        self._budget = budget
+        self._loaded: OrderedDict[str, Adapter] = OrderedDict()  # the least recently used first
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(adapter.num_bytes for adapter in self._loaded.values())
+
+    @property
+    def resident(self) -> tuple[str, ...]:
+        """Names of those in memory, the least recently used first."""
+        return tuple(self._loaded)
+
+    @property
+    def loaded(self) -> dict[str, Adapter]:
+        return dict(self._loaded)
+
+    def attach(self, spec: AdapterSpec) -> AttachedAdapter:
+        """Load and check an adapter; raises RequestError if its name is taken, CapacityError if it alone exceeds the budget."""
+        if spec.name in self.attached:
+            raise RequestError(f"an expert named {spec.name} is attached already", hint="detach it first")
+        adapter = self._load(spec)
+        if self._budget is not None and adapter.num_bytes > self._budget:
+            raise CapacityError(
+                f"{spec.name} needs {adapter.num_bytes / 1e6:.1f} MB, the budget for experts is {self._budget / 1e6:.1f} MB",
+                hint="raise the memory budget",
+            )
+        known = AttachedAdapter(
+            spec=spec, number=self.num_loads, rank=adapter.rank, num_soft=adapter.num_soft, num_bytes=adapter.num_bytes
+        )
+        self.attached[spec.name] = known
+        self._loaded[spec.name] = adapter
+        self._trim(needed={spec.name})
+        return known
+
+    def detach(self, name: str) -> None:
+        del self.attached[name]
+        self._loaded.pop(name, None)
+
+    def need(self, names: Iterable[str]) -> dict[str, Adapter]:
+        """The adapters of a run, loaded if they were dropped; others may be dropped for them."""
+        wanted = dict.fromkeys(names)
+        for name in wanted:
+            if name not in self._loaded:
+                self._loaded[name] = self._load_again(name)
+            self._loaded.move_to_end(name)
+        self._trim(needed=wanted)
+        return {name: self._loaded[name] for name in wanted}
+
+    def prefetch(self, names: Sequence[str]) -> None:
+        """Load the first of ``names`` that fit into the budget together."""
+        for count in range(len(names), 0, -1):
+            if self._budget is None or sum(self.attached[name].num_bytes for name in names[:count]) <= self._budget:
+                self.need(names[:count])
+                return
+
+    def clear(self) -> None:
+        self.attached.clear()
+        self._loaded.clear()
+
+    def _load(self, spec: AdapterSpec) -> Adapter:
+        self.num_loads += 1
+        return load_adapter(spec, self._graph, is_native=self._is_native)
+
+    def _load_again(self, name: str) -> Adapter:
+        known = self.attached[name]
+        adapter = self._load(known.spec)
+        if (adapter.rank, adapter.num_soft, adapter.num_bytes) != (known.rank, known.num_soft, known.num_bytes):
+            raise AdapterMismatchError(
+                f"{known.spec.path} was replaced while {name} was attached", hint="attach it anew"
+            )
+        return adapter
+
+    def _trim(self, *, needed: Container[str]) -> None:
+        if self._budget is None:
+            return
+        for name in [name for name in self._loaded if name not in needed]:
+            if self.num_bytes <= self._budget:
+                return
+            del self._loaded[name]
