@@ -22,6 +22,9 @@ _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f
 _SLOT = re.compile(r"slots\.(\d+\.\w+)\.([AB])")
 
 
+Identity = tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterSpec:
     """Where an adapter is and under which name it is attached. ``load_order`` (1..10) orders it in compositions."""
@@ -52,6 +55,7 @@ class Adapter:
     scales: NDArray[Any] | None
     offsets: NDArray[Any] | None
     soft_embeds: NDArray[Any]
+    identity: Identity
     addresses: NDArray[np.int64]
 
     @property
@@ -72,6 +76,15 @@ class Adapter:
         return sum(array.nbytes for array in [*self.a.values(), *self.b.values(), self.soft_embeds, *extra])
 
 
+def identity_of(path: Path) -> Identity:
+    """What changes when a file is replaced: device, inode, size, time of change; empty if it is not there."""
+    try:
+        state = path.stat()
+    except OSError:
+        return ()
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+
 def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_native: bool = False) -> Adapter:
     """Map and check a compiled adapter.
 
@@ -81,6 +94,7 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_native: bool = False
         AdapterMismatchError: it is for another base, or holds a tensor of an unknown name, a wrong shape or type, or a value
             that is not finite.
     """
+    identity = identity_of(spec.path)
     tensors, metadata = _read(spec)
     if metadata.get("format") != FORMAT:
         raise AdapterMismatchError(
@@ -121,6 +135,7 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_native: bool = False
     addresses = np.array([[_address(part, linear) for part in (a, b)] for linear in linears], np.int64)
     return Adapter(
         addresses=addresses,
+        identity=identity,
         spec=spec,
         rank=rank,
         a=a,
@@ -141,7 +156,7 @@ def _read(spec: AdapterSpec) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     try:
         with safe_open(spec.path, framework="numpy") as file:
             metadata = file.metadata() or {}
-        data = np.memmap(spec.path, np.uint8, mode="r")
+        data: NDArray[np.uint8] = np.asarray(np.memmap(spec.path, np.uint8, mode="r"))
         length = int.from_bytes(data[:8].tobytes(), "little")
         header = json.loads(data[8 : 8 + length].tobytes())
         tensors: dict[str, NDArray[Any]] = {}
@@ -151,7 +166,7 @@ def _read(spec: AdapterSpec) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
             if entry["dtype"] not in _DTYPES:
                 raise AdapterMismatchError(f"{spec.name}: {name[:120]} holds {entry['dtype']}, not F32, F16 or I8")
             first, last = (8 + length + offset for offset in entry["data_offsets"])
-            tensors[name] = np.asarray(data[first:last].view(_DTYPES[entry["dtype"]])).reshape(entry["shape"])
+            tensors[name] = data[first:last].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
         return tensors, metadata
     except FileNotFoundError as error:
         raise AdapterMismatchError(

@@ -1,12 +1,17 @@
-"""The attached adapters: all known by name, as many of them in memory as a budget of bytes allows, the least used dropped first."""
+"""The attached adapters: all known by name, as many of them in memory as a budget of bytes allows, the least used dropped first.
+
+A file that was attached lately is checked already: attaching it again takes a lookup.
+"""
 
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from xpm_runtime.adapter import Adapter, AdapterSpec, load_adapter
+from xpm_runtime.adapter import Adapter, AdapterSpec, Identity, identity_of, load_adapter
 from xpm_runtime.errors import AdapterMismatchError, CapacityError, RequestError
 from xpm_runtime.graph import GraphSpec
+
+_MAX_RECENT = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +38,11 @@ class ResidentAdapters:
         self._is_native = is_native
         self._budget = budget
         self._loaded: OrderedDict[str, Adapter] = OrderedDict()  # the least recently used first
+        self._recent: OrderedDict[Identity, Adapter] = OrderedDict()  # detached
 
     @property
     def num_bytes(self) -> int:
-        return sum(adapter.num_bytes for adapter in self._loaded.values())
+        return sum(adapter.num_bytes for adapter in [*self._loaded.values(), *self._recent.values()])
 
     @property
     def resident(self) -> tuple[str, ...]:
@@ -67,7 +73,12 @@ class ResidentAdapters:
 
     def detach(self, name: str) -> None:
         del self.attached[name]
-        self._loaded.pop(name, None)
+        adapter = self._loaded.pop(name, None)
+        if adapter is not None:
+            self._recent[adapter.identity] = adapter
+            while len(self._recent) > _MAX_RECENT:
+                self._recent.popitem(last=False)
+        self._trim(needed=())
 
     def need(self, names: Iterable[str]) -> dict[str, Adapter]:
         """The adapters of a run, loaded if they were dropped; others may be dropped for them."""
@@ -89,9 +100,13 @@ class ResidentAdapters:
     def clear(self) -> None:
         self.attached.clear()
         self._loaded.clear()
+        self._recent.clear()
 
     def _load(self, spec: AdapterSpec) -> Adapter:
         self.num_loads += 1
+        recent = self._recent.pop(identity_of(spec.path), None)
+        if recent is not None:
+            return replace(recent, spec=spec)
         return load_adapter(spec, self._graph, is_native=self._is_native)
 
     def _load_again(self, name: str) -> Adapter:
@@ -106,6 +121,8 @@ class ResidentAdapters:
     def _trim(self, *, needed: Container[str]) -> None:
         if self._budget is None:
             return
+        while self._recent and self.num_bytes > self._budget:
+            self._recent.popitem(last=False)
         for name in [name for name in self._loaded if name not in needed]:
             if self.num_bytes <= self._budget:
                 return

@@ -29,7 +29,7 @@ _CPU = "CPUExecutionProvider"
 
 
 class DeviceBuffer:
-    """Zeroed memory on the session's device; ``array`` is its view on the CPU, None on CUDA. On the CPU it is virtual until used."""
+    """Zeroed memory on the session's device, on the CPU virtual until it is used; ``array`` is its view there, None on CUDA."""
 
     def __init__(self, shape: tuple[int, ...], dtype: str, device: str) -> None:
         self.shape = shape

@@ -81,6 +81,7 @@ def test_the_least_used_adapter_is_dropped_and_loaded_again(engine, tiny_adapter
         engine.detach(adapter.name)
     size = engine.attach(AdapterSpec.read("x", adapters[0].slots)).num_bytes
     engine.detach("x")
+    engine._adapters._recent.clear()
     engine._adapters._budget = 2 * size
     names = _attach(engine, *adapters)
     assert engine._adapters.resident == tuple(names[1:])
@@ -90,6 +91,15 @@ def test_the_least_used_adapter_is_dropped_and_loaded_again(engine, tiny_adapter
         assert engine.violations() == []
     engine.prefetch([names[2], names[1], names[0]])
     assert set(engine._adapters.resident) == {names[2], names[1]}, "the first named are the most important"
+
+
+def test_a_file_attached_lately_is_not_read_again(engine, tiny_adapter, monkeypatch):
+    adapter = tiny_adapter("lora")
+    wanted = engine.logits(OPENING, experts=_attach(engine, adapter))
+    engine.detach(adapter.name)
+    monkeypatch.setattr("xpm_runtime.resident.load_adapter", lambda *args, **options: pytest.fail("it was read again"))
+    engine.attach(AdapterSpec.read("renamed", adapter.slots))
+    assert np.array_equal(engine.logits(OPENING, experts=["renamed"]), wanted)
 
 
 def test_an_adapter_that_alone_exceeds_the_budget_is_refused(engine, tiny_adapter):
