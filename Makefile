@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := xpm index/xpm_index runtime/xpm_runtime build/xpm_build
 
-.PHONY: demo test check faults embedded evaluate clean
+.PHONY: demo test check bench faults embedded evaluate clean
 
 demo: $(VENV)/.core  ## install xpm without torch, install two experts into a new project, ask them
 	@sh examples/demo.sh $(CURDIR)/$(BIN)/xpm
@@ -18,6 +18,9 @@ check: $(VENV)/.test  ## format, lint, types, import contracts
 	$(BIN)/ruff check $(SOURCES) tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.bench  ## the engine beside llama.cpp and Transformers + PEFT at Qwen3-0.6B size (about 10 minutes, a quiet machine)
+	$(BIN)/xpm bench speed --work .bench --out .bench/report
 
 faults: $(VENV)/.test  ## inject faults into the file-system calls of every command that changes something (needs strace)
 	$(BIN)/python -m tests.faults --max 260
@@ -38,5 +41,9 @@ $(VENV)/.test: pyproject.toml
 	$(PIP) install --editable '.[build,test]'
 	touch $@ $(VENV)/.core
 
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) install --editable '.[bench]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .embedded dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .embedded .bench dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,4 +1,4 @@
-"""build base, build expert."""
+"""build base, build expert, convert."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from xpm.operations import build as operations
 if TYPE_CHECKING:
     from xpm_build.packages import BuiltArchive
 
-_VARIANTS = ("source", "fp32", "int8", "int4")
+_VARIANTS = ("source", "fp32", "fp16", "int8", "int4")
+_DEFAULT_VARIANTS = ("source", "fp32", "int8", "int4")
 _out = click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("dist"), show_default=True)
 _json = click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON.")
 
@@ -27,10 +28,14 @@ def build_command() -> None:
 @click.option("--name", required=True, help="The package's name, e.g. qwen3-0-6b.")
 @click.option("--version", default="0.1.0", show_default=True)
 @click.option(
-    "--variant", "variants", multiple=True, type=click.Choice(_VARIANTS), default=_VARIANTS, show_default=True
+    "--variant", "variants", multiple=True, type=click.Choice(_VARIANTS), default=_DEFAULT_VARIANTS, show_default=True
 )
 @click.option(
-    "--block", type=click.Choice(["32", "128"]), default="32", show_default=True, help="Weights per quantisation scale."
+    "--block",
+    type=click.Choice(["32", "64", "128", "256"]),
+    default="32",
+    show_default=True,
+    help="Weights per quantisation scale: 32 for quality, 128 for speed.",
 )
 @_out
 @_json
@@ -58,11 +63,17 @@ def build_base_command(
 @build_command.command("expert")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--base", required=True, help="The base: a Hugging Face folder, or the name of a base that an index has.")
+@click.option(
+    "--storage", type=click.Choice(["float32", "float16", "int8"]), default="float32", show_default=True,
+    help="How the adapter's numbers are stored; what that costs is measured and recorded.",
+)  # fmt: skip
 @click.option("--in-place", is_flag=True, help="Compile into the folder itself, for `xpm install --editable`.")
 @_out
 @_json
 @click.pass_obj
-def build_expert_command(console: Console, folder: Path, base: str, in_place: bool, out: Path, as_json: bool) -> None:
+def build_expert_command(
+    console: Console, folder: Path, base: str, storage: str, in_place: bool, out: Path, as_json: bool
+) -> None:
     """Compile the PEFT adapter in FOLDER (with its manifest.json) to slots, check it against PEFT, and pack it.
 
     Example: xpm build expert ./my-expert --base xpm-tiny
@@ -74,7 +85,9 @@ def build_expert_command(console: Console, folder: Path, base: str, in_place: bo
         else:
             console.say(f"compiled into {compiled}")
         return
-    built = operations.build_expert(here(), folder, out, base=base, progress=console, report=console.say)
+    built = operations.build_expert(
+        here(), folder, out, base=base, storage=storage, progress=console, report=console.say
+    )
     _render(console, [built], as_json=as_json)
 
 
@@ -92,3 +105,23 @@ def _document(built: "BuiltArchive") -> dict[str, Any]:
         "path": str(built.path), "name": built.name, "version": built.version, "variant": built.variant,
         "digest": built.digest, "size": built.size, "max_logit_error": built.max_logit_error,
     }  # fmt: skip
+
+
+@click.command("convert")
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--to", type=click.Choice(["expert", "peft"]), help="By default peft for an .expert, else expert.")
+@click.option("--base", default="", help="The base's name, for an adapter that has no manifest yet.")
+@_json
+@click.pass_obj
+def convert_command(console: Console, source: Path, out: Path, to: str | None, base: str, as_json: bool) -> None:
+    """Write the adapter in SOURCE (a PEFT folder, an .expert, an older .tar.gz) to the new folder OUT in another form.
+
+    Example: xpm convert expert-sql-xpm-tiny.v0.1.0.expert ./sql-for-peft
+    """
+    form = to or ("peft" if source.suffix == ".expert" else "expert")
+    written = operations.convert(source, out, to=form, base=base)
+    if as_json:
+        console.json({"path": str(out), "form": form, "files": written})
+    else:
+        console.say(f"wrote {out}: {', '.join(written)}")

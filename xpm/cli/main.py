@@ -37,6 +37,8 @@ COMMANDS = {
     "gc": ("xpm.cli.graph", "Remove from the store what nothing needs."),
     "run": ("xpm.cli.run", "Answer a prompt."),
     "build": ("xpm.cli.build", "Build base and expert packages."),
+    "convert": ("xpm.cli.build", "Write an adapter in another form: PEFT's, or a folder to build from."),
+    "bench": ("xpm.cli.bench", "Measure the engine beside other programs."),
     "base": ("xpm.cli.inspect", "Look at the bases that the indexes have."),
     "key": ("xpm.cli.publish", "Make and list signing keys."),
     "sign": ("xpm.cli.publish", "Sign a package file."),

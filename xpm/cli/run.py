@@ -7,6 +7,7 @@ import click
 
 from xpm.cli.context import here
 from xpm.cli.render import Console
+from xpm.cli.sizes import SIZE
 from xpm.config import Config
 from xpm.errors import UsageError
 from xpm.operations.run import Answer, RunOptions, run
@@ -20,6 +21,10 @@ from xpm.operations.run import Answer, RunOptions, run
 @click.option("--no-expert", is_flag=True, help="Use the base alone.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="By default the setting run.device.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the setting run.threads.")
+@click.option("--memory", type=SIZE, help="Stay within so much memory, e.g. 800MB; refuse rather than exceed it.")
+@click.option(
+    "--kernels", type=click.Choice(["auto", "native", "portable"]), default="auto", help="Our own, or ONNX Runtime's."
+)
 @click.option("--max-tokens", type=click.IntRange(1), help="Stop after so many tokens.")
 @click.option("--temperature", type=float, help="0 always takes the likeliest token.")
 @click.option("--top-k", type=int, help="Draw from the K likeliest tokens; 0 for all.")
@@ -33,7 +38,7 @@ from xpm.operations.run import Answer, RunOptions, run
 @click.pass_obj
 def run_command(
     console: Console, /, prompt: str, experts: tuple[str, ...], no_expert: bool, device: str | None, threads: int | None,
-    verbose: bool, as_json: bool, stop: tuple[str, ...], **sampling: Any,
+    memory: int | None, kernels: str, verbose: bool, as_json: bool, stop: tuple[str, ...], **sampling: Any,
 ) -> None:  # fmt: skip
     """Answer PROMPT (`-` reads it from stdin). Without --expert, keywords of the installed experts choose one.
 
@@ -49,7 +54,7 @@ def run_command(
     config = Config.read(environment.home.root)
     options = RunOptions(
         experts=() if no_expert else experts or None, sampling=settings, device=device or str(config.get("run.device")),
-        threads=threads or config.number("run.threads") or None,
+        threads=threads or config.number("run.threads") or None, memory=memory, kernels=kernels,
     )  # fmt: skip
     answer = run(environment, text, options, progress=console, show=(lambda piece: None) if as_json else console.piece)
     if as_json:
@@ -67,6 +72,7 @@ def _document(answer: Answer) -> dict[str, Any]:
         "experts": list(result.experts),
         "base": answer.base,
         "device": answer.device,
+        "kernels": answer.kernels,
         "finish_reason": result.finish_reason,
         "num_prompt_tokens": result.num_prompt_tokens,
         "num_tokens": len(result.token_ids),
@@ -81,7 +87,7 @@ def _document(answer: Answer) -> dict[str, Any]:
 def _show_figures(answer: Answer) -> None:
     result = answer.result
     sys.stderr.write(
-        f"experts: {', '.join(result.experts) or 'none'} on {answer.base} ({answer.device})\n"
+        f"experts: {', '.join(result.experts) or 'none'} on {answer.base} ({answer.device}, {answer.kernels} kernels)\n"
         f"attach {answer.attach_ms:.1f} ms, prefill {result.prefill_tok_s:,.0f} tok/s ({result.num_prompt_tokens} tokens), "
         f"decode {result.decode_tok_s:,.0f} tok/s ({len(result.token_ids)} tokens), {result.finish_reason}\n"
     )

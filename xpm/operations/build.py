@@ -33,7 +33,7 @@ def build_base(
     block: int,
     report: Callable[[str], None],
 ) -> "list[BuiltArchive]":
-    _require_extra()
+    require_extra()
     from xpm_build.packages import build_base as build
 
     validate_name(name, what="base name")
@@ -41,15 +41,25 @@ def build_base(
 
 
 def build_expert(
-    environment: Environment, folder: Path, out: Path, *, base: str, progress: Progress, report: Callable[[str], None]
-) -> "BuiltArchive":
+    environment: Environment, folder: Path, out: Path, *, base: str, storage: str = "float32", progress: Progress,
+    report: Callable[[str], None],
+) -> "BuiltArchive":  # fmt: skip
     """Build an expert; ``base`` is a Hugging Face folder or the name of a base that an index has."""
-    _require_extra()
+    require_extra()
     from xpm_build.packages import build_expert as build
 
     if Path(base).is_dir():
-        return build(folder, out, base=Path(base), report=report)
-    return build(folder, out, base=base_source(environment, base, progress=progress), name=base, report=report)
+        return build(folder, out, base=Path(base), storage=storage, report=report)
+    source = base_source(environment, base, progress=progress)
+    return build(folder, out, base=source, name=base, storage=storage, report=report)
+
+
+def convert(source: Path, out: Path, *, to: str, base: str) -> list[str]:
+    """Write an adapter in another form; the names of the files written."""
+    require_extra()
+    from xpm_build.convert import convert as write
+
+    return write(source, out, to=to, base=base)
 
 
 def build_in_place(
@@ -94,8 +104,8 @@ def base_source(environment: Environment, name: str, *, progress: Progress) -> P
         return bring(environment, [(package, ref)], indexes, options)[0]
 
 
-def _require_extra() -> None:
-    missing = [name for name in ("torch", "transformers", "peft", "optimum", "onnx") if find_spec(name) is None]
+def require_extra() -> None:
+    missing = [name for name in ("torch", "transformers", "peft", "onnx") if find_spec(name) is None]
     if missing:
         raise MissingExtraError(
             "building packages needs the build extra",

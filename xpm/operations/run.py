@@ -32,6 +32,8 @@ class RunOptions:
     sampling: Mapping[str, Any]
     device: str = "auto"
     threads: int | None = None
+    memory: int | None = None
+    kernels: str = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class Answer:
     result: "GenerationResult"
     attach_ms: float
     device: str
+    kernels: str
     base: str
 
 
@@ -60,13 +63,20 @@ def run(
         attach_ms = attach(engine, chosen)
         result = _drain(engine.stream(prompt, experts=[each.package.name for each in chosen], sampling=sampling), show)
         label = f"{base.package.name} {base.package.version}, {engine.graph.variant}"
-        return Answer(result=result, attach_ms=attach_ms, device=engine.device, base=label)
+        return Answer(result=result, attach_ms=attach_ms, device=engine.device, kernels=engine.kernels, base=label)
 
 
 def load_engine(base: Installed, options: RunOptions) -> "Engine":
     from xpm_runtime import Engine
 
-    return Engine.load(_folder(base), device=options.device, threads=options.threads, max_lanes=1)
+    return Engine.load(
+        _folder(base),
+        device=options.device,
+        threads=options.threads,
+        max_lanes=1,
+        memory=options.memory,
+        kernels=options.kernels,
+    )
 
 
 def attach(engine: "Engine", experts: Sequence[Installed]) -> float:

@@ -1,0 +1,56 @@
+"""The benchmark itself, on the tiny base: it runs, takes turns, and writes what it says. Its figures are nobody's."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def _xpm(*arguments, cwd):
+    command = [sys.executable, "-m", "xpm.cli.main", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    options = ["--shape", "tiny", "--peer", "peft", "--rounds", 2, "--prompt-tokens", 16, "--decode-tokens", 8]
+    done = _xpm("bench", "speed", *options, "--threads", 1, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_it_measures_every_case_and_program(bench):
+    folder, done = bench
+    results = json.loads((folder / "bench" / "speed.json").read_text())
+    assert list(results["measured"]) == ["base", "one LoRA r16", "ten LoRA r12"]
+    for programs in results["measured"].values():
+        assert set(programs) == {"xpm int4/128", "xpm int4/32", "xpm int4/128 portable", "Transformers + PEFT bf16"}
+        for measured in programs.values():
+            assert len(measured["prefill_ms"]) == 2
+            assert all(ms > 0 for ms in measured["decode_ms"])
+    assert set(results["together"]) == {"xpm", "xpm portable"}
+    assert "| base | xpm int4/128 |" in done.stdout == (folder / "bench" / "speed.md").read_text() + "\n"
+
+
+def test_memory_beside_the_formula(bench):
+    folder, _ = bench
+    base = folder / ".bench" / "tiny" / "xpm-int4-128"
+    done = _xpm("bench", "memory", base, "--tokens", 64, "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["formula"]["total"] == sum(value for name, value in found["formula"].items() if name != "total")
+    assert found["formula"]["cache"] > 0
+    if found["real"]:
+        assert found["real"]["Rss"] > found["formula"]["weights"]
+
+
+def test_a_peer_that_is_not_installed_is_told(tmp_path, monkeypatch):
+    from xpm.errors import UsageError
+    from xpm.operations import bench
+
+    monkeypatch.setattr("xpm_build.bench.speed.available_peers", lambda: ["peft"])
+    options = {"shape": "tiny", "rounds": 1, "prompt_tokens": 8, "decode_tokens": 8, "threads": 1, "report": print}
+    with pytest.raises(UsageError, match=r"llama\.cpp is not installed"):
+        bench.speed(tmp_path, tmp_path / "out", peers=["llama.cpp"], **options)

@@ -1,0 +1,44 @@
+"""Benchmarks: finds what to measure, then leaves the work to ``xpm_build.bench`` (the ``build`` extra)."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from xpm.environment import Environment
+from xpm.errors import UsageError
+from xpm.operations.build import require_extra
+from xpm.operations.inspect import installed
+
+
+def speed(
+    work: Path, out: Path, *, shape: str, rounds: int, prompt_tokens: int, decode_tokens: int, peers: Sequence[str],
+    threads: int | None, report: Callable[[str], None],
+) -> list[Path]:  # fmt: skip
+    """Measure the engine beside the named programs (all that are installed if none is named); the files written."""
+    require_extra()
+    from xpm_build.bench.report import write_report
+    from xpm_build.bench.speed import available_peers, run_speed
+
+    known = available_peers()
+    if missing := [peer for peer in peers if peer not in known]:
+        raise UsageError(f"{missing[0]} is not installed", hint="pip install 'xpm-experts[bench]'")
+    results = run_speed(
+        work, shape=shape, rounds=rounds, prompt_tokens=prompt_tokens, decode_tokens=decode_tokens,
+        peers=list(peers) or known, threads=threads or os.cpu_count() or 1, report=report,
+    )  # fmt: skip
+    return write_report(results, out)
+
+
+def memory(environment: Environment, *, folder: Path | None, tokens: int) -> dict[str, Any]:
+    """The formula's figures and the system's, for an exported base or for what is installed here; bytes."""
+    require_extra()
+    from xpm_build.bench.memory import run_memory
+
+    slots: list[Path] = []
+    if folder is None:
+        base, *rest = [each for each in installed(environment) if each.folder is not None]
+        assert base.folder is not None
+        folder = base.folder
+        slots = [each.folder / "slots.safetensors" for each in rest if each.folder is not None]
+    return run_memory(folder, tokens=tokens, adapters=slots)
