@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from xpm_runtime.errors import AdapterMismatchError
 from xpm_runtime.graph import GraphSpec
+from xpm_runtime.native import AllowedMemory
 
 FORMAT = "xpm-slots-1"
 SLOTS = "slots.safetensors"
@@ -45,7 +46,8 @@ class Adapter:
 
     ``a`` and ``b`` map a linear's name to (rank, in) and (rank, out); ``scales`` is (total_out,) of output-scale deltas or None,
     ``offsets`` (total_out,) of what is added to outputs or None; ``soft_embeds`` is (num_soft, hidden), num_soft being 0 if
-    there are none. ``addresses`` (linears, 2) is where A and B of each linear lie, 0 where there is none.
+    there are none. ``addresses`` (linears, 2) is where A and B of each linear lie, 0 where there is none;
+    ``allowed`` lets native kernels read there.
     """
 
     spec: AdapterSpec
@@ -56,6 +58,7 @@ class Adapter:
     offsets: NDArray[Any] | None
     soft_embeds: NDArray[Any]
     identity: Identity
+    allowed: tuple[AllowedMemory, ...]
     addresses: NDArray[np.int64]
 
     @property
@@ -136,6 +139,7 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_native: bool = False
     return Adapter(
         addresses=addresses,
         identity=identity,
+        allowed=_allow([*a.values(), *b.values()]) if is_native else (),
         spec=spec,
         rank=rank,
         a=a,
@@ -144,6 +148,17 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_native: bool = False
         offsets=vectors.get("offsets"),
         soft_embeds=soft_embeds,
     )
+
+
+def _allow(arrays: list[NDArray[Any]]) -> tuple[AllowedMemory, ...]:
+    """Let the kernels read arrays: the whole of a mapped file once, arrays of their own each."""
+    owners = {}
+    for array in arrays:
+        owner = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        owners[owner.__array_interface__["data"][0]] = owner.nbytes
+    return tuple(AllowedMemory(address, size) for address, size in owners.items())
 
 
 def _address(part: dict[str, NDArray[Any]], linear: str) -> int:

@@ -18,7 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from xpm_runtime.errors import EngineError, ModelLoadError
-from xpm_runtime.native import library
+from xpm_runtime.native import AllowedMemory, library
 
 DEVICES = ("auto", "cpu", "cuda")
 KERNELS = ("auto", "native", "portable")
@@ -40,6 +40,7 @@ class DeviceBuffer:
             self._memory = mmap.mmap(-1, max(self.num_bytes, 1), **private)
             self._host = np.frombuffer(self._memory, self.dtype, math.prod(shape)).reshape(shape)
             self._address = self._host.ctypes.data
+            self._allowed = AllowedMemory(self._address, self.num_bytes, is_writable=True)
         else:
             self._value = ort.OrtValue.ortvalue_from_shape_and_type(shape, self.dtype, device, 0)
             self._address = int(self._value.data_ptr())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xpm_runtime.adapter import Adapter
 from xpm_runtime.graph import GraphSpec
+from xpm_runtime.native import AllowedMemory
 
 Composition = tuple[str, ...]
 Inputs = Mapping[str, NDArray[Any]]
@@ -138,11 +139,12 @@ class AddressedSlots(SlotPack):
 class _Scales:
     """What outputs are multiplied by, less one, and what is added: float32 (total_out,) each."""
 
-    __slots__ = ("offsets", "scales")
+    __slots__ = ("_allowed", "offsets", "scales")
 
     def __init__(self, scales: NDArray[np.float32], offsets: NDArray[np.float32]) -> None:
         self.scales = np.ascontiguousarray(scales, np.float32)
         self.offsets = np.ascontiguousarray(offsets, np.float32)
+        self._allowed = [AllowedMemory(array.ctypes.data, array.nbytes) for array in (self.scales, self.offsets)]
 
 
 def _combine(graph: GraphSpec, adapters: Sequence[Adapter]) -> _Scales | None:

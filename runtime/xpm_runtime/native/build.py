@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-_SOURCES = ("kernels.c", "ops.c")
+_SOURCES = ("kernels.c", "ops.c", "registry.c")
 _FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fopenmp-simd", "-march=x86-64-v4", "-mavx512vnni")
 
 
@@ -17,7 +17,15 @@ def build() -> Path | None:
     if compiler is None or platform.system() != "Linux" or platform.machine() != "x86_64":
         return None
     target, partial = _HERE / "libxpm_kernels.so", _HERE / f".libxpm_kernels.{os.getpid()}.so"
-    command = [*compiler.split(), *_FLAGS, *(str(_HERE / source) for source in _SOURCES), "-o", str(partial), "-lm"]
+    command = [
+        *compiler.split(),
+        *_FLAGS,
+        *(str(_HERE / source) for source in _SOURCES),
+        "-o",
+        str(partial),
+        "-lm",
+        "-lpthread",
+    ]
     try:
         finished = subprocess.run(command, capture_output=True, text=True, check=False)
         if finished.returncode != 0:

@@ -1,15 +1,16 @@
 /* The custom operators of a native graph, in the domain `xpm`: SlotLinear, SlotAttention and SwiGLU.
  *
- * Work is split over the session's own threads (KernelContext_ParallelFor). Shapes are checked before anything is computed;
- * addresses of adapters come from the runtime, which keeps them alive while they are bound.
+ * Work is split over the session's own threads (KernelContext_ParallelFor). Shapes and addresses are checked before anything
+ * is computed: a graph comes from a package and is not trusted.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels.h"
 #include "ort_abi.h"
+#include "registry.h"
 
-enum { MAX_DIMS = 8, MAX_PARTS = 3, BATCHES = 16, MAX_SLOTS = 64 };
+enum { MAX_DIMS = 8, MAX_PARTS = 3, MAX_RANK = 256, BATCHES = 16 };
 
 typedef struct {
     void *data; /* NULL if the input is absent */
@@ -200,12 +201,20 @@ static void find_acting(Call *call, LinearWork *work, const Tensor *table, const
             if (call->status) return;
             const int64_t *type = (int64_t *)types->data + 2 * adapter;
             const int64_t *places = (int64_t *)table->data + 2 * (adapter * table->dims[1] + op->first_linear);
+            require(call, type[0] >= 0 && type[0] <= MAX_RANK, "an adapter's rank is out of bounds");
+            if (call->status) return;
             Acting acting = {.row = row, .rank = (size_t)type[0], .first = first};
+            size_t width = acting.rank * (type[1] ? sizeof(uint16_t) : sizeof(float));
             int any = 0;
             for (int part = 0; part < op->num_parts; part++) {
-                acting.a[part] = (AdapterRows){(void *)places[2 * part], (int)type[1]};
-                acting.b[part] = (AdapterRows){(void *)places[2 * part + 1], (int)type[1]};
-                any |= places[2 * part] != 0;
+                const void *a = (const void *)places[2 * part], *b = (const void *)places[2 * part + 1];
+                if (!a || !b) continue;
+                int holds = is_allowed(a, width * op->num_in, 0) && is_allowed(b, width * op->parts[part], 0);
+                require(call, holds, "slot_table leads to memory that is no adapter's");
+                if (call->status) return;
+                acting.a[part] = (AdapterRows){a, (int)type[1]};
+                acting.b[part] = (AdapterRows){b, (int)type[1]};
+                any = 1;
             }
             if (!any || acting.rank == 0) continue;
             first += acting.rank * op->num_parts;
@@ -242,6 +251,11 @@ static OrtStatus *slot_linear_compute(void *kernel, OrtKernelContext *context) {
         require(&call, row_scales.size == 2 * work.num_rows, "row_scales must be (rows, 2)");
         work.per_row = work.num_tokens / work.num_rows;
         work.row_scales = row_scales.data;
+        for (size_t i = 0; !call.status && i < 2 * work.num_rows; i++) {
+            const float *vector = (const float *)work.row_scales[i];
+            int holds = !vector || is_allowed(vector + op->column, op->num_out * sizeof(float), 0);
+            require(&call, holds, "row_scales leads to memory that is no adapter's");
+        }
         if (!call.status) find_acting(&call, &work, &table, &types, &row_slots);
     }
     if (call.status || work.num_tokens == 0) return call.status;
@@ -365,6 +379,9 @@ static OrtStatus *slot_attention_compute(void *kernel, OrtKernelContext *context
     require(&call, qkv.num_dims >= 1 && (size_t)qkv.dims[qkv.num_dims - 1] == width, "qkv has the wrong width");
     require(&call, keys.num_dims == 4 && (size_t)keys.dims[0] == rows && (size_t)keys.dims[1] == op->kv_heads &&
             (size_t)keys.dims[3] == op->dim && values.size == keys.size, "the cache has the wrong shape");
+    size_t bytes = keys.size * sizeof(uint16_t);
+    int is_ours = is_allowed(keys.data, bytes, 1) && is_allowed(values.data, bytes, 1);
+    require(&call, is_ours || !bytes, "the cache is not memory that may be written");
     require(&call, rows && qkv.size / width % rows == 0, "seqlens_k does not divide the tokens");
     require(&call, cos.size == sin.size && cos.size % (op->dim / 2) == 0, "the rotary tables have the wrong width");
     if (call.status) return call.status;
