@@ -31,12 +31,14 @@ embedded: $(VENV)/.test  ## retrain and repackage the embedded base and experts 
 evaluate: $(VENV)/.test  ## judge the embedded experts and the base alone on the held-back cases
 	$(BIN)/python -m xpm_build.embedded evaluate
 
-$(VENV)/.core: pyproject.toml
+KERNELS := $(wildcard runtime/xpm_runtime/native/*.[ch])
+
+$(VENV)/.core: pyproject.toml $(KERNELS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --editable .
 	touch $@
 
-$(VENV)/.test: pyproject.toml
+$(VENV)/.test: pyproject.toml $(KERNELS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --editable '.[build,test]'
 	touch $@ $(VENV)/.core

@@ -5,6 +5,7 @@ reused between different compositions, or after an adapter was attached anew.
 """
 
 import hashlib
+import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -37,28 +38,28 @@ class PrefixCache:
         Args:
             acting: numbers of the adapters that act, in order.
         """
-        filled = 0
-        for key in self._keys(acting, ids[:-1]):  # the last token is computed, for its logits
-            block = self._blocks.get(key)
-            if block is None:
-                break
-            self._blocks.move_to_end(key)
-            self._lanes.write(lane, filled, block)
-            filled += BLOCK_TOKENS
-        self.num_hits += filled
-        return filled
+        known = list(itertools.takewhile(self._blocks.__contains__, self._keys(acting, ids[:-1])))  # the last gives logits
+        for number, key in enumerate(known):
+            self._lanes.write(lane, number * BLOCK_TOKENS, self._blocks[key])
+        self._touch(known)
+        self.num_hits += len(known) * BLOCK_TOKENS
+        return len(known) * BLOCK_TOKENS
 
     def keep(self, lane: int, acting: Sequence[int], ids: Sequence[int]) -> None:
-        """Remember the whole blocks of a prompt that a lane holds."""
-        if self._budget < self._block_bytes:
-            return
-        for number, key in enumerate(self._keys(acting, ids)):
+        """Remember the whole blocks of a prompt that a lane holds, as many of the first as the budget allows."""
+        keys = self._keys(acting, ids)[: self._budget // self._block_bytes]
+        for number, key in enumerate(keys):
             if key not in self._blocks:
                 first = number * BLOCK_TOKENS
                 self._blocks[key] = self._lanes.read(lane, first, first + BLOCK_TOKENS)
-            self._blocks.move_to_end(key)
+        self._touch(keys)
         while self.num_bytes > self._budget:
             self._blocks.popitem(last=False)
+
+    def _touch(self, keys: Sequence[bytes]) -> None:
+        """These were used: the first of them last, because without it the others can't be reached."""
+        for key in reversed(keys):
+            self._blocks.move_to_end(key)
 
     def clear(self) -> None:
         self._blocks.clear()

@@ -51,6 +51,18 @@ def test_a_prompt_that_is_known_whole_still_computes_its_last_token(engine):
     assert first.token_ids == second.token_ids
 
 
+def test_of_a_prompt_that_is_too_long_to_keep_the_beginning_is_kept(engine):
+    engine._prefixes._budget = 3 * engine._prefixes._block_bytes
+    long = probe_tokens(models.VOCAB_SIZE, seed=9, count=100)
+    first, again = (engine.generate(long, sampling=SAMPLING) for _ in range(2))
+    assert (first.num_reused_tokens, again.num_reused_tokens) == (0, 48)
+    assert first.token_ids == again.token_ids
+    other = engine.generate(OPENING, sampling=SAMPLING)
+    assert other.num_reused_tokens == 0
+    assert engine.generate(long, sampling=SAMPLING).num_reused_tokens == 16, "the newest use went first, from its end"
+    assert engine.violations() == []
+
+
 def test_nothing_is_reused_between_compositions(engine, tiny_adapter):
     names = _attach(engine, tiny_adapter("lora"), tiny_adapter("prompt"))
     results = [engine.generate(OPENING, experts=experts, sampling=SAMPLING) for experts in ((), names[:1], names)]
