@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from xpm_runtime.adapter import AdapterSpec
-    from xpm_runtime.engine import AttachReport, Engine, StepReport
+    from xpm_runtime.conversation import EngineSession
+    from xpm_runtime.engine import AttachReport, Engine
     from xpm_runtime.errors import AdapterMismatchError, CapacityError, EngineError, ModelLoadError, RequestError
+    from xpm_runtime.memory import MemoryReport
     from xpm_runtime.sampler import SamplingParams
     from xpm_runtime.sequence import GenerationResult, Request, Sequence
+    from xpm_runtime.stepper import StepReport
     from xpm_runtime.text import Message
 
 _HOMES = {
     "AdapterSpec": "adapter",
     "AttachReport": "engine",
     "Engine": "engine",
-    "StepReport": "engine",
+    "EngineSession": "conversation",
+    "MemoryReport": "memory",
+    "StepReport": "stepper",
     "AdapterMismatchError": "errors",
     "CapacityError": "errors",
     "EngineError": "errors",
@@ -32,8 +37,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "AdapterMismatchError", "AdapterSpec", "AttachReport", "CapacityError", "Engine", "EngineError", "GenerationResult", "Message",
-    "ModelLoadError", "Request", "RequestError", "SamplingParams", "Sequence", "StepReport",
+    "AdapterMismatchError", "AdapterSpec", "AttachReport", "CapacityError", "Engine", "EngineError", "EngineSession",
+    "GenerationResult", "MemoryReport", "Message", "ModelLoadError", "Request", "RequestError", "SamplingParams", "Sequence",
+    "StepReport",
 ]  # fmt: skip
 
 

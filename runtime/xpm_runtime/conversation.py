@@ -2,21 +2,32 @@
 
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from xpm_runtime.errors import RequestError
 from xpm_runtime.sampler import SamplingParams
-from xpm_runtime.sequence import GenerationResult
+from xpm_runtime.sequence import GenerationResult, Prompt
 from xpm_runtime.text import Message
 
-if TYPE_CHECKING:
-    from xpm_runtime.engine import Engine
+
+class Answering(Protocol):
+    """What a conversation needs of an engine."""
+
+    def generate(
+        self, prompt: Prompt, *, experts: Sequence[str] = (), sampling: SamplingParams | None = None
+    ) -> GenerationResult: ...
+
+    def stream(
+        self, prompt: Prompt, *, experts: Sequence[str] = (), sampling: SamplingParams | None = None
+    ) -> Iterator[str | GenerationResult]: ...
+
+    def unpin(self, experts: Sequence[str]) -> None: ...
 
 
 class EngineSession:
     """Made by ``Engine.session``; a context manager that releases its experts when it is left."""
 
-    def __init__(self, engine: "Engine", experts: Sequence[str], system: str | None) -> None:
+    def __init__(self, engine: Answering, experts: Sequence[str], system: str | None) -> None:
         self._engine = engine
         self._begin = [Message("system", system)] if system else []
         self.experts = tuple(experts)

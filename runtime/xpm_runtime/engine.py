@@ -1,6 +1,6 @@
 """The engine: one base, up to ten experts per request, many requests at once.
 
-A step is admit → plan → prefill → decode → sample → commit. Every public method may be called from any thread; steps take turns.
+Every public method may be called from any thread; steps take turns.
 """
 
 import asyncio
@@ -22,15 +22,17 @@ from xpm_runtime.errors import CapacityError, RequestError
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.memory import MemoryPlan, MemoryReport, plan_memory
+from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
 from xpm_runtime.prompts import checked_ids, encode_prompt
 from xpm_runtime.resident import ResidentAdapters
 from xpm_runtime.runner import Runner
 from xpm_runtime.sampler import Sampler, SamplingParams
-from xpm_runtime.scheduler import Chunk, Plan, Scheduler
+from xpm_runtime.scheduler import Scheduler
 from xpm_runtime.sequence import GenerationResult, Prompt, Request, Sequence
 from xpm_runtime.session import Session
-from xpm_runtime.slots import AddressedSlots, Composition, PackedSlots, SlotPack
+from xpm_runtime.slots import Composition
+from xpm_runtime.stepper import Stepper, StepReport
 from xpm_runtime.text import GrowingText, TextCodec
 
 MAX_EXPERTS = 10
@@ -44,15 +46,6 @@ class AttachReport:
     rank: int
     num_bytes: int
     attach_ms: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepReport:
-    """What one step did: prompt tokens prefilled, rows decoded, sequences that finished."""
-
-    num_prefilled: int
-    num_decoded: int
-    finished: tuple[Sequence, ...]
 
 
 class Engine:
@@ -77,7 +70,10 @@ class Engine:
         self._adapters = ResidentAdapters(graph, is_native=session.is_native, budget=plan.adapters)
         self._prefixes = PrefixCache(lanes, budget=plan.prefix)
         self._pinned: Counter[str] = Counter()
-        self._pack = self._new_pack({})
+        self._packs = Packs(graph, self._adapters, is_native=session.is_native)
+        self._stepper = Stepper(
+            graph, self._runner, lanes, self._scheduler, self._prefixes, self._adapters, self._packs
+        )
         self._lock = threading.RLock()
         self._step_in_flight: asyncio.Task[StepReport] | None = None
         self._is_closed = False
@@ -129,7 +125,7 @@ class Engine:
             self._is_closed = True
             self._adapters.clear()
             self._prefixes.clear()
-            for name in ("_runner", "_lanes", "_pack"):
+            for name in ("_runner", "_lanes", "_packs", "_stepper"):
                 self.__dict__.pop(name, None)
 
     # Experts
@@ -165,7 +161,7 @@ class Engine:
                     f"{name} is in use", hint="finish or cancel the requests, and release the sessions, that use it"
                 )
             self._adapters.detach(name)
-            self._pack = self._new_pack({})
+            self._packs.reset()
 
     def session(self, *, experts: Items[str] = (), system: str | None = None) -> EngineSession:
         """Begin a conversation with a composition; its experts can't be detached until it is released."""
@@ -196,19 +192,13 @@ class Engine:
         with self._lock:
             if not sequence.is_finished:
                 sequence.finish_reason = "cancelled"
-                self._remove(sequence)
+                if not self._is_closed:
+                    self._stepper.remove(sequence)
 
     def step(self) -> StepReport:
         """Advance every running sequence by one token, and waiting prompts by a chunk."""
         with self._opened():
-            plan = self._scheduler.plan(self._admit())
-            self._pack = self._pack_of(plan)
-            sampled = [pair for chunk in plan.prefill for pair in self._run_prefill(chunk)]
-            sampled += self._run_decode(plan)
-            finished = tuple(sequence for sequence, token in sampled if self._commit(sequence, token))
-            self._compact()
-            num_prefilled = sum(chunk.stop - chunk.start for chunk in plan.prefill)
-            return StepReport(num_prefilled=num_prefilled, num_decoded=len(plan.rows), finished=finished)
+            return self._stepper.step()
 
     def generate(
         self, prompt: Prompt, *, experts: Items[str] = (), sampling: SamplingParams | None = None
@@ -279,9 +269,9 @@ class Engine:
                 raise CapacityError("no lane can hold the tokens", context=f"{num_soft + len(token_ids)} tokens")
             if len(token_ids) == 0:
                 raise RequestError("there are no tokens")
-            self._pack = self._pack_for(composition)
-            ids = [*self._soft_ids(composition), *checked_ids(token_ids, self.graph.vocab_size)]
-            result = self._runner.prefill(ids, lane=free, start=0, pack=self._pack, composition=composition, every=True)
+            pack = self._packs.serve(composition)
+            ids = [*self._packs.soft_ids(composition), *checked_ids(token_ids, self.graph.vocab_size)]
+            result = self._runner.prefill(ids, lane=free, start=0, pack=pack, composition=composition, every=True)
             return result[num_soft:]
 
     def memory(self) -> MemoryReport:
@@ -302,99 +292,6 @@ class Engine:
         if self._prefixes.num_bytes > self._memory.prefix:
             found.append("more beginnings are kept than the budget allows")
         return found
-
-    # Steps
-
-    def _admit(self) -> tuple[Sequence, ...]:
-        """Sequences that got a lane, with what is known of their prompts' beginnings put into it."""
-        admitted = self._scheduler.admit()
-        for sequence in admitted:
-            assert sequence.lane is not None
-            sequence.num_computed = self._prefixes.restore(
-                sequence.lane, self._numbers(sequence.composition), sequence.prompt_ids
-            )
-            sequence.num_reused = sequence.num_computed
-        return admitted
-
-    def _run_prefill(self, chunk: Chunk) -> list[tuple[Sequence, int]]:
-        """Prefill a chunk; the sequence with its first token if that was its last chunk."""
-        started = time.perf_counter()
-        sequence = chunk.sequence
-        assert sequence.lane is not None
-        ids = [*self._soft_ids(sequence.composition), *sequence.prompt_ids[sequence.num_soft :]]
-        logits = self._runner.prefill(
-            ids[chunk.start : chunk.stop],
-            lane=sequence.lane,
-            start=chunk.start,
-            pack=self._pack,
-            composition=sequence.composition,
-        )
-        sequence.num_computed = chunk.stop
-        sampled = []
-        if sequence.is_prefilled:
-            sampled.append((sequence, sequence.sampler.choose(logits[0], sequence.seen)))
-            self._prefixes.keep(sequence.lane, self._numbers(sequence.composition), sequence.prompt_ids)
-        sequence.prefill_ms += 1e3 * (time.perf_counter() - started)
-        return sampled
-
-    def _run_decode(self, plan: Plan) -> list[tuple[Sequence, int]]:
-        """Decode one token of every planned lane; lanes between them that are not planned compute nothing of use."""
-        if not plan.rows:
-            return []
-        started = time.perf_counter()
-        tokens, lengths = [0] * plan.num_rows, [0] * plan.num_rows
-        compositions: list[Composition] = [()] * plan.num_rows
-        for lane, holder in enumerate(self._scheduler.lanes[: plan.num_rows]):
-            if holder is not None:
-                # What is written behind a lane that is not sampled is overwritten by its next run; a full lane ends now.
-                lengths[lane] = min(holder.num_computed, self._lanes.capacity - 1)
-        for sequence in plan.rows:
-            assert sequence.lane is not None
-            tokens[sequence.lane] = sequence.token_ids[-1]
-            compositions[sequence.lane] = sequence.composition
-        logits = self._runner.decode(tokens, lengths, tuple(compositions), self._pack)
-        sampled = []
-        for sequence in plan.rows:
-            sequence.num_computed += 1
-            sampled.append((sequence, sequence.sampler.choose(logits[sequence.lane], sequence.seen)))
-        elapsed_ms = 1e3 * (time.perf_counter() - started)
-        for sequence in plan.rows:
-            sequence.decode_ms += elapsed_ms
-        return sampled
-
-    def _commit(self, sequence: Sequence, token: int) -> bool:
-        """Append a token; True, and the lane freed, if the sequence ends with it."""
-        sequence.token_ids.append(token)
-        if token in self.graph.eos_token_ids:
-            sequence.finish_reason = "stop"
-        else:
-            sequence.text.append(token)
-            if sequence.text.is_stopped:
-                sequence.finish_reason = "stop"
-            elif len(sequence.token_ids) >= sequence.sampler.params.max_tokens or self._is_full(sequence):
-                sequence.finish_reason = "length"
-        if sequence.is_finished:
-            self._remove(sequence)
-        return sequence.is_finished
-
-    def _remove(self, sequence: Sequence) -> None:
-        lane = sequence.lane
-        self._scheduler.remove(sequence)
-        if lane is not None:
-            self._lanes.release(lane, sequence.num_computed)
-
-    def _is_full(self, sequence: Sequence) -> bool:
-        return sequence.num_computed >= self._lanes.capacity
-
-    def _compact(self) -> None:
-        """Move the last lanes down onto free ones, so that a decode run has no idle rows."""
-        while gap := self._scheduler.gap():
-            target, source = gap
-            sequence = self._scheduler.lanes[source]
-            assert sequence is not None
-            if not self._lanes.move(source, target, sequence.num_computed):
-                return
-            self._scheduler.move(source, target)
 
     async def _shared_step(self) -> None:
         """Wait for one step: the one that is under way, or a new one in a thread of its own."""
@@ -429,38 +326,3 @@ class Engine:
                 raise RequestError(
                     f"no expert named {name} is attached", context=f"attached: {', '.join(self.attached) or 'none'}"
                 )
-
-    def _numbers(self, composition: Composition) -> list[int]:
-        return [self._adapters.attached[name].number for name in composition]
-
-    def _pack_of(self, plan: Plan) -> SlotPack:
-        """A pack that serves a step."""
-        acting = [*(chunk.sequence for chunk in plan.prefill), *plan.rows]
-        return self._pack_for(name for sequence in acting for name in sequence.composition)
-
-    def _pack_for(self, names: Iterable[str]) -> SlotPack:
-        """The present pack if it serves, else one of exactly the experts needed.
-
-        A portable graph computes the ranks of all that are packed, so it must not hold more than twice what is needed; a
-        native one only follows addresses.
-        """
-        needed = dict.fromkeys(names)
-        if needed.keys() <= self._pack.adapters.keys():
-            rank = sum(self._adapters.attached[name].rank for name in needed)
-            if self.kernels == "native" or self._pack.rank <= 2 * rank:
-                return self._pack
-        return self._new_pack(needed)
-
-    def _new_pack(self, names: Iterable[str]) -> SlotPack:
-        adapters = self._adapters.need(names)
-        if self.kernels == "portable":
-            return PackedSlots(self.graph, list(adapters.values()))
-        return AddressedSlots(self.graph, list((adapters | self._adapters.loaded).values()))
-
-    def _soft_ids(self, composition: Composition) -> list[int]:
-        """Ids of the composition's virtual tokens in the present pack, in load order."""
-        ids: list[int] = []
-        for name in composition:
-            first = self.graph.vocab_size + self._pack.soft_offset(name)
-            ids += range(first, first + self._adapters.attached[name].num_soft)
-        return ids

@@ -38,7 +38,9 @@ class PrefixCache:
         Args:
             acting: numbers of the adapters that act, in order.
         """
-        known = list(itertools.takewhile(self._blocks.__contains__, self._keys(acting, ids[:-1])))  # the last gives logits
+        known = list(
+            itertools.takewhile(self._blocks.__contains__, self._keys(acting, ids[:-1]))
+        )  # the last gives logits
         for number, key in enumerate(known):
             self._lanes.write(lane, number * BLOCK_TOKENS, self._blocks[key])
         self._touch(known)
