@@ -80,9 +80,15 @@ static void *scratch(Call *call, int which, size_t bytes) {
     return kept[which].data;
 }
 
+/* A number of a node, `otherwise` if it is absent; 0, which no operator takes for a size, if it is out of all bounds. */
 static int64_t attribute(const OrtApi *api, const OrtKernelInfo *info, const char *name, int64_t otherwise) {
     int64_t value = otherwise;
-    return KernelInfoGetAttribute_int64(api)(info, name, &value) ? otherwise : value;
+    OrtStatus *status = KernelInfoGetAttribute_int64(api)(info, name, &value);
+    if (status) {
+        ReleaseStatus(api)(status);
+        return otherwise;
+    }
+    return value >= -1 && value <= INT32_MAX ? value : 0;
 }
 
 /* SlotLinear: y = (W x) ⊙ (1 + scales) + bias + offsets + Σ over the row's adapters of (x·Aᵀ)·B
@@ -286,8 +292,8 @@ static OrtStatus *slot_linear_create(const OrtCustomOp *op, const OrtApi *api, c
         made->num_parts++;
         total += made->parts[i];
     }
-    int holds = made->num_in && made->num_in % 2 == 0 && made->num_out && (made->bits == 4 || made->bits == 8)
-        && (made->block == 32 || made->block == 64 || (made->block && made->block % 128 == 0))
+    int holds = (int64_t)made->num_in > 0 && made->num_in % 2 == 0 && (int64_t)made->num_out > 0 && (made->bits == 4 || made->bits == 8)
+        && made->block >= 32 && (made->block & (made->block - 1)) == 0
         && (made->first_linear < 0 || total == made->num_out);
     if (!holds) {
         free(made);
@@ -384,6 +390,8 @@ static OrtStatus *slot_attention_compute(void *kernel, OrtKernelContext *context
     require(&call, is_ours || !bytes, "the cache is not memory that may be written");
     require(&call, rows && qkv.size / width % rows == 0, "seqlens_k does not divide the tokens");
     require(&call, cos.size == sin.size && cos.size % (op->dim / 2) == 0, "the rotary tables have the wrong width");
+    require(&call, (!q_norm.data || q_norm.size == op->dim) && (!k_norm.data || k_norm.size == op->dim),
+        "the norms' weights have the wrong size");
     if (call.status) return call.status;
     AttentionWork work = {
         .op = op, .keys = keys.data, .values = values.data, .seqlens = seqlens.data, .cos = cos.data, .sin = sin.data,
@@ -421,7 +429,9 @@ static OrtStatus *slot_attention_create(const OrtCustomOp *op, const OrtApi *api
     made->dim = (size_t)attribute(api, info, "head_dim", 0);
     OrtStatus *status = KernelInfoGetAttribute_float(api)(info, "epsilon", &made->epsilon);
     if (!status) status = KernelInfoGetAttribute_float(api)(info, "scale", &made->scale);
-    if (!status && !(made->kv_heads && made->heads % made->kv_heads == 0 && made->dim && made->dim % 2 == 0))
+    int holds = (int64_t)made->kv_heads > 0 && (int64_t)made->heads > 0 && made->heads % made->kv_heads == 0 && made->heads <= 1024 &&
+        (int64_t)made->dim > 0 && made->dim % 2 == 0 && made->dim <= 4096;
+    if (!status && !holds)
         status = CreateStatus(api)(ORT_INVALID_ARGUMENT, "SlotAttention has attributes that it can't compute with");
     if (status)
         free(made);

@@ -63,6 +63,7 @@ struct OrtCustomOp {
 #define KernelContext_GetInput(api) ORT_CALL(api, 90, OrtStatus *, const OrtKernelContext *, size_t, const OrtValue **)
 #define KernelContext_GetOutput(api) \
     ORT_CALL(api, 91, OrtStatus *, OrtKernelContext *, size_t, const int64_t *, size_t, OrtValue **)
+#define ReleaseStatus(api) ORT_CALL(api, 93, void, OrtStatus *)
 #define ReleaseTensorTypeAndShapeInfo(api) ORT_CALL(api, 99, void, OrtTensorTypeAndShapeInfo *)
 #define KernelContext_ParallelFor(api) \
     ORT_CALL(api, 274, OrtStatus *, const OrtKernelContext *, void (*)(void *, size_t), size_t, size_t, void *)

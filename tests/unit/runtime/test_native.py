@@ -258,6 +258,31 @@ def test_rows_and_lengths_out_of_bounds_are_refused():
         _attention(rng, heads=2, kv_heads=1, dim=16, past=[95], new=2, norm=False)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bits": 3}, {"block": 0}, {"block": 16}, {"block": 96}, {"num_in": -64}, {"num_in": 1 << 62}, {"num_out": 41},
+        {"num_out": 1 << 40}, {"part0": 39}, {"part0": -1}, {"first_linear": 1}, {"column": 9},
+    ],
+)  # fmt: skip
+def test_attributes_of_a_forged_graph_are_refused(changes):
+    rng = np.random.default_rng(8)
+    slots = Slots(rng, [(64, 40)], [8], [np.float16])
+    quantized = quantize_matrix(rng.standard_normal((40, 64), dtype=np.float32), bits=4, block=32)
+    vector = np.ones(48, np.float32)
+    allowed = AllowedMemory(vector.ctypes.data, vector.nbytes)
+    feeds = {
+        "x": np.ones((1, 64), np.float32), "w": quantized.packed, "s": quantized.scales, "slot_table": slots.table,
+        "slot_types": slots.types, "row_slots": np.zeros((1, 1), np.int64),
+        "row_scales": np.array([[vector.ctypes.data, 0]], np.int64),
+    }  # fmt: skip
+    attributes = {"num_in": 64, "num_out": 40, "bits": 4, "block": 32, "first_linear": 0, "column": 0, "part0": 40}
+    _run("SlotLinear", feeds, names=[*_NAMES, ""], **attributes)
+    with pytest.raises(Exception, match=r"SlotLinear|num_in|num_out|linears|adapter"):
+        _run("SlotLinear", feeds, names=[*_NAMES, ""], **{**attributes, **changes})
+    assert allowed
+
+
 def test_a_cache_that_is_not_ours_is_not_written():
     cache = np.zeros((1, 1, 8, 16), np.float16)
     feeds = {
