@@ -6,7 +6,9 @@ archive under its final name.
 
 import math
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,7 +87,9 @@ def build_base(
             if variant != "source":
                 folder = Path(scratch) / variant
                 report(f"{variant}: writing the graph")
+                started = time.perf_counter()
                 export_base(source, folder, variant=variant, block=block, digest=digest)
+                report(f"{variant}: written in {time.perf_counter() - started:.1f} s, {_peak_memory()}")
                 error = check_base(folder, source, variant, block=block)
                 report(f"{variant}: largest difference of logits {error:.2e}")
             manifest = _base_manifest(name, version, config, weights, digest, variant, error, description, license)
@@ -95,6 +99,16 @@ def build_base(
             if folder != source:
                 shutil.rmtree(folder)
     return built
+
+
+def _peak_memory() -> str:
+    """The most memory that this process had so far, where the system says."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return "memory not known"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return f"at most {peak / 1e9:.1f} GB of memory so far"
 
 
 def _base_manifest(

@@ -15,7 +15,9 @@ from xpm_index.errors import ManifestError
 @pytest.fixture(scope="module")
 def bases(tiny_base, tmp_path_factory):
     out = tmp_path_factory.mktemp("bases")
-    built = build_base(tiny_base.source, out, name="tiny", version="1.2.3", license="Apache-2.0")
+    said = []
+    built = build_base(tiny_base.source, out, name="tiny", version="1.2.3", license="Apache-2.0", report=said.append)
+    assert sum("written in" in line for line in said) == 3
     return {each.variant: each for each in built}
 
 
