@@ -24,7 +24,7 @@ def build_command() -> None:
 
 
 @build_command.command("base")
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("source")
 @click.option("--name", required=True, help="The package's name, e.g. qwen3-0-6b.")
 @click.option("--version", default="0.1.0", show_default=True)
 @click.option(
@@ -42,7 +42,7 @@ def build_command() -> None:
 @click.pass_obj
 def build_base_command(
     console: Console,
-    folder: Path,
+    source: str,
     name: str,
     version: str,
     variants: tuple[str, ...],
@@ -50,12 +50,12 @@ def build_base_command(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Export the Hugging Face model in FOLDER with universal slots and pack each variant.
+    """Export a Hugging Face model with universal slots and pack each variant. SOURCE is its folder, or its id OWNER/NAME.
 
     Example: xpm build base ./Qwen3-0.6B --name qwen3-0-6b --variant int4
     """
     built = operations.build_base(
-        folder, out, name=name, version=version, variants=variants, block=int(block), report=console.say
+        source, out, name=name, version=version, variants=variants, block=int(block), report=console.say
     )
     _render(console, built, as_json=as_json)
 

@@ -24,7 +24,7 @@ _SOURCE = "source"
 
 
 def build_base(
-    source: Path,
+    source: str,
     out: Path,
     *,
     name: str,
@@ -33,11 +33,19 @@ def build_base(
     block: int,
     report: Callable[[str], None],
 ) -> "list[BuiltArchive]":
+    """``source`` is a Hugging Face folder, or the id of a model, which is fetched."""
     require_extra()
+    from xpm_build.hub import fetch_model, is_model_id
     from xpm_build.packages import build_base as build
 
     validate_name(name, what="base name")
-    return build(source, out, name=name, version=version, variants=variants, block=block, report=report)
+    folder = Path(source)
+    if not folder.is_dir():
+        if not is_model_id(source):
+            raise NotFoundError(f"{source} is neither a folder nor a model's id", hint="name a folder, or OWNER/NAME")
+        report(f"fetching {source}")
+        folder = fetch_model(source)
+    return build(folder, out, name=name, version=version, variants=variants, block=block, report=report)
 
 
 def build_expert(
