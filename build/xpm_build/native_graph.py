@@ -11,8 +11,8 @@ import onnx
 
 from xpm_build.architecture import LinearGroup
 from xpm_build.base_tensors import BaseTensors, Matrix
-from xpm_build.graph_writer import XPM, GraphWriter
-from xpm_build.slot_graph import embed, norm, skip_norm
+from xpm_build.decoder_graph import DecoderGraph, embed
+from xpm_build.graph_writer import XPM
 
 _SLOTS = ("slot_table", "slot_types", "row_slots", "row_scales")
 
@@ -22,44 +22,33 @@ def has_native_graph(tensors: BaseTensors) -> bool:
     return tensors.bits is not None
 
 
-class NativeGraph:
+class NativeGraph(DecoderGraph):
     """Writes the graph of one quantised base."""
 
     def __init__(self, tensors: BaseTensors) -> None:
-        self.g = GraphWriter()
-        self.tensors = tensors
-        self.a = tensors.architecture
+        super().__init__(tensors)
         self._column = 0
 
     def write(self) -> onnx.ModelProto:
         g, a = self.g, self.a
         self._declare_inputs()
         embedded = embed(g, self.tensors, "input_ids", "soft_embeds")
-        hidden, residual = g.op("Reshape", embedded, g.shape(-1, a.hidden_size)), ""
-        for layer in range(a.num_layers):
-            qkv, attended, gate_up, down = a.groups(layer)
-            weight = self.tensors.norms[f"{layer}.input"]
-            if residual:
-                x, hidden = skip_norm(g, hidden, residual, weight, a.epsilon)
-            else:
-                x = norm(g, hidden, weight, a.epsilon)
-            mixed = self._attention(layer, self._linear(qkv, x))
-            weight = self.tensors.norms[f"{layer}.mlp"]
-            x, hidden = skip_norm(g, hidden, self._linear(attended, mixed), weight, a.epsilon)
-            residual = self._linear(down, g.op("SwiGLU", self._linear(gate_up, x), domain=XPM))
-        x, _ = skip_norm(g, hidden, residual, self.tensors.norms["final"], a.epsilon)
+        x = self.layers(g.op("Reshape", embedded, g.shape(-1, a.hidden_size)))
         self._product(self.tensors.head, g.op("Gather", x, "logit_positions", axis=0), into="logits", first_linear=-1)
         g.output("logits", np.float32, ["num_logits", a.vocab_size])
         return g.model("base with native slots")
 
+    def attend(self, layer: int, qkv: LinearGroup, x: str) -> str:
+        return self._attention(layer, self.linear(qkv, x))
+
+    def gated(self, gate_up: LinearGroup, x: str) -> str:
+        return self.g.op("SwiGLU", self.linear(gate_up, x), domain=XPM)
+
     def _declare_inputs(self) -> None:
         g, a = self.g, self.a
         g.input("input_ids", np.int64, ["batch", "seq"])
-        for layer in range(a.num_layers):
-            for part in ("key", "value"):
-                g.input(
-                    f"past_key_values.{layer}.{part}", np.float16, ["batch", a.num_kv_heads, "capacity", a.head_dim]
-                )
+        for name in self.cache_names("past_key_values"):
+            g.input(name, np.float16, self.cache_shape)
         g.input("seqlens_k", np.int32, ["batch"])
         g.input("rope_cos", np.float32, ["max_pos", a.head_dim // 2])
         g.input("rope_sin", np.float32, ["max_pos", a.head_dim // 2])
@@ -70,7 +59,7 @@ class NativeGraph:
         g.input("row_slots", np.int64, ["batch", "num_acting"])
         g.input("row_scales", np.int64, ["batch", 2])
 
-    def _linear(self, group: LinearGroup, x: str) -> str:
+    def linear(self, group: LinearGroup, x: str) -> str:
         parts: dict[str, Any] = {f"part{number}": linear.num_out for number, linear in enumerate(group.linears)}
         bias = self.tensors.biases.get(group.name)
         column, self._column = self._column, self._column + group.num_out

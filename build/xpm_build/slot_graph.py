@@ -10,50 +10,11 @@ import onnx
 from onnx import helper
 
 from xpm_build.architecture import Architecture, LinearGroup
-from xpm_build.base_tensors import BaseTensors, Matrix
-from xpm_build.graph_writer import MICROSOFT, GraphWriter
-from xpm_build.tensor_file import reshaped
+from xpm_build.base_tensors import Matrix
+from xpm_build.decoder_graph import DecoderGraph, embed, norm
+from xpm_build.graph_writer import MICROSOFT
 
 _ACCURACY_INT8_ACTIVATIONS = 4  # of MatMulNBits: activations in 8 bits inside the product
-
-
-def embed(g: GraphWriter, tensors: BaseTensors, input_ids: str, soft_embeds: str) -> str:
-    """Rows of the vocabulary, or of ``soft_embeds`` for ids from the vocabulary's size on."""
-    a, matrix = tensors.architecture, tensors.embedding
-    last = g.constant(np.array(a.vocab_size - 1, np.int64))
-    known = g.op("Min", input_ids, last)
-    if matrix.scales is None:
-        rows = g.op("Gather", g.initializer(matrix.weight), known, axis=0)
-    else:
-        flat = reshaped(matrix.weight, "embedding.rows", (a.vocab_size, a.hidden_size * (tensors.bits or 8) // 8))
-        rows = g.op(
-            "GatherBlockQuantized", g.initializer(flat), known, g.initializer(matrix.scales), domain=MICROSOFT,
-            bits=tensors.bits, block_size=tensors.block, gather_axis=0, quantize_axis=1,
-        )  # fmt: skip
-    zero = g.constant(np.zeros((1, a.hidden_size), tensors.dtype))
-    soft_ids = g.op("Max", g.op("Sub", input_ids, last), g.constant(np.array(0, np.int64)))
-    soft = g.op("Gather", g.op("Concat", zero, soft_embeds, axis=0), soft_ids, axis=0)
-    is_soft = g.op("Unsqueeze", g.op("Greater", input_ids, last), g.shape(-1))
-    return g.op("Where", is_soft, soft, rows)
-
-
-def skip_norm(g: GraphWriter, hidden: str, residual: str, weight: onnx.TensorProto, epsilon: float) -> tuple[str, str]:
-    """(normalised hidden + residual, hidden + residual)."""
-    into = [g.fresh("norm"), "", "", g.fresh("sum")]
-    normed, total = g.ops(
-        "SkipSimplifiedLayerNormalization",
-        hidden,
-        residual,
-        g.initializer(weight),
-        domain=MICROSOFT,
-        into=into,
-        epsilon=epsilon,
-    )
-    return normed, total
-
-
-def norm(g: GraphWriter, x: str, weight: onnx.TensorProto, epsilon: float) -> str:
-    return g.op("SimplifiedLayerNormalization", x, g.initializer(weight), axis=-1, epsilon=epsilon, stash_type=1)
 
 
 def slot_defaults(a: Architecture) -> dict[str, tuple[int, ...]]:
@@ -68,50 +29,37 @@ def slot_defaults(a: Architecture) -> dict[str, tuple[int, ...]]:
     return defaults
 
 
-class SlotGraph:
+class SlotGraph(DecoderGraph):
     """Writes the graph of one base."""
-
-    def __init__(self, tensors: BaseTensors) -> None:
-        self.g = GraphWriter()
-        self.tensors = tensors
-        self.a = tensors.architecture
 
     def write(self) -> onnx.ModelProto:
         g, a, dtype = self.g, self.a, self.tensors.dtype
         self._declare_inputs()
         self._spread_scales()
-        hidden, residual = embed(g, self.tensors, "input_ids", "soft_embeds"), ""
-        for layer in range(a.num_layers):
-            qkv, attended, gate_up, down = a.groups(layer)
-            weight = self.tensors.norms[f"{layer}.input"]
-            if residual:
-                x, hidden = skip_norm(g, hidden, residual, weight, a.epsilon)
-            else:
-                x = norm(g, hidden, weight, a.epsilon)
-            query, key, value = self._linears(qkv, x)
-            mixed = self._attention(layer, query, key, value)
-            x, hidden = skip_norm(
-                g, hidden, self._linears(attended, mixed)[0], self.tensors.norms[f"{layer}.mlp"], a.epsilon
-            )
-            gate, up = self._linears(gate_up, x)
-            inner = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
-            residual = self._linears(down, inner)[0]
-        x, _ = skip_norm(g, hidden, residual, self.tensors.norms["final"], a.epsilon)
+        x = self.layers(embed(g, self.tensors, "input_ids", "soft_embeds"))
         places = g.op("Unsqueeze", "logit_positions", g.shape(-1))
         wanted = g.op("GatherElements", x, g.op("Expand", places, g.shape(1, 1, a.hidden_size)), axis=1)
         self._head(wanted)
         g.output("logits", dtype, ["batch", "num_logits", a.vocab_size])
-        for layer in range(a.num_layers):
-            for part in ("key", "value"):
-                g.output(f"present.{layer}.{part}", dtype, ["batch", a.num_kv_heads, "capacity", a.head_dim])
+        for name in self.cache_names("present"):
+            g.output(name, dtype, self.cache_shape)
         return g.model("base with slots")
+
+    def attend(self, layer: int, qkv: LinearGroup, x: str) -> str:
+        return self._attention(layer, *self._linears(qkv, x))
+
+    def linear(self, group: LinearGroup, x: str) -> str:
+        return self._linears(group, x)[0]
+
+    def gated(self, gate_up: LinearGroup, x: str) -> str:
+        gate, up = self._linears(gate_up, x)
+        return self.g.op("Mul", self.g.op("Mul", gate, self.g.op("Sigmoid", gate)), up)
 
     def _declare_inputs(self) -> None:
         g, a, dtype = self.g, self.a, self.tensors.dtype
         g.input("input_ids", np.int64, ["batch", "seq"])
-        for layer in range(a.num_layers):
-            for part in ("key", "value"):
-                g.input(f"past_key_values.{layer}.{part}", dtype, ["batch", a.num_kv_heads, "capacity", a.head_dim])
+        for name in self.cache_names("past_key_values"):
+            g.input(name, dtype, self.cache_shape)
         g.input("seqlens_k", np.int32, ["batch"])
         g.input("total_sequence_length", np.int32, [])
         g.input("rope_cos", dtype, ["max_pos", a.head_dim // 2])

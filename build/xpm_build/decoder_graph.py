@@ -1,0 +1,93 @@
+"""What every graph of a base has in common: the embedding, the norms, and the order of things in a layer."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import onnx
+
+from xpm_build.architecture import LinearGroup
+from xpm_build.base_tensors import BaseTensors
+from xpm_build.graph_writer import MICROSOFT, GraphWriter
+from xpm_build.tensor_file import reshaped
+
+
+class DecoderGraph(ABC):
+    """Writes the layers of one base; how attention, linears and the gated product are computed is its subclasses'."""
+
+    def __init__(self, tensors: BaseTensors) -> None:
+        self.g = GraphWriter()
+        self.tensors = tensors
+        self.a = tensors.architecture
+
+    @abstractmethod
+    def attend(self, layer: int, qkv: LinearGroup, x: str) -> str:
+        """Attention of a layer over normalised ``x``, before the output's linear."""
+
+    @abstractmethod
+    def linear(self, group: LinearGroup, x: str) -> str:
+        """A group of one linear, with its slot."""
+
+    @abstractmethod
+    def gated(self, gate_up: LinearGroup, x: str) -> str:
+        """silu(gate) ⊙ up"""
+
+    def layers(self, hidden: str) -> str:
+        """From the embedding to the last norm."""
+        g, a, norms = self.g, self.a, self.tensors.norms
+        residual = ""
+        for layer in range(a.num_layers):
+            qkv, attended, gate_up, down = a.groups(layer)
+            if residual:
+                x, hidden = skip_norm(g, hidden, residual, norms[f"{layer}.input"], a.epsilon)
+            else:
+                x = norm(g, hidden, norms[f"{layer}.input"], a.epsilon)
+            mixed = self.linear(attended, self.attend(layer, qkv, x))
+            x, hidden = skip_norm(g, hidden, mixed, norms[f"{layer}.mlp"], a.epsilon)
+            residual = self.linear(down, self.gated(gate_up, x))
+        return skip_norm(g, hidden, residual, norms["final"], a.epsilon)[0]
+
+    @property
+    def cache_shape(self) -> list[int | str]:
+        return ["batch", self.a.num_kv_heads, "capacity", self.a.head_dim]
+
+    def cache_names(self, prefix: str) -> list[str]:
+        return [f"{prefix}.{layer}.{part}" for layer in range(self.a.num_layers) for part in ("key", "value")]
+
+
+def embed(g: GraphWriter, tensors: BaseTensors, input_ids: str, soft_embeds: str) -> str:
+    """Rows of the vocabulary, or of ``soft_embeds`` for ids from the vocabulary's size on."""
+    a, matrix = tensors.architecture, tensors.embedding
+    last = g.constant(np.array(a.vocab_size - 1, np.int64))
+    known = g.op("Min", input_ids, last)
+    if matrix.scales is None:
+        rows = g.op("Gather", g.initializer(matrix.weight), known, axis=0)
+    else:
+        flat = reshaped(matrix.weight, "embedding.rows", (a.vocab_size, a.hidden_size * (tensors.bits or 8) // 8))
+        rows = g.op(
+            "GatherBlockQuantized", g.initializer(flat), known, g.initializer(matrix.scales), domain=MICROSOFT,
+            bits=tensors.bits, block_size=tensors.block, gather_axis=0, quantize_axis=1,
+        )  # fmt: skip
+    zero = g.constant(np.zeros((1, a.hidden_size), tensors.dtype))
+    soft_ids = g.op("Max", g.op("Sub", input_ids, last), g.constant(np.array(0, np.int64)))
+    soft = g.op("Gather", g.op("Concat", zero, soft_embeds, axis=0), soft_ids, axis=0)
+    is_soft = g.op("Unsqueeze", g.op("Greater", input_ids, last), g.shape(-1))
+    return g.op("Where", is_soft, soft, rows)
+
+
+def skip_norm(g: GraphWriter, hidden: str, residual: str, weight: onnx.TensorProto, epsilon: float) -> tuple[str, str]:
+    """(normalised hidden + residual, hidden + residual)."""
+    into = [g.fresh("norm"), "", "", g.fresh("sum")]
+    normed, total = g.ops(
+        "SkipSimplifiedLayerNormalization",
+        hidden,
+        residual,
+        g.initializer(weight),
+        domain=MICROSOFT,
+        into=into,
+        epsilon=epsilon,
+    )
+    return normed, total
+
+
+def norm(g: GraphWriter, x: str, weight: onnx.TensorProto, epsilon: float) -> str:
+    return g.op("SimplifiedLayerNormalization", x, g.initializer(weight), axis=-1, epsilon=epsilon, stash_type=1)
