@@ -26,7 +26,6 @@ class PrefixCache:
         self._budget = budget if lanes.can_copy else 0
         self._blocks: OrderedDict[bytes, _Block] = OrderedDict()
         self._block_bytes = lanes.bytes_per_token * BLOCK_TOKENS
-        self.num_hits = 0  # tokens that were not computed again
 
     @property
     def num_bytes(self) -> int:
@@ -44,7 +43,6 @@ class PrefixCache:
         for number, key in enumerate(known):
             self._lanes.write(lane, number * BLOCK_TOKENS, self._blocks[key])
         self._touch(known)
-        self.num_hits += len(known) * BLOCK_TOKENS
         return len(known) * BLOCK_TOKENS
 
     def keep(self, lane: int, acting: Sequence[int], ids: Sequence[int]) -> None:

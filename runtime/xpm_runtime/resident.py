@@ -28,7 +28,7 @@ class AttachedAdapter:
 class ResidentAdapters:
     """Attached adapters by name. An adapter that was dropped is loaded again when it is next needed.
 
-    Invariants: what is in memory is attached; its bytes are within the budget, unless one request needs more.
+    Invariant: what is in memory, attached or attached lately, is within the budget, unless one request needs more.
     """
 
     def __init__(self, graph: GraphSpec, *, is_native: bool, budget: int | None) -> None:

@@ -5,7 +5,7 @@ short ones, then decodes every prefilled lane, so a long prompt never stops the 
 
 Invariants (``violations`` lists those broken): a sequence is waiting, on exactly one lane, or finished; lanes hold only
 unfinished sequences; nobody computes past its lane's capacity; what running sequences may come to hold is within the token
-budget. After ``schedule``, the first in the queue waits only for a lane or for tokens.
+budget. After ``admit``, the first in the queue waits only for a lane or for tokens.
 """
 
 from collections import deque
@@ -26,19 +26,11 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One step: chunks to prefill; then ``num_rows`` lanes to decode, of which ``rows`` are to be sampled.
+    """One step: chunks to prefill; then ``num_rows`` lanes to decode, of which ``rows`` are to be sampled."""
 
-    ``admitted`` are those that got their lane in this step.
-    """
-
-    admitted: tuple[Sequence, ...]
     prefill: tuple[Chunk, ...]
     rows: tuple[Sequence, ...]
     num_rows: int
-
-    @property
-    def is_idle(self) -> bool:
-        return not self.prefill and not self.rows
 
 
 class Scheduler:
@@ -73,10 +65,6 @@ class Scheduler:
     def is_idle(self) -> bool:
         return not self.waiting and not any(self.lanes)
 
-    def schedule(self) -> Plan:
-        """Admit waiting sequences to free lanes, then plan one step with ``plan``."""
-        return self.plan(self.admit())
-
     def admit(self) -> tuple[Sequence, ...]:
         """Give free lanes to those who wait, in order; what they may come to hold is set aside."""
         admitted = []
@@ -89,7 +77,8 @@ class Scheduler:
                 admitted.append(sequence)
         return tuple(admitted)
 
-    def plan(self, admitted: tuple[Sequence, ...]) -> Plan:
+    def plan(self) -> Plan:
+        """One step of those that have a lane."""
         chunks, left = [], self.chunk_tokens
         for sequence in self.running:
             if not sequence.is_prefilled and left:
@@ -98,7 +87,7 @@ class Scheduler:
                 left -= stop - sequence.num_computed
         rows = tuple(s for s in self.running if s.is_prefilled)
         num_rows = 1 + max((s.lane for s in rows if s.lane is not None), default=-1)
-        return Plan(admitted, tuple(chunks), rows, num_rows)
+        return Plan(tuple(chunks), rows, num_rows)
 
     def _reserve(self, sequence: Sequence) -> int:
         return min(len(sequence.prompt_ids) + sequence.sampler.params.max_tokens, self.capacity)

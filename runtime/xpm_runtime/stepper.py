@@ -42,7 +42,8 @@ class Stepper:
 
     def step(self) -> StepReport:
         """Advance every running sequence by one token, and waiting prompts by a chunk."""
-        plan = self._scheduler.plan(self._admit())
+        self._admit()
+        plan = self._scheduler.plan()
         acting = [*(chunk.sequence for chunk in plan.prefill), *plan.rows]
         self._packs.serve(name for sequence in acting for name in sequence.composition)
         sampled = [pair for chunk in plan.prefill for pair in self._prefill(chunk)]
@@ -59,15 +60,13 @@ class Stepper:
         if lane is not None:
             self._lanes.release(lane, sequence.num_computed)
 
-    def _admit(self) -> tuple[Sequence, ...]:
-        """Sequences that got a lane, with what is known of their prompts' beginnings put into it."""
-        admitted = self._scheduler.admit()
-        for sequence in admitted:
+    def _admit(self) -> None:
+        """Put what is known of a prompt's beginning into the lane that its sequence was just given."""
+        for sequence in self._scheduler.admit():
             assert sequence.lane is not None
             acting = self._numbers(sequence.composition)
             sequence.num_reused = self._prefixes.restore(sequence.lane, acting, sequence.prompt_ids)
             sequence.num_computed = sequence.num_reused
-        return admitted
 
     def _prefill(self, chunk: Chunk) -> _Sampled:
         """Prefill a chunk; the sequence with its first token if that was its last chunk."""

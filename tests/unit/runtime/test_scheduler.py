@@ -42,7 +42,8 @@ def test_random_events_break_no_invariant(events, token_budget):
 
 
 def _step(scheduler: Scheduler) -> None:
-    plan = scheduler.schedule()
+    scheduler.admit()
+    plan = scheduler.plan()
     assert not scheduler.waiting or all(scheduler.lanes) or scheduler.token_budget < 96
     assert sum(chunk.stop - chunk.start for chunk in plan.prefill) <= scheduler.chunk_tokens
     for chunk in plan.prefill:
