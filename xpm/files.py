@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from xpm_index.durable import sync_folder
+
 _POLL_S = 0.05
 
 
@@ -32,17 +34,6 @@ def remove_durably(path: Path) -> None:
     if path.exists():
         path.unlink()
         sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make a rename in ``path`` last through a crash, where folders can be synced."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

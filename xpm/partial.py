@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xpm.errors import StoreError
-from xpm.files import sync_folder
 from xpm_index.digests import sha256_bytes
+from xpm_index.durable import sync_folder
 from xpm_index.errors import IntegrityError
 
 _CHUNK_BYTES = 1 << 20

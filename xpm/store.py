@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 
 from xpm.errors import StoreError
-from xpm.files import sync_folder
 from xpm.trust import Verified
 from xpm_index.archive import MANIFEST, extract_archive
 from xpm_index.digests import parse_digest, sha256_bytes, sha256_file
+from xpm_index.durable import sync_folder
 
 _READ_ONLY = 0o444
 

@@ -22,6 +22,7 @@ from dulwich.refs import Ref
 from dulwich.repo import Repo
 
 from xpm_index import git_program
+from xpm_index.durable import sync_folder
 from xpm_index.errors import GitError
 from xpm_index.git_transport import BRANCH, BRANCH_REF, MAIN, Refs, branch_ref, limit, pick, talk, wrapped
 from xpm_index.urls import without_credentials
@@ -318,7 +319,7 @@ class BareRepo:
         """Make the objects added last through a crash, before a ref names them."""
         for folder in sorted(self._added):
             if (self.path / "objects" / folder).is_dir():
-                _sync_folder(self.path / "objects" / folder)
+                sync_folder(self.path / "objects" / folder)
         self._added.clear()
 
     def _ref(self, ref: Ref) -> str | None:
@@ -347,7 +348,7 @@ class BareRepo:
             os.chmod(temporary, 0o644)
             self._sync_objects()
             os.replace(temporary, target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -424,16 +425,6 @@ class BareRepo:
             tree.add(folder.encode(), _TREE_MODE, self._write_tree(existing, inner))
         self._add(tree)
         return tree.id
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _id(commit: str) -> ObjectID:

@@ -19,7 +19,6 @@ from xpm.operations import install as operations
 from xpm.operations.inspect import find_installed, verify
 from xpm.operations.options import Options
 from xpm.progress import Silent
-from xpm.project import Project
 from xpm.sources import parse_source
 from xpm_index.archive import extract_archive
 from xpm_index.errors import GitError, IntegrityError, SignatureError, TrustError
@@ -32,14 +31,6 @@ def index(tmp_path):
     made = IndexSimulator(tmp_path)
     made.serve("expert-b", "1.0.0")
     return made
-
-
-@pytest.fixture
-def environment(tmp_path, index):
-    folder = tmp_path / "project"
-    folder.mkdir()
-    Project(indexes={"main": index.source}).save(folder)
-    return Environment.find(Home(tmp_path / "home"), folder)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 from tests.support.packages import make_publisher
 from tests.support.simulator import IndexSimulator
 from xpm import history
-from xpm.environment import Environment
 from xpm.errors import FetchError, LockfileError, NotFoundError, StoreError
 from xpm.home import Home
 from xpm.operations import indexes as index_operations
@@ -20,7 +19,6 @@ from xpm.operations.options import Options
 from xpm.operations.publish import publish
 from xpm.operations.run import choose
 from xpm.progress import Silent
-from xpm.project import Project
 from xpm.search import Query
 from xpm.trust import Verified, verify_archive
 from xpm_index.archive import read_files, write_archive
@@ -43,14 +41,6 @@ def index(tmp_path):
     made.serve("expert-b", "1.1.0")
     made.serve("expert-b", "2.0.0")
     return made
-
-
-@pytest.fixture
-def environment(tmp_path, index):
-    folder = tmp_path / "project"
-    folder.mkdir()
-    Project(indexes={"main": index.source}).save(folder)
-    return Environment.find(Home(tmp_path / "home"), folder)
 
 
 def install(environment, *names, **options):

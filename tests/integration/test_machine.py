@@ -14,7 +14,6 @@ from xpm.cli.main import cli
 from xpm.config import SETTINGS, Config
 from xpm.environment import Environment
 from xpm.errors import LockfileError, StoreError, UsageError
-from xpm.home import Home
 from xpm.operations import install as operations
 from xpm.operations import undo as undoing
 from xpm.operations.collect import collect
@@ -32,14 +31,6 @@ def index(tmp_path):
     made.serve("expert-b", "1.1.0")
     made.serve("expert-b", "2.0.0")
     return made
-
-
-@pytest.fixture
-def environment(tmp_path, index):
-    folder = tmp_path / "project"
-    folder.mkdir()
-    Project(indexes={"main": index.source}).save(folder)
-    return Environment.find(Home(tmp_path / "home"), folder)
 
 
 def install(environment, *texts):
