@@ -22,6 +22,7 @@ class GraphWriter:
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._initializers: dict[str, TensorProto] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._count = 0
 
     def input(self, name: str, dtype: Any, shape: Sequence[int | str]) -> str:
@@ -40,8 +41,11 @@ class GraphWriter:
 
     def constant(self, value: NDArray[Any] | np.generic) -> str:
         array = np.asarray(value)
-        name = f"const_{array.dtype}_{'x'.join(map(str, array.shape))}_{array.tobytes().hex()[:64]}_{array.size}"
-        return self.initializer(onnx.numpy_helper.from_array(array, name))
+        key = (array.dtype.name, array.shape, array.tobytes())
+        if key not in self._constants:
+            tensor = onnx.numpy_helper.from_array(array, self.fresh("constant"))
+            self._constants[key] = self.initializer(tensor)
+        return self._constants[key]
 
     def shape(self, *sizes: int) -> str:
         return self.constant(np.array(sizes, np.int64))
