@@ -17,9 +17,8 @@ from xpm_build.errors import BuildError
 from xpm_build.fingerprint import fingerprint
 from xpm_build.methods import COMPILERS, CompiledAdapter, combine
 from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, by_linear, read_config, read_weights
+from xpm_runtime.adapter import FORMAT
 
-SLOTS = "slots.safetensors"
-SLOTS_FORMAT = "xpm-slots-1"
 STORAGES = ("float32", "float16", "int8")
 FROZEN_SEED = "lora_fa_seed"
 
@@ -111,7 +110,7 @@ def save_slots(adapter: CompiledAdapter, out: Path, *, base_digest: str, storage
             numbers = torch.where(scale > 0, tensor / scale.clamp(min=1e-30), torch.zeros(1))
             tensors[name] = numbers.round().to(torch.int8).contiguous()
             tensors[f"{name}.scale"] = scale[:, 0].to(torch.float32).contiguous()
-    metadata = {"base_digest": base_digest, "format": SLOTS_FORMAT, "rank": str(adapter.rank)}
+    metadata = {"base_digest": base_digest, "format": FORMAT, "rank": str(adapter.rank)}
     out.write_bytes(_with_metadata(safetensors.torch.save(tensors), metadata))
 
 

@@ -14,8 +14,8 @@ import torch
 from xpm_build.architecture import Architecture, Linear, tensor_name
 from xpm_build.errors import BuildError
 from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Parts, by_linear, require_shape
+from xpm_runtime.adapter import MAX_RANK
 
-MAX_RANK = 256
 _NEGLIGIBLE = 1e-6  # of the largest singular value
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpm_build.adapters import SLOTS, base_digest, compile_adapters, complete, save_slots
+from xpm_build.adapters import base_digest, compile_adapters, complete, save_slots
 from xpm_build.errors import BuildError
 from xpm_build.export import (
     DEFAULT_BLOCK,
@@ -36,6 +36,7 @@ from xpm_index.archive import MANIFEST, archive_name, write_archive
 from xpm_index.digests import sha256_file
 from xpm_index.manifest import Manifest, base_name
 from xpm_index.strict_json import loads
+from xpm_runtime.adapter import SLOTS
 
 VARIANTS = ("source", "fp32", "fp16", "int8", "int4")
 DEFAULT_VARIANTS = ("source", "fp32", "int8", "int4")

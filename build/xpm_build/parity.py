@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from peft import PeftModel
 
-from xpm_build.adapters import SLOTS, compile_adapter, save_slots
+from xpm_build.adapters import compile_adapter, save_slots
 from xpm_build.errors import ParityError
 from xpm_build.export import load_model
 from xpm_build.quantize import BITS, quantize_matrix
 from xpm_runtime import AdapterSpec, Engine
+from xpm_runtime.adapter import SLOTS
 
 NUM_TOKENS = 24
 # Largest absolute difference of logits that counts as the same computation, as a share of the largest logit: what float32 and

@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, Qwen3Config
 
-from xpm_build.adapters import SLOTS, save_slots
+from xpm_build.adapters import save_slots
 from xpm_build.architecture import MODULES, Architecture, Linear, tensor_name
 from xpm_build.errors import BuildError
 from xpm_build.export import export_base, load_config
@@ -21,6 +21,7 @@ from xpm_build.fingerprint import fingerprint
 from xpm_build.methods import CompiledAdapter
 from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.weights import Weights
+from xpm_runtime.adapter import SLOTS
 
 SHAPES: dict[str, dict[str, Any]] = {
     "qwen3-0.6b": {

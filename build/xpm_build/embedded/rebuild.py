@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from xpm_build.adapters import SLOTS, base_digest, compile_adapter, save_slots
+from xpm_build.adapters import base_digest, compile_adapter, save_slots
 from xpm_build.embedded.answers import describe, evaluate
 from xpm_build.embedded.base_model import train_base
 from xpm_build.embedded.evaluation import Score
@@ -30,6 +30,7 @@ from xpm_index.keys import SigningKey
 from xpm_index.manifest import Manifest
 from xpm_index.publishers import Publisher, PublisherKey
 from xpm_index.publishing import archive_ref, entry_for, path_in_index, sign_archive
+from xpm_runtime.adapter import SLOTS
 
 BASE_NAME = "xpm-tiny"
 BASE_VERSION = "0.1.0"
