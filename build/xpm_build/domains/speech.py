@@ -1,0 +1,121 @@
+"""How requests are worded: sentence frames with alternatives, in several languages, with the slips that people make.
+
+A frame is a sentence such as ``[List|Show] the {cols} of [all|the|] {table}``: square brackets hold alternatives, braces
+what is asked about. Frames are kept by kind and language in ``phrases/<domain>.toml``; a frame's id is
+``kind/language/number``. To hold a frame back from training is to hold back a whole family of phrasings.
+"""
+
+import random
+import re
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+_PHRASES = Path(__file__).with_name("phrases")
+_ALTERNATIVES = re.compile(r"\[([^\[\]]*)\]")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_WORD = re.compile(r"(?<![{\w])[^\W\d_]{4,}(?![}\w])")
+
+ENGLISH = "en"
+LEAST_FRAMES = 5
+NUM_PLAIN = 2
+ANY = "any"  # said alike in every language
+_FOREIGN_SHARE = 0.12
+_TYPO_SHARE = 0.05
+_LOWER_SHARE = 0.12
+
+Frames = dict[str, dict[str, list[str]]]
+
+
+@cache
+def frames_of(domain: str) -> Frames:
+    """kind -> language -> frames of one domain, as its file in ``phrases`` has them."""
+    return tomllib.loads((_PHRASES / f"{domain}.toml").read_text(encoding="utf-8"))
+
+
+@dataclass(slots=True)
+class Speaker:
+    """Words one request: remembers which frames it used, and keeps to one language and one degree of care.
+
+    ``frames`` holds the sentence frames used, of kinds with ``LEAST_FRAMES`` or more (what has fewer is a matter of words), and
+    without the first ``NUM_PLAIN`` of a kind, which are how everybody says it: they are never held back.
+    ``careless`` is "", "typo" (one slip somewhere) or "lower" (no capitals, no full stop).
+    """
+
+    domain: str
+    rng: random.Random
+    language: str = ENGLISH
+    careless: str = ""
+    frames: list[str] = field(default_factory=list)
+    languages: set[str] = field(default_factory=set)
+
+    @classmethod
+    def draw(cls, domain: str, rng: random.Random) -> "Speaker":
+        foreign = rng.random() < _FOREIGN_SHARE
+        languages = sorted({language for kinds in frames_of(domain).values() for language in kinds} - {ENGLISH, ANY})
+        draw = rng.random()
+        careless = "typo" if draw < _TYPO_SHARE else "lower" if draw < _TYPO_SHARE + _LOWER_SHARE else ""
+        language = rng.choice(languages) if foreign and languages else ENGLISH
+        return cls(domain, rng, language=language, careless=careless)
+
+    def say(self, kind: str, /, **values: str) -> str:
+        """One wording of ``kind`` with its placeholders replaced.
+
+        A kind that has no frames in the speaker's language is said in English.
+        """
+        return self.fill(self.frame(kind), **values)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether a frame had to be borrowed from another language."""
+        return not self.languages <= {self.language, ANY}
+
+    def frame(self, kind: str) -> str:
+        """One wording of ``kind``, its placeholders still open."""
+        kinds = frames_of(self.domain)[kind]
+        language = self.language if self.language in kinds else ANY if ANY in kinds else ENGLISH
+        number = self.rng.randrange(len(kinds[language]))
+        self.languages.add(language)
+        if len(kinds[language]) >= LEAST_FRAMES and number >= NUM_PLAIN:
+            self.frames.append(f"{kind}/{language}/{number}")
+        text = self._choose(kinds[language][number])
+        if self.careless == "lower":
+            text = re.sub(r"^\w", lambda match: match[0].lower(), text)
+        elif self.careless == "typo" and (slipped := self._slip(text)) != text:
+            self.careless = ""
+            text = slipped
+        return text
+
+    def fill(self, frame: str, /, **values: str) -> str:
+        return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), frame)
+
+    def end(self, text: str) -> str:
+        """Close a sentence as its writer would."""
+        if self.careless == "lower":
+            return text
+        question = text.split(" ", 1)[0].lower() in _QUESTION_WORDS
+        return text + (self.rng.choice(("?", "?", "")) if question else self.rng.choice((".", "")))
+
+    def _choose(self, frame: str) -> str:
+        while (chosen := _ALTERNATIVES.sub(lambda match: self.rng.choice(match[1].split("|")), frame)) != frame:
+            frame = chosen
+        return re.sub("  +", " ", frame).rstrip(" ")  # what an empty alternative leaves
+
+    def _slip(self, text: str) -> str:
+        """Two letters swapped, one lost or one doubled, in a word of the frame itself."""
+        words = list(_WORD.finditer(text))
+        if not words:
+            return text
+        word = self.rng.choice(words)
+        at = self.rng.randrange(word.start() + 1, word.end() - 1)
+        slip = self.rng.choice(("swap", "lose", "double"))
+        if slip == "swap":
+            return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+        return text[:at] + (text[at + 1 :] if slip == "lose" else text[at] + text[at:])
+
+
+_QUESTION_WORDS = frozenset(
+    "what which how who where is are can could do does qué cuál cuáles cuántos cuántas quel quels quelle quelles combien "
+    "welche welcher welches wie was wer".split()
+)
