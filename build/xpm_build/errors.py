@@ -13,3 +13,20 @@ class ParityError(BuildError):
 
     code = "parity"
     exit_code = 11
+
+
+class DatasetError(BuildError):
+    """Data, or what the manifest says of it, is not as it must be."""
+
+    code = "dataset"
+    exit_code = 10
+
+
+class TrainingError(BuildError):
+    code = "training"
+    exit_code = 10
+
+
+class EvaluationError(BuildError):
+    code = "validation"
+    exit_code = 11

@@ -1,0 +1,162 @@
+"""Cypher: the answer must return the gold rows, or leave the gold graph, on a Kuzu database made around the question's values.
+
+Kuzu wants its schema declared and a key per node, which generated Cypher does not mention: each node has a hidden serial
+key, and the case's names are quoted before a query runs, so that a label may be a word that Kuzu reserves.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from xpm_build.judges.verdict import Row, Verdict
+from xpm_build.judges.workers import judge_in_workers
+
+_NUM_NODES = 14
+_HIDDEN = "xpm_key"
+_TOKENS = re.compile(r"'(?:[^'\\]|\\.)*'|`[^`]*`|[A-Za-z_]\w*|.", re.DOTALL)
+
+
+def judge_cypher(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
+    jobs = [
+        {"check": row["check"], "gold": row["completion"], "answer": answer}
+        for row, answer in zip(rows, answers, strict=True)
+    ]
+    return judge_in_workers("cypher", jobs)
+
+
+def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
+    """(right, parses, reason); runs in the sandbox."""
+    gold, answer = job["gold"].strip(), job["answer"].strip().rstrip(";")
+    if not answer:
+        return False, False, "nothing was written"
+    wanted = _effect(job["check"], gold)
+    try:
+        got = _effect(job["check"], answer)
+    except RuntimeError as error:
+        return False, not str(error).startswith("Parser exception"), str(error)
+    if "ORDER BY" not in gold:
+        wanted, got = sorted(wanted), sorted(got)
+    return (True, True, "") if wanted == got else (False, True, "other rows")
+
+
+def _effect(check: dict[str, Any], query: str) -> list[str]:
+    """The rows that a query returns, or all nodes and relationships after a change."""
+    import kuzu
+
+    database = kuzu.Database(":memory:", buffer_pool_size=64 << 20, max_num_threads=1, max_db_size=1 << 28)
+    connection: Any = kuzu.Connection(database, num_threads=1)
+    connection.set_query_timeout(1500)
+    _fill(connection, check)
+    names = _names(check)
+    result = connection.execute(_quote(query, names))
+    if " RETURN " in f" {query} ".replace("\n", " "):
+        return [repr([_plain(each) for each in row]) for row in result.get_all()]
+    rows: list[str] = []
+    for label, properties in check["nodes"]:
+        listed = ", ".join(f"n.`{name}`" for name, _ in properties)
+        rows += sorted(
+            repr([label, *row]) for row in connection.execute(f"MATCH (n:`{label}`) RETURN {listed}").get_all()
+        )
+    for type_, start, end, properties in check["relationships"]:
+        ends = [
+            f"{variable}.`{name}`"
+            for variable, label in (("a", start), ("b", end))
+            for name in _properties(check, label)
+        ]
+        listed = ", ".join([*ends, *(f"r.`{name}`" for name, _ in properties)])
+        query = f"MATCH (a:`{start}`)-[r:`{type_}`]->(b:`{end}`) RETURN {listed}"
+        rows += sorted(repr([type_, *row]) for row in connection.execute(query).get_all())
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    """A node without what Kuzu adds to it."""
+    if isinstance(value, dict):
+        return sorted((key, each) for key, each in value.items() if key not in ("_id", "_label", _HIDDEN))
+    return value
+
+
+def _properties(check: dict[str, Any], label: str) -> list[str]:
+    return next([name for name, _ in properties] for each, properties in check["nodes"] if each == label)
+
+
+def _names(check: dict[str, Any]) -> set[str]:
+    names = {label for label, _ in check["nodes"]} | {each[0] for each in check["relationships"]}
+    names |= {name for _, properties in check["nodes"] for name, _ in properties}
+    return names | {name for *_, properties in check["relationships"] for name, _ in properties}
+
+
+def _quote(query: str, names: set[str]) -> str:
+    """The query with the case's names in backquotes, outside of texts."""
+    return "".join(f"`{token}`" if token in names else token for token in _TOKENS.findall(query))
+
+
+def _fill(connection: Any, check: dict[str, Any]) -> None:
+    rng = random.Random(1)
+    for label, properties in check["nodes"]:
+        columns = ", ".join(f"`{name}` {'INT64' if numeric else 'STRING'}" for name, numeric in properties)
+        connection.execute(f"CREATE NODE TABLE `{label}`({_HIDDEN} SERIAL, {columns}, PRIMARY KEY({_HIDDEN}))")
+        rows = [
+            {name: _cell(numeric, check["literals"], rng) for name, numeric in properties} for _ in range(_NUM_NODES)
+        ]
+        patterns = (
+            ", ".join(f"`{name}`: {_literal(value)}" for name, value in row.items() if value is not None)
+            for row in rows
+        )
+        connection.execute("CREATE " + ", ".join(f"(:`{label}` {{{pattern}}})" for pattern in patterns))
+    for type_, start, end, properties in check["relationships"]:
+        columns = "".join(f", `{name}` {'INT64' if numeric else 'STRING'}" for name, numeric in properties)
+        connection.execute(f"CREATE REL TABLE `{type_}`(FROM `{start}` TO `{end}`{columns})")
+        pairs = ", ".join(
+            f"{{a: {rng.randrange(_NUM_NODES - 3)}, b: {rng.randrange(_NUM_NODES)}, v: {_cell(True, check['literals'], rng) or 0}}}"
+            for _ in range(_NUM_NODES)
+        )
+        written = ", ".join(f"`{name}`: p.v" for name, _ in properties)
+        connection.execute(
+            f"UNWIND [{pairs}] AS p MATCH (a:`{start}`), (b:`{end}`) WHERE a.{_HIDDEN} = p.a AND b.{_HIDDEN} = p.b "
+            f"CREATE (a)-[:`{type_}` {{{written}}}]->(b)"
+        )
+
+
+def _literal(value: str | int) -> str:
+    return str(value) if isinstance(value, int) else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _cell(numeric: bool, literals: list[Any], rng: random.Random) -> str | int | None:
+    if rng.random() < 0.1:
+        return None
+    if numeric:
+        numbers = [each for each in literals if isinstance(each, int)]
+        return (
+            rng.choice(numbers) + rng.choice((-5, -1, 0, 0, 1, 8))
+            if numbers and rng.random() < 0.6
+            else rng.randrange(9000)
+        )
+    words = [each for each in literals if isinstance(each, str)]
+    if words and rng.random() < 0.6:
+        word = rng.choice(words)
+        return rng.choice((word, word, f"{word} two", f"one {word}", word[:-1]))
+    return f"text {rng.randrange(8)}"
+
+
+def syntax_error(query: str) -> str:
+    """Why ``query`` is no Cypher; "" if it is. Labels and properties need not exist."""
+    import kuzu
+
+    tokens = _TOKENS.findall(query)
+    names = {name for before, name in pairwise(tokens) if before in ":." and name.isidentifier()}
+    try:
+        kuzu.Connection(_empty_database()).execute(f"EXPLAIN {_quote(query, names)}")
+    except RuntimeError as error:  # that a label is not known is no matter of syntax
+        return str(error) if str(error).startswith("Parser exception") else ""
+    return ""
+
+
+@cache
+def _empty_database() -> Any:
+    import kuzu
+
+    return kuzu.Database(":memory:", buffer_pool_size=64 << 20, max_num_threads=1, max_db_size=1 << 28)

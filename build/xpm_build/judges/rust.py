@@ -1,0 +1,126 @@
+"""Rust: the answer must compile and its calls must return what the tests want.
+
+All cases are modules of one program, so that the compiler runs once; modules with errors are taken out and it runs again. The
+program then runs once per case. Without ``rustc`` an answer is only parsed, and right if it is the gold answer but for spaces.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from xpm_build.domains.languages import Rust
+from xpm_build.judges.python import records_of
+from xpm_build.judges.sandbox import Limits, run, scratch_folder
+from xpm_build.judges.syntax import judge_syntax, parses
+from xpm_build.judges.verdict import Row, Verdict
+
+_COMPILE = Limits(cpu_s=300, wall_s=300.0, memory_bytes=0, num_files=1024, file_bytes=1 << 30)
+_RUN = Limits(cpu_s=2, wall_s=5.0, memory_bytes=1 << 30)
+_CASES_PER_PROGRAM = 250
+_MAX_ROUNDS = 12
+
+
+def judge_rust(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
+    if shutil.which("rustc") is None:
+        return judge_syntax("rust", rows, answers)
+    verdicts: list[Verdict] = []
+    for start in range(0, len(answers), _CASES_PER_PROGRAM):
+        part = slice(start, start + _CASES_PER_PROGRAM)
+        verdicts += _judge_part(rows[part], answers[part])
+    return verdicts
+
+
+def _judge_part(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
+    failed: dict[int, Verdict] = {}
+    for number, answer in enumerate(answers):
+        if not parses("rust", answer):
+            failed[number] = Verdict(right=False, parses=False, reason="does not parse")
+    with scratch_folder() as folder:
+        for _ in range(_MAX_ROUNDS):
+            left = [number for number in range(len(answers)) if number not in failed]
+            errors = _compile(folder, rows, answers, left)
+            failed |= {number: Verdict(right=False, parses=True, reason=reason) for number, reason in errors.items()}
+            if not errors:
+                break
+        else:
+            left = []
+        with ThreadPoolExecutor(2) as pool:
+            outcomes = dict(zip(left, pool.map(lambda number: _execute(folder, number), left), strict=True))
+    return [failed.get(number) or outcomes.get(number) or _LOST for number in range(len(answers))]
+
+
+_LOST = Verdict(right=False, parses=True, reason="could not be compiled beside the others")
+
+
+def _compile(folder: Path, rows: Sequence[Row], answers: Sequence[str], numbers: list[int]) -> dict[int, str]:
+    """Case -> message of its first error; empty if the program was made."""
+    lines, first_line = ["#![allow(warnings)]"], {}
+    for number in numbers:
+        first_line[len(lines) + 1] = number
+        lines += _module(number, rows[number], answers[number]).split("\n")
+    arms = [f"{number} => case_{number}::check()," for number in numbers]
+    lines += [
+        "fn main() {",
+        "match std::env::args().nth(1).unwrap().parse::<usize>().unwrap() {",
+        *arms,
+        "_ => panic!(),",
+        "}",
+        "}",
+    ]
+    (folder / "main.rs").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    done = run(
+        ["rustc", "--edition", "2021", "--error-format", "json", "-C", "debuginfo=0", "-o", "cases", "main.rs"],
+        folder, limits=_COMPILE,
+    )  # fmt: skip
+    if done.returncode == 0:
+        return {}
+    errors: dict[int, str] = {}
+    for line in done.stderr.decode(errors="replace").splitlines():
+        document = json.loads(line) if line.startswith("{") else {}
+        if document.get("level") != "error":
+            continue
+        for span in document["spans"]:
+            starts = [start for start in first_line if start <= span["line_start"]]
+            if starts:
+                errors.setdefault(first_line[max(starts)], document["message"])
+    return errors or dict.fromkeys(numbers, "the compiler failed without saying where")
+
+
+def _execute(folder: Path, number: int) -> Verdict:
+    done = run(["./cases", str(number)], folder, limits=_RUN)
+    if done.returncode == 0:
+        return Verdict(right=True, parses=True)
+    said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+    reason = "took too long" if done.returncode == 124 else " ".join(said[1:4]) or f"ended with {done.returncode}"
+    return Verdict(right=False, parses=True, reason=reason)
+
+
+def _module(number: int, row: Row, answer: str) -> str:
+    check = row["check"]
+    records = records_of(check)
+    lines = [f"mod case_{number} {{", "use std::collections::*;"]
+    if check.get("define"):
+        record = next(iter(records.values()))
+        values = {"int": 1, "str": "one", "bool": True}
+        made = Rust.literal([values[type_] for _, type_ in record.fields], f"@{record.name}", records)
+        lines += [answer, "pub fn check() {", f"let made = {made};"]
+        for name, type_ in record.fields:
+            lines.append(
+                f"let got: {Rust.type(type_)} = made.{name}; assert_eq!(got, {Rust.literal(values[type_], type_, records)});"
+            )
+        return "\n".join([*lines, "}", "}"])
+    lines += [f"#[derive(Debug, Clone, PartialEq)]\n{Rust.define(record)}" for record in records.values()]
+    lines += [answer, "pub fn check() {"]
+    returns = Rust.type(check["returns"])
+    for arguments, wanted in check["tests"]:
+        literals = [
+            Rust.literal(value, type_, records) for value, (_, type_) in zip(arguments, check["params"], strict=True)
+        ]
+        call = f"{check['name']}({', '.join(literals)})"
+        lines.append(
+            f"let got: {returns} = {call}; let want: {returns} = {Rust.literal(wanted, check['returns'], records)};"
+        )
+        lines.append("assert_eq!(got, want);")
+    return "\n".join([*lines, "}", "}"])

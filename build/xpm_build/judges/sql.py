@@ -1,0 +1,112 @@
+"""SQL: the answer must return the gold rows, or leave the gold tables, on two databases made around the question's values.
+
+Rows are compared in order where the gold statement orders, as a multiset otherwise. SQLite keeps an answer from reading or
+writing anything but its own memory: ``ATTACH`` is refused, steps and lengths are bounded.
+"""
+
+import random
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from xpm_build.judges.verdict import Row, Verdict
+from xpm_build.judges.workers import judge_in_workers
+
+_MAX_STEPS = 2_000_000
+_MAX_ROWS = 10_000
+_NUM_ROWS = 30
+_TYPES = {"key": "INTEGER PRIMARY KEY", "reference": "INTEGER", "number": "NUMERIC", "text": "TEXT", "date": "TEXT"}
+
+
+def judge_sql(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
+    jobs = [
+        {"check": row["check"], "gold": row["completion"], "answer": answer}
+        for row, answer in zip(rows, answers, strict=True)
+    ]
+    return judge_in_workers("sql", jobs)
+
+
+def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
+    """(right, parses, reason); runs in the sandbox."""
+    gold, answer = job["gold"].strip(), job["answer"].strip()
+    if not answer:
+        return False, False, "nothing was written"
+    for seed in (1, 2):
+        wanted = _effect(job["check"], seed, gold, guarded=False)
+        try:
+            got = _effect(job["check"], seed, answer, guarded=True)
+        except sqlite3.Error as error:
+            return False, "syntax error" not in str(error) and "incomplete" not in str(error), str(error)
+        if "ORDER BY" not in gold:
+            wanted, got = sorted(map(repr, wanted)), sorted(map(repr, got))
+        if wanted != got:
+            return False, True, "other rows"
+    return True, True, ""
+
+
+def _effect(check: dict[str, Any], seed: int, statement: str, *, guarded: bool) -> list[Any]:
+    """The rows that a query returns, or all rows of all tables after a change."""
+    database = build_database(check, seed)
+    try:
+        if guarded:
+            database.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1 << 20)
+            database.set_progress_handler(lambda: 1, _MAX_STEPS)
+        cursor = database.execute(statement)
+        if cursor.description is not None:
+            return cursor.fetchmany(_MAX_ROWS)
+        return [(name, *row) for name, _ in check["tables"] for row in database.execute(f'SELECT * FROM "{name}"')]
+    finally:
+        database.close()
+
+
+def build_database(check: dict[str, Any], seed: int) -> sqlite3.Connection:
+    """A SQLite database in memory with the case's tables, drawn around the question's literals."""
+    rng = random.Random(seed)
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    for name, columns in check["tables"]:
+        types = ", ".join(f'"{column}" {_TYPES[kind]}' for column, kind in columns)
+        database.execute(f'CREATE TABLE "{name}" ({types})')
+        rows = [[_cell(kind, check["literals"], rng, key) for _, kind in columns] for key in range(1, _NUM_ROWS + 1)]
+        database.executemany(f'INSERT INTO "{name}" VALUES ({", ".join("?" * len(columns))})', rows)
+    return database
+
+
+def _cell(kind: str, literals: list[Any], rng: random.Random, key: int) -> str | int | None:
+    """One value: often a literal of the question, its neighbour, or what a pattern of it would match; sometimes NULL."""
+    if kind == "key":
+        return key
+    if kind == "reference":
+        numbers = [each for each in literals if isinstance(each, int)]
+        return rng.choice(numbers) + rng.choice((-1, 0, 1)) if numbers and rng.random() < 0.2 else rng.randint(1, 20)
+    if rng.random() < 0.12:
+        return None
+    if kind == "number":
+        numbers = [each for each in literals if isinstance(each, int)]
+        near = numbers and rng.random() < 0.6
+        return (
+            rng.choice(numbers) + rng.choice((-7, -1, 0, 0, 1, 9))
+            if near
+            else rng.choice((rng.randrange(10_000), rng.randrange(9)))
+        )
+    texts = [each for each in literals if isinstance(each, str)]
+    if kind == "date":
+        dates = [each for each in texts if _is_date(each)]
+        return (
+            _near_date(rng.choice(dates), rng)
+            if dates and rng.random() < 0.6
+            else f"20{rng.randint(10, 24)}-0{rng.randint(1, 9)}-15"
+        )
+    words = [each for each in texts if not _is_date(each)]
+    if words and rng.random() < 0.55:
+        word = rng.choice(words)
+        return rng.choice((word, word, f"{word} two", f"one {word}", f"x{word}x", word[:-1]))
+    return f"text {rng.randrange(8)}"
+
+
+def _is_date(text: str) -> bool:
+    return len(text) == 10 and text[4] == text[7] == "-"
+
+
+def _near_date(date: str, rng: random.Random) -> str:
+    return rng.choice((date, date, f"{int(date[:4]) + 1}{date[4:]}", f"{int(date[:4]) - 1}{date[4:]}", date[:8] + "14"))

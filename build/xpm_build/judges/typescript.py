@@ -1,0 +1,148 @@
+"""TypeScript: the answer must pass ``tsc --strict`` and its calls must return what the tests want, in Node.
+
+One compiler run checks all cases, each a module of its own; then one Node process runs each compiled case in a context of its
+own with a time limit. Without both programs an answer is only parsed, and right if it is the gold answer but for spaces.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from xpm_build.domains.languages import TypeScript
+from xpm_build.judges.python import records_of
+from xpm_build.judges.sandbox import Limits, run, scratch_folder
+from xpm_build.judges.syntax import judge_syntax
+from xpm_build.judges.verdict import Row, Verdict
+
+_LIMITS = Limits(cpu_s=300, wall_s=300.0, memory_bytes=0)
+_ERROR = re.compile(r"^case_(\d+)\.ts\(\d+,\d+\): error (TS\d+): (.*)$", re.MULTILINE)
+_SYNTAX_ERRORS = range(1000, 2000)
+_RUNNER = """
+const vm = require("vm"), fs = require("fs");
+const sorted = (value) => Array.isArray(value) ? value.map(sorted)
+  : value && typeof value === "object" ? Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]))
+  : value === undefined ? null : value;
+for (const number of JSON.parse(process.argv[2])) {
+  let verdict = [false, "nothing was checked"];
+  try {
+    const report = (right, why) => { verdict = [right, why]; };
+    const context = vm.createContext({ exports: {}, report, text: (value) => JSON.stringify(sorted(value)) });
+    vm.runInContext(fs.readFileSync(`case_${number}.js`, "utf8"), context, { timeout: 1000 });
+  } catch (error) {
+    verdict = [false, String(error)];
+  }
+  process.stdout.write(JSON.stringify([number, ...verdict]) + "\\n");
+}
+"""
+
+
+def compiler() -> str | None:
+    """``tsc``: the program that ``XPM_TSC`` names, or the one on the path, if Node is there too."""
+    return (os.environ.get("XPM_TSC") or shutil.which("tsc")) if shutil.which("node") else None
+
+
+def judge_typescript(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
+    tsc = compiler()
+    if tsc is None:
+        return judge_syntax("typescript", rows, answers)
+    with scratch_folder() as folder:
+        for number, (row, answer) in enumerate(zip(rows, answers, strict=True)):
+            (folder / f"case_{number}.ts").write_text(_module(row, answer), encoding="utf-8")
+        errors = _compile(tsc, folder, len(answers))
+        outcomes = _execute(folder, [number for number in range(len(answers)) if number not in errors])
+    verdicts = []
+    for number in range(len(answers)):
+        if number in errors:
+            code, message = errors[number]
+            verdicts.append(
+                Verdict(right=False, parses=int(code[2:]) not in _SYNTAX_ERRORS, reason=f"{code}: {message}")
+            )
+        else:
+            right, reason = outcomes.get(number, (False, "the judge's process ended early"))
+            verdicts.append(Verdict(right=right, parses=True, reason=reason))
+    return verdicts
+
+
+def _compile(tsc: str, folder: Path, count: int) -> dict[int, tuple[str, str]]:
+    """Case -> (error code, message) of its first error; what compiles is written as JavaScript.
+
+    The compiler looks at types only where no file has a syntax error, so those that have one are taken out first.
+    """
+    (folder / "tsconfig.json").write_text(json.dumps(_CONFIG))
+    errors: dict[int, tuple[str, str]] = {}
+    while len(errors) < count:
+        done = run([tsc, "--project", ".", "--pretty", "false"], folder, limits=_LIMITS)
+        found = [
+            (int(number), code, message)
+            for number, code, message in _ERROR.findall(done.stdout.decode(errors="replace"))
+            if int(number) not in errors
+        ]
+        malformed = {number for number, code, _ in found if int(code[2:]) in _SYNTAX_ERRORS}
+        for number, code, message in found:
+            if number in malformed or not malformed:
+                errors.setdefault(number, (code, message))
+        for number in malformed:
+            (folder / f"case_{number}.ts").unlink()
+        if not malformed:
+            break
+    return errors
+
+
+_CONFIG = {
+    "compilerOptions": {
+        "strict": True, "target": "es2022", "lib": ["es2022"], "module": "esnext", "moduleDetection": "force",
+        "types": [], "noEmitOnError": False, "skipLibCheck": True,
+    },
+    "include": ["*.ts"],
+}  # fmt: skip
+
+
+def _execute(folder: Path, numbers: list[int]) -> dict[int, tuple[bool, str]]:
+    for number in numbers:  # a script in a context, not a module
+        path = folder / f"case_{number}.js"
+        if path.is_file():
+            path.write_text(
+                re.sub(r"^export \{\};?$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE), encoding="utf-8"
+            )
+    (folder / "run.cjs").write_text(_RUNNER)
+    done = run(["node", "run.cjs", json.dumps(numbers)], folder, limits=_LIMITS)
+    outcomes = {}
+    for line in done.stdout.decode(errors="replace").splitlines():
+        number, right, reason = json.loads(line)
+        outcomes[number] = (bool(right), "" if right else str(reason))
+    return outcomes
+
+
+def _module(row: Row, answer: str) -> str:
+    check = row["check"]
+    records = records_of(check)
+    lines = [
+        "declare function report(right: boolean, why: string): void;",
+        "declare function text(value: unknown): string;",
+    ]
+    if check.get("define"):
+        record = next(iter(records.values()))
+        values = [{"int": 1, "str": "one", "bool": True}[type_] for _, type_ in record.fields]
+        literal = TypeScript.literal(values, f"@{record.name}", records)
+        lines += [answer, f"const made: {record.name} = {literal};", 'report(text(made).length > 0, "");']
+        for name, type_ in record.fields:
+            lines.append(f"const _{name}: {TypeScript.type(type_)} = made.{name};")
+        return "\n".join([*lines, "export {};", ""])
+    lines += [TypeScript.define(record) for record in records.values()]
+    lines += [answer, "(() => {"]
+    for arguments, wanted in check["tests"]:
+        literals = [
+            TypeScript.literal(value, type_, records)
+            for value, (_, type_) in zip(arguments, check["params"], strict=True)
+        ]
+        want = TypeScript.literal(wanted, check["returns"], records)
+        returns = TypeScript.type(check["returns"])
+        call = f"{check['name']}({', '.join(literals)})"
+        lines.append(f"  {{ const got: {returns} = {call}; const want: {returns} = {want};")
+        lines.append(
+            f"    if (text(got) !== text(want)) {{ report(false, {json.dumps(call)} + ' is ' + text(got)); return; }} }}"
+        )
+    return "\n".join([*lines, '  report(true, "");', "})();", "export {};", ""])

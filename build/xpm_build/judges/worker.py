@@ -1,0 +1,79 @@
+"""The process in which generated Python, SQL and Cypher run: ``python -m xpm_build.judges.worker KIND`` inside the sandbox.
+
+Reads jobs as JSON lines, forks for each, writes verdicts as JSON lines. Knows no limits but a case's own: the process was
+confined before it started.
+"""
+
+import json
+import os
+import resource
+import select
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from xpm_build.judges.workers import CASE_CPU_S
+
+Outcome = tuple[bool, bool, str]
+"""(right, parses, reason)"""
+
+_WALL_S = CASE_CPU_S + 1.0
+
+
+def main(kind: str) -> None:
+    judge_one = _judges()[kind]
+    for line in sys.stdin:
+        right, parses, reason = _in_child(judge_one, json.loads(line))
+        sys.stdout.write(json.dumps({"right": right, "parses": parses, "reason": reason[:300]}) + "\n")
+        sys.stdout.flush()
+
+
+def _judges() -> dict[str, Callable[[dict[str, Any]], Outcome]]:
+    from xpm_build.judges import cypher, python, sql
+
+    return {"python": python.judge_one, "cypher": cypher.judge_one, "sql": sql.judge_one}
+
+
+def _in_child(judge_one: Callable[[dict[str, Any]], Outcome], job: dict[str, Any]) -> Outcome:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        quiet = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(quiet, stream)
+        resource.setrlimit(resource.RLIMIT_CPU, (CASE_CPU_S, CASE_CPU_S))
+        try:
+            outcome: Outcome = judge_one(job)
+        except BaseException as error:  # whatever the answer raised, SystemExit too
+            outcome = (False, True, f"{type(error).__name__}: {error}")
+        os.write(writer, json.dumps(outcome).encode())
+        os._exit(0)
+    os.close(writer)
+    answer = _read(reader, time.monotonic() + _WALL_S)
+    os.close(reader)
+    if answer is None:
+        os.kill(child, 9)
+    os.waitpid(child, 0)
+    if not answer:
+        return False, True, "took too long" if answer is None else "ended early"
+    right, parses, reason = json.loads(answer)
+    return right, parses, reason
+
+
+def _read(reader: int, deadline: float) -> bytes | None:
+    """All that the child writes, or None if it is not done in time."""
+    parts: list[bytes] = []
+    while True:
+        ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return None
+        part = os.read(reader, 1 << 16)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

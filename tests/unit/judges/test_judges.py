@@ -1,0 +1,225 @@
+"""The judges: what they take for right and wrong, and that what they run can do no harm."""
+
+import shutil
+import socket
+import sys
+import time
+
+import pytest
+
+from tests.support.sandbox import needs_sandbox
+from xpm_build.errors import BuildError
+from xpm_build.judges import judge_of
+from xpm_build.judges.sandbox import Limits, run, scratch_folder
+from xpm_build.judges.typescript import compiler
+
+pytestmark = needs_sandbox
+
+FUNCTION = {
+    "name": "double",
+    "params": [["x", "int"]],
+    "returns": "int",
+    "records": [],
+    "tests": [[[2], 4], [[-3], -6]],
+}
+TABLES = {"tables": [["users", [["id", "key"], ["name", "text"], ["age", "number"]]]], "literals": [30]}
+GRAPH = {
+    "nodes": [["Order", [["total", True], ["name", False]]], ["City", [["name", False], ["size", True]]]],
+    "relationships": [["LIVES_IN", "Order", "City", [["since", True]]]], "literals": [30],
+}  # fmt: skip
+
+
+def verdict(language, check, gold, answer):
+    return judge_of(language)([{"completion": gold, "check": check}], [answer])[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "parses"),
+    [
+        ("def double(x: int) -> int:\n    return x + x", True, True),
+        ("def double(x):\n    return 2 * x if x > 0 else 0", False, True),
+        ("def double(x: int) -> int:\n    return x +", False, False),
+        ("def treble(x):\n    return 3 * x", False, True),
+        ("def double(x):\n    while True: pass", False, True),
+        ("def double(x):\n    return [0] * 10**12", False, True),
+        ("import sys\nsys.exit(0)", False, True),
+        ("import os\nos._exit(0)", False, True),
+        ("def double(x):\n    return float(2 * x)", False, True),
+        ("import ctypes\nctypes.string_at(0)", False, True),
+        ("", False, True),
+    ],
+)
+def test_python(answer, right, parses):
+    found = verdict("python", FUNCTION, "", answer)
+    assert (found.right, found.parses) == (right, parses), found
+
+
+def test_one_bad_answer_costs_no_other():
+    answers = [
+        "def double(x):\n    while True: pass",
+        "import os; os.kill(os.getpid(), 9)",
+        "def double(x):\n    return 2 * x",
+    ]
+    found = judge_of("python")([{"completion": "", "check": FUNCTION}] * 3, answers)
+    assert [each.right for each in found] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "right", "parses"),
+    [
+        ("SELECT name FROM users WHERE age > 30;", "SELECT name FROM users WHERE 30 < age", True, True),
+        ("SELECT name FROM users WHERE age > 30;", "SELECT name FROM users WHERE age >= 30", False, True),
+        ("SELECT name FROM users WHERE age > 30;", "SELECT name FROM persons", False, True),
+        ("SELECT name FROM users WHERE age > 30;", "SELECT name FROM WHERE", False, False),
+        ("SELECT name FROM users WHERE age > 30;", "", False, False),
+        ("SELECT name FROM users WHERE age > 30;", "SELECT name FROM users WHERE age > 30 ORDER BY age", True, True),
+        ("SELECT name FROM users ORDER BY age, id;", "SELECT name FROM users", False, True),
+        ("DELETE FROM users WHERE age > 30;", "DELETE FROM users WHERE age > 30", True, True),
+        ("DELETE FROM users WHERE age > 30;", "DELETE FROM users WHERE age < 30", False, True),
+        ("UPDATE users SET age = 1;", "SELECT 1", False, True),
+        ("SELECT 1;", "ATTACH DATABASE '/tmp/xpm-never.db' AS x", False, True),
+        (
+            "SELECT 1;",
+            "WITH RECURSIVE t(x) AS (SELECT 1 UNION ALL SELECT x FROM t) SELECT COUNT(*) FROM t",
+            False,
+            True,
+        ),
+        ("SELECT 1;", "SELECT length(zeroblob(2000000000))", False, True),
+    ],
+)
+def test_sql(gold, answer, right, parses):
+    found = verdict("sql", TABLES, gold, answer)
+    assert (found.right, found.parses) == (right, parses), found
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "right", "parses"),
+    [
+        (
+            "MATCH (a:Order) WHERE a.total > 30 RETURN a.name",
+            "MATCH (x:Order) WHERE 30 < x.total RETURN x.name",
+            True,
+            True,
+        ),
+        (
+            "MATCH (a:Order) WHERE a.total > 30 RETURN a.name",
+            "MATCH (a:Order) WHERE a.total < 30 RETURN a.name",
+            False,
+            True,
+        ),
+        ("MATCH (a:Order) RETURN count(a)", "MATCH (a:Order RETURN", False, False),
+        ("MATCH (a:Order) RETURN count(a)", "MATCH (a:Nothing) RETURN count(a)", False, True),
+        (
+            "MATCH (a:Order)-[:LIVES_IN]->(b:City) RETURN b.name",
+            "MATCH (b:City)<-[:LIVES_IN]-(a:Order) RETURN b.name",
+            True,
+            True,
+        ),
+        ("CREATE (a:City {name: 'Oslo'})", "CREATE (:City {name: 'Oslo'})", True, True),
+        ("CREATE (a:City {name: 'Oslo'})", "CREATE (:City {name: 'Rome'})", False, True),
+        ("MATCH (a:Order) WHERE a.total > 30 DETACH DELETE a", "MATCH (a:Order) DETACH DELETE a", False, True),
+        ("MATCH (a:City) RETURN a", "", False, False),
+    ],
+)
+def test_cypher(gold, answer, right, parses):
+    found = verdict("neo4j", GRAPH, gold, answer)
+    assert (found.right, found.parses) == (right, parses), found
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "parses"),
+    [
+        ('{"b": 2, "a": 1}', True, True),
+        ('{"a": 1.0, "b": 2}', False, True),
+        ('{"a": 1', False, False),
+        ("[" * 100_000, False, False),
+    ],
+)
+def test_json(answer, right, parses):
+    found = verdict("json", {}, '{"a": 1, "b": 2}', answer)
+    assert (found.right, found.parses) == (right, parses)
+
+
+@pytest.mark.skipif(shutil.which("rustc") is None, reason="no Rust compiler")
+def test_rust_tells_each_case_from_its_neighbours():
+    answers = [
+        "fn double(x: i64) -> i64 {\n    x + x\n}",
+        "fn double(x: i64) -> i64 {\n    x + \"a\"\n}",
+        "fn double(x: i64) -> i64 {\n    x +\n}",
+        "fn double(x: i64) -> i64 {\n    loop {}\n}",
+        "fn double(x: i64) -> i64 {\n    x * 3\n}",
+        "fn double(x: i64) -> i64 {\n    2 * x\n} } fn main() {",
+        "fn double(x: i64) -> i64 {\n    undefined(x)\n}",
+    ]  # fmt: skip
+    found = judge_of("rust")([{"completion": "", "check": FUNCTION}] * len(answers), answers)
+    assert [each.right for each in found] == [True, False, False, False, False, False, False]
+    assert [each.parses for each in found][:3] == [True, True, False]
+
+
+@pytest.mark.skipif(compiler() is None, reason="no TypeScript compiler")
+def test_typescript_is_type_checked_and_run():
+    answers = [
+        "function double(x: number): number {\n  return x + x;\n}",
+        "function double(x: number): number {\n  return String(x);\n}",
+        "function double(x: number): number {\n  return x +;\n}",
+        "function double(x: number): number {\n  for (;;) {}\n}",
+        "function double(x: number): number {\n  return 3 * x;\n}",
+        "function double(x) {\n  return 2 * x;\n}",
+    ]
+    found = judge_of("typescript")([{"completion": "", "check": FUNCTION}] * len(answers), answers)
+    assert [each.right for each in found] == [True, False, False, False, False, False]
+    assert [each.parses for each in found][:3] == [True, True, False]
+
+
+def test_without_a_compiler_the_gold_text_alone_is_right(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    gold = "fn double(x: i64) -> i64 {\n    x + x\n}"
+    found = judge_of("rust")(
+        [{"completion": gold, "check": FUNCTION}] * 3, [gold.replace("\n", " "), "fn double(", gold + "//"]
+    )
+    assert [(each.right, each.parses) for each in found] == [(True, True), (False, False), (False, True)]
+    assert "no compiler" in found[2].reason
+
+
+def test_an_unknown_language_is_refused():
+    with pytest.raises(BuildError, match="no judge"):
+        judge_of("cobol")
+
+
+# The sandbox
+
+_CODE = "import socket; socket.create_connection(('127.0.0.1', {port}), timeout=2); print('reached')"
+
+
+def test_there_is_no_network():
+    with socket.create_server(("127.0.0.1", 0)) as server, scratch_folder() as folder:
+        port = server.getsockname()[1]
+        assert run([sys.executable, "-c", "print(1)"], folder, limits=Limits()).stdout == b"1\n"
+        done = run([sys.executable, "-c", _CODE.format(port=port)], folder, limits=Limits())
+    assert done.returncode != 0
+    assert b"reached" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "while True: pass",
+        "x = bytearray(3 << 30)",
+        "open('big', 'wb').write(bytes(100 << 20))",
+        "import time; time.sleep(60)",
+    ],
+)
+def test_limits_hold(code):
+    limits = Limits(cpu_s=1, wall_s=4.0, memory_bytes=1 << 30, file_bytes=1 << 20)
+    started = time.monotonic()
+    with scratch_folder() as folder:
+        assert run([sys.executable, "-c", code], folder, limits=limits).returncode != 0
+    assert time.monotonic() - started < 15
+
+
+def test_nothing_of_the_environment_is_seen(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    with scratch_folder() as folder:
+        done = run([sys.executable, "-c", "import os; print(os.environ)"], folder, limits=Limits())
+    assert b"secret" not in done.stdout
+    assert str(folder).encode() in done.stdout
