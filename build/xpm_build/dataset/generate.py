@@ -1,0 +1,277 @@
+"""Making a data set with a provider: many requests at once, held to a rate, tried again where that helps, resumed after a kill.
+
+Finished batches are appended to a journal beside the data set, a line each; a torn last line is dropped. So a run that was
+killed goes on where it was, and with the ``template`` provider ends with the same bytes as one that was not.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xpm_build.dataset.providers import BATCH_ROWS, Batch, BrokenAnswer, Provider, Usage, provider_of
+from xpm_build.dataset.rows import Row, prompt_of, write_rows
+from xpm_build.dataset.settings import Generation
+from xpm_build.errors import DatasetError
+
+_MAX_TRIES = 6
+_LONGEST_WAIT_S = 60.0
+_MAX_EXTRA = 3  # at most so many times the batches that were thought to be enough
+_LOCAL_BATCH_ROWS = 250
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationReport:
+    rows: int
+    duplicates: int
+    too_alike: int
+    broken: int
+    retries: int
+    usage: Usage
+    elapsed_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows, "duplicates": self.duplicates, "too_alike": self.too_alike, "broken": self.broken,
+            "retries": self.retries, "usage": self.usage.to_dict(), "elapsed_s": round(self.elapsed_s, 1),
+        }  # fmt: skip
+
+
+def estimate(generation: Generation) -> Usage:
+    """What the generation is likely to cost; sends nothing."""
+    return provider_of(generation).estimate(generation.count)
+
+
+def generate(
+    generation: Generation, path: Path, *, concurrency: int = 8, report: Report = lambda text: None
+) -> GenerationReport:
+    """Make the rows that a manifest asks for and write them to ``path``.
+
+    Args:
+        path: replaced whole at the end; the journal beside it is removed then.
+        concurrency: how many requests may be under way at once.
+    Raises:
+        DatasetError: a request fails for good; the journal is kept.
+    """
+    provider = provider_of(generation)
+    journal = _Journal(path.with_name(f"{path.name}.journal"), _identity(generation))
+    started = time.monotonic()
+    retries = asyncio.run(_make_batches(provider, generation, journal, concurrency, report))
+    rows, duplicates, alike = _chosen(journal.batches(), generation)
+    if len(rows) < generation.count and generation.difficulty and generation.provider == "template":
+        report(f"only {len(rows)} rows fit the difficulties asked for")
+    write_rows(path, rows)
+    usage = sum((batch.usage for batch in journal.batches()), Usage())
+    result = GenerationReport(
+        rows=len(rows), duplicates=duplicates, too_alike=alike, broken=sum(each.broken for each in journal.batches()),
+        retries=retries, usage=usage, elapsed_s=time.monotonic() - started,
+    )  # fmt: skip
+    journal.remove()
+    return result
+
+
+async def _make_batches(
+    provider: Provider, generation: Generation, journal: "_Journal", concurrency: int, report: Report
+) -> int:
+    """Fill the journal until it holds enough different rows; how many requests had to be repeated."""
+    from aiolimiter import AsyncLimiter
+
+    size = BATCH_ROWS if provider.is_remote else _LOCAL_BATCH_ROWS
+    needed = -(-generation.count // size)
+    limiter = AsyncLimiter(generation.requests_per_minute if provider.is_remote else 1e9, 60)
+    gate = asyncio.Semaphore(concurrency if provider.is_remote else 1)
+    retries = 0
+    started, before = time.monotonic(), len(journal.batches())
+    if before:
+        report(f"going on after {before} of {needed} batches")
+
+    async def one(number: int) -> None:
+        nonlocal retries
+        async with gate:
+            batch, tries = await _try(provider, number, size, limiter)
+        retries += tries
+        journal.append(number, batch)
+        done = len(journal.batches())
+        left = (time.monotonic() - started) / max(1, done - before) * max(0, needed - done)
+        report(f"batch {done}/{needed}, {sum(len(each.rows) for each in journal.batches())} rows, {left:.0f} s left")
+
+    try:
+        while True:
+            have = journal.numbers()
+            missing = [number for number in range(needed) if number not in have]
+            if not missing:
+                rows, _, _ = _chosen(journal.batches(), generation)
+                if len(rows) >= generation.count or needed >= _MAX_EXTRA * -(-generation.count // size) + 8:
+                    return retries
+                missing = [needed]
+                needed += 1
+            await _all(one(number) for number in missing)
+    finally:
+        await provider.close()
+
+
+async def _all(tasks: Iterator[Any]) -> None:
+    """Wait for all; the first failure cancels the rest and comes out as itself."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for task in tasks:
+                group.create_task(task)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+async def _try(provider: Provider, number: int, size: int, limiter: Any) -> tuple[Batch, int]:
+    """One batch, tried again after what may pass: (batch, repetitions). Usage of failed tries is counted."""
+    from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
+    from tenacity.wait import wait_random_exponential
+
+    spent = Usage()
+    backoff = wait_random_exponential(multiplier=0.5, max=_LONGEST_WAIT_S)
+
+    def wait(state: Any) -> float:
+        asked = _retry_after(state.outcome.exception())
+        return backoff(state) if asked is None else min(asked, _LONGEST_WAIT_S)
+
+    tries = 0
+    try:
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(_is_worth_a_retry), stop=stop_after_attempt(_MAX_TRIES), wait=wait, reraise=True
+        ):
+            with attempt:
+                tries += 1
+                async with limiter:
+                    try:
+                        batch = await provider.batch(number, size)
+                    except BrokenAnswer as error:
+                        spent += error.usage
+                        raise
+    except BrokenAnswer as error:
+        raise DatasetError(
+            str(error), context=f"batch {number}, {tries} tries", hint="try another model, or a smaller task"
+        ) from error
+    except Exception as error:
+        if isinstance(error, DatasetError) or not _is_from_sdk(error):
+            raise
+        raise DatasetError(
+            f"the provider refused or could not be reached: {type(error).__name__}",
+            context=f"batch {number}, {tries} tries: {_brief(error)}", hint="what was made is kept: run the command again to go on",
+        ) from error  # fmt: skip
+    return Batch(rows=batch.rows, usage=batch.usage + spent, broken=batch.broken), tries - 1
+
+
+def _is_from_sdk(error: BaseException) -> bool:
+    return type(error).__module__.split(".")[0] in ("openai", "anthropic", "httpx", "httpcore", "httpx2")
+
+
+def _is_worth_a_retry(error: BaseException) -> bool:
+    """Rate limits, server errors, lost connections and answers that are no JSON."""
+    if isinstance(error, BrokenAnswer):
+        return True
+    status = getattr(error, "status_code", None)
+    if status is not None:
+        return status in (408, 409, 429) or status >= 500
+    return _is_from_sdk(error)
+
+
+def _retry_after(error: BaseException | None) -> float | None:
+    """What the server asked for, in seconds."""
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    try:
+        return float(headers["retry-after"]) if headers is not None else None
+    except (KeyError, ValueError):
+        return None
+
+
+def _brief(error: BaseException) -> str:
+    return str(error).replace("\n", " ")[:200]
+
+
+def _chosen(batches: list[Batch], generation: Generation) -> tuple[list[Row], int, int]:
+    """The rows to keep, in the order of their batches: (rows, duplicates dropped, rows dropped for being too alike)."""
+    kept: list[Row] = []
+    seen: set[str] = set()
+    duplicates = 0
+    quotas = _quotas(generation)
+    for row in (row for batch in batches for row in batch.rows):
+        key = " ".join(prompt_of(row).lower().split())
+        if key in seen:
+            duplicates += 1
+            continue
+        seen.add(key)
+        level = str(row.get("difficulty", ""))
+        if quotas and quotas.get(level, 0) <= 0:
+            continue
+        if quotas:
+            quotas[level] -= 1
+        kept.append(row)
+    alike = 0
+    if generation.diversity_threshold:
+        from xpm_build.dataset.quality import near_duplicates
+
+        close = near_duplicates(kept, generation.diversity_threshold)
+        alike = len(close)
+        kept = [row for number, row in enumerate(kept) if number not in close]
+    return kept[: generation.count], duplicates, alike
+
+
+def _quotas(generation: Generation) -> dict[str, int]:
+    total = sum(generation.difficulty.values())
+    return (
+        {name: round(generation.count * share / total) for name, share in generation.difficulty.items()}
+        if total
+        else {}
+    )
+
+
+def _identity(generation: Generation) -> str:
+    """What a journal belongs to: everything but the count, so that more rows can be asked for."""
+    fields = {
+        name: getattr(generation, name) for name in generation.__slots__ if name not in ("count", "requests_per_minute")
+    }
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, default=dict).encode()).hexdigest()
+
+
+class _Journal:
+    """Finished batches on disk. The first line names the generation they belong to; another one's journal is begun anew."""
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self._path = path
+        self._batches: dict[int, Batch] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
+        whole = lines[:-1]  # what follows the last newline was torn
+        if whole and json.loads(whole[0]) == {"generation": identity}:
+            for line in whole[1:]:
+                document = json.loads(line)
+                usage = Usage(**document["usage"])
+                self._batches[document["batch"]] = Batch(
+                    rows=tuple(document["rows"]), usage=usage, broken=document["broken"]
+                )
+            with path.open("r+b") as stream:
+                stream.truncate(sum(len(line) + 1 for line in whole))
+        else:
+            path.write_text(json.dumps({"generation": identity}) + "\n")
+
+    def append(self, number: int, batch: Batch) -> None:
+        usage = {name: getattr(batch.usage, name) for name in batch.usage.__slots__}
+        document = {"batch": number, "rows": batch.rows, "usage": usage, "broken": batch.broken}
+        with self._path.open("ab") as stream:
+            stream.write((json.dumps(document, ensure_ascii=False) + "\n").encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._batches[number] = batch
+
+    def batches(self) -> list[Batch]:
+        return [self._batches[number] for number in sorted(self._batches)]
+
+    def numbers(self) -> set[int]:
+        return set(self._batches)
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)

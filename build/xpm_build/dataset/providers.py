@@ -1,0 +1,260 @@
+"""Who writes generated rows: this project's templates, or a language model behind OpenAI's or Anthropic's protocol.
+
+A provider makes one batch of rows at a time and says what it cost. Keys come from the environment or the system's keyring and are
+never written anywhere.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from xpm_build.dataset.rows import Row, normalised, problems_of
+from xpm_build.dataset.settings import Generation
+from xpm_build.domains import DOMAINS, draw_cases
+from xpm_build.errors import DatasetError
+
+BATCH_ROWS = 10
+_TIMEOUT_S = 120.0
+_MODELS = {"openai": "gpt-4o", "anthropic": "claude-sonnet-5"}
+_KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+# Dollars for a million tokens, in and out, as the providers listed them in 2025. For others the manifest may give
+# ``prices``; without, tokens alone are reported.
+_PRICES = {
+    "gpt-4o": (2.5, 10.0), "gpt-4o-mini": (0.15, 0.6), "gpt-4.1": (2.0, 8.0), "gpt-4.1-mini": (0.4, 1.6),
+    "claude-haiku-4-5": (1.0, 5.0), "deepseek-chat": (0.28, 0.42),
+}  # fmt: skip
+_SYSTEM = (
+    "You write training data for a small model that does one job well. Answer with one JSON object and nothing else: "
+    '{"examples": [{"prompt": "...", "completion": "...", "difficulty": "easy|medium|hard"}, ...]}. Prompts are worded as many '
+    "different people would, and no two are alike. Completions are exactly what the model should answer, without comments."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """``dollars`` is None where the price is not known."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    dollars: float | None = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        known = self.dollars is not None and other.dollars is not None
+        return Usage(
+            requests=self.requests + other.requests, input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            dollars=self.dollars + other.dollars if known else None,  # type: ignore[operator]
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests, "input_tokens": self.input_tokens, "output_tokens": self.output_tokens,
+            "dollars": None if self.dollars is None else round(self.dollars, 4),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """``broken`` counts examples that were not usable."""
+
+    rows: tuple[Row, ...]
+    usage: Usage = field(default_factory=Usage)
+    broken: int = 0
+
+
+class BrokenAnswer(Exception):
+    """What a model wrote is no JSON, or was cut off; worth another try. ``usage`` was spent all the same."""
+
+    def __init__(self, reason: str, usage: Usage) -> None:
+        super().__init__(reason)
+        self.usage = usage
+
+
+class Provider(Protocol):
+    is_remote: bool
+
+    async def batch(self, number: int, count: int) -> Batch:
+        """``count`` rows, the same for the same number where the provider can."""
+
+    def estimate(self, count: int) -> Usage:
+        """What ``count`` rows are likely to cost."""
+
+    async def close(self) -> None: ...
+
+
+def provider_of(generation: Generation) -> Provider:
+    """The provider that a manifest asks for.
+
+    Raises:
+        DatasetError: it needs a key, a task or a domain that is not there.
+    """
+    if generation.provider == "template":
+        if not generation.domain:
+            raise DatasetError(
+                "training.dataset.generation.domain is missing", hint=f"templates are there for {', '.join(DOMAINS)}"
+            )
+        return TemplateProvider(generation)
+    if not generation.task:
+        raise DatasetError(
+            "training.dataset.generation.task is missing",
+            hint="describe, in a sentence or two, what the expert has to do",
+        )
+    return OpenAIProvider(generation) if generation.provider == "openai" else AnthropicProvider(generation)
+
+
+class TemplateProvider:
+    """This project's grammars: offline, free, and the same rows for the same seed."""
+
+    is_remote = False
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+
+    async def batch(self, number: int, count: int) -> Batch:
+        generation = self._generation
+        cases = draw_cases(
+            DOMAINS[generation.domain], generation.seed * 1_000_003 + number, num_schemas=generation.schemas
+        )
+        rows: list[Row] = []
+        for case in cases:
+            rows.append(case.to_row())
+            if len(rows) == count:
+                return Batch(rows=tuple(rows))
+        raise AssertionError("templates do not end")
+
+    def estimate(self, count: int) -> Usage:
+        return Usage()
+
+    async def close(self) -> None:
+        pass
+
+
+class _Remote:
+    """What the two protocols share: the request's words, the price and the reading of answers."""
+
+    is_remote = True
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        self.model = generation.model or _MODELS[generation.provider]
+
+    def _request(self, number: int, count: int) -> str:
+        generation = self._generation
+        shares = generation.difficulty or {"easy": 0.4, "medium": 0.4, "hard": 0.2}
+        wanted = ", ".join(f"{share:.0%} {name}" for name, share in shares.items())
+        return (
+            f"The job: {generation.task}\n"
+            + (f"The language of the completions: {generation.domain}\n" if generation.domain else "")
+            + f"Write {count} examples; of these {wanted}. This is batch {number}: choose a subject that no other batch would."
+        )
+
+    def estimate(self, count: int) -> Usage:
+        requests = -(-count // BATCH_ROWS)
+        words = len(_SYSTEM) + len(self._request(0, BATCH_ROWS))
+        return self._usage(requests * words // 4, count * 120, requests)
+
+    def _usage(self, input_tokens: int, output_tokens: int, requests: int = 1) -> Usage:
+        price = self._generation.prices or _PRICES.get(self.model)
+        dollars = None if price is None else (input_tokens * price[0] + output_tokens * price[1]) / 1e6
+        return Usage(requests=requests, input_tokens=input_tokens, output_tokens=output_tokens, dollars=dollars)
+
+    def _read(self, text: str, usage: Usage) -> Batch:
+        """The rows of an answer; the object may be fenced or have words around it."""
+        found = re.search(r"\{.*\}", text, re.DOTALL)
+        try:
+            examples = json.loads(found[0] if found else text)["examples"]
+            if not isinstance(examples, list):
+                raise TypeError("examples is no array")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BrokenAnswer(f"the model's answer is not the JSON that was asked for: {error}", usage) from error
+        rows: list[Row] = []
+        for number, example in enumerate(examples):
+            try:
+                row = normalised(example, {}, where=f"example {number}") if isinstance(example, Mapping) else {}
+            except DatasetError:
+                row = {}
+            if ("prompt" in row or "messages" in row) and not problems_of(row):
+                rows.append(row)
+        return Batch(rows=tuple(rows), usage=usage, broken=len(examples) - len(rows))
+
+
+class OpenAIProvider(_Remote):
+    """OpenAI, or any server that speaks its protocol (``url``): DeepSeek, a local one."""
+
+    def __init__(self, generation: Generation) -> None:
+        super().__init__(generation)
+        import openai
+
+        key = api_key("openai", is_needed=not generation.url)
+        self._client = openai.AsyncOpenAI(
+            api_key=key or "none", base_url=generation.url or None, timeout=_TIMEOUT_S, max_retries=0
+        )
+
+    async def batch(self, number: int, count: int) -> Batch:
+        stream = await self._client.chat.completions.create(
+            model=self.model, temperature=self._generation.temperature, stream=True,
+            stream_options={"include_usage": True}, seed=self._generation.seed + number,
+            messages=[{"role": "system", "content": _SYSTEM}, {"role": "user", "content": self._request(number, count)}],
+        )  # fmt: skip
+        text, usage, finished = "", Usage(requests=1), False
+        async for chunk in stream:
+            if chunk.usage:
+                usage = self._usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+            for choice in chunk.choices:
+                text += choice.delta.content or ""
+                finished = finished or choice.finish_reason == "stop"
+        if not finished:
+            raise BrokenAnswer("the model's answer was cut off", usage)
+        return self._read(text, usage)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+class AnthropicProvider(_Remote):
+    def __init__(self, generation: Generation) -> None:
+        super().__init__(generation)
+        import anthropic
+
+        key = api_key("anthropic", is_needed=not generation.url)
+        self._client = anthropic.AsyncAnthropic(
+            api_key=key or "none", base_url=generation.url or None, timeout=_TIMEOUT_S, max_retries=0
+        )
+
+    async def batch(self, number: int, count: int) -> Batch:
+        async with self._client.messages.stream(
+            model=self.model, max_tokens=8192,
+            system=_SYSTEM,
+            extra_body={"temperature": min(1.0, self._generation.temperature)},
+            messages=[{"role": "user", "content": self._request(number, count)}],
+        ) as stream:  # fmt: skip
+            message = await stream.get_final_message()
+        usage = self._usage(message.usage.input_tokens, message.usage.output_tokens)
+        if message.stop_reason != "end_turn":
+            raise BrokenAnswer(f"the model's answer was cut off ({message.stop_reason})", usage)
+        return self._read("".join(getattr(block, "text", "") for block in message.content), usage)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def api_key(provider: str, *, is_needed: bool) -> str:
+    """The key of a provider, from the environment or the keyring; "" if there is none and none is needed."""
+    name = _KEYS[provider]
+    if key := os.environ.get(name, ""):
+        return key
+    try:
+        import keyring
+
+        key = keyring.get_password("xpm", provider) or ""
+    except Exception:  # a keyring that is locked or has no backend is as good as none
+        key = ""
+    if not key and is_needed:
+        raise DatasetError(
+            f"there is no key for {provider}", hint=f"set {name}, or store it: `keyring set xpm {provider}`"
+        )
+    return key

@@ -1,0 +1,238 @@
+"""Looking after a data set: finding what is malformed, what is there twice, and what it consists of."""
+
+import ast
+import json
+import re
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from xpm_build.dataset.rows import Row, completion_of, problems_of, prompt_of
+from xpm_build.errors import DatasetError
+
+_NUM_PERMUTATIONS = 64
+_SHINGLE = 5
+_COARSEST = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    row: int
+    reason: str
+
+
+def validate_rows(rows: Iterable[Row], language: str = "") -> list[Problem]:
+    """What is wrong, row by row: the form, and the completion's syntax where the language is known.
+
+    Args:
+        language: json, sql, neo4j, python, typescript or rust; "" checks the form alone.
+    """
+    parse = _PARSERS.get(language)
+    problems = []
+    for number, row in enumerate(rows, start=1):
+        reasons = problems_of(row)
+        if not reasons and parse is not None and (reason := parse(completion_of(row), row)):
+            reasons = [f"the completion is not {language}: {reason}"]
+        problems += [Problem(row=number, reason=reason) for reason in reasons]
+    return problems
+
+
+def _json_problem(text: str, row: Row) -> str:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        return str(error)
+    schema = row.get("check", {}).get("schema") if isinstance(row.get("check"), dict) else None
+    if schema is not None:
+        import jsonschema
+
+        try:
+            jsonschema.validate(value, schema)
+        except (jsonschema.ValidationError, jsonschema.SchemaError) as error:
+            return f"it does not fit its schema: {error.message}"
+    return ""
+
+
+def _sql_problem(text: str, row: Row) -> str:
+    import sqlglot
+
+    try:
+        sqlglot.parse_one(text, dialect="sqlite")
+    except (sqlglot.errors.ParseError, sqlglot.errors.TokenError) as error:
+        return re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()[0]
+    return ""
+
+
+def _python_problem(text: str, row: Row) -> str:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def _cypher_problem(text: str, row: Row) -> str:
+    from xpm_build.judges.cypher import syntax_error
+
+    return syntax_error(text)
+
+
+def _tree_problem(language: str) -> Callable[[str, Row], str]:
+    def problem(text: str, row: Row) -> str:
+        from xpm_build.judges.syntax import parses
+
+        return "" if parses(language, text) else "a syntax error"
+
+    return problem
+
+
+_PARSERS: dict[str, Callable[[str, Row], str]] = {
+    "json": _json_problem, "sql": _sql_problem, "python": _python_problem, "neo4j": _cypher_problem,
+    "typescript": _tree_problem("typescript"), "rust": _tree_problem("rust"),
+}  # fmt: skip
+
+
+def exact_duplicates(rows: Sequence[Row]) -> set[int]:
+    """Indices of rows whose prompt and answer occurred before, but for case and spaces."""
+    seen: set[tuple[str, str]] = set()
+    found = set()
+    for number, row in enumerate(rows):
+        key = (_normal(prompt_of(row)), " ".join(completion_of(row).split()))
+        if key in seen:
+            found.add(number)
+        seen.add(key)
+    return found
+
+
+def near_duplicates(rows: Sequence[Row], threshold: float) -> set[int]:
+    """Indices of rows whose prompt is at least ``threshold`` like an earlier one's: Jaccard of 5-letter shingles, by MinHash."""
+    from datasketch import MinHash, MinHashLSH
+
+    # The index finds candidates, which are then compared exactly; it has no bands for thresholds near 1.
+    index = MinHashLSH(threshold=min(threshold, _COARSEST), num_perm=_NUM_PERMUTATIONS)
+    shingles: dict[int, set[str]] = {}
+    found = set()
+    for number, row in enumerate(rows):
+        text = _normal(prompt_of(row) or completion_of(row))
+        shingles[number] = {text[start : start + _SHINGLE] for start in range(max(1, len(text) - _SHINGLE + 1))}
+        sketch = MinHash(num_perm=_NUM_PERMUTATIONS)
+        sketch.update_batch([each.encode() for each in shingles[number]])
+        if any(_jaccard(shingles[number], shingles[int(other)]) >= threshold for other in index.query(sketch)):
+            found.add(number)
+        else:
+            index.insert(str(number), sketch)
+    return found
+
+
+def _jaccard(first: set[str], second: set[str]) -> float:
+    return len(first & second) / max(1, len(first | second))
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def statistics_of(rows: Sequence[Row], count_tokens: Callable[[str], int] | None = None) -> dict[str, Any]:
+    """Sizes, categories and diversity of a data set.
+
+    Args:
+        count_tokens: a base's tokenizer; lengths are in characters without.
+    Returns:
+        rows, unit, prompt and completion (min, median, p95, max), counts per category, distinct_2 (different word pairs per word
+        pair of the prompts), groups, duplicates.
+    """
+    if not rows:
+        raise DatasetError("the data set is empty", hint="make rows with `xpm dataset generate` or `import`")
+    measure = count_tokens or len
+    prompts = [measure(prompt_of(row)) for row in rows]
+    completions = [measure(completion_of(row)) for row in rows]
+    pairs = [pair for row in rows for pair in _word_pairs(prompt_of(row))]
+    return {
+        "rows": len(rows),
+        "unit": "tokens" if count_tokens else "characters",
+        "prompt": _spread(prompts),
+        "completion": _spread(completions),
+        "categories": {
+            name: dict(sorted(Counter(str(row[name]) for row in rows if name in row).items()))
+            for name in ("family", "difficulty", "language", "group")
+            if any(name in row for row in rows)
+        },
+        "distinct_2": round(len(set(pairs)) / max(1, len(pairs)), 4),
+        "duplicates": len(exact_duplicates(rows)),
+        "lengths": {"prompt": prompts, "completion": completions},
+    }
+
+
+def _spread(values: list[int]) -> dict[str, float]:
+    ordered = sorted(values)
+    return {
+        "min": ordered[0], "median": statistics.median(ordered),
+        "p95": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], "max": ordered[-1],
+    }  # fmt: skip
+
+
+def _word_pairs(text: str) -> list[tuple[str, str]]:
+    words = text.lower().split()
+    return list(pairwise(words))
+
+
+def draw_statistics(stats: dict[str, Any], path: Path) -> None:
+    """A PNG of the lengths and the first category."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    lengths, bars = figure.subplots(1, 2)
+    for name, values in stats["lengths"].items():
+        lengths.hist(values, bins=40, alpha=0.6, label=name)
+    lengths.set_xlabel(stats["unit"])
+    lengths.set_ylabel("rows")
+    lengths.legend()
+    category = next(iter(stats["categories"].items()), None)
+    if category:
+        bars.barh(list(category[1]), list(category[1].values()))
+        bars.set_title(category[0])
+        bars.invert_yaxis()
+    figure.savefig(path, dpi=110)
+
+
+_CONDITION = re.compile(r"(\w+)\s*(!=|>=|<=|=|>|<|~)\s*(.*)")
+
+
+def filter_of(conditions: Sequence[str]) -> Callable[[Row], bool]:
+    """A test of rows from conditions such as ``difficulty=hard``, ``completion_length<400`` or ``prompt~order``.
+
+    ``prompt_length`` and ``completion_length`` are in characters; ``~`` searches a regular expression.
+
+    Raises:
+        DatasetError: a condition is not one.
+    """
+    parsed = []
+    for text in conditions:
+        match = _CONDITION.fullmatch(text.strip())
+        if not match:
+            raise DatasetError(f"{text!r} is not a condition", hint="write FIELD=VALUE, FIELD<NUMBER or FIELD~PATTERN")
+        parsed.append((match[1], match[2], match[3]))
+    return lambda row: all(_holds(row, *each) for each in parsed)
+
+
+def _holds(row: Row, name: str, operator: str, wanted: str) -> bool:
+    if name in ("prompt_length", "completion_length"):
+        value: Any = len(prompt_of(row) if name == "prompt_length" else completion_of(row))
+    else:
+        value = row.get(name, "")
+    if operator == "~":
+        return re.search(wanted, str(value)) is not None
+    if operator in ("=", "!="):
+        values = [str(each) for each in value] if isinstance(value, list) else [str(value)]
+        return (wanted in values) is (operator == "=")
+    try:
+        number, limit = float(value), float(wanted)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{name}{operator}{wanted} compares what is no number", context=f"a row has {value!r}"
+        ) from error
+    return {"<": number < limit, ">": number > limit, "<=": number <= limit, ">=": number >= limit}[operator]

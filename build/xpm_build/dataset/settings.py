@@ -1,0 +1,208 @@
+"""What a manifest says of its data: ``training.dataset``, typed, with key paths in every error.
+
+Every key is read or refused with a reason; keys that begin with ``_`` are comments.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xpm_build.dataset.hold_out import HoldOut
+from xpm_build.domains import DOMAINS
+from xpm_build.errors import DatasetError
+from xpm_index.fields import Fields
+
+DATASET = Path("data/dataset.jsonl")
+PROVIDERS = ("template", "openai", "anthropic")
+_REFUSED = {"streaming": "rows are read whole from data/; import what is larger in parts"}
+_KEYS = {
+    "path", "type", "format", "source", "sources", "field_mapping", "tasks", "validation", "preprocessing", "generation",
+    "split", "language",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """``task`` describes, for a language model, what is to be made; the ``template`` provider needs ``domain`` alone.
+
+    ``prices`` are dollars for a million tokens, in and out.
+    """
+
+    domain: str
+    task: str
+    count: int
+    provider: str
+    model: str
+    url: str
+    temperature: float
+    seed: int
+    schemas: int
+    diversity_threshold: float
+    difficulty: Mapping[str, float]
+    requests_per_minute: int
+    prices: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """``valid`` and ``test`` are shares of the rows of which nothing is held out."""
+
+    valid: float
+    test: float
+    hold_out: HoldOut
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskData:
+    """One task of several: its files and how often its rows are seen relative to the others'."""
+
+    name: str
+    train: Path
+    valid: Path | None
+    test: Path | None
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSettings:
+    path: Path
+    sources: tuple[str, ...]
+    form: str
+    field_mapping: Mapping[str, str]
+    language: str
+    generation: Generation
+    split: Split
+    near_duplicates: float
+    max_characters: int
+    tasks: tuple[TaskData, ...]
+
+
+def dataset_settings(raw: Mapping[str, Any]) -> DatasetSettings:
+    """Read ``training.dataset`` of a manifest document.
+
+    Raises:
+        DatasetError: a key is unknown, refused or has a value that makes no sense; names the key path.
+    """
+    training = Fields(dict(raw), error=DatasetError).object("training")
+    fields = training.object("dataset")
+    _known(fields, _KEYS)
+    source = fields.raw.get("source")
+    sources = fields.strings("sources") + ((str(source),) if isinstance(source, str) else ())
+    generation = _generation(fields.object("generation"))
+    validation, preprocessing = fields.object("validation"), fields.object("preprocessing")
+    _known(validation, {"language"})
+    _known(preprocessing, {"near_duplicates", "max_characters"})
+    return DatasetSettings(
+        path=Path(fields.text("path", required=False) or DATASET),
+        sources=sources,
+        form=_one_of(fields, "format", ("", "jsonl", "csv", "parquet", "huggingface")),
+        field_mapping={key: str(value) for key, value in fields.object("field_mapping").raw.items()},
+        language=fields.text("language", required=False)
+        or validation.text("language", required=False)
+        or generation.domain,
+        generation=generation,
+        split=_split(fields.object("split")),
+        near_duplicates=_share(preprocessing, "near_duplicates", 0.0),
+        max_characters=preprocessing.integer("max_characters", default=0),
+        tasks=_tasks(fields),
+    )
+
+
+def _known(fields: Fields, keys: set[str]) -> None:
+    for key in fields.raw:
+        if key in _REFUSED:
+            raise DatasetError(f"{fields.at(key)} is not supported", context=_REFUSED[key], hint="take it out")
+        if key not in keys and not key.startswith("_"):
+            raise DatasetError(f"{fields.at(key)} is unknown", hint=f"known are {', '.join(sorted(keys))}")
+
+
+def _generation(fields: Fields) -> Generation:
+    _known(
+        fields,
+        {
+            "domain", "task", "count", "provider", "model", "url", "temperature", "seed", "schemas", "diversity_threshold",
+            "difficulty_distribution", "requests_per_minute", "prices",
+        },
+    )  # fmt: skip
+    difficulty = fields.object("difficulty_distribution").raw
+    if any(not isinstance(each, (int, float)) or each < 0 for each in difficulty.values()):
+        raise DatasetError(f"{fields.at('difficulty_distribution')} must map difficulties to shares of 0 or more")
+    provider = _one_of(fields, "provider", ("", *PROVIDERS)) or "template"
+    domain = fields.text("domain", required=False)
+    if provider == "template" and domain and domain not in DOMAINS:
+        raise DatasetError(
+            f"{fields.at('domain')} {domain!r} has no templates", hint=f"templates are there for {', '.join(DOMAINS)}"
+        )
+    count = _at_least_one(fields, "count", 1000)
+    return Generation(
+        domain=domain, task=fields.text("task", required=False), count=count, provider=provider,
+        model=fields.text("model", required=False), url=fields.text("url", required=False),
+        temperature=fields.number("temperature", default=0.8), seed=fields.integer("seed", default=1),
+        schemas=_at_least_one(fields, "schemas", max(10, count // 6)),
+        diversity_threshold=_share(fields, "diversity_threshold", 0.0),
+        difficulty={key: float(value) for key, value in difficulty.items()},
+        requests_per_minute=_at_least_one(fields, "requests_per_minute", 60), prices=_prices(fields.object("prices")),
+    )  # fmt: skip
+
+
+def _prices(fields: Fields) -> tuple[float, float] | None:
+    _known(fields, {"input", "output"})
+    return (fields.number("input", default=0.0), fields.number("output", default=0.0)) if fields.raw else None
+
+
+def _split(fields: Fields) -> Split:
+    _known(fields, {"seed", "valid", "test", "hold_out"})
+    hold_out = fields.object("hold_out")
+    shares = {key: _share(hold_out, key, 0.0) for key in hold_out.raw if not key.startswith("_")}
+    valid, test = _share(fields, "valid", 0.05), _share(fields, "test", 0.1)
+    if valid + test >= 1:
+        raise DatasetError(f"{fields.at('valid')} and {fields.at('test')} leave nothing to train on")
+    return Split(valid=valid, test=test, hold_out=HoldOut(seed=fields.integer("seed", default=1), shares=shares))
+
+
+def _tasks(fields: Fields) -> tuple[TaskData, ...]:
+    kind = _one_of(fields, "type", ("", "single", "multi_task"))
+    raw = fields.raw.get("tasks")
+    if not raw:
+        if kind == "multi_task":
+            raise DatasetError(f"{fields.at('tasks')} is missing", context="type is multi_task")
+        return ()
+    listed = (
+        [(key, fields.object("tasks").object(key)) for key in raw]
+        if isinstance(raw, dict)
+        else [(str(number), each) for number, each in enumerate(fields.objects("tasks"))]
+    )
+    return tuple(
+        TaskData(
+            name=name, train=Path(each.text("train")),
+            valid=Path(text) if (text := each.text("valid", required=False)) else None,
+            test=Path(text) if (text := each.text("test", required=False)) else None,
+            weight=each.number("weight", default=1.0),
+        )
+        for name, each in listed
+    )  # fmt: skip
+
+
+def _one_of(fields: Fields, key: str, values: tuple[str, ...]) -> str:
+    value = fields.text(key, required=False)
+    if value not in values:
+        raise DatasetError(
+            f"{fields.at(key)} {value[:40]!r} is unknown",
+            hint=f"it is one of {', '.join(each for each in values if each)}",
+        )
+    return value
+
+
+def _at_least_one(fields: Fields, key: str, default: int) -> int:
+    value = fields.integer(key, default=default)
+    if value < 1:
+        raise DatasetError(f"{fields.at(key)} must be 1 or more", context=f"got {value}")
+    return value
+
+
+def _share(fields: Fields, key: str, default: float) -> float:
+    value = fields.number(key, default=default)
+    if not 0 <= value <= 1:
+        raise DatasetError(f"{fields.at(key)} must be between 0 and 1", context=f"got {value}")
+    return value

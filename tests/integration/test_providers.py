@@ -1,0 +1,161 @@
+"""Data from language models: a local server speaks the providers' protocols, and fails as they do."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.support.llm_server import serve_llm
+from xpm_build.dataset import generate as generating
+from xpm_build.dataset.generate import estimate, generate
+from xpm_build.dataset.providers import api_key
+from xpm_build.dataset.rows import read_rows
+from xpm_build.dataset.settings import dataset_settings
+from xpm_build.errors import DatasetError
+
+PROVIDERS = ("openai", "anthropic")
+
+
+@pytest.fixture
+def server():
+    with serve_llm() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def no_keyring(monkeypatch):
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def generation(provider, url, **changes):
+    stated = {
+        "provider": provider,
+        "url": url,
+        "task": "Answer questions.",
+        "count": 25,
+        "requests_per_minute": 6000,
+        **changes,
+    }
+    return dataset_settings({"training": {"dataset": {"generation": stated}}}).generation
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_rows_usage_and_what_was_not_usable(provider, server, tmp_path):
+    report = generate(generation(provider, server.url, model="gpt-4o"), tmp_path / "data.jsonl")
+    rows = list(read_rows(tmp_path / "data.jsonl"))
+    assert len(rows) == report.rows == 25
+    assert {row["difficulty"] for row in rows} == {"easy"}
+    assert report.broken == 3  # one in each of three batches
+    assert (report.usage.requests, report.usage.input_tokens, report.usage.output_tokens) == (3, 600, 900)
+    assert report.usage.dollars == pytest.approx((600 * 2.5 + 900 * 10) / 1e6)
+    assert not (tmp_path / "data.jsonl.journal").exists()
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_what_passes_is_tried_again(provider, server, tmp_path):
+    server.faults[:] = ["429", "500", "broken", "cut", "length"]
+    report = generate(generation(provider, server.url), tmp_path / "data.jsonl", concurrency=2)
+    assert report.rows == 25
+    assert report.retries == 5
+    assert len(server.requests) == 8
+    assert report.usage.requests >= 5  # answers that were no use cost all the same
+    assert report.usage.dollars is None or report.usage.dollars > 0
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_refusal_is_final_and_names_no_key(provider, server, tmp_path, monkeypatch):
+    secret = "sk-not-to-be-seen"
+    monkeypatch.setenv("OPENAI_API_KEY" if provider == "openai" else "ANTHROPIC_API_KEY", secret)
+    server.faults[:] = ["401"] * 9
+    with pytest.raises(DatasetError) as caught:
+        generate(generation(provider, server.url), tmp_path / "data.jsonl", concurrency=1)
+    assert "refused" in str(caught.value)
+    assert len(server.requests) == 1
+    assert not (tmp_path / "data.jsonl").exists()
+    assert secret in json.dumps(server.headers)
+    written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert secret not in written + str(caught.value) + str(caught.value.context)
+
+
+def test_a_model_that_never_writes_json_ends_in_an_error(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(generating, "_LONGEST_WAIT_S", 0.01)
+    server.faults[:] = ["broken"] * 20
+    with pytest.raises(DatasetError, match="not the JSON that was asked for"):
+        generate(generation("openai", server.url, count=5), tmp_path / "data.jsonl")
+
+
+def test_what_was_made_is_kept_and_only_the_rest_asked_for(server, tmp_path, monkeypatch):
+    wanted = generation("openai", server.url)
+    server.faults[:] = ["ok", "ok", "401"]
+    with pytest.raises(DatasetError):
+        generate(wanted, tmp_path / "data.jsonl", concurrency=1)
+    before = len(server.requests)
+    assert generate(wanted, tmp_path / "data.jsonl").rows == 25
+    assert len(server.requests) == before + 1
+
+
+def test_a_dry_run_sends_nothing(server, tmp_path):
+    usage = estimate(generation("openai", server.url, model="gpt-4o", count=1000))
+    assert usage.requests == 100
+    assert usage.dollars is not None
+    assert usage.dollars > 0
+    assert server.requests == []
+
+
+def test_without_a_key_it_says_where_to_put_one():
+    with pytest.raises(DatasetError) as caught:
+        api_key("openai", is_needed=True)
+    assert "OPENAI_API_KEY" in str(caught.value.hint)
+
+
+def test_a_generation_that_is_killed_ends_with_the_same_bytes(tmp_path):
+    manifest = {
+        "name": "expert-x", "version": "0.1.0", "base_models": [{"name": "b"}],
+        "training": {"dataset": {"generation": {"domain": "rust", "count": 6000, "seed": 3}}},
+    }  # fmt: skip
+    for folder in ("whole", "killed"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "manifest.json").write_text(json.dumps(manifest))
+    command = [sys.executable, "-m", "xpm", "dataset", "generate", "--json"]
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    first = subprocess.run(
+        [*command, str(tmp_path / "whole")], env=environment, capture_output=True, text=True, check=True
+    )
+    process = subprocess.Popen(
+        [*command, str(tmp_path / "killed")], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    journal = tmp_path / "killed/data/dataset.jsonl.journal"
+    deadline = time.monotonic() + 60
+    while not (journal.is_file() and journal.read_bytes().count(b"\n") > 4):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    with journal.open("ab") as stream:
+        stream.write(b'{"batch": 99, "ro')  # as a kill in the midst of a write leaves it
+    again = subprocess.run(
+        [*command, str(tmp_path / "killed")], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "going on after" in again.stderr
+    reports = [{**json.loads(done.stdout), "elapsed_s": 0} for done in (first, again)]
+    assert reports[0] == reports[1]
+    files = [tmp_path / folder / "data/dataset.jsonl" for folder in ("whole", "killed")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_templates_are_the_same_for_the_same_seed(tmp_path):
+    stated = dataset_settings(
+        {"training": {"dataset": {"generation": {"domain": "sql", "count": 300, "seed": 7}}}}
+    ).generation
+    for name in ("a", "b"):
+        generate(stated, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    generate(dataclasses.replace(stated, seed=8), tmp_path / "c")
+    assert (tmp_path / "c").read_bytes() != (tmp_path / "a").read_bytes()

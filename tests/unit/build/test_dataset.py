@@ -1,0 +1,279 @@
+"""Data sets: what comes in, what is wrong with it, what is there twice, and that nothing leaks from a test part to training."""
+
+import csv
+import json
+
+import datasets
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from xpm_build.dataset.importing import import_rows
+from xpm_build.dataset.quality import (
+    draw_statistics,
+    exact_duplicates,
+    filter_of,
+    near_duplicates,
+    statistics_of,
+    validate_rows,
+)  # fmt: skip
+from xpm_build.dataset.rows import normalised, problems_of, read_rows, write_rows
+from xpm_build.dataset.settings import dataset_settings
+from xpm_build.dataset.split import TRAIN, VALID, circle_file, split_rows
+from xpm_build.domains import DOMAINS, draw_cases
+from xpm_build.errors import DatasetError
+
+
+def settings(**dataset):
+    return dataset_settings({"training": {"dataset": dataset}})
+
+
+def cases(name, count):
+    drawn = draw_cases(DOMAINS[name], 1, num_schemas=count // 4)
+    return [next(drawn).to_row() for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "prompt", "completion"),
+    [
+        ({"instruction": "Add", "input": "1 2", "output": "3"}, "Add\n\n1 2", "3"),
+        ({"instruction": "Add", "input": "", "output": "3"}, "Add", "3"),
+        (
+            {"question": "How many?", "context": "CREATE TABLE t", "answer": "SELECT"},
+            "How many?\n\nCREATE TABLE t",
+            "SELECT",
+        ),
+        ({"sql_prompt": "How many?", "sql": "SELECT"}, "How many?", "SELECT"),
+        ({"question": "Who?", "schema": "(:A)", "cypher": "MATCH"}, "Who?\n\n(:A)", "MATCH"),
+        ({"prompt": "a", "completion": "b", "family": "x"}, "a", "b"),
+    ],
+)
+def test_fields_are_found(raw, prompt, completion):
+    row = normalised(raw, {}, where="here")
+    assert (row["prompt"], row["completion"]) == (prompt, completion)
+    assert row.get("family") == raw.get("family")
+
+
+def test_other_forms_are_kept():
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    assert normalised({"messages": messages}, {}, where="")["messages"] == messages
+    preference = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    assert normalised(preference, {}, where="") == preference
+    assert normalised({"text": "a story"}, {}, where="") == {"text": "a story"}
+    assert normalised({"q": "a", "a": "b"}, {"prompt": "q", "completion": "a"}, where="") == {
+        "prompt": "a",
+        "completion": "b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("raw", "mapping", "message"),
+    [
+        ({"x": 1}, {}, "no prompt and completion"),
+        ({"x": 1}, {"prompt": "y"}, "no field 'y'"),
+        ({"prompt": "a"}, {}, "no prompt and completion"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_refused(raw, mapping, message):
+    with pytest.raises(DatasetError, match=message):
+        normalised(raw, mapping, where="data.csv, row 7")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv", "semicolons", "parquet", "folder"])
+def test_import(form, tmp_path):
+    rows = [{"question": f"What, then, is {n}?", "answer": f'{n}; "quoted"\nand more'} for n in range(20)]
+    if form == "jsonl":
+        source = tmp_path / "a.jsonl"
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows) + "\n")
+    elif form == "json":
+        source = tmp_path / "a.json"
+        source.write_text(json.dumps({"data": rows}))
+    elif form in ("csv", "semicolons"):
+        source = tmp_path / "a.csv"
+        with source.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, ["question", "answer"], delimiter="," if form == "csv" else ";")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif form == "parquet":
+        source = tmp_path / "a.parquet"
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), source)
+    else:
+        source = tmp_path / "saved"
+        datasets.DatasetDict({"train": datasets.Dataset.from_list(rows)}).save_to_disk(source)
+    found = list(import_rows(str(source)))
+    assert found == [{"prompt": row["question"], "completion": row["answer"]} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.jsonl", '{"prompt": "a", "completion": "b"}\n{"prompt": ', "line 2 is not JSON"),
+        ("a.jsonl", "[1]\n", "line 1 must be an object"),
+        ("a.json", "{", "is not JSON"),
+        ("a.json", "3", "must hold an array"),
+        ("a.csv", "prompt,completion\na,b,c\n", "another number of fields"),
+        ("a.parquet", "no", "is not Parquet"),
+        ("a.xyz", "no", "form of .* is not known"),
+        ("a.jsonl", '{"x": 1}\n', "row 1: no prompt and completion"),
+    ],
+)
+def test_sources_that_are_malformed(name, text, message, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        list(import_rows(str(tmp_path / name), form="" if not name.endswith("xyz") else "odd"))
+
+
+def test_a_missing_source(tmp_path):
+    with pytest.raises(DatasetError, match="cannot be loaded"):
+        list(import_rows(str(tmp_path / "nothing")))
+
+
+def test_writing_is_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "data.jsonl"
+    write_rows(path, [{"text": "before"}])
+
+    def failing():
+        yield {"text": "after"}
+        raise DatasetError("no more")
+
+    with pytest.raises(DatasetError):
+        write_rows(path, failing())
+    assert list(read_rows(path)) == [{"text": "before"}]
+    assert [each.name for each in tmp_path.iterdir()] == ["data.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"prompt": "a", "completion": "b"}, None),
+        ({"prompt": " ", "completion": "b"}, "prompt must be"),
+        ({"prompt": "a", "completion": 3}, "completion must be"),
+        ({"messages": [{"role": "user", "content": "a"}]}, "at least two"),
+        ({"messages": [{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}]}, "last message"),
+        ({"question": "a"}, "neither"),
+    ],
+)
+def test_forms(row, problem):
+    assert problems_of(row) == [] if problem is None else problem in problems_of(row)[0]
+
+
+@pytest.mark.parametrize(
+    ("language", "good", "bad"),
+    [
+        ("json", '{"a": 1}', "{'a': 1}"),
+        ("sql", "SELECT a FROM t WHERE b > 3;", "SELECT FROM WHERE"),
+        ("neo4j", "MATCH (a:Order) RETURN a.limit", "MATCH (a:Order RETURN a"),
+        ("python", "def f(x):\n    return x", "def f(x) return x"),
+        ("typescript", "const a: number = 3;", "const a: = 3;"),
+        ("rust", "fn f() -> i64 { 3 }", "fn f( -> i64 { 3 }"),
+    ],
+)
+def test_completions_are_parsed(language, good, bad):
+    rows = [{"prompt": "a", "completion": text} for text in (good, bad, good)]
+    problems = validate_rows(rows, language)
+    assert [problem.row for problem in problems] == [2]
+    assert f"the completion is not {language}" in problems[0].reason
+    assert validate_rows(rows) == []
+
+
+def test_json_is_held_against_its_schema():
+    row = {"prompt": "a", "completion": '{"a": "x"}', "check": {"schema": {"properties": {"a": {"type": "integer"}}}}}
+    assert "does not fit its schema" in validate_rows([row], "json")[0].reason
+
+
+def test_duplicates():
+    rows = [
+        {"prompt": "List the names of all users, please", "completion": "SELECT name FROM users"},
+        {"prompt": "list the  names of all users, please", "completion": "SELECT name FROM users"},
+        {"prompt": "List the names of all the users, please", "completion": "SELECT name FROM users"},
+        {"prompt": "Delete everything older than a year", "completion": "DELETE FROM users"},
+    ]
+    assert exact_duplicates(rows) == {1}
+    assert near_duplicates(rows, 0.7) == {1, 2}
+    assert near_duplicates(rows, 0.99) == {1}
+
+
+def test_statistics(tmp_path):
+    rows = cases("sql", 200)
+    stats = statistics_of(rows)
+    assert stats["rows"] == 200
+    assert stats["prompt"]["min"] <= stats["prompt"]["median"] <= stats["prompt"]["p95"] <= stats["prompt"]["max"]
+    assert sum(stats["categories"]["family"].values()) == 200
+    assert stats["duplicates"] == 0
+    draw_statistics(stats, tmp_path / "stats.png")
+    assert (tmp_path / "stats.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(DatasetError, match="empty"):
+        statistics_of([])
+
+
+def test_filter():
+    rows = cases("sql", 100)
+    hard = [row for row in rows if filter_of(["difficulty=hard"])(row)]
+    assert {row["difficulty"] for row in hard} == {"hard"}
+    assert all(
+        filter_of(["completion_length<60", "difficulty!=hard"])(row)
+        == (len(row["completion"]) < 60 and row["difficulty"] != "hard")
+        for row in rows
+    )
+    frame = next(row["phrasing"][0] for row in rows if row["phrasing"])
+    assert {frame in row["phrasing"] for row in rows if filter_of([f"phrasing={frame}"])(row)} == {True}
+    assert all("JOIN" in row["completion"] for row in rows if filter_of(["completion~JOIN"])(row))
+    for bad in ("difficulty", "=3"):
+        with pytest.raises(DatasetError, match="not a condition"):
+            filter_of([bad])
+    with pytest.raises(DatasetError, match="no number"):
+        filter_of(["family<3"])(rows[0])
+
+
+def test_the_split_leaks_nothing(tmp_path):
+    split = settings(split={"seed": 810, "valid": 0.1, "test": 0.1, "hold_out": {"group": 0.2, "phrasing": 0.15}}).split
+    rows = cases("sql", 3000)
+    report = split_rows(rows + rows[:50], split, tmp_path)
+    parts = {name: list(read_rows(tmp_path / name)) for name in report.counts}
+    assert sum(report.counts.values()) == 3000
+    assert report.dropped == 50
+    assert set(report.overlap.values()) == {0}
+    assert all(report.counts[name] > 50 for name in parts)
+    groups = {name: {row["group"] for row in rows} for name, rows in parts.items()}
+    assert not groups[TRAIN] & groups[circle_file("group")]
+    frames = {name: {frame for row in rows for frame in row["phrasing"]} for name, rows in parts.items()}
+    held = {frame for frame in frames[circle_file("phrasing")] if split.hold_out.holds("phrasing", frame)}
+    assert held
+    assert not held & (frames[TRAIN] | frames[VALID] | frames[circle_file("rows")] | frames[circle_file("group")])
+    identifiers = {
+        name: {column for row in rows for _, columns in row["check"]["tables"] for column, _ in columns} - {"id"}
+        for name, rows in parts.items()
+    }
+    assert not identifiers[TRAIN] & identifiers[circle_file("group")]
+    assert split_rows(rows[::-1], split, tmp_path / "again").counts == report.counts
+
+
+def test_a_split_that_leaves_nothing_is_refused(tmp_path):
+    split = settings(split={"hold_out": {"group": 1.0}}).split
+    with pytest.raises(DatasetError, match="nothing is left"):
+        split_rows(cases("sql", 40), split, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ({"streaming": True}, r"training\.dataset\.streaming is not supported"),
+        ({"colour": 1}, r"training\.dataset\.colour is unknown"),
+        ({"generation": {"provider": "oracle"}}, r"training\.dataset\.generation\.provider"),
+        ({"generation": {"domain": "cobol"}}, r"training\.dataset\.generation\.domain"),
+        ({"generation": {"count": 0}}, r"training\.dataset\.generation\.count"),
+        ({"generation": {"count": "many"}}, r"training\.dataset\.generation\.count"),
+        ({"split": {"valid": 0.5, "test": 0.5}}, "leave nothing"),
+        ({"split": {"hold_out": {"group": 2}}}, r"training\.dataset\.split\.hold_out\.group"),
+        ({"type": "multi_task"}, r"training\.dataset\.tasks is missing"),
+        ({"format": "xml"}, r"training\.dataset\.format"),
+    ],
+)
+def test_settings_that_make_no_sense(dataset, message):
+    with pytest.raises(DatasetError, match=message):
+        settings(**dataset)
+
+
+def test_comments_are_no_settings():
+    assert settings(_comment="x", split={"_why": "y"}).split.valid == 0.05
