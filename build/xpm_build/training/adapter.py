@@ -1,0 +1,62 @@
+"""A base with a fresh adapter on it, as the settings describe it to PEFT."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from xpm_build.errors import TrainingError
+from xpm_build.training.settings import TrainingSettings
+
+
+def with_adapter(settings: TrainingSettings, base: Path) -> Any:
+    """The base with a fresh adapter, the base's numbers frozen."""
+    import torch
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {
+        "dtype": torch.bfloat16 if torch.cuda.is_available() and settings.bf16 else torch.float32
+    }
+    if settings.adapter_type == "qlora":
+        if find_spec("bitsandbytes") is None or not torch.cuda.is_available():
+            raise TrainingError(
+                "training.config.adapter_type qlora needs bitsandbytes and a CUDA device",
+                hint="use lora: on this machine the base fits in memory unquantised",
+            )
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
+    model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, **options)
+    if settings.adapter_type == "qlora":
+        from peft import prepare_model_for_kbit_training
+
+        model = prepare_model_for_kbit_training(model)
+    adapted = get_peft_model(model, peft_config(settings, base))
+    if settings.gradient_checkpointing:
+        adapted.enable_input_require_grads()
+    return adapted
+
+
+def peft_config(settings: TrainingSettings, base: Path) -> Any:
+    """The adapter as PEFT describes it."""
+    from peft import IA3Config, LoraConfig, PromptTuningConfig, PromptTuningInit, TaskType
+
+    if settings.adapter_type == "ia3":
+        return IA3Config(
+            task_type=TaskType.CAUSAL_LM, target_modules=list(settings.target_modules),
+            feedforward_modules=list(settings.feedforward_modules),
+        )  # fmt: skip
+    if settings.adapter_type == "prompt_tuning":
+        return PromptTuningConfig(
+            task_type=TaskType.CAUSAL_LM, num_virtual_tokens=settings.num_virtual_tokens,
+            prompt_tuning_init=PromptTuningInit.TEXT if settings.init_text else PromptTuningInit.RANDOM,
+            prompt_tuning_init_text=settings.init_text or None,
+            tokenizer_name_or_path=str(base) if settings.init_text else None,
+        )  # fmt: skip
+    return LoraConfig(
+        task_type=TaskType.CAUSAL_LM, r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout,
+        target_modules=list(settings.target_modules), use_dora=settings.adapter_type == "dora",
+        use_rslora=settings.adapter_type == "rslora",
+    )  # fmt: skip

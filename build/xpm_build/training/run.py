@@ -1,0 +1,229 @@
+"""``xpm train``: from an expert's folder and a base to an adapter, a report and a curve.
+
+Everything is written below the folder: ``training/checkpoints`` while it runs, at the end the adapter in PEFT's files,
+``training/report.json`` and ``training/curve.png``. A run that was killed goes on from its last whole checkpoint, with the same
+batches and random numbers, and ends with the same figures.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from xpm_build.dataset.settings import dataset_settings
+from xpm_build.errors import TrainingError
+from xpm_build.fingerprint import fingerprint
+from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from xpm_build.training.adapter import with_adapter
+from xpm_build.training.data import Material, read_material, texts
+from xpm_build.training.prompts import end_of_turn, load_tokenizer
+from xpm_build.training.report import TRAINING, TrainingReport, result_of, write_report
+from xpm_build.training.settings import TrainingSettings, training_settings
+from xpm_build.training.task_metric import task_metric
+from xpm_build.weights import Weights
+from xpm_index.archive import MANIFEST
+from xpm_index.manifest import Manifest
+
+_CHECKPOINTS = TRAINING / "checkpoints"
+_RUN = TRAINING / "run.json"
+_WHOLE = ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth", ADAPTER_WEIGHTS)
+Report = Callable[[str], None]
+
+
+def train(folder: Path, base: Path, *, restart: bool = False, report: Report = lambda text: None) -> TrainingReport:
+    """Train the expert in ``folder`` on ``base`` as its manifest says.
+
+    Args:
+        base: the Hugging Face folder of the base.
+        restart: forget an earlier run instead of going on with it.
+    Raises:
+        TrainingError: the manifest or the data does not allow it, or the folder holds a run with other settings.
+    """
+    manifest = Manifest.parse((folder / MANIFEST).read_bytes())
+    settings, data = training_settings(manifest.raw), dataset_settings(manifest.raw)
+    material = read_material(folder, data, seed=settings.seed)
+    _prepare(folder, _identity(settings, material, base), restart=restart)
+    import torch
+    import transformers
+
+    transformers.set_seed(settings.seed)
+    transformers.logging.set_verbosity_error()
+    tokenizer = load_tokenizer(base, manifest.bases[0].prompt_template)
+    end = end_of_turn(base, tokenizer)
+    model = with_adapter(settings, base)
+    trainable = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    report(
+        f"{trainable:,} parameters of {settings.adapter_type}, {len(material.train):,} rows, {len(material.valid):,} for validation"
+    )
+    judge = task_metric(settings, material, tokenizer, end, manifest, data.language)
+    if judge is None and settings.metric == "task" and settings.method != "dpo":
+        report("no judge for this data (training.dataset.language is not set): the best checkpoint is chosen by loss")
+    metric = "task" if judge else "loss"
+    trainer = _trainer(folder, settings, model, tokenizer, material, end, metric)
+    trainer.judge = judge
+    from transformers import PrinterCallback
+
+    from xpm_build.training.trainer import Told
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Told(report))
+    checkpoint = _last_checkpoint(folder)
+    if checkpoint:
+        report(f"going on after {checkpoint.name.replace('-', ' ')}")
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    result = result_of(trainer, settings, trainable, time.monotonic() - started, checkpoint)
+    _keep(folder, model, manifest, settings.save_dtype)
+    write_report(folder, result, settings, trainer.state.log_history, torch.get_num_threads())
+    return result
+
+
+def _identity(settings: TrainingSettings, material: Material, base: Path) -> str:
+    from transformers import AutoConfig
+
+    weights = fingerprint(Weights(base), AutoConfig.from_pretrained(base, local_files_only=True))
+    text = json.dumps({"settings": asdict(settings), "data": material.digest, "base": weights}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _prepare(folder: Path, identity: str, *, restart: bool) -> None:
+    """Make room for a run, or see that the one that is there is the same."""
+    if restart:
+        shutil.rmtree(folder / TRAINING, ignore_errors=True)
+    path = folder / _RUN
+    if path.is_file() and json.loads(path.read_text())["identity"] != identity:
+        raise TrainingError(
+            f"{folder / TRAINING} holds a run with other settings, data or base",
+            hint="begin anew with `xpm train --restart`, or restore what the manifest said",
+        )
+    (folder / _CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"identity": identity}) + "\n")
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole; torn ones are removed."""
+    whole = []
+    for each in (folder / _CHECKPOINTS).glob("checkpoint-*"):
+        if all((each / name).is_file() for name in _WHOLE) and _is_json(each / "trainer_state.json"):
+            whole.append(each)
+        else:
+            shutil.rmtree(each)
+    return max(whole, key=lambda each: int(each.name.split("-")[1]), default=None)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text())
+    except ValueError:
+        return False
+    return True
+
+
+def _trainer(
+    folder: Path, settings: TrainingSettings, model: Any, tokenizer: Any, material: Material, end: str, metric: str
+) -> Any:
+    import torch
+    from datasets import Dataset, disable_progress_bars
+    from transformers import AutoModelForCausalLM, EarlyStoppingCallback
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.sft_config import SFTConfig
+
+    from xpm_build.training.trainer import Distilled, Preference, Supervised
+
+    disable_progress_bars()
+    train, valid = (
+        Dataset.from_list(texts(rows, tokenizer, end, method=settings.method))
+        for rows in (material.train, material.valid)
+    )
+    common: dict[str, Any] = {
+        "output_dir": str(folder / _CHECKPOINTS), "num_train_epochs": settings.epochs, "max_steps": settings.max_steps or -1,
+        "learning_rate": settings.learning_rate, "per_device_train_batch_size": settings.batch_size,
+        "per_device_eval_batch_size": settings.eval_batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation_steps,
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "warmup_steps": settings.warmup_steps, "warmup_ratio": 0.0 if settings.warmup_steps else settings.warmup_ratio,
+        "lr_scheduler_type": settings.lr_scheduler, "optim": settings.optimizer, "weight_decay": settings.weight_decay,
+        "adam_beta1": settings.adam_beta1, "adam_beta2": settings.adam_beta2, "adam_epsilon": settings.adam_epsilon,
+        "max_grad_norm": settings.max_grad_norm, "label_smoothing_factor": settings.label_smoothing,
+        "neftune_noise_alpha": settings.neftune_noise_alpha or None, "bf16": settings.bf16, "seed": settings.seed,
+        "logging_steps": settings.logging_steps, "save_steps": settings.save_steps,
+        "save_total_limit": settings.save_total_limit, "max_length": settings.max_seq_length,
+        "report_to": "none", "disable_tqdm": True, "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": torch.cuda.is_available(), "logging_first_step": True,
+    }  # fmt: skip
+    if len(valid):
+        common |= {
+            "eval_strategy": "steps", "eval_steps": settings.eval_steps, "load_best_model_at_end": True,
+            "metric_for_best_model": f"eval_{metric}", "greater_is_better": metric == "task",
+        }  # fmt: skip
+    callbacks = (
+        [EarlyStoppingCallback(settings.early_stopping_patience)]
+        if settings.early_stopping_patience and len(valid)
+        else []
+    )
+    arguments: dict[str, Any] = {
+        "model": model, "train_dataset": train, "eval_dataset": valid if len(valid) else None,
+        "processing_class": tokenizer, "callbacks": callbacks,
+    }  # fmt: skip
+    if settings.method == "dpo":
+        trainer: Any = Preference(args=DPOConfig(beta=settings.beta, **common), **arguments)
+    else:
+        config = SFTConfig(
+            completion_only_loss=settings.completion_only_loss, packing=settings.packing, eos_token=end, **common
+        )
+        kind = Distilled if settings.method == "distillation" else Supervised
+        trainer = kind(args=config, **arguments)
+    if settings.method == "distillation":
+        path = Path(settings.teacher) if Path(settings.teacher).is_absolute() else folder / settings.teacher
+        teacher = AutoModelForCausalLM.from_pretrained(path, local_files_only=True)
+        if teacher.config.vocab_size != model.config.vocab_size:
+            raise TrainingError(
+                "the teacher has another vocabulary than the base",
+                context=f"{teacher.config.vocab_size} and {model.config.vocab_size} tokens",
+            )
+        trainer.teacher = teacher.eval().to(model.device)
+    trainer.order = settings
+    return trainer
+
+
+def _save_as(source: Path, target: Path, dtype: str) -> None:
+    """Copy an adapter's tensors, rounded to ``dtype``."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(source)
+    save_file(
+        {name: each.to(getattr(torch, dtype)) for name, each in tensors.items()}, target, metadata={"format": "pt"}
+    )
+
+
+def _keep(folder: Path, model: Any, manifest: Manifest, dtype: str) -> None:
+    """Put the chosen checkpoint's adapter into the folder: the best, or the one that ``packaging_checkpoint`` names."""
+    wanted = str(manifest.raw.get("training", {}).get("packaging_checkpoint") or "")
+    source = None
+    if wanted and wanted != "final":
+        source = folder / _CHECKPOINTS / wanted
+        if not (source / ADAPTER_WEIGHTS).is_file():
+            kept = sorted(each.name for each in (folder / _CHECKPOINTS).glob("checkpoint-*"))
+            raise TrainingError(
+                f"training.packaging_checkpoint {wanted!r} is not there", context=f"kept: {', '.join(kept)}",
+                hint="raise training.config.save_total_limit, or take packaging_checkpoint out for the best one",
+            )  # fmt: skip
+    elif wanted == "final":
+        source = _last_checkpoint(folder)
+    with tempfile.TemporaryDirectory(dir=folder / TRAINING) as scratch:
+        if source is None:
+            model.peft_config["default"].base_model_name_or_path = ""  # a path of this machine helps nobody
+            model.save_pretrained(scratch)
+            source = Path(scratch)
+        config = json.loads((source / ADAPTER_CONFIG).read_text()) | {"base_model_name_or_path": ""}
+        (Path(scratch) / "config").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        _save_as(source / ADAPTER_WEIGHTS, Path(scratch) / "weights", dtype)
+        os.replace(Path(scratch) / "weights", folder / ADAPTER_WEIGHTS)
+        os.replace(Path(scratch) / "config", folder / ADAPTER_CONFIG)

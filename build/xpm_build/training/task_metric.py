@@ -1,0 +1,48 @@
+"""How good a model is at the task itself while it is trained: its answers to validation cases, judged by running them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from xpm_build.judges import judge_of
+from xpm_build.training.data import Material
+from xpm_build.training.prompts import conversation, render
+from xpm_build.training.settings import TrainingSettings
+from xpm_index.manifest import Manifest
+
+
+def task_metric(
+    settings: TrainingSettings, material: Material, tokenizer: Any, end: str, manifest: Manifest, language: str
+) -> Callable[[Any], float] | None:
+    """The share of the first validation cases that a model gets right, greedily and as its language's judge sees it."""
+    if settings.metric != "task" or settings.method == "dpo" or not language or not material.valid:
+        return None
+    cases = sorted(material.valid[: settings.eval_cases], key=lambda row: len(str(row.get("prompt", ""))))
+    prompts = [render(tokenizer, conversation(row)) for row in cases]
+    most = int(manifest.decoding.get("max_tokens") or 256)
+    end_id = tokenizer.convert_tokens_to_ids(end)
+    judge = judge_of(language)
+
+    def share(model: Any) -> float:
+        answers = []
+        for start in range(0, len(prompts), settings.eval_batch_size):
+            answers += _answers(model, tokenizer, prompts[start : start + settings.eval_batch_size], most, end_id)
+        verdicts = judge(cases, answers)
+        return sum(verdict.right for verdict in verdicts) / len(verdicts)
+
+    return share
+
+
+def _answers(model: Any, tokenizer: Any, prompts: list[str], max_tokens: int, end_id: int) -> list[str]:
+    import torch
+
+    side, tokenizer.padding_side = tokenizer.padding_side, "left"
+    batch = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
+    tokenizer.padding_side = side
+    batch.pop("token_type_ids", None)
+    with torch.inference_mode():
+        out = model.generate(
+            **batch, max_new_tokens=max_tokens, do_sample=False, eos_token_id=end_id, pad_token_id=tokenizer.pad_token_id,
+            use_cache=True,
+        )  # fmt: skip
+    written = out[:, batch["input_ids"].shape[1] :] if out.shape[1] > batch["input_ids"].shape[1] else out
+    return [str(text) for text in tokenizer.batch_decode(written, skip_special_tokens=True)]

@@ -1,0 +1,130 @@
+"""TRL's trainers with what they lack: batches of like length in an order that a resumed run repeats, judging by the task itself,
+and distillation from a teacher."""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Sampler
+from transformers import TrainerCallback
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.sft_trainer import SFTTrainer
+
+from xpm_build.training.settings import TrainingSettings
+
+Judge = Callable[[Any], float]
+"""Judges a model (with its adapter) on the validation cases: the share that is right."""
+
+
+class LengthGroups(Sampler[int]):
+    """Indices in batches of like length, in random order: a pure function of seed and epoch."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, *, is_grouped: bool) -> None:
+        self._lengths, self._batch_size, self._seed, self._is_grouped = lengths, batch_size, seed, is_grouped
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = random.Random(f"{self._seed}/{self._epoch}")
+        order = list(range(len(self._lengths)))
+        rng.shuffle(order)
+        if not self._is_grouped:
+            return iter(order)
+        span = 50 * self._batch_size
+        batches = []
+        for start in range(0, len(order), span):
+            part = sorted(order[start : start + span], key=lambda index: -self._lengths[index])
+            batches += [part[first : first + self._batch_size] for first in range(0, len(part), self._batch_size)]
+        last = batches.pop() if len(batches[-1]) < self._batch_size else []  # a batch that is not full comes last
+        rng.shuffle(batches)
+        return iter([index for batch in [*batches, last] for index in batch])
+
+
+class _Ours:
+    """Mixed into TRL's trainers."""
+
+    judge: Judge | None = None
+    order: TrainingSettings
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        dataset = self.train_dataset if train_dataset is None else train_dataset  # type: ignore[attr-defined]
+        key = "input_ids" if "input_ids" in dataset.column_names else "prompt_ids"
+        lengths = [len(ids) for ids in dataset[key]]
+        return LengthGroups(
+            lengths, self.order.batch_size * self.order.gradient_accumulation_steps, self.order.seed,
+            is_grouped=self.order.group_by_length,
+        )  # fmt: skip
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        output = super().evaluation_loop(*args, **kwargs)  # type: ignore[misc]
+        if self.judge is not None:
+            model = self.model  # type: ignore[attr-defined]
+            was_training = model.training
+            model.eval()
+            output.metrics["eval_task"] = self.judge(model)
+            model.train(was_training)
+        return output
+
+
+class Supervised(_Ours, SFTTrainer):
+    pass
+
+
+class Preference(_Ours, DPOTrainer):
+    pass
+
+
+class Distilled(_Ours, SFTTrainer):
+    """Learns from the data and from a teacher's distribution: ``(1 - w) * loss + w * T² * KL(teacher ‖ student)``."""
+
+    teacher: Any = None
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs.get("attention_mask"))
+        with torch.no_grad():
+            wanted = self.teacher(input_ids=inputs["input_ids"], attention_mask=inputs.get("attention_mask")).logits
+        labels = inputs["labels"][:, 1:]
+        counted = labels != -100
+        logits = outputs.logits[:, :-1][counted].float()
+        loss = torch.nn.functional.cross_entropy(logits, labels[counted])
+        temperature, weight = self.order.distillation_temperature, self.order.distillation_weight
+        student = torch.log_softmax(logits / temperature, dim=-1)
+        teacher = torch.log_softmax(wanted[:, :-1][counted].float() / temperature, dim=-1)
+        divergence = torch.nn.functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+        mixed = (1 - weight) * loss + weight * temperature**2 * divergence
+        return (mixed, outputs) if return_outputs else mixed
+
+
+class Told(TrainerCallback):
+    """Tells of the training as it goes on: step, loss, learning rate, time left, and what the task's judge says."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._started, self._first = time.monotonic(), 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._started, self._first = time.monotonic(), state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if not logs or ("loss" not in logs and "eval_loss" not in logs):
+            return
+        done = state.global_step - self._first
+        left = (time.monotonic() - self._started) / max(1, done) * (state.max_steps - state.global_step)
+        said = [f"step {state.global_step}/{state.max_steps}"]
+        names = {
+            "loss": "loss {:.4f}",
+            "learning_rate": "lr {:.1e}",
+            "eval_loss": "validation loss {:.4f}",
+            "eval_task": "right {:.1%}",
+        }
+        said += [form.format(logs[name]) for name, form in names.items() if name in logs]
+        self._report("  ".join([*said, f"{left:.0f} s left"]))
