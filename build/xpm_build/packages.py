@@ -185,7 +185,7 @@ def build_expert(
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as scratch:
         slots = Path(scratch) / SLOTS
         report("compiling the adapter")
-        places = _adapter_places(manifest, folder)
+        places = adapter_places(manifest, folder)
         whole = [complete(folder / place, Path(scratch) / "whole" / place, model) for place in places]
         adapter = compile_adapters(whole, model)
         save_slots(adapter, slots, base_digest=digest, storage=storage)
@@ -223,7 +223,7 @@ def _read_manifest(folder: Path) -> Manifest:
     return Manifest.parse(path.read_bytes())
 
 
-def _adapter_places(manifest: Manifest, folder: Path) -> list[Path]:
+def adapter_places(manifest: Manifest, folder: Path) -> list[Path]:
     """The folders, relative to the expert's, of the PEFT adapters that it consists of: where its manifest's paths lead."""
     base = (manifest.raw.get("base_models") or [manifest.raw.get("base_model") or {}])[0]
     entries = [*(base.get("adapters") or manifest.raw.get("adapters") or []), *(manifest.raw.get("soft_prompts") or [])]

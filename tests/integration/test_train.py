@@ -1,0 +1,248 @@
+"""Training and judging through the command line: every method on a tiny random base, and runs that are killed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from xpm_build.dataset.generate import generate
+from xpm_build.dataset.rows import read_rows, write_rows
+from xpm_build.dataset.settings import dataset_settings
+from xpm_build.dataset.split import split_rows
+from xpm_build.errors import EvaluationError, TrainingError
+from xpm_build.evaluation.compare import compare_experts
+from xpm_build.evaluation.validate import ValidationOptions, validate
+from xpm_build.packages import build_expert
+from xpm_build.training.run import train
+from xpm_index.manifest import Manifest
+
+_CONFIG = {
+    "rank": 4, "learning_rate": 5e-3, "batch_size": 4, "eval_batch_size": 8, "max_steps": 6, "eval_steps": 2, "eval_cases": 4,
+    "logging_steps": 1, "bf16": False,
+}  # fmt: skip
+
+
+def manifest(**config):
+    return {
+        "schema_version": "2.0", "name": "expert-facts", "version": "0.1.0", "description": "x", "license": "MIT",
+        "base_models": [{"name": "tiny"}], "decoding": {"max_tokens": 12, "temperature": 0.0},
+        "training": {
+            "dataset": {
+                "generation": {"domain": "json", "count": 80, "seed": 1},
+                "split": {"seed": 810, "valid": 0.1, "test": 0.2, "hold_out": {"group": 0.2, "phrasing": 0.15}},
+            },
+            "config": {**_CONFIG, **config},
+        },
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    settings = dataset_settings(manifest())
+    generate(settings.generation, folder / "all.jsonl")
+    short = sorted(read_rows(folder / "all.jsonl"), key=lambda row: len(row["prompt"]) + len(row["completion"]))[:60]
+    split_rows(short, settings.split, folder / "data")
+    return folder / "data"
+
+
+def expert(folder, data, **config):
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(json.dumps(manifest(**config)))
+    shutil.copytree(data, folder / "data")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"adapter_type": "lora", "dropout": 0.1, "gradient_accumulation_steps": 2},
+        {"adapter_type": "dora", "save_dtype": "bfloat16", "bf16": True},
+        {"adapter_type": "rslora", "packing": True, "max_seq_length": 256, "metric": "loss"},
+        {"adapter_type": "ia3", "gradient_checkpointing": True, "early_stopping_patience": 1},
+        {"adapter_type": "prompt_tuning", "num_virtual_tokens": 4, "metric": "loss"},
+        {"method": "distillation", "teacher": "teacher", "neftune_noise_alpha": 5.0},
+    ],
+    ids=lambda config: config.get("method") or config["adapter_type"],
+)
+def test_methods(config, data, tiny_base, tmp_path):
+    folder = expert(tmp_path / "expert", data, **config)
+    if config.get("method") == "distillation":
+        shutil.copytree(tiny_base.source, folder / "teacher")
+    said = []
+    report = train(folder, tiny_base.source, report=said.append)
+    written = json.loads((folder / "training/report.json").read_text())
+    assert written["steps"] == report.steps
+    assert report.steps == 6 or config.get("early_stopping_patience")
+    losses = [entry["loss"] for entry in written["history"] if "loss" in entry]
+    assert len(losses) >= 4
+    assert any(line.startswith("step 2/6") and "validation loss" in line for line in said)
+    assert (folder / "training/curve.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == ""
+    built = build_expert(folder, tmp_path / "dist", base=tiny_base.source)  # PEFT's files are what is compiled
+    assert built.max_logit_error is not None
+
+
+def test_preferences(data, tiny_base, tmp_path):
+    folder = expert(tmp_path / "expert", data, method="dpo", beta=0.2)
+    for name in ("train.jsonl", "valid.jsonl"):
+        rows = [
+            {"prompt": row["prompt"], "chosen": row["completion"], "rejected": "no"}
+            for row in read_rows(folder / "data" / name)
+        ]
+        write_rows(folder / "data" / name, rows)
+    report = train(folder, tiny_base.source)
+    assert report.metric == "loss"
+    assert report.score < 0.7  # from ln 2, where it cannot tell chosen from rejected
+
+
+def test_completions_alone_are_learned_from(data, tiny_base, tmp_path):
+    folder = expert(tmp_path / "expert", data)
+    from xpm_build.training import run
+
+    seen = []
+    original = run._trainer
+
+    def spy(*args):
+        trainer = original(*args)
+        seen.append(trainer.data_collator([trainer.train_dataset[0]]))
+        return trainer
+
+    run._trainer = spy
+    try:
+        train(folder, tiny_base.source)
+    finally:
+        run._trainer = original
+    labels = seen[0]["labels"][0]
+    counted = [label for label in labels.tolist() if label != -100]
+    assert 0 < len(counted) < len(labels) / 2 + 60
+    assert labels[0] == -100
+
+
+def _command(folder, base):
+    return [sys.executable, "-m", "xpm", "train", str(folder), "--base", str(base), "--json"]
+
+
+def test_a_killed_training_ends_with_the_same_figures(data, tiny_base, tmp_path):
+    config = {"max_steps": 12, "eval_steps": 2, "dropout": 0.1}
+    folders = [expert(tmp_path / name, data, **config) for name in ("whole", "killed")]
+    environment = {**os.environ, "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    whole = subprocess.run(
+        _command(folders[0], tiny_base.source), env=environment, capture_output=True, text=True, check=True
+    )
+    process = subprocess.Popen(
+        _command(folders[1], tiny_base.source), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    checkpoints = folders[1] / "training/checkpoints"
+    deadline = time.monotonic() + 120
+    while not (checkpoints / "checkpoint-4").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (folders[1] / "adapter_model.safetensors").exists()
+    newest = max(checkpoints.glob("checkpoint-*"), key=lambda path: path.stat().st_mtime)
+    (newest / "optimizer.pt").unlink(missing_ok=True)  # as a kill in the midst of a checkpoint leaves it
+    again = subprocess.run(
+        _command(folders[1], tiny_base.source), env=environment, capture_output=True, text=True, check=True
+    )
+    reports = [json.loads(done.stdout) for done in (whole, again)]
+    assert reports[1].pop("resumed_from") in (2, 4, 6)
+    assert reports[0].pop("resumed_from") == 0
+    for each in reports:
+        del each["elapsed_s"]
+    assert reports[0] == reports[1]
+    adapters = [(folder / "adapter_model.safetensors").read_bytes() for folder in folders]
+    assert adapters[0] == adapters[1]
+
+
+def test_a_run_with_other_settings_is_not_gone_on_with(data, tiny_base, tmp_path):
+    folder = expert(tmp_path / "expert", data, max_steps=2)
+    train(folder, tiny_base.source)
+    before = (folder / "adapter_model.safetensors").read_bytes()
+    (folder / "manifest.json").write_text(json.dumps(manifest(max_steps=4)))
+    with pytest.raises(TrainingError, match="other settings"):
+        train(folder, tiny_base.source)
+    assert (folder / "adapter_model.safetensors").read_bytes() == before
+    assert train(folder, tiny_base.source, restart=True).steps == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "data/train.jsonl").unlink(), "does not exist"),
+        (lambda folder: (folder / "data/train.jsonl").write_text(""), "nothing to train on"),
+        (lambda folder: (folder / "data/train.jsonl").write_text('{"prompt": "a"}\n'), "row 1"),
+        (lambda folder: (folder / "data/train.jsonl").write_text("{"), "line 1 is not JSON"),
+    ],
+)
+def test_data_that_is_not_there(change, message, data, tiny_base, tmp_path):
+    folder = expert(tmp_path / "expert", data)
+    change(folder)
+    with pytest.raises((TrainingError, Exception), match=message):
+        train(folder, tiny_base.source)
+    assert not (folder / "adapter_model.safetensors").exists()
+
+
+@pytest.fixture(scope="module")
+def trained(data, tiny_base, tmp_path_factory):
+    folders = []
+    for seed in (1, 2):
+        folder = expert(tmp_path_factory.mktemp("trained") / "expert", data, seed=seed, max_steps=2)
+        train(folder, tiny_base.source)
+        folders.append(folder)
+    return folders
+
+
+def test_validation(trained, tiny_base, tmp_path):
+    first, second = trained
+    archive = build_expert(second, tmp_path / "dist", base=tiny_base.source).path
+    options = ValidationOptions(cases=5, against=archive, others=(second,))
+    found = validate(first, tiny_base.source, options)
+    assert [each.circle.name for each in found.circles] == ["rows", "group", "phrasing"]
+    document = json.loads((first / "validation/report.json").read_text())
+    for circle in document["circles"].values():
+        assert circle["cases"] <= 5
+        assert {"right", "parses", "exact", "normalised_exact", "f1", "bleu"} <= circle["expert"].keys()
+        assert (
+            circle["over_base"]["interval"][0]
+            <= circle["over_base"]["difference"]
+            <= circle["over_base"]["interval"][1]
+        )
+        assert set(circle["compositions"]) == {second.name}
+        assert (
+            circle["over_against"]["wins"] + circle["over_against"]["losses"] + circle["over_against"]["ties"]
+            == circle["cases"]
+        )
+    assert document["failures"]  # a random base gets nothing right
+    assert document["limitations"]
+    metrics = Manifest.parse((first / "manifest.json").read_bytes()).quality_metrics
+    assert metrics["benchmark_score"] == 0.0
+    assert metrics["test_queries"] == sum(circle["cases"] for circle in document["circles"].values())
+    for name in ("report.md", "report.html", "report.png"):
+        assert (first / "validation" / name).stat().st_size > 500
+    assert "<script" not in (first / "validation/report.html").read_text()
+
+    validate(second, tiny_base.source, ValidationOptions(cases=5, write_manifest=False))
+    assert Manifest.parse((second / "manifest.json").read_bytes()).quality_metrics == {}
+    document, _ = compare_experts(first, second)
+    assert document["circles"]["rows"]["paired"]["ties"] == len(found.circles[0].circle.rows)
+
+
+def test_what_was_not_validated_cannot_be_compared(tmp_path):
+    with pytest.raises(EvaluationError, match="no validation report"):
+        compare_experts(tmp_path, tmp_path)
+
+
+def test_an_expert_without_cases_cannot_be_judged(trained, tiny_base, tmp_path):
+    folder = tmp_path / "expert"
+    shutil.copytree(trained[0], folder)
+    shutil.rmtree(folder / "data")
+    with pytest.raises(EvaluationError, match="no cases"):
+        validate(folder, tiny_base.source, ValidationOptions())
