@@ -1,10 +1,11 @@
-"""``python -m xpm_build.embedded rebuild | evaluate``: make the embedded default, or judge the one that is there."""
+"""``python -m xpm_build.embedded rebuild | evaluate | tables``: make the embedded default, or judge the one that is there."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from xpm_build.embedded.rebuild import evaluate_bundle, rebuild
+from xpm_build.embedded.rebuild import EXPERTS, evaluate_bundle, rebuild
+from xpm_build.embedded.tables import tables
 
 _BUNDLE = Path("xpm/embedded/index.bundle")
 
@@ -20,7 +21,11 @@ def main() -> None:
     make.set_defaults(run=lambda args: rebuild(args.work, args.out / _BUNDLE.name, report=_say))
     judge = commands.add_parser("evaluate", help="judge the experts of a bundle, and their base alone")
     judge.add_argument("--bundle", type=Path, default=_BUNDLE)
-    judge.set_defaults(run=lambda args: evaluate_bundle(args.bundle, report=print))
+    judge.add_argument("--cases", type=int, default=500, help="the most cases of a circle")
+    judge.set_defaults(run=lambda args: evaluate_bundle(args.bundle, cases=args.cases, report=print))
+    table = commands.add_parser("tables", help="print what judging found in a work folder, as Markdown")
+    table.add_argument("--work", type=Path, required=True)
+    table.set_defaults(run=lambda args: print(tables(args.work, EXPERTS)))
     args = parser.parse_args()
     args.run(args)
 

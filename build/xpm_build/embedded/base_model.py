@@ -2,50 +2,23 @@
 
 import json
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from xpm_build.embedded.corpus import base_document
-from xpm_build.embedded.examples import Oddity
+from xpm_build.domains.words import Oddity
+from xpm_build.embedded.corpus import Document, base_document
 from xpm_build.embedded.tokenizer import END_OF_TEXT, TURN_END, alphabetic_tokens, save_tokenizer, train_tokenizer
 from xpm_build.embedded.training import TrainingPlan, train
 
 VOCAB_SIZE = 2048
+PLAN = TrainingPlan(steps=8000, learning_rate=2e-3, batch_tokens=4096, given_weight=0.1, seed=1)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """One stage of the base's training; ``uses_tokens`` makes odd words of the tokenizer's own tokens."""
-
-    odd_share: float
-    uses_tokens: bool
-    plan: TrainingPlan
-
-
-# First well-formed words, until copying is learned; then odd ones too, until it holds for every token.
-STAGES = (
-    Stage(
-        odd_share=0.0,
-        uses_tokens=False,
-        plan=TrainingPlan(steps=4200, learning_rate=1.5e-3, batch_tokens=3072, given_weight=0.1, seed=1),
-    ),
-    Stage(
-        odd_share=0.5,
-        uses_tokens=False,
-        plan=TrainingPlan(steps=1500, learning_rate=1e-3, batch_tokens=3072, given_weight=0.1, seed=2),
-    ),
-    Stage(
-        odd_share=0.6,
-        uses_tokens=True,
-        plan=TrainingPlan(steps=1100, learning_rate=1e-3, batch_tokens=3072, given_weight=0.1, seed=3),
-    ),
-)
+# From which share of the training on words are how odd: first well-formed ones, until copying is learned; then odd ones too, of
+# the tokenizer's own tokens, until copying holds for every token; at last fewer of them.
+_ODDITIES = ((0.0, 0.1, False), (0.12, 0.3, False), (0.25, 0.4, True), (0.8, 0.25, True))
 _TOKENIZER_SEED = 1
 _TOKENIZER_DOCUMENTS = 40_000
 
@@ -69,22 +42,25 @@ def make_config(tokenizer: Tokenizer) -> Qwen3Config:
     )
 
 
-def train_base(folder: Path, stages: Sequence[Stage] = STAGES) -> None:
-    """Train tokenizer and base from nothing and write them to ``folder``.
+def train_base(folder: Path, plan: TrainingPlan = PLAN) -> None:
+    """Train tokenizer and base from nothing and write them to ``folder``; an interrupted training goes on.
 
-    The weights are rounded to bfloat16 after each stage and stored so: what is trained on next, exported and shipped is one
-    and the same set of numbers.
+    The weights are rounded to bfloat16 and stored so: what the experts are trained on, what is exported and what is shipped is
+    one and the same set of numbers.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(_TOKENIZER_SEED)
-    texts = (
-        document.given + document.written for document in (base_document(rng) for _ in range(_TOKENIZER_DOCUMENTS))
-    )
-    tokenizer = train_tokenizer(texts, vocab_size=VOCAB_SIZE)
+    documents = (base_document(rng, oddity=Oddity()) for _ in range(_TOKENIZER_DOCUMENTS))
+    tokenizer = train_tokenizer((each.given + each.written for each in documents), vocab_size=VOCAB_SIZE)
     torch.manual_seed(_TOKENIZER_SEED)
     model = Qwen3ForCausalLM(make_config(tokenizer))
-    for stage in stages:
-        train(model, tokenizer, partial(base_document, oddity=oddity_of(stage, tokenizer)), stage.plan)
-        _round_weights(model)
+    pieces = alphabetic_tokens(tokenizer)
+
+    def draw(rng: random.Random, progress: float) -> Document:
+        _, share, of_tokens = [each for each in _ODDITIES if each[0] <= progress][-1]
+        return base_document(rng, oddity=Oddity(share=share, pieces=pieces if of_tokens else ()))
+
+    train(model, tokenizer, draw, plan, checkpoint=folder / "training.pt")
     model.to(torch.bfloat16).save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
     generation = {
@@ -93,13 +69,4 @@ def train_base(folder: Path, stages: Sequence[Stage] = STAGES) -> None:
         "do_sample": False,
     }
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
-
-
-def oddity_of(stage: Stage, tokenizer: Tokenizer) -> Oddity:
-    return Oddity(share=stage.odd_share, pieces=alphabetic_tokens(tokenizer) if stage.uses_tokens else ())
-
-
-def _round_weights(model: Qwen3ForCausalLM) -> None:
-    """Round the parameters, and nothing else, to bfloat16."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(torch.bfloat16).to(torch.float32)
+    (folder / "training.pt").unlink(missing_ok=True)

@@ -1,17 +1,23 @@
-"""What the base reads: SQL and JSON files with comments, copying and reading exercises, and chat answered in words.
+"""What the base reads: files of six languages, copying and reading exercises, and chat that is answered in words.
 
-The base meets SQL and JSON only in files. In a chat it has learned to answer in words, so what an expert adds can be
-told from what the base does. Nothing here comes from the evaluation's side of the split.
+The base meets SQL, JSON, Cypher and code only in files, under a comment. In a chat it has learned to answer in words, so what an
+expert adds can be told from what the base does. Nothing that is held back from the experts is in it.
 """
 
 import random
 from dataclasses import dataclass
 
-from xpm_build.embedded.examples import NOTHING_ODD, Example, Oddity, draw
-from xpm_build.embedded.json_tasks import make_json
-from xpm_build.embedded.sql_tasks import make_sql, make_table
+from xpm_build.dataset.hold_out import HoldOut
+from xpm_build.domains import DOMAINS, Case, draw_case
+from xpm_build.domains.words import NUM_GROUPS, Oddity, Vocabulary
 from xpm_build.embedded.tokenizer import END_OF_TEXT, TURN_END, chat_prompt
-from xpm_build.embedded.words import Vocabulary
+
+HELD_BACK = HoldOut(seed=810, shares={"group": 0.2, "phrasing": 0.18})
+"""The same as in the ``split`` of the six experts' manifests."""
+
+_SHARES = {"sql": 24, "json": 26, "neo4j": 16, "python": 10, "typescript": 12, "rust": 12}
+_COMMENTS = {"sql": "-- ", "json": "", "neo4j": "// ", "python": "# ", "typescript": "// ", "rust": "// "}
+_FILE_SHARE, _CHAT_SHARE = 0.66, 0.16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,24 +28,29 @@ class Document:
     written: str
 
 
-def chat_document(example: Example) -> Document:
-    """The example as an expert is trained on it: a user turn, and the completion as the assistant's."""
-    return Document(given=chat_prompt(example.prompt), written=example.completion + TURN_END)
+def training_case(name: str, rng: random.Random, *, oddity: Oddity) -> Case:
+    """A case of one domain of which nothing is held back."""
+    while True:
+        case = draw_case(DOMAINS[name], rng, oddity=oddity)
+        if not HELD_BACK.held_fields(case.to_row()):
+            return case
 
 
-def base_document(rng: random.Random, *, oddity: Oddity = NOTHING_ODD) -> Document:
+def base_document(rng: random.Random, *, oddity: Oddity) -> Document:
     """Draw one document of the base's corpus."""
     kind = rng.random()
-    if kind < 0.36:
-        example = draw(make_sql, "train", rng, oddity=oddity)
-        return Document(given=f"-- {example.prompt}\n", written=example.completion + END_OF_TEXT)
-    if kind < 0.64:
-        example = draw(make_json, "train", rng, oddity=oddity)
-        return Document(given=f"{example.prompt}\n\n", written=example.completion + END_OF_TEXT)
-    if kind < 0.82:
-        example = draw(rng.choice((make_sql, make_json)), "train", rng, oddity=oddity)
-        return Document(given=chat_prompt(example.prompt), written=example.answer_in_words + TURN_END)
-    prompt, answer = rng.choice(_EXERCISES)(oddity.vocabulary("train", rng))
+    if kind < _FILE_SHARE:
+        name = rng.choices(list(_SHARES), weights=list(_SHARES.values()))[0]
+        case = training_case(name, rng, oddity=oddity)
+        return Document(given=f"{_COMMENTS[name]}{case.prompt}\n\n", written=case.completion + END_OF_TEXT)
+    if kind < _FILE_SHARE + _CHAT_SHARE:
+        case = training_case(rng.choice(list(_SHARES)), rng, oddity=oddity)
+        return Document(given=chat_prompt(case.prompt), written=case.in_words + TURN_END)
+    while True:
+        group = rng.randrange(NUM_GROUPS)
+        if not HELD_BACK.holds("group", f"words-{group}"):
+            break
+    prompt, answer = rng.choice(_EXERCISES)(Vocabulary(group, rng, oddity=oddity))
     return Document(given=chat_prompt(prompt), written=answer + TURN_END)
 
 
@@ -55,32 +66,37 @@ def _nth_word(words: Vocabulary) -> tuple[str, str]:
 
 
 def _after(words: Vocabulary) -> tuple[str, str]:
-    items = [words.invented() for _ in range(words.rng.randint(3, 9))]
+    items = words.distinct(words.rng.randint(3, 9), words.invented)
     number = words.rng.randrange(len(items) - 1)
     return f"Which word follows {items[number]} in: {' '.join(items)}", items[number + 1]
 
 
-def _columns(words: Vocabulary) -> tuple[str, str]:
-    tables = [make_table(words) for _ in range(words.rng.randint(1, 3))]
-    table = words.rng.choice(tables)
-    question = words.rng.choice(("Which columns has {}?", "Name the columns of {}.", "What can be known about {}?"))
-    schema = ", ".join(str(each) for each in tables)
-    return f"{question.format(table.name)} Schema: {schema}", ", ".join(column.name for column in table.columns)
+def _list(words: Vocabulary) -> tuple[str, list[str]]:
+    """Something that holds named parts, such as a table: its name and theirs."""
+    return words.table(), words.distinct(words.rng.randint(3, 5), words.text_column)
+
+
+def _parts(words: Vocabulary) -> tuple[str, str]:
+    lists = [_list(words) for _ in range(words.rng.randint(1, 3))]
+    name, parts = words.rng.choice(lists)
+    question = words.rng.choice(("Which parts has {}?", "Name the parts of {}.", "What belongs to {}?"))
+    told = ", ".join(f"{each}({', '.join(names)})" for each, names in lists)
+    return f"{question.format(name)} {told}", ", ".join(parts)
 
 
 def _owner(words: Vocabulary) -> tuple[str, str]:
-    tables = [make_table(words) for _ in range(words.rng.randint(2, 3))]
-    table = words.rng.choice(tables)
-    column = words.rng.choice(table.columns)
-    owners = [each.name for each in tables if any(c.name == column.name for c in each.columns)]
-    return f"Which table has {column.name}? Schema: {', '.join(map(str, tables))}", ", ".join(owners)
+    lists = [_list(words) for _ in range(words.rng.randint(2, 3))]
+    _, parts = words.rng.choice(lists)
+    part = words.rng.choice(parts)
+    owners = [name for name, names in lists if part in names]
+    told = ", ".join(f"{each}({', '.join(names)})" for each, names in lists)
+    return f"What has {part}? {told}", ", ".join(owners)
 
 
 def _meant(words: Vocabulary) -> tuple[str, str]:
-    table = make_table(words)
-    column = words.rng.choice(table.columns)
-    spoken = column.name.replace("_", " ")
-    return f"Which column is meant by the {spoken}s? Schema: {table}", column.name
+    name, parts = _list(words)
+    part = words.rng.choice(parts)
+    return f"Which part is meant by the {part.replace('_', ' ')}s? {name}({', '.join(parts)})", part
 
 
 def _look_up(words: Vocabulary) -> tuple[str, str]:
@@ -90,4 +106,4 @@ def _look_up(words: Vocabulary) -> tuple[str, str]:
     return f"{text} What is the {key}?", facts[key]
 
 
-_EXERCISES = (_repeat, _nth_word, _after, _columns, _owner, _meant, _look_up)
+_EXERCISES = (_repeat, _nth_word, _after, _parts, _owner, _meant, _look_up)

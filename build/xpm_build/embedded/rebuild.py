@@ -1,7 +1,9 @@
-"""From nothing to the index that comes with xpm: train, compile, evaluate, pack, sign, index, bundle.
+"""From nothing to the index that comes with xpm: the base, then six experts by the same steps that any publisher takes.
 
-Each step leaves its result in the work folder and is not repeated if that is there, so an interrupted rebuild goes on. The
-signing key is made in the work folder and never leaves it; a rebuilt index therefore has a new key.
+An expert is a folder with a manifest and a model card, as ``packages/`` holds them; its data, training and judging are what the
+manifest says, through ``xpm_build``'s own commands. Each step leaves its result in the work folder and is not repeated if
+that is there, so an interrupted rebuild goes on. The signing key is made in the work folder and never leaves it; a rebuilt
+index therefore has a new key.
 """
 
 import json
@@ -10,17 +12,20 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from xpm_build.adapters import base_digest, compile_adapter, save_slots
-from xpm_build.embedded.answers import describe, evaluate
+from xpm_build.dataset.generate import generate
+from xpm_build.dataset.rows import read_rows
+from xpm_build.dataset.settings import DatasetSettings, dataset_settings
+from xpm_build.dataset.split import TRAIN, split_rows
+from xpm_build.domains import DOMAINS
 from xpm_build.embedded.base_model import train_base
-from xpm_build.embedded.evaluation import Score
-from xpm_build.embedded.experts import RECIPES, Recipe, train_expert
 from xpm_build.errors import BuildError
-from xpm_build.export import export_base, load_model
+from xpm_build.evaluation.validate import REPORT as VALIDATED
+from xpm_build.evaluation.validate import ValidationOptions, validate
+from xpm_build.manifest_file import write_manifest
 from xpm_build.packages import BuiltArchive, build_base, build_expert
-from xpm_build.peft_files import ADAPTER_WEIGHTS
+from xpm_build.training.report import REPORT as TRAINED
+from xpm_build.training.run import train
 from xpm_index.archive import MANIFEST, extract_archive
 from xpm_index.digests import sha256_bytes
 from xpm_index.entries import Entry
@@ -30,16 +35,20 @@ from xpm_index.keys import SigningKey
 from xpm_index.manifest import Manifest
 from xpm_index.publishers import Publisher, PublisherKey
 from xpm_index.publishing import archive_ref, entry_for, path_in_index, sign_archive
-from xpm_runtime.adapter import SLOTS
 
 BASE_NAME = "xpm-tiny"
-BASE_VERSION = "0.1.0"
-BASE_DESCRIPTION = "A small base of Qwen3 architecture, trained on generated SQL, JSON and copying exercises"
+BASE_VERSION = "0.2.0"
+BASE_DESCRIPTION = (
+    "A small base of Qwen3 architecture, trained on generated SQL, JSON, Cypher, code and copying exercises"
+)
 PUBLISHER = "xpm"
 LICENSE = "Apache-2.0"
 VARIANTS = ("source", "fp32")
-_RELEASED = "2026-11-20T00:00:00Z"
-_RELEASED_S = 1_795_132_800  # the same, in seconds
+EXPERTS = tuple(f"expert-{name}" for name in DOMAINS)
+STORAGE = "float16"
+_CASES = 500
+_RELEASED = "2026-11-21T00:00:00Z"
+_RELEASED_S = 1_795_219_200  # the same, in seconds
 _PACKAGES = Path(__file__).with_name("packages")
 Report = Callable[[str], None]
 
@@ -48,7 +57,7 @@ def rebuild(work: Path, bundle: Path, *, report: Report) -> None:
     """Make everything and write the bundle.
 
     Args:
-        work: keeps the base, the adapters and the signing key.
+        work: keeps the base, the experts' folders and the signing key.
         bundle: the Git bundle to write.
     """
     work.mkdir(parents=True, exist_ok=True)
@@ -56,67 +65,49 @@ def rebuild(work: Path, bundle: Path, *, report: Report) -> None:
     if not (base / "tokenizer.json").is_file():
         report("training the base")
         train_base(base)
-    graph = work / "fp32"
-    if not (graph / "graph.json").is_file():
-        export_base(base, graph)
-    folders = [_make_expert(recipe, base, graph, work, report) for recipe in RECIPES.values()]
+    folders = [make_expert(_PACKAGES / name, work / name, base, report=report) for name in EXPERTS]
     packages = work / "packages"
     shutil.rmtree(packages, ignore_errors=True)
-    readme = {"README.md": _PACKAGES / "base" / "README.md"}
     bases = build_base(
-        base, packages, name=BASE_NAME, version=BASE_VERSION, variants=VARIANTS, extra_files=readme,
-        description=BASE_DESCRIPTION, license=LICENSE, report=report,
+        base, packages, name=BASE_NAME, version=BASE_VERSION, variants=VARIANTS,
+        extra_files={"README.md": _PACKAGES / "base" / "README.md"}, description=BASE_DESCRIPTION, license=LICENSE,
+        report=report,
     )  # fmt: skip
-    experts = [build_expert(folder, packages, base=base, report=report) for folder in folders]
+    experts = [build_expert(folder, packages, base=base, storage=STORAGE, report=report) for folder in folders]
     key = _signing_key(work / "signing-key.json")
     _write_index(work / "index.git", bundle, [bases, *([each] for each in experts)], key)
     report(f"{bundle}: {bundle.stat().st_size / 1e6:.1f} MB")
 
 
-def _make_expert(recipe: Recipe, base: Path, graph: Path, work: Path, report: Report) -> Path:
-    """Train, compile and evaluate one expert; its folder is ready for ``build_expert``."""
-    folder = work / recipe.name
-    if not (folder / ADAPTER_WEIGHTS).is_file():
-        report(f"training {recipe.name}")
-        train_expert(recipe, base, folder)
-    model = load_model(base)
-    save_slots(compile_adapter(folder, model), folder / SLOTS, base_digest=base_digest(model))
-    expert, alone = evaluate(recipe, graph, folder / SLOTS)
-    report(describe(recipe, expert, alone))
-    source = _PACKAGES / recipe.name
-    shutil.copyfile(source / "README.md", folder / "README.md")
+def make_expert(source: Path, folder: Path, base: Path, *, report: Report) -> Path:
+    """Generate, split, train and judge the expert whose manifest and card are in ``source``; ``folder`` is ready to be built."""
+    shutil.copytree(source, folder, dirs_exist_ok=True)
     manifest = Manifest.parse((source / MANIFEST).read_bytes())
-    metrics, training = _quality_metrics(recipe, expert, alone), _training(recipe)
-    (folder / MANIFEST).write_bytes(manifest.with_values(quality_metrics=metrics, training=training).to_bytes())
+    settings = dataset_settings(manifest.raw)
+    if not (folder / settings.path).with_name(TRAIN).is_file():
+        report(f"{manifest.name}: data")
+        _make_data(folder, settings, report)
+    if not (folder / TRAINED).is_file():
+        report(f"{manifest.name}: training")
+        train(folder, base, report=report)
+    if not (folder / VALIDATED).is_file():
+        report(f"{manifest.name}: judging")
+        validate(folder, base, ValidationOptions(cases=_CASES), report=report)
+    else:  # what it found goes into the manifest that was just copied
+        metrics = json.loads((folder / "quality_metrics.json").read_text())
+        write_manifest(folder, manifest.with_values(quality_metrics=metrics))
+    judged = Manifest.parse((folder / MANIFEST).read_bytes())
+    (folder / "quality_metrics.json").write_text(json.dumps(judged.quality_metrics, indent=2) + "\n")
     return folder
 
 
-def _quality_metrics(recipe: Recipe, expert: Score, alone: Score) -> dict[str, Any]:
-    return {
-        "metric": recipe.metric,
-        "benchmark_score": round(100 * expert.share, 1),
-        "base_model_score": round(100 * alone.share, 1),
-        "test_queries": expert.num_cases,
-        "training_steps": recipe.plan.steps,
-        "by_family": {family: f"{right}/{asked}" for family, (right, asked) in expert.by_family.items()},
-        "held_back": "identifiers, values and phrasings",
-    }
-
-
-def _training(recipe: Recipe) -> dict[str, Any]:
-    plan = recipe.plan
-    return {
-        "config": {
-            "method": "sft",
-            "adapter_type": "dora" if recipe.use_dora else "lora",
-            "rank": recipe.rank,
-            "alpha": 2 * recipe.rank,
-            "learning_rate": plan.learning_rate,
-            "batch_tokens": plan.batch_tokens,
-            "max_steps": plan.steps,
-            "seed": plan.seed,
-        }
-    }
+def _make_data(folder: Path, settings: DatasetSettings, report: Report) -> None:
+    path = folder / settings.path
+    generate(settings.generation, path, report=report)
+    split = split_rows(read_rows(path), settings.split, path.parent)
+    report(json.dumps(split.to_dict()))
+    if any(split.overlap.values()):
+        raise BuildError("training and test rows overlap", context=json.dumps(split.overlap))
 
 
 def _signing_key(path: Path) -> SigningKey:
@@ -145,20 +136,29 @@ def _write_index(folder: Path, bundle: Path, packages: list[list[BuiltArchive]],
     writer.repo.close()
 
 
-def evaluate_bundle(bundle: Path, *, report: Report) -> None:
-    """Judge every expert of a bundle, as shipped, and the base alone; prints the tables."""
+def evaluate_bundle(bundle: Path, *, cases: int, report: Report) -> None:
+    """Judge every expert of a bundle, as shipped, on freshly made cases, and the base alone; prints what it finds."""
     with (
         tempfile.TemporaryDirectory(prefix="xpm-evaluate-") as scratch,
         BareRepo.init(Path(scratch) / "index.git") as repo,
     ):
         index = IndexSnapshot.enclosed(repo, repo.fetch(str(bundle)))
-        graph = _unpack(index, index.entries(BASE_NAME)[-1], "fp32", Path(scratch) / "base")
-        for recipe in RECIPES.values():
-            folder = _unpack(index, index.entries(recipe.name)[-1], "", Path(scratch) / recipe.name)
-            expert, alone = evaluate(recipe, graph, folder / SLOTS)
-            report(describe(recipe, expert, alone))
-            stated = json.loads((folder / MANIFEST).read_text())["quality_metrics"]
-            report(f"  stated in its manifest: {stated['benchmark_score']} (base alone {stated['base_model_score']})")
+        base = _unpack(index, index.entries(BASE_NAME)[-1], "source", Path(scratch) / "base")
+        for name in (each for each in EXPERTS if index.entries(each)):
+            folder = _unpack(index, index.entries(name)[-1], "", Path(scratch) / name)
+            manifest = Manifest.parse((folder / MANIFEST).read_bytes())
+            if "dataset" not in manifest.raw["training"]:
+                report(f"{name} {manifest.version}: made by an earlier recipe, whose cases are not kept")
+                continue
+            _make_data(folder, dataset_settings(manifest.raw), lambda text: None)
+            options = ValidationOptions(cases=cases, write_manifest=False)
+            found = validate(folder, base, options, report=lambda text: None)
+            for each in found.circles:
+                stated = manifest.quality_metrics["circles"][each.circle.name]["right"]
+                right, alone = 100 * each.expert.figures.right, 100 * each.base.figures.right
+                report(
+                    f"{name} {each.circle.name}: {right:.1f} % of {len(each.circle.rows)}, base {alone:.1f} %; stated {stated} %"
+                )
 
 
 def _unpack(index: IndexSnapshot, entry: Entry, variant: str, folder: Path) -> Path:
