@@ -1,4 +1,4 @@
-"""The tutorial is run as it stands: its shell blocks in one session, its outputs looked for in their order."""
+"""The tutorials are run as they stand: shell blocks in one session, outputs looked for in their order."""
 
 import os
 import re
@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.git_http import serve_git
+import pytest
 
-TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
+from tests.support.git_http import serve_git
+from tests.support.sandbox import needs_sandbox
+
+DOCS = Path(__file__).parents[2] / "docs"
 _BLOCK = re.compile(r"^```(sh|text|python)(?: ([\w.]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -38,7 +41,8 @@ def assert_in_order(expected: str, output: str) -> None:
         position = found + len(line)
 
 
-def test_the_tutorial(tmp_path):
+@pytest.mark.parametrize("page", ["tutorial.md", pytest.param("making-an-expert.md", marks=needs_sandbox)])
+def test_tutorials(page, tmp_path):
     work, state = tmp_path / "work", tmp_path / "state"
     work.mkdir()
     state.mkdir()
@@ -51,7 +55,7 @@ def test_the_tutorial(tmp_path):
     environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{scripts}:{os.environ['PATH']}", "NO_COLOR": "1"}
     output = ""
     with serve_git(work / "served") as server:
-        for kind, name, text in _BLOCK.findall(TUTORIAL.read_text(encoding="utf-8")):
+        for kind, name, text in _BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
             if kind == "python":
                 (work / "publisher" / name).write_text(text)
             elif kind == "text":

@@ -10,8 +10,6 @@ from xpm.cli.context import here, options
 from xpm.cli.render import Console
 from xpm.operations import install as operations
 from xpm.operations import undo as undoing
-from xpm.operations.scaffold import new_expert
-from xpm.project import DEFAULT_BASE
 from xpm.sources import parse_source
 from xpm_index.keys import PublicKey
 from xpm_index.publishers import parse_time
@@ -37,22 +35,6 @@ def init_command(console: Console) -> None:
     """
     path = operations.init(Path.cwd())
     console.say(f"wrote {path.name}; add experts with `xpm install NAME`")
-
-
-@click.command("new")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--base", default=DEFAULT_BASE, show_default=True, help="The base it will be trained on.")
-@click.option("--license", default="Apache-2.0", show_default=True)
-@click.pass_obj
-def new_command(console: Console, folder: Path, base: str, license: str) -> None:
-    """Start an expert: a folder with its manifest, a README and Git attributes for large files.
-
-    Example: xpm new expert-sql
-    """
-    made = new_expert(folder, base=base, license=license)
-    console.say(
-        f"wrote {', '.join(path.name for path in made)} in {folder}; train with PEFT, then `xpm build expert {folder}`"
-    )
 
 
 @click.command("install")

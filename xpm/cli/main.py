@@ -18,7 +18,7 @@ _DISK_HINT = "check disk space and rights"
 # command → (module, one line for the overview); the function has the command's name
 COMMANDS = {
     "init": ("xpm.cli.environment", "Start a project in this folder."),
-    "new": ("xpm.cli.environment", "Start an expert."),
+    "new": ("xpm.cli.expert", "Start an expert."),
     "install": ("xpm.cli.environment", "Add experts to this environment."),
     "uninstall": ("xpm.cli.environment", "Remove experts from this environment."),
     "update": ("xpm.cli.environment", "Take the newest versions that xpm.toml allows."),
@@ -36,6 +36,11 @@ COMMANDS = {
     "verify": ("xpm.cli.inspect", "Verify installed packages, or a package file."),
     "gc": ("xpm.cli.graph", "Remove from the store what nothing needs."),
     "run": ("xpm.cli.run", "Answer a prompt."),
+    "check": ("xpm.cli.expert", "Look for what is wrong with an expert's folder."),
+    "dataset": ("xpm.cli.dataset", "Make and look after the data of an expert."),
+    "train": ("xpm.cli.expert", "Train an expert as its manifest says."),
+    "validate": ("xpm.cli.expert", "Judge an expert by running what it writes."),
+    "compare": ("xpm.cli.expert", "Compare two validated experts."),
     "build": ("xpm.cli.build", "Build base and expert packages."),
     "convert": ("xpm.cli.build", "Write an adapter in another form: PEFT's, or a folder to build from."),
     "bench": ("xpm.cli.bench", "Measure the engine beside other programs."),

@@ -1,0 +1,170 @@
+"""new, check, train, validate, compare: an expert's life before it is built."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from xpm.cli.context import here
+from xpm.cli.render import Console
+from xpm.operations import expert as operations
+from xpm.operations.build import require_extra
+from xpm.operations.scaffold import new_expert
+from xpm.project import DEFAULT_BASE
+from xpm_index.errors import XpmError
+
+_folder = click.argument(
+    "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path(), required=False
+)
+_base = click.option(
+    "--base", default="", help="The base: a Hugging Face folder, or the name of one that an index has."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+class Malformed(XpmError):
+    code = "invalid-expert"
+    exit_code = 12
+
+
+@click.group("new")
+def new_command() -> None:
+    """Start an expert."""
+
+
+@new_command.command("expert")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--base", default=DEFAULT_BASE, show_default=True, help="The base it will be trained on.")
+@click.option("--license", default="Apache-2.0", show_default=True)
+@click.option("--domain", default="", help="json, sql, neo4j, python, typescript or rust: data without a provider.")
+@click.pass_obj
+def new_expert_command(console: Console, folder: Path, base: str, license: str, domain: str) -> None:
+    """Start an expert's folder: manifest, model card, license, test cases, Git attributes.
+
+    Example: xpm new expert expert-sql --domain sql
+    """
+    made = new_expert(folder, base=base, license=license, domain=domain)
+    console.say(f"wrote {', '.join(str(path.relative_to(folder)) for path in made)} in {folder}")
+    console.say(f"next: cd {folder}; xpm check; xpm dataset generate; xpm dataset split; xpm train; xpm validate")
+
+
+@click.command("check")
+@_folder
+@_json
+@click.pass_obj
+def check_command(console: Console, folder: Path, as_json: bool) -> None:
+    """Look for what is wrong with an expert's folder, key by key.
+
+    Example: xpm check
+    """
+    findings = operations.check(folder)
+    errors = [each for each in findings if each.is_error]
+    if as_json:
+        console.json([each.to_dict() for each in findings])
+    else:
+        for each in findings:
+            hint = f" ({each.hint})" if each.hint else ""
+            console.out(f"{'error' if each.is_error else 'warning'}: {each.where}: {each.what}{hint}")
+    if errors:
+        raise Malformed(
+            f"{len(errors)} errors in {folder / 'manifest.json'} and the files beside it",
+            hint="correct them, then check again",
+        )
+    if not findings and not as_json:
+        console.say("nothing is wrong")
+
+
+@click.command("train")
+@_folder
+@_base
+@click.option("--restart", is_flag=True, help="Forget an earlier run instead of going on with it.")
+@_json
+@click.pass_obj
+def train_command(console: Console, folder: Path, base: str, restart: bool, as_json: bool) -> None:
+    """Train the expert as its manifest says (TRL and PEFT); an interrupted run goes on from its last checkpoint.
+
+    Example: xpm train
+    """
+    result = operations.train(here(), folder, base=base, restart=restart, progress=console, report=console.say)
+    if as_json:
+        console.json(result.to_dict())
+        return
+    figure = f"{result.score:.1%} right" if result.metric == "task" else f"loss {result.score:.4f}"
+    console.say(f"best at step {result.best_step} of {result.steps}: {figure}; see {folder / 'training'}")
+
+
+@click.command("validate")
+@_folder
+@_base
+@click.option("--variant", type=click.Choice(["fp32", "fp16", "int8", "int4"]), default="fp32", show_default=True)
+@click.option("--cases", type=click.IntRange(1), default=500, show_default=True, help="The most cases of a circle.")
+@click.option(
+    "--data", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Judge on these rows alone."
+)
+@click.option(
+    "--against", type=click.Path(path_type=Path, exists=True), help="An earlier version: its folder or package."
+)
+@click.option("--experts", default="", metavar="A,B,C", help="Folders or packages of experts that act beside it.")
+@click.option("--no-execution", is_flag=True, help="Compare texts instead of running what was written.")
+@click.option("--no-write", is_flag=True, help="Leave the manifest as it is.")
+@_json
+@click.pass_obj
+def validate_command(
+    console: Console, folder: Path, base: str, variant: str, cases: int, file: Path | None, against: Path | None,
+    experts: str, no_execution: bool, no_write: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Judge the expert on held-back cases beside the base alone, running what it writes in a sandbox.
+
+    Writes validation/report.md, .html and .json, and quality_metrics into the manifest.
+
+    Example: xpm validate --against ../expert-sql-0.1.0 --experts ../expert-json
+    """
+    require_extra()
+    from xpm_build.evaluation.report import blocks_of
+    from xpm_build.evaluation.validate import ValidationOptions
+
+    options = ValidationOptions(
+        variant=variant, cases=cases, file=file, against=against, execution=not no_execution, write_manifest=not no_write,
+        others=tuple(Path(each.strip()) for each in experts.split(",") if each.strip()),
+    )  # fmt: skip
+    result = operations.validate(here(), folder, base=base, options=options, progress=console, report=console.say)
+    if as_json:
+        console.json(result.to_dict())
+        return
+    document = {**result.to_dict(), "failures": []}
+    _show(console, blocks_of(document))
+    console.say(f"see {folder / 'validation' / 'report.html'}")
+
+
+@click.command("compare")
+@click.argument("first", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("second", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write it as .md or .html.")
+@_json
+@click.pass_obj
+def compare_command(console: Console, first: Path, second: Path, out: Path | None, as_json: bool) -> None:
+    """Compare two validated experts, case by case where they were judged on the same cases.
+
+    Example: xpm compare ./expert-sql-dora ./expert-sql-lora --out comparison.md
+    """
+    document, blocks = operations.compare(first, second)
+    if out:
+        from xpm_build.evaluation.report import to_html, to_markdown
+
+        title = " and ".join(document["experts"])
+        out.write_text(to_html(title, blocks) if out.suffix == ".html" else to_markdown(blocks), encoding="utf-8")
+    if as_json:
+        console.json(document)
+    else:
+        _show(console, blocks)
+
+
+def _show(console: Console, blocks: Sequence[object]) -> None:
+    for block in blocks:
+        if isinstance(block, str):
+            console.out(block.lstrip("# "))
+        else:
+            assert isinstance(block, tuple)
+            header, *rows = block[1]
+            console.table(header, rows)
+        console.out("")

@@ -1,0 +1,246 @@
+"""Making experts: data, training, judging. Finds the base, then leaves the work to ``xpm_build`` (the ``build`` extra)."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpm.environment import Environment
+from xpm.errors import UsageError
+from xpm.operations.build import base_source, require_extra
+from xpm.progress import Progress
+from xpm_index.archive import MANIFEST
+from xpm_index.manifest import Manifest
+
+if TYPE_CHECKING:
+    from xpm_build.check import Finding
+    from xpm_build.dataset.generate import GenerationReport
+    from xpm_build.dataset.providers import Usage
+    from xpm_build.dataset.quality import Problem
+    from xpm_build.dataset.settings import DatasetSettings
+    from xpm_build.dataset.split import SplitReport
+    from xpm_build.evaluation.report import Block
+    from xpm_build.evaluation.validate import Validation, ValidationOptions
+    from xpm_build.training.report import TrainingReport
+
+Report = Callable[[str], None]
+Row = dict[str, Any]
+
+
+def check(folder: Path) -> "list[Finding]":
+    """Everything that is wrong with an expert's folder."""
+    require_extra()
+    from xpm_build.check import check as find
+
+    return find(folder)
+
+
+def settings(folder: Path) -> "DatasetSettings":
+    """What the manifest in ``folder`` says of its data."""
+    require_extra()
+    from xpm_build.dataset.settings import dataset_settings
+
+    return dataset_settings(_manifest(folder).raw)
+
+
+def generate(folder: Path, *, overrides: Mapping[str, Any], concurrency: int, report: Report) -> "GenerationReport":
+    """Make the data that the manifest asks for; ``overrides`` replace its settings."""
+    from xpm_build.dataset.generate import generate as make
+
+    known = settings(folder)
+    return make(_generation(folder, overrides), folder / known.path, concurrency=concurrency, report=report)
+
+
+def estimate(folder: Path, *, overrides: Mapping[str, Any]) -> "Usage":
+    """What generating is likely to cost; sends nothing."""
+    require_extra()
+    from xpm_build.dataset.generate import estimate as guess
+
+    return guess(_generation(folder, overrides))
+
+
+def _generation(folder: Path, overrides: Mapping[str, Any]) -> Any:
+    from xpm_build.dataset.settings import dataset_settings
+
+    raw = _manifest(folder).raw
+    training = dict(raw.get("training") or {})
+    dataset = dict(training.get("dataset") or {})
+    dataset["generation"] = {**(dataset.get("generation") or {}), **overrides}
+    return dataset_settings({**raw, "training": {**training, "dataset": dataset}}).generation
+
+
+def import_data(folder: Path, sources: Sequence[str], *, form: str, mapping: Mapping[str, str], append: bool) -> int:
+    """Bring rows into the expert's data set; how many there are now."""
+    known = settings(folder)
+    from xpm_build.dataset.importing import import_rows
+    from xpm_build.dataset.rows import read_rows, write_rows
+
+    chosen = list(sources) or list(known.sources)
+    if not chosen:
+        raise UsageError("no source is named", hint="name a file, or set training.dataset.sources in the manifest")
+    path = folder / known.path
+    rows: list[Row] = list(read_rows(path)) if append and path.is_file() else []
+    for source in chosen:
+        rows += import_rows(source, form=form or known.form, mapping=mapping or known.field_mapping)
+    return write_rows(path, rows)
+
+
+def data_file(target: Path) -> Path:
+    """The data set that a command is about: the file itself, or that of an expert's folder."""
+    return target if target.is_file() else target / settings(target).path
+
+
+def data_rows(target: Path) -> list[Row]:
+    require_extra()
+    from xpm_build.dataset.rows import read_rows
+
+    return list(read_rows(data_file(target)))
+
+
+def validate_data(target: Path, *, language: str, execute: bool, report: Report) -> "tuple[int, list[Problem]]":
+    """(how many rows there are, what is wrong with them). ``execute`` also runs the answers with the language's judge."""
+    rows = data_rows(target)
+    from xpm_build.dataset.quality import Problem, validate_rows
+
+    chosen = language or (settings(target).language if target.is_dir() else "")
+    problems = validate_rows(rows, chosen)
+    if execute:
+        from xpm_build.judges import judge_of
+
+        bad = {problem.row for problem in problems}
+        sound = [(number, row) for number, row in enumerate(rows, start=1) if number not in bad]
+        report(f"running {len(sound)} answers")
+        verdicts = judge_of(chosen)([row for _, row in sound], [row["completion"] for _, row in sound])
+        problems += [
+            Problem(row=number, reason=f"the answer fails its own check: {verdict.reason}")
+            for (number, _), verdict in zip(sound, verdicts, strict=True)
+            if not verdict.right
+        ]
+    return len(rows), problems
+
+
+def deduplicate(target: Path, *, threshold: float | None) -> tuple[int, int, int]:
+    """Drop what is there twice or nearly so; (rows left, exact, near). Without a threshold, the manifest's."""
+    rows = data_rows(target)
+    from xpm_build.dataset.quality import exact_duplicates, near_duplicates
+    from xpm_build.dataset.rows import write_rows
+
+    exact = exact_duplicates(rows)
+    rows = [row for number, row in enumerate(rows) if number not in exact]
+    chosen = threshold if threshold is not None else settings(target).near_duplicates if target.is_dir() else 0.0
+    near = near_duplicates(rows, chosen) if chosen else set()
+    return (
+        write_rows(data_file(target), [row for number, row in enumerate(rows) if number not in near]),
+        len(exact),
+        len(near),
+    )
+
+
+def statistics(
+    environment: Environment, target: Path, *, base: str, png: Path | None, progress: Progress
+) -> dict[str, Any]:
+    """Sizes, categories and diversity; lengths in a base's tokens if one is named."""
+    rows = data_rows(target)
+    from xpm_build.dataset.quality import draw_statistics, statistics_of
+
+    count = None
+    if base:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(find_base(environment, base, progress=progress) / "tokenizer.json"))
+        count = lambda text: len(tokenizer.encode(text).ids)  # noqa: E731
+    stats = statistics_of(rows, count)
+    if png:
+        draw_statistics(stats, png)
+    stats.pop("lengths")
+    return stats
+
+
+def filter_data(target: Path, conditions: Sequence[str], *, out: Path | None) -> tuple[int, int]:
+    """Keep the rows that meet all conditions: (kept, dropped)."""
+    rows = data_rows(target)
+    from xpm_build.dataset.quality import filter_of
+    from xpm_build.dataset.rows import write_rows
+
+    meets = filter_of(conditions)
+    kept = [row for row in rows if meets(row)]
+    if not kept:
+        raise UsageError("no row meets the conditions", hint="nothing was changed")
+    return write_rows(out or data_file(target), kept), len(rows) - len(kept)
+
+
+def split(folder: Path) -> "SplitReport":
+    """Part the data as the manifest says."""
+    known = settings(folder)
+    from xpm_build.dataset.quality import exact_duplicates, near_duplicates
+    from xpm_build.dataset.split import split_rows
+
+    rows = data_rows(folder)
+    dropped = exact_duplicates(rows)
+    rows = [row for number, row in enumerate(rows) if number not in dropped]
+    if known.near_duplicates:
+        close = near_duplicates(rows, known.near_duplicates)
+        rows = [row for number, row in enumerate(rows) if number not in close]
+    if known.max_characters:
+        rows = [
+            row
+            for row in rows
+            if len(str(row.get("prompt", ""))) + len(str(row.get("completion", ""))) <= known.max_characters
+        ]
+    report = split_rows(rows, known.split, (folder / known.path).parent)
+    return replace(report, dropped=report.dropped + len(dropped))
+
+
+def train(
+    environment: Environment, folder: Path, *, base: str, restart: bool, progress: Progress, report: Report
+) -> "TrainingReport":
+    """Train the expert in ``folder``."""
+    require_extra()
+    from xpm_build.training.run import train as run
+
+    return run(folder, expert_base(environment, folder, base, progress=progress), restart=restart, report=report)
+
+
+def validate(
+    environment: Environment,
+    folder: Path,
+    *,
+    base: str,
+    options: "ValidationOptions",
+    progress: Progress,
+    report: Report,
+) -> "Validation":
+    """Judge the expert in ``folder``."""
+    require_extra()
+    from xpm_build.evaluation.validate import validate as judge
+
+    return judge(folder, expert_base(environment, folder, base, progress=progress), options, report=report)
+
+
+def compare(first: Path, second: Path) -> "tuple[dict[str, Any], list[Block]]":
+    """Two validated experts beside each other."""
+    require_extra()
+    from xpm_build.evaluation.compare import compare_experts
+
+    return compare_experts(first, second)
+
+
+def expert_base(environment: Environment, folder: Path, base: str, *, progress: Progress) -> Path:
+    """The Hugging Face folder of the base to use: the one named, or the manifest's."""
+    return find_base(environment, base or _manifest(folder).bases[0].name, progress=progress)
+
+
+def find_base(environment: Environment, base: str, *, progress: Progress) -> Path:
+    return Path(base) if Path(base).is_dir() else base_source(environment, base, progress=progress)
+
+
+def _manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UsageError(f"{folder} has no {MANIFEST}", hint="start with `xpm new expert NAME`")
+    return Manifest.parse(path.read_bytes())
+
+
+def dumped(row: Row) -> str:
+    return json.dumps(row, ensure_ascii=False)
