@@ -15,7 +15,7 @@ from xpm_build.dataset.rows import read_rows, write_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.dataset.split import split_rows
 from xpm_build.errors import EvaluationError, TrainingError
-from xpm_build.evaluation.compare import compare_experts
+from xpm_build.evaluation.compare import compare_experts, write_comparison
 from xpm_build.evaluation.validate import ValidationOptions, validate
 from xpm_build.packages import build_expert
 from xpm_build.training.run import train
@@ -231,7 +231,9 @@ def test_validation(trained, tiny_base, tmp_path):
 
     validate(second, tiny_base.source, ValidationOptions(cases=5, write_manifest=False))
     assert Manifest.parse((second / "manifest.json").read_bytes()).quality_metrics == {}
-    document, _ = compare_experts(first, second)
+    document, blocks = compare_experts(first, second)
+    write_comparison(document, blocks, tmp_path / "comparison.html")
+    assert "<table>" in (tmp_path / "comparison.html").read_text()
     assert document["circles"]["rows"]["paired"]["ties"] == len(found.circles[0].circle.rows)
 
 

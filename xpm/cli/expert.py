@@ -139,7 +139,11 @@ def validate_command(
 @click.command("compare")
 @click.argument("first", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("second", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write it as .md or .html.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write it as .md or .html, with a picture beside it.",
+)
 @_json
 @click.pass_obj
 def compare_command(console: Console, first: Path, second: Path, out: Path | None, as_json: bool) -> None:
@@ -147,12 +151,7 @@ def compare_command(console: Console, first: Path, second: Path, out: Path | Non
 
     Example: xpm compare ./expert-sql-dora ./expert-sql-lora --out comparison.md
     """
-    document, blocks = operations.compare(first, second)
-    if out:
-        from xpm_build.evaluation.report import to_html, to_markdown
-
-        title = " and ".join(document["experts"])
-        out.write_text(to_html(title, blocks) if out.suffix == ".html" else to_markdown(blocks), encoding="utf-8")
+    document, blocks = operations.compare(first, second, out=out)
     if as_json:
         console.json(document)
     else:

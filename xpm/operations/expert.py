@@ -218,12 +218,15 @@ def validate(
     return judge(folder, expert_base(environment, folder, base, progress=progress), options, report=report)
 
 
-def compare(first: Path, second: Path) -> "tuple[dict[str, Any], list[Block]]":
-    """Two validated experts beside each other."""
+def compare(first: Path, second: Path, *, out: Path | None) -> "tuple[dict[str, Any], list[Block]]":
+    """Two validated experts beside each other, also written to ``out`` (.md or .html) with a picture beside it."""
     require_extra()
-    from xpm_build.evaluation.compare import compare_experts
+    from xpm_build.evaluation.compare import compare_experts, write_comparison
 
-    return compare_experts(first, second)
+    document, blocks = compare_experts(first, second)
+    if out:
+        write_comparison(document, blocks, out)
+    return document, blocks
 
 
 def expert_base(environment: Environment, folder: Path, base: str, *, progress: Progress) -> Path:

@@ -1,12 +1,12 @@
 """``xpm compare``: two validated experts beside each other, case by case where they were judged on the same cases."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xpm_build.dataset.rows import read_rows
 from xpm_build.evaluation.metrics import compare
-from xpm_build.evaluation.report import Block, comparison_blocks
+from xpm_build.evaluation.report import Block, comparison_blocks, draw_shares, to_html, to_markdown
 from xpm_build.evaluation.validate import ANSWERS, read_report
 
 
@@ -25,8 +25,11 @@ def compare_experts(first: Path, second: Path) -> tuple[dict[str, Any], list[Blo
         other = documents[1]["circles"].get(name)
         if other and other["digest"] == circle["digest"] and all(name in each for each in answers):
             pairs[name] = compare(answers[0][name], answers[1][name]).to_dict()
+    names = [f"{each['name']} {each['version']}" for each in documents]
+    if names[0] == names[1]:  # two ways of training the same expert
+        names = [f"{name} ({folder.resolve().name})" for name, folder in zip(names, (first, second), strict=True)]
     document = {
-        "experts": [f"{each['name']} {each['version']}" for each in documents],
+        "experts": names,
         "circles": {
             name: {
                 "right": [each["circles"][name]["expert"]["right"] for each in documents], "paired": pairs.get(name),
@@ -35,7 +38,23 @@ def compare_experts(first: Path, second: Path) -> tuple[dict[str, Any], list[Blo
             if name in documents[1]["circles"]
         },
     }  # fmt: skip
-    return document, comparison_blocks(documents[0], documents[1], pairs)
+    return document, comparison_blocks(documents[0], documents[1], pairs, names)
+
+
+def write_comparison(document: Mapping[str, Any], blocks: Sequence[Block], out: Path) -> None:
+    """The comparison as Markdown or, if ``out`` ends in .html, as HTML; its picture beside it as .png."""
+    picture = out.with_suffix(".png")
+    shares = {
+        name: {circle: found["right"][number] for circle, found in document["circles"].items()}
+        for number, name in enumerate(document["experts"])
+    }
+    if len(shares) == 2 and document["circles"]:
+        draw_shares(shares, picture)
+    if out.suffix == ".html":
+        text = to_html(" and ".join(document["experts"]), blocks, picture=picture.name if picture.is_file() else "")
+    else:
+        text = to_markdown(blocks)
+    out.write_text(text, encoding="utf-8")
 
 
 def _right(folder: Path) -> Mapping[str, list[bool]]:

@@ -87,9 +87,10 @@ def _comparisons(document: Mapping[str, Any]) -> list[Block]:
     return ["## Beside others", ("table", rows)] if len(rows) > 1 else []
 
 
-def comparison_blocks(first: Mapping[str, Any], second: Mapping[str, Any], pairs: Mapping[str, Any]) -> list[Block]:
-    """Two experts beside each other; ``pairs`` maps circles of equal cases to comparisons."""
-    names = [f"{each['name']} {each['version']}" for each in (first, second)]
+def comparison_blocks(
+    first: Mapping[str, Any], second: Mapping[str, Any], pairs: Mapping[str, Any], names: Sequence[str]
+) -> list[Block]:
+    """Two experts beside each other under their ``names``; ``pairs`` maps circles of equal cases to comparisons."""
     rows = [["circle", *names, "difference", "interval"]]
     for name in [each for each in first["circles"] if each in second["circles"]]:
         shares = [each["circles"][name]["expert"]["right"] for each in (first, second)]
@@ -155,13 +156,23 @@ def to_html(title: str, blocks: Sequence[Block], *, picture: str = "") -> str:
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
     """Bars: the share of right answers in each circle, of the expert and of the base alone."""
+    circles = document["circles"]
+    shares = {
+        label: {name: circle[key]["right"] for name, circle in circles.items()}
+        for key, label in (("expert", document["name"]), ("base", "the base alone"))
+    }
+    draw_shares(shares, path)
+
+
+def draw_shares(shares: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Two groups of bars as a PNG: who -> circle -> share, 0 to 1; all have the same circles."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axis = figure.subplots()
-    circles = list(document["circles"])
-    for offset, (key, label) in enumerate((("expert", document["name"]), ("base", "the base alone"))):
-        values = [100 * document["circles"][name][key]["right"] for name in circles]
+    circles = list(next(iter(shares.values())))
+    for offset, (label, by_circle) in enumerate(shares.items()):
+        values = [100 * by_circle[name] for name in circles]
         axis.bar([number + 0.4 * offset for number in range(len(circles))], values, width=0.38, label=label)
     axis.set_xticks([number + 0.2 for number in range(len(circles))], circles)
     axis.set_ylabel("right, %")
