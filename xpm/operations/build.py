@@ -113,7 +113,7 @@ def base_source(environment: Environment, name: str, *, progress: Progress) -> P
 
 
 def require_extra() -> None:
-    missing = [name for name in ("torch", "transformers", "peft", "onnx") if find_spec(name) is None]
+    missing = [name for name in ("torch", "transformers", "peft", "onnx", "trl", "datasets") if find_spec(name) is None]
     if missing:
         raise MissingExtraError(
             "building packages needs the build extra",
