@@ -21,7 +21,7 @@ from xpm_build.errors import EvaluationError
 from xpm_build.evaluation.cases import Circle, read_circles
 from xpm_build.evaluation.metrics import Comparison, Figures, compare, figures
 from xpm_build.export import export_base, load_model
-from xpm_build.judges import Verdict, judge_of
+from xpm_build.judges import Verdict, judge_of, measure_of
 from xpm_build.packages import adapter_places
 from xpm_build.training.prompts import conversation
 from xpm_index.archive import MANIFEST, extract_archive
@@ -160,7 +160,7 @@ def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Re
         results = tuple(_judge_circle(engine, circle, manifest, language, options, report) for circle in circles)
     validation = Validation(
         name=manifest.name, version=str(manifest.version), language=language,
-        metric="exact match" if language == "text" else "execution accuracy" if language != "json" else "equal values",
+        metric=measure_of(language),
         circles=results, limitations=tuple(_limitations(results)), elapsed_s=time.monotonic() - started,
     )  # fmt: skip
     _write(folder, manifest, validation, options)

@@ -4,6 +4,6 @@
 never sees the network; see ``sandbox``.
 """
 
-from xpm_build.judges.verdict import Judge, Verdict, judge_of
+from xpm_build.judges.verdict import Judge, Verdict, judge_of, measure_of
 
-__all__ = ["Judge", "Verdict", "judge_of"]
+__all__ = ["Judge", "Verdict", "judge_of", "measure_of"]

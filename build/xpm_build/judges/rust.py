@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from xpm_build.domains.languages import Rust
@@ -22,40 +23,51 @@ _CASES_PER_PROGRAM = 250
 _MAX_ROUNDS = 12
 
 
-def judge_rust(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
+@cache
+def compiler() -> str | None:
+    """``rustc``, if there is one that works where answers are run (a rustup without a toolchain does not)."""
     if shutil.which("rustc") is None:
+        return None
+    with scratch_folder() as folder:
+        return "rustc" if run(["rustc", "--version"], folder, limits=_COMPILE).returncode == 0 else None
+
+
+def judge_rust(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
+    if compiler() is None:
         return judge_syntax("rust", rows, answers)
-    verdicts: list[Verdict] = []
+    verdicts: dict[int, Verdict] = {}
     for start in range(0, len(answers), _CASES_PER_PROGRAM):
-        part = slice(start, start + _CASES_PER_PROGRAM)
-        verdicts += _judge_part(rows[part], answers[part])
+        numbers = range(start, min(start + _CASES_PER_PROGRAM, len(answers)))
+        with scratch_folder() as folder:
+            verdicts |= _judge_together(folder, rows, answers, list(numbers))
+    return [verdicts[number] for number in range(len(answers))]
+
+
+def _judge_together(
+    folder: Path, rows: Sequence[Row], answers: Sequence[str], numbers: list[int]
+) -> dict[int, Verdict]:
+    """Judge cases as one program; in halves if the compiler does not say, or not soon, which of them it fails on."""
+    malformed = [number for number in numbers if not parses("rust", answers[number])]
+    verdicts = {number: Verdict(right=False, parses=False, reason="does not parse") for number in malformed}
+    for _ in range(_MAX_ROUNDS):
+        left = [number for number in numbers if number not in verdicts]
+        errors = _compile(folder, rows, answers, left)
+        if errors == {}:
+            with ThreadPoolExecutor(2) as pool:
+                return verdicts | dict(zip(left, pool.map(lambda number: _execute(folder, number), left), strict=True))
+        if errors is None:
+            break
+        verdicts |= {number: Verdict(right=False, parses=True, reason=reason) for number, reason in errors.items()}
+    left = [number for number in numbers if number not in verdicts]
+    if len(left) == 1:
+        return verdicts | {left[0]: Verdict(right=False, parses=True, reason="the compiler fails on it")}
+    for half in (left[: len(left) // 2], left[len(left) // 2 :]):
+        verdicts |= _judge_together(folder, rows, answers, half) if half else {}
     return verdicts
 
 
-def _judge_part(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
-    failed: dict[int, Verdict] = {}
-    for number, answer in enumerate(answers):
-        if not parses("rust", answer):
-            failed[number] = Verdict(right=False, parses=False, reason="does not parse")
-    with scratch_folder() as folder:
-        for _ in range(_MAX_ROUNDS):
-            left = [number for number in range(len(answers)) if number not in failed]
-            errors = _compile(folder, rows, answers, left)
-            failed |= {number: Verdict(right=False, parses=True, reason=reason) for number, reason in errors.items()}
-            if not errors:
-                break
-        else:
-            left = []
-        with ThreadPoolExecutor(2) as pool:
-            outcomes = dict(zip(left, pool.map(lambda number: _execute(folder, number), left), strict=True))
-    return [failed.get(number) or outcomes.get(number) or _LOST for number in range(len(answers))]
-
-
-_LOST = Verdict(right=False, parses=True, reason="could not be compiled beside the others")
-
-
-def _compile(folder: Path, rows: Sequence[Row], answers: Sequence[str], numbers: list[int]) -> dict[int, str]:
-    """Case -> message of its first error; empty if the program was made."""
+def _compile(folder: Path, rows: Sequence[Row], answers: Sequence[str], numbers: list[int]) -> dict[int, str] | None:
+    """Case -> message of its first error; empty if the program was made, None if the compiler names no case."""
     lines, first_line = ["#![allow(warnings)]"], {}
     for number in numbers:
         first_line[len(lines) + 1] = number
@@ -85,7 +97,7 @@ def _compile(folder: Path, rows: Sequence[Row], answers: Sequence[str], numbers:
             starts = [start for start in first_line if start <= span["line_start"]]
             if starts:
                 errors.setdefault(first_line[max(starts)], document["message"])
-    return errors or dict.fromkeys(numbers, "the compiler failed without saying where")
+    return errors or None
 
 
 def _execute(folder: Path, number: int) -> Verdict:

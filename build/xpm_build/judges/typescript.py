@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from xpm_build.domains.languages import TypeScript
@@ -40,8 +41,15 @@ for (const number of JSON.parse(process.argv[2])) {
 
 
 def compiler() -> str | None:
-    """``tsc``: the program that ``XPM_TSC`` names, or the one on the path, if Node is there too."""
-    return (os.environ.get("XPM_TSC") or shutil.which("tsc")) if shutil.which("node") else None
+    """``tsc``: the program that ``XPM_TSC`` names, or the one on the path, if it and Node work where answers are run."""
+    tsc = os.environ.get("XPM_TSC") or shutil.which("tsc")
+    return tsc if tsc and shutil.which("node") and _works(tsc) else None
+
+
+@cache
+def _works(tsc: str) -> bool:
+    with scratch_folder() as folder:
+        return all(run([each, "--version"], folder, limits=_LIMITS).returncode == 0 for each in (tsc, "node"))
 
 
 def judge_typescript(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:

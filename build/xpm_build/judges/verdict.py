@@ -46,3 +46,11 @@ def judge_of(language: str) -> Judge:
         )
     module, name = _JUDGES[language]
     return partial(getattr(import_module(module), name))
+
+
+def measure_of(language: str) -> str:
+    """What a judge's "right" means here: what a report calls the figure."""
+    if language in ("typescript", "rust"):
+        module = import_module(_JUDGES[language][0])
+        return "execution accuracy" if module.compiler() else "equal text (no compiler here)"
+    return {"json": "equal values", "text": "equal words"}.get(language, "execution accuracy")
