@@ -1,4 +1,4 @@
-"""``python -m xpm_build.embedded rebuild | evaluate | tables``: make the embedded default, or judge the one that is there."""
+"""``python -m xpm_build.embedded rebuild | evaluate | tables | variants``: make the embedded default, or judge the one that is there."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from xpm_build.embedded.rebuild import EXPERTS, evaluate_bundle, rebuild
 from xpm_build.embedded.tables import tables
+from xpm_build.embedded.variants import compare_adapters
 
 _BUNDLE = Path("xpm/embedded/index.bundle")
 
@@ -26,6 +27,9 @@ def main() -> None:
     table = commands.add_parser("tables", help="print what judging found in a work folder, as Markdown")
     table.add_argument("--work", type=Path, required=True)
     table.set_defaults(run=lambda args: print(tables(args.work, EXPERTS)))
+    compare = commands.add_parser("variants", help="train two experts with other adapters and print how they compare")
+    compare.add_argument("--work", type=Path, required=True)
+    compare.set_defaults(run=lambda args: print(compare_adapters(args.work, report=_say)))
     args = parser.parse_args()
     args.run(args)
 

@@ -49,7 +49,7 @@ STORAGE = "float16"
 _CASES = 500
 _RELEASED = "2026-11-21T00:00:00Z"
 _RELEASED_S = 1_795_219_200  # the same, in seconds
-_PACKAGES = Path(__file__).with_name("packages")
+PACKAGES = Path(__file__).with_name("packages")
 Report = Callable[[str], None]
 
 
@@ -65,12 +65,12 @@ def rebuild(work: Path, bundle: Path, *, report: Report) -> None:
     if not (base / "tokenizer.json").is_file():
         report("training the base")
         train_base(base)
-    folders = [make_expert(_PACKAGES / name, work / name, base, report=report) for name in EXPERTS]
+    folders = [make_expert(PACKAGES / name, work / name, base, report=report) for name in EXPERTS]
     packages = work / "packages"
     shutil.rmtree(packages, ignore_errors=True)
     bases = build_base(
         base, packages, name=BASE_NAME, version=BASE_VERSION, variants=VARIANTS,
-        extra_files={"README.md": _PACKAGES / "base" / "README.md"}, description=BASE_DESCRIPTION, license=LICENSE,
+        extra_files={"README.md": PACKAGES / "base" / "README.md"}, description=BASE_DESCRIPTION, license=LICENSE,
         report=report,
     )  # fmt: skip
     experts = [build_expert(folder, packages, base=base, storage=STORAGE, report=report) for folder in folders]

@@ -122,11 +122,11 @@ def test_what_is_held_back_leaves_every_kind_something():
 
 def test_the_experts_hold_back_what_the_base_never_read():
     from xpm_build.dataset.settings import dataset_settings
-    from xpm_build.embedded.rebuild import _PACKAGES, EXPERTS
+    from xpm_build.embedded.rebuild import EXPERTS, PACKAGES
     from xpm_index.manifest import Manifest
 
     for name in EXPERTS:
-        manifest = Manifest.parse((_PACKAGES / name / "manifest.json").read_bytes())
+        manifest = Manifest.parse((PACKAGES / name / "manifest.json").read_bytes())
         assert dataset_settings(manifest.raw).split.hold_out == HELD_BACK
 
 
