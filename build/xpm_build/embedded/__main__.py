@@ -1,4 +1,4 @@
-"""``python -m xpm_build.embedded rebuild | evaluate | tables | variants``: make the embedded default, or judge the one that is there."""
+"""``python -m xpm_build.embedded rebuild | evaluate | tables | variants``: make the embedded default, judge it, tell of it."""
 
 import argparse
 import sys

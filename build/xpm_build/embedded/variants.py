@@ -24,15 +24,17 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "adapter_type": "dora",
         "rank": 1,
         "alpha": 2,
+        "learning_rate": 5e-3,
         "target_modules": ["q_proj", "k_proj", "v_proj", "down_proj"],
     },
     "lora-small": {
         "adapter_type": "lora",
         "rank": 1,
         "alpha": 2,
+        "learning_rate": 5e-3,
         "target_modules": ["q_proj", "o_proj", "gate_proj", "up_proj"],
     },
-    "ia3": {"adapter_type": "ia3", "target_modules": _ALL, "feedforward_modules": ["down_proj"]},
+    "ia3": {"adapter_type": "ia3", "learning_rate": 1e-2, "target_modules": _ALL, "feedforward_modules": ["down_proj"]},
 }
 _STEPS = 200
 
