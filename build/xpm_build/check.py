@@ -4,6 +4,7 @@ The manifest is held against ``expert.schema.json`` (the fields of docs/formats/
 it would say, then against the files beside it.
 """
 
+import copy
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from xpm_index.manifest import Manifest
 from xpm_index.strict_json import loads
 
 _SCHEMA = Path(__file__).with_name("expert.schema.json")
+_EVALUATION = frozenset(["language"])  # what xpm reads of that section
 _FILES = ("README.md", "LICENSE")
 
 
@@ -85,17 +87,15 @@ def _key_path(parts: Any) -> str:
 
 def _against_commands(raw: dict[str, Any]) -> Iterator[Finding]:
     has_config = isinstance(raw.get("training"), dict) and raw["training"].get("config") is not None
-    readers: list[Callable[[], object]] = [lambda: Manifest(raw), lambda: dataset_settings(raw)]
+    readers: list[Callable[[dict[str, Any]], object]] = [Manifest, dataset_settings]
     if has_config:
-        readers.append(lambda: training_settings(raw))
+        readers.append(training_settings)
     for read in readers:
-        try:
-            read()
-        except XpmError as error:
-            where = error.message.split(" ")[0].rstrip(":")
-            what = error.message + (f" ({error.context})" if error.context else "")
-            yield Finding(is_error=True, where=where, what=what, hint=error.hint or "")
+        yield from _refusals(read, raw)
     evaluation = raw.get("evaluation")
+    for key in evaluation if isinstance(evaluation, dict) else ():
+        if key not in _EVALUATION and not key.startswith("_"):
+            yield Finding(is_error=False, where=f"evaluation.{key}", what=f"nothing reads evaluation.{key}")
     language = evaluation.get("language") if isinstance(evaluation, dict) else None
     if language is not None and language not in LANGUAGES:
         yield Finding(
@@ -104,6 +104,26 @@ def _against_commands(raw: dict[str, Any]) -> Iterator[Finding]:
             what=f"no judge knows {language!r}",
             hint=f"one of {', '.join(LANGUAGES)}",
         )
+
+
+def _refusals(read: Callable[[dict[str, Any]], object], raw: dict[str, Any]) -> Iterator[Finding]:
+    """Everything that a command would refuse, though it stops at the first: what it names is taken out and it is asked again."""
+    raw = copy.deepcopy(raw)
+    while True:
+        try:
+            read(raw)
+            return
+        except XpmError as error:
+            where = error.message.split(" ")[0].rstrip(":")
+            what = error.message + (f" ({error.context})" if error.context else "")
+            yield Finding(is_error=True, where=where, what=what, hint=error.hint or "")
+        *path, key = where.split(".")
+        section: Any = raw
+        for part in path:
+            section = section.get(part) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or key not in section:
+            return
+        del section[key]
 
 
 def _completeness(raw: dict[str, Any]) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from xpm_build.architecture import Architecture
 from xpm_build.base_tensors import BaseTensors
+from xpm_build.chat_templates import CHAT_TEMPLATE
 from xpm_build.errors import BuildError
 from xpm_build.fingerprint import fingerprint
 from xpm_build.native_graph import NativeGraph, has_native_graph
@@ -29,7 +30,7 @@ TOKENIZER_FILES = (
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
-    "chat_template.jinja",
+    CHAT_TEMPLATE,
 )
 
 

@@ -4,6 +4,7 @@ Each build works in a temporary folder, checks parity, records what it measured 
 archive under its final name.
 """
 
+import json
 import math
 import shutil
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from xpm_build.adapters import base_digest, compile_adapters, complete, save_slots
+from xpm_build.chat_templates import CHAT_TEMPLATE, TEMPLATES
 from xpm_build.errors import BuildError
 from xpm_build.export import (
     DEFAULT_BLOCK,
@@ -59,7 +61,8 @@ class BuiltArchive:
 
 def build_base(
     source: Path, out: Path, *, name: str, version: str, variants: Sequence[str] = DEFAULT_VARIANTS, block: int = DEFAULT_BLOCK,
-    extra_files: Mapping[str, Path] | None = None, description: str = "", license: str = "", report: Report = lambda text: None,
+    extra_files: Mapping[str, Path] | None = None, description: str = "", license: str = "", template: str = "",
+    report: Report = lambda text: None,
 ) -> list[BuiltArchive]:  # fmt: skip
     """Export a Hugging Face model folder and pack each variant as a ``.base`` archive.
 
@@ -67,6 +70,7 @@ def build_base(
         source: config.json, safetensors weights, tokenizer.json and tokenizer_config.json.
         variants: of source (the folder itself, for building experts), fp32, fp16 (for accelerators), int8 and int4.
         block: weights per quantisation scale.
+        template: the chat template that a base without one is given, by its name in ``TEMPLATES``.
         report: told what is being done.
     Raises:
         BuildError: the model is not supported or incomplete. ParityError: a graph computes something else.
@@ -77,12 +81,18 @@ def build_base(
     for required in ("tokenizer.json", "tokenizer_config.json"):
         if not (source / required).is_file():
             raise BuildError(f"{source} has no {required}")
+    if template and _has_chat_template(source):
+        raise BuildError(f"{source} has a chat template of its own", hint="leave --template out")
     report(f"reading {source}")
     weights = Weights(source)
     digest = fingerprint(weights, config)
     out.mkdir(parents=True, exist_ok=True)
     built = []
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as scratch:
+        extra = dict(extra_files or {})
+        if template:
+            extra[CHAT_TEMPLATE] = Path(scratch) / CHAT_TEMPLATE
+            extra[CHAT_TEMPLATE].write_text(TEMPLATES[template], encoding="utf-8")
         for variant in variants:
             folder, error = source, None
             if variant != "source":
@@ -94,12 +104,17 @@ def build_base(
                 error = check_base(folder, source, variant, block=block)
                 report(f"{variant}: largest difference of logits {error:.2e}")
             manifest = _base_manifest(name, version, config, weights, digest, variant, error, description, license)
-            files = _variant_files(folder, variant) | dict(extra_files or {})
+            files = _variant_files(folder, variant) | extra
             path = out / archive_name(name, version, variant=variant)
             built.append(_pack(path, manifest, files, variant=variant, error=error))
             if folder != source:
                 shutil.rmtree(folder)
     return built
+
+
+def _has_chat_template(folder: Path) -> bool:
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    return (folder / CHAT_TEMPLATE).is_file() or bool(config.get("chat_template"))
 
 
 def _peak_memory() -> str:

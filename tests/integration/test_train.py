@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -64,9 +66,9 @@ def expert(folder, data, **config):
         {"adapter_type": "lora", "dropout": 0.1, "gradient_accumulation_steps": 2},
         {"adapter_type": "dora", "save_dtype": "bfloat16", "bf16": True},
         {"adapter_type": "rslora", "packing": True, "max_seq_length": 256, "metric": "loss"},
-        {"adapter_type": "ia3", "gradient_checkpointing": True, "early_stopping_patience": 1},
-        {"adapter_type": "prompt_tuning", "num_virtual_tokens": 4, "metric": "loss"},
-        {"method": "distillation", "teacher": "teacher", "neftune_noise_alpha": 5.0},
+        {"adapter_type": "ia3", "rank": None, "gradient_checkpointing": True, "early_stopping_patience": 1},
+        {"adapter_type": "prompt_tuning", "rank": None, "num_virtual_tokens": 4, "metric": "loss"},
+        {"method": "distillation", "teacher": "teacher", "neftune_noise_alpha": 5.0, "gradient_accumulation_steps": 2},
     ],
     ids=lambda config: config.get("method") or config["adapter_type"],
 )
@@ -89,7 +91,7 @@ def test_methods(config, data, tiny_base, tmp_path):
 
 
 def test_preferences(data, tiny_base, tmp_path):
-    folder = expert(tmp_path / "expert", data, method="dpo", beta=0.2)
+    folder = expert(tmp_path / "expert", data, method="dpo", beta=0.2, eval_cases=None)
     for name in ("train.jsonl", "valid.jsonl"):
         rows = [
             {"prompt": row["prompt"], "chosen": row["completion"], "rejected": "no"}
@@ -171,6 +173,48 @@ def test_a_run_with_other_settings_is_not_gone_on_with(data, tiny_base, tmp_path
         train(folder, tiny_base.source)
     assert (folder / "adapter_model.safetensors").read_bytes() == before
     assert train(folder, tiny_base.source, restart=True).steps == 4
+
+
+@pytest.mark.parametrize(
+    "config", [{"max_steps": 3}, {"max_steps": 40, "learning_rate": 1e-9, "early_stopping_patience": 1}]
+)
+def test_a_finished_training_changes_nothing_when_it_is_given_again(config, data, tiny_base, tmp_path, monkeypatch):
+    folder = expert(tmp_path / "expert", data, **config)
+    monkeypatch.chdir(tmp_path)
+    first = train(Path("expert"), tiny_base.source)
+    before = (folder / "adapter_model.safetensors").read_bytes()
+    monkeypatch.chdir(folder)
+    again = train(Path(), tiny_base.source)
+    assert replace(again, elapsed_s=0, resumed_from=0) == replace(first, elapsed_s=0, resumed_from=0)
+    assert (folder / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_the_last_step_is_judged_and_any_checkpoint_can_be_kept(data, tiny_base, tmp_path):
+    folder = expert(tmp_path / "expert", data, max_steps=3, eval_steps=2, save_total_limit=1)
+    raw = json.loads((folder / "manifest.json").read_text())
+    raw["training"]["packaging_checkpoint"] = "checkpoint-2"
+    (folder / "manifest.json").write_text(json.dumps(raw))
+    report = train(folder, tiny_base.source)
+    assert report.metric == "task"
+    assert 0 <= report.score <= 1
+    assert report.kept_step == 2
+    steps = [
+        entry["step"]
+        for entry in json.loads((folder / "training/report.json").read_text())["history"]
+        if "eval_loss" in entry
+    ]
+    assert steps == [2, 3]
+    second = (folder / "adapter_model.safetensors").read_bytes()
+    raw["training"]["packaging_checkpoint"] = "final"
+    (folder / "manifest.json").write_text(json.dumps(raw))
+    assert train(folder, tiny_base.source).kept_step == 3
+    assert (folder / "adapter_model.safetensors").read_bytes() != second
+
+
+def test_a_target_that_the_base_lacks_is_named(data, tiny_base, tmp_path):
+    folder = expert(tmp_path / "expert", data, target_modules=["q_proj", "vproj"])
+    with pytest.raises(TrainingError, match="no linear named 'vproj'"):
+        train(folder, tiny_base.source)
 
 
 @pytest.mark.parametrize(

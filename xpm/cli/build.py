@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _VARIANTS = ("source", "fp32", "fp16", "int8", "int4")
 _DEFAULT_VARIANTS = ("source", "fp32", "int8", "int4")
+_TEMPLATES = ("chatml", "qwen3", "alpaca", "llama", "gemma")
 _out = click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("dist"), show_default=True)
 _json = click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON.")
 
@@ -37,6 +38,9 @@ def build_command() -> None:
     show_default=True,
     help="Weights per quantisation scale: 32 for quality, 128 for speed.",
 )
+@click.option(
+    "--template", type=click.Choice(_TEMPLATES), default=None, help="A chat template for a base that has none."
+)
 @_out
 @_json
 @click.pass_obj
@@ -47,6 +51,7 @@ def build_base_command(
     version: str,
     variants: tuple[str, ...],
     block: str,
+    template: str | None,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -55,8 +60,9 @@ def build_base_command(
     Example: xpm build base ./Qwen3-0.6B --name qwen3-0-6b --variant int4
     """
     built = operations.build_base(
-        source, out, name=name, version=version, variants=variants, block=int(block), report=console.say
-    )
+        source, out, name=name, version=version, variants=variants, block=int(block), template=template or "",
+        report=console.say,
+    )  # fmt: skip
     _render(console, built, as_json=as_json)
 
 

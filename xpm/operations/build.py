@@ -31,6 +31,7 @@ def build_base(
     version: str,
     variants: Sequence[str],
     block: int,
+    template: str = "",
     report: Callable[[str], None],
 ) -> "list[BuiltArchive]":
     """``source`` is a Hugging Face folder, or the id of a model, which is fetched."""
@@ -45,7 +46,9 @@ def build_base(
             raise NotFoundError(f"{source} is neither a folder nor a model's id", hint="name a folder, or OWNER/NAME")
         report(f"fetching {source}")
         folder = fetch_model(source)
-    return build(folder, out, name=name, version=version, variants=variants, block=block, report=report)
+    return build(
+        folder, out, name=name, version=version, variants=variants, block=block, template=template, report=report
+    )
 
 
 def build_expert(

@@ -17,18 +17,21 @@ def with_adapter(settings: TrainingSettings, base: Path) -> Any:
     options: dict[str, Any] = {
         "dtype": torch.bfloat16 if torch.cuda.is_available() and settings.bf16 else torch.float32
     }
-    if settings.adapter_type == "qlora":
-        if find_spec("bitsandbytes") is None or not torch.cuda.is_available():
+    for key, value in (("adapter_type", settings.adapter_type), ("optimizer", settings.optimizer)):
+        needs_cuda = value == "qlora" or value.endswith("8bit")
+        if needs_cuda and (find_spec("bitsandbytes") is None or not torch.cuda.is_available()):
             raise TrainingError(
-                "training.config.adapter_type qlora needs bitsandbytes and a CUDA device",
-                hint="use lora: on this machine the base fits in memory unquantised",
+                f"training.config.{key} {value} needs bitsandbytes and a CUDA device",
+                hint=f"use {'lora' if key == 'adapter_type' else 'adamw_torch'}",
             )
+    if settings.adapter_type == "qlora":
         from transformers import BitsAndBytesConfig
 
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
     model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, **options)
+    _check_targets(settings, model)
     if settings.adapter_type == "qlora":
         from peft import prepare_model_for_kbit_training
 
@@ -37,6 +40,22 @@ def with_adapter(settings: TrainingSettings, base: Path) -> Any:
     if settings.gradient_checkpointing:
         adapted.enable_input_require_grads()
     return adapted
+
+
+def _check_targets(settings: TrainingSettings, model: Any) -> None:
+    """PEFT takes a list of targets of which one fits, and leaves out the rest without a word."""
+    import torch
+
+    linears = {
+        name.rsplit(".", 1)[-1] for name, each in model.model.named_modules() if isinstance(each, torch.nn.Linear)
+    }
+    for key in ("target_modules", "feedforward_modules"):
+        for name in getattr(settings, key) if settings.adapter_type != "prompt_tuning" else ():
+            if name not in linears:
+                raise TrainingError(
+                    f"training.config.{key}: the base has no linear named {name!r}",
+                    hint=f"it has {', '.join(sorted(linears))}",
+                )
 
 
 def peft_config(settings: TrainingSettings, base: Path) -> Any:

@@ -14,10 +14,14 @@ CURVE = TRAINING / "curve.png"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReport:
-    """``score`` is what the best checkpoint reached: the share of validation cases that is right, or the loss."""
+    """``score`` is what the best checkpoint reached: the share of validation cases that is right, or the loss.
+
+    ``kept_step`` is the step of the adapter in the folder: the best, unless the manifest names another.
+    """
 
     steps: int
     best_step: int
+    kept_step: int
     metric: str
     score: float
     final_loss: float
@@ -29,19 +33,22 @@ class TrainingReport:
         return asdict(self)
 
 
-def result_of(
-    trainer: Any, settings: TrainingSettings, trainable: int, elapsed_s: float, checkpoint: Path | None
-) -> TrainingReport:
+def result_of(trainer: Any, kept: Path, trainable: int, elapsed_s: float, checkpoint: Path | None) -> TrainingReport:
     state = trainer.state
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
     best = state.best_metric
-    metric = (trainer.args.metric_for_best_model or "loss").removeprefix("eval_")
+    metric = (trainer.args.metric_for_best_model or "loss").removeprefix("eval_") if best is not None else "loss"
     step = state.best_global_step if best is not None else state.global_step
     return TrainingReport(
-        steps=state.global_step, best_step=step or state.global_step, metric=metric,
+        steps=state.global_step, best_step=step or state.global_step, kept_step=step_of(kept), metric=metric,
         score=float(best) if best is not None else losses[-1], final_loss=losses[-1], trainable_parameters=trainable,
-        elapsed_s=round(elapsed_s, 1), resumed_from=int(checkpoint.name.split("-")[1]) if checkpoint else 0,
+        elapsed_s=round(elapsed_s, 1), resumed_from=step_of(checkpoint) if checkpoint else 0,
     )  # fmt: skip
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step of ``checkpoint-N``."""
+    return int(checkpoint.name.split("-")[1])
 
 
 def write_report(

@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.training.adapter import with_adapter
 from xpm_build.training.data import Material, read_material, texts
 from xpm_build.training.prompts import end_of_turn, load_tokenizer
-from xpm_build.training.report import TRAINING, TrainingReport, result_of, write_report
+from xpm_build.training.report import TRAINING, TrainingReport, result_of, step_of, write_report
 from xpm_build.training.settings import TrainingSettings, training_settings
 from xpm_build.training.task_metric import task_metric
 from xpm_build.weights import Weights
@@ -31,8 +30,9 @@ from xpm_index.archive import MANIFEST
 from xpm_index.manifest import Manifest
 
 _CHECKPOINTS = TRAINING / "checkpoints"
-_RUN = TRAINING / "run.json"
-_WHOLE = ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth", ADAPTER_WEIGHTS)
+_RUN = TRAINING / "run"
+_STATE = "trainer_state.json"
+_WHOLE = (_STATE, "optimizer.pt", "scheduler.pt", "rng_state.pth", ADAPTER_WEIGHTS)
 Report = Callable[[str], None]
 
 
@@ -45,6 +45,7 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     Raises:
         TrainingError: the manifest or the data does not allow it, or the folder holds a run with other settings.
     """
+    folder = folder.resolve()  # checkpoints remember where the best one is
     manifest = Manifest.parse((folder / MANIFEST).read_bytes())
     settings, data = training_settings(manifest.raw), dataset_settings(manifest.raw)
     material = read_material(folder, data, seed=settings.seed)
@@ -54,7 +55,7 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
 
     transformers.set_seed(settings.seed)
     transformers.logging.set_verbosity_error()
-    tokenizer = load_tokenizer(base, manifest.bases[0].prompt_template)
+    tokenizer = load_tokenizer(base)
     end = end_of_turn(base, tokenizer)
     model = with_adapter(settings, base)
     trainable = sum(each.numel() for each in model.parameters() if each.requires_grad)
@@ -69,17 +70,22 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     trainer.judge = judge
     from transformers import PrinterCallback
 
-    from xpm_build.training.trainer import Told
+    from xpm_build.training.trainer import JudgedAtTheEnd, Told
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Told(report))
+    trainer.add_callback(JudgedAtTheEnd())
     checkpoint = _last_checkpoint(folder)
     if checkpoint:
         report(f"going on after {checkpoint.name.replace('-', ' ')}")
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    result = result_of(trainer, settings, trainable, time.monotonic() - started, checkpoint)
-    _keep(folder, model, manifest, settings.save_dtype)
+    if checkpoint and (finished := _finished(checkpoint, settings)):
+        trainer.state = finished
+    else:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    kept = _kept(folder, settings, trainer.state)
+    result = result_of(trainer, kept, trainable, time.monotonic() - started, checkpoint)
+    _keep(folder, kept, settings.save_dtype)
     write_report(folder, result, settings, trainer.state.log_history, torch.get_num_threads())
     return result
 
@@ -88,7 +94,7 @@ def _identity(settings: TrainingSettings, material: Material, base: Path) -> str
     from transformers import AutoConfig
 
     weights = fingerprint(Weights(base), AutoConfig.from_pretrained(base, local_files_only=True))
-    text = json.dumps({"settings": asdict(settings), "data": material.digest, "base": weights}, sort_keys=True)
+    text = json.dumps({"settings": settings.trained_by(), "data": material.digest, "base": weights}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -97,24 +103,37 @@ def _prepare(folder: Path, identity: str, *, restart: bool) -> None:
     if restart:
         shutil.rmtree(folder / TRAINING, ignore_errors=True)
     path = folder / _RUN
-    if path.is_file() and json.loads(path.read_text())["identity"] != identity:
+    if path.is_file() and path.read_text().strip() != identity:
         raise TrainingError(
             f"{folder / TRAINING} holds a run with other settings, data or base",
             hint="begin anew with `xpm train --restart`, or restore what the manifest said",
         )
     (folder / _CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"identity": identity}) + "\n")
+    partial = path.with_suffix(".partial")
+    partial.write_text(identity + "\n")
+    os.replace(partial, path)
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that is whole; torn ones are removed."""
     whole = []
     for each in (folder / _CHECKPOINTS).glob("checkpoint-*"):
-        if all((each / name).is_file() for name in _WHOLE) and _is_json(each / "trainer_state.json"):
+        if all((each / name).is_file() for name in _WHOLE) and _is_json(each / _STATE):
             whole.append(each)
         else:
             shutil.rmtree(each)
-    return max(whole, key=lambda each: int(each.name.split("-")[1]), default=None)
+    return max(whole, key=step_of, default=None)
+
+
+def _finished(checkpoint: Path, settings: TrainingSettings) -> Any:
+    """The state that a training ended with, if ``checkpoint`` is its last one; else None."""
+    from transformers import TrainerState
+
+    state = TrainerState.load_from_json(str(checkpoint / _STATE))
+    stopping = state.stateful_callbacks.get("EarlyStoppingCallback") or {}
+    waited = stopping.get("attributes", {}).get("early_stopping_patience_counter", 0)
+    is_stopped = 0 < settings.early_stopping_patience <= waited
+    return state if state.global_step >= state.max_steps or is_stopped else None
 
 
 def _is_json(path: Path) -> bool:
@@ -153,7 +172,8 @@ def _trainer(
         "max_grad_norm": settings.max_grad_norm, "label_smoothing_factor": settings.label_smoothing,
         "neftune_noise_alpha": settings.neftune_noise_alpha or None, "bf16": settings.bf16, "seed": settings.seed,
         "logging_steps": settings.logging_steps, "save_steps": settings.save_steps,
-        "save_total_limit": settings.save_total_limit, "max_length": settings.max_seq_length,
+        "save_total_limit": _num_saved(settings), "restore_callback_states_from_checkpoint": True,
+        "max_length": settings.max_seq_length,
         "report_to": "none", "disable_tqdm": True, "use_cpu": not torch.cuda.is_available(),
         "dataloader_pin_memory": torch.cuda.is_available(), "logging_first_step": True,
     }  # fmt: skip
@@ -192,6 +212,13 @@ def _trainer(
     return trainer
 
 
+def _num_saved(settings: TrainingSettings) -> int | None:
+    """How many checkpoints are kept on the way: enough for the one that will be packaged to be there."""
+    if settings.packaging_checkpoint not in ("", "final"):
+        return None
+    return max(settings.save_total_limit, 2 if settings.packaging_checkpoint else 1)
+
+
 def _save_as(source: Path, target: Path, dtype: str) -> None:
     """Copy an adapter's tensors, rounded to ``dtype``."""
     import torch
@@ -203,27 +230,33 @@ def _save_as(source: Path, target: Path, dtype: str) -> None:
     )
 
 
-def _keep(folder: Path, model: Any, manifest: Manifest, dtype: str) -> None:
-    """Put the chosen checkpoint's adapter into the folder: the best, or the one that ``packaging_checkpoint`` names."""
-    wanted = str(manifest.raw.get("training", {}).get("packaging_checkpoint") or "")
-    source = None
-    if wanted and wanted != "final":
-        source = folder / _CHECKPOINTS / wanted
-        if not (source / ADAPTER_WEIGHTS).is_file():
-            kept = sorted(each.name for each in (folder / _CHECKPOINTS).glob("checkpoint-*"))
-            raise TrainingError(
-                f"training.packaging_checkpoint {wanted!r} is not there", context=f"kept: {', '.join(kept)}",
-                hint="raise training.config.save_total_limit, or take packaging_checkpoint out for the best one",
-            )  # fmt: skip
-    elif wanted == "final":
-        source = _last_checkpoint(folder)
+def _kept(folder: Path, settings: TrainingSettings, state: Any) -> Path:
+    """The checkpoint whose adapter is kept: the one that the manifest names, else the best, else the last."""
+    last = state.global_step
+    if settings.packaging_checkpoint == "final":
+        step = last
+    elif settings.packaging_checkpoint:
+        step = int(settings.packaging_checkpoint.split("-")[1])
+    else:
+        step = state.best_global_step if state.best_metric is not None else last
+    checkpoint = folder / _CHECKPOINTS / f"checkpoint-{step}"
+    if not (checkpoint / ADAPTER_WEIGHTS).is_file():
+        there = sorted(
+            (each.name for each in (folder / _CHECKPOINTS).glob("checkpoint-*")), key=lambda name: int(name[11:])
+        )
+        raise TrainingError(
+            f"{checkpoint.name} is not there", context=f"training ended at step {last}; there are {', '.join(there)}",
+            hint="name one of these in training.packaging_checkpoint, or take it out for the best one",
+        )  # fmt: skip
+    return checkpoint
+
+
+def _keep(folder: Path, checkpoint: Path, dtype: str) -> None:
+    """Put a checkpoint's adapter into the expert's folder."""
     with tempfile.TemporaryDirectory(dir=folder / TRAINING) as scratch:
-        if source is None:
-            model.peft_config["default"].base_model_name_or_path = ""  # a path of this machine helps nobody
-            model.save_pretrained(scratch)
-            source = Path(scratch)
-        config = json.loads((source / ADAPTER_CONFIG).read_text()) | {"base_model_name_or_path": ""}
+        config = json.loads((checkpoint / ADAPTER_CONFIG).read_text())
+        config["base_model_name_or_path"] = ""  # a path of this machine helps nobody
         (Path(scratch) / "config").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-        _save_as(source / ADAPTER_WEIGHTS, Path(scratch) / "weights", dtype)
+        _save_as(checkpoint / ADAPTER_WEIGHTS, Path(scratch) / "weights", dtype)
         os.replace(Path(scratch) / "weights", folder / ADAPTER_WEIGHTS)
         os.replace(Path(scratch) / "config", folder / ADAPTER_CONFIG)

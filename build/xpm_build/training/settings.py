@@ -4,8 +4,9 @@ Every knob is honoured or refused with a reason; none is ignored. Keys that begi
 """
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Set
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from xpm_build.errors import TrainingError
@@ -18,13 +19,38 @@ _SCHEDULERS = (
     "cosine",
     "constant",
     "constant_with_warmup",
-    "cosine_with_min_lr",
     "polynomial",
     "inverse_sqrt",
 )
 _OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adamw_8bit", "paged_adamw_8bit")
 _METRICS = ("task", "loss")
 _DTYPES = ("float32", "bfloat16", "float16")
+_LOW_RANK = ("lora", "rslora", "dora", "qlora")
+_LIKELIHOOD = ("sft", "distillation")
+
+# Knobs that mean something for some methods or adapters only.
+_MEANT_FOR: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "rank": ("adapter_type", _LOW_RANK), "alpha": ("adapter_type", _LOW_RANK), "dropout": ("adapter_type", _LOW_RANK),
+    "target_modules": ("adapter_type", (*_LOW_RANK, "ia3")), "feedforward_modules": ("adapter_type", ("ia3",)),
+    "num_virtual_tokens": ("adapter_type", ("prompt_tuning",)), "init_text": ("adapter_type", ("prompt_tuning",)),
+    "use_dora": ("adapter_type", ("lora", "dora")), "use_rslora": ("adapter_type", ("lora", "rslora")),
+    "beta": ("method", ("dpo",)), "teacher": ("method", ("distillation",)),
+    "distillation_weight": ("method", ("distillation",)), "distillation_temperature": ("method", ("distillation",)),
+    "packing": ("method", _LIKELIHOOD), "completion_only_loss": ("method", _LIKELIHOOD),
+    "eval_cases": ("method", _LIKELIHOOD), "label_smoothing": ("method", ("sft",)),
+}  # fmt: skip
+_SECTION = frozenset(
+    (
+        "dataset",
+        "config",
+        "decoding",
+        "trained_on",
+        "packaging_checkpoint",
+        "base_model_version",
+        "alternative_checkpoints",
+    )
+)
+_PACKAGED = re.compile(r"final|checkpoint-([1-9][0-9]*)")
 _DEFAULT_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 _REFUSED = {
@@ -50,7 +76,11 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSettings:
-    """Names and meanings are those of PEFT and TRL. ``max_steps`` 0 means: by ``epochs``; ``save_dtype`` is the kept adapter's."""
+    """Names and meanings are those of PEFT and TRL. ``max_steps`` 0 means: by ``epochs``; ``save_dtype`` is the kept adapter's.
+
+    ``packaging_checkpoint`` is "" for the best one, "final" or "checkpoint-N". It and ``save_total_limit`` change
+    nothing of what is trained: ``trained_by`` leaves them out.
+    """
 
     method: str
     adapter_type: str
@@ -97,10 +127,13 @@ class TrainingSettings:
     distillation_weight: float
     distillation_temperature: float
     save_dtype: str
+    packaging_checkpoint: str
 
-    @property
-    def is_greater_better(self) -> bool:
-        return self.metric == "task"
+    def trained_by(self) -> dict[str, Any]:
+        """What decides the trained numbers."""
+        return {
+            key: value for key, value in asdict(self).items() if key not in ("save_total_limit", "packaging_checkpoint")
+        }
 
 
 def training_settings(raw: Mapping[str, Any]) -> TrainingSettings:
@@ -109,25 +142,29 @@ def training_settings(raw: Mapping[str, Any]) -> TrainingSettings:
     Raises:
         TrainingError: a knob is unknown, refused, or has a value that makes no sense; names the key path.
     """
-    fields = Fields(dict(raw), error=TrainingError).object("training").object("config", required=True)
+    training = Fields(dict(raw), error=TrainingError).object("training")
+    fields = training.object("config", required=True)
+    _only(training, _SECTION)
     _known(fields)
     method = _one_of(fields, "method", METHODS, default="sft", refused={"rlhf": _REFUSED["reward_model"]})
     adapter = _one_of(fields, "adapter_type", ADAPTERS, default="lora")
-    if fields.raw.get("use_dora") is True and adapter == "lora":
+    _meaningful(fields, {"method": method, "adapter_type": adapter})
+    if _flag(fields, "use_dora", False):
         adapter = "dora"
-    if fields.raw.get("use_rslora") is True and adapter == "lora":
+    if _flag(fields, "use_rslora", False):
         adapter = "rslora"
     rank = _between(fields, "rank", 16, 1, 256)
     targets = fields.raw.get("target_modules")
     if targets == "all-linear":
         targets = None
+    targets = fields.strings("target_modules") if targets else _default_targets(adapter)
+    feedforward = tuple(name for name in ("down_proj",) if adapter == "ia3" and name in targets)
     eval_steps = _between(fields, "eval_steps", 100, 1, 10**6)
     settings = TrainingSettings(
         method=method, adapter_type=adapter, rank=rank,
         alpha=_between(fields, "alpha", 2 * rank, 1, 4096),
         dropout=_share(fields, "dropout", 0.0),
-        target_modules=fields.strings("target_modules") if targets else _default_targets(adapter),
-        feedforward_modules=fields.strings("feedforward_modules") or (("down_proj",) if adapter == "ia3" else ()),
+        target_modules=targets, feedforward_modules=fields.strings("feedforward_modules") or feedforward,
         num_virtual_tokens=_between(fields, "num_virtual_tokens", 16, 1, 512),
         init_text=fields.text("init_text", required=False),
         epochs=_positive(fields, "epochs", 3.0), max_steps=_between(fields, "max_steps", 0, 0, 10**9),
@@ -151,13 +188,19 @@ def training_settings(raw: Mapping[str, Any]) -> TrainingSettings:
         eval_steps=eval_steps, save_steps=_between(fields, "save_steps", eval_steps, 1, 10**6),
         save_total_limit=_between(fields, "save_total_limit", 2, 1, 1000),
         early_stopping_patience=_between(fields, "early_stopping_patience", 0, 0, 1000),
-        metric=_one_of(fields, "metric", _METRICS, default="task"),
+        metric=_metric(fields, method),
         eval_cases=_between(fields, "eval_cases", 100, 1, 100_000), beta=_positive(fields, "beta", 0.1),
         teacher=fields.text("teacher", required=method == "distillation"),
         distillation_weight=_share(fields, "distillation_weight", 0.5),
         distillation_temperature=_positive(fields, "distillation_temperature", 2.0),
         save_dtype=_one_of(fields, "save_dtype", _DTYPES, default="float32"),
+        packaging_checkpoint=training.text("packaging_checkpoint", required=False),
     )  # fmt: skip
+    if settings.packaging_checkpoint and not _PACKAGED.fullmatch(settings.packaging_checkpoint):
+        raise TrainingError(
+            f"{training.at('packaging_checkpoint')} {settings.packaging_checkpoint[:40]!r} is no checkpoint",
+            hint="it is final, or checkpoint-N with the step N; without it the best one is kept",
+        )
     _consistent(settings, fields)
     return settings
 
@@ -173,27 +216,57 @@ def _consistent(settings: TrainingSettings, fields: Fields) -> None:
             f"{fields.at('save_steps')} must equal eval_steps", context=f"{settings.save_steps} and {settings.eval_steps}",
             hint="the best checkpoint is chosen among those that were evaluated",
         )  # fmt: skip
-    if settings.method == "dpo" and settings.packing:
-        raise TrainingError(f"{fields.at('packing')} has no meaning with dpo", hint="take it out")
     if settings.packing and settings.group_by_length:
         if fields.raw.get("group_by_length") is True:
             raise TrainingError(
                 f"{fields.at('group_by_length')} has no meaning with packing", hint="take one of them out"
             )
         object.__setattr__(settings, "group_by_length", False)
-    if settings.adapter_type == "prompt_tuning" and fields.raw.get("target_modules"):
-        raise TrainingError(f"{fields.at('target_modules')} has no meaning for prompt_tuning", hint="take it out")
+    if alone := sorted(set(settings.feedforward_modules) - set(settings.target_modules)):
+        raise TrainingError(
+            f"{fields.at('feedforward_modules')} must be among target_modules", context=f"{', '.join(alone)} is not"
+        )
+    if named := _PACKAGED.fullmatch(settings.packaging_checkpoint):
+        step = int(named[1] or 0)
+        if step % settings.save_steps and step != settings.max_steps:
+            raise TrainingError(
+                f"training.packaging_checkpoint names step {step}, where none is written",
+                context=f"a checkpoint is written every {settings.save_steps} steps",
+            )
+
+
+def _meaningful(fields: Fields, chosen: Mapping[str, str]) -> None:
+    """Refuse a knob that the chosen method or adapter would not read."""
+    for key, (by, values) in _MEANT_FOR.items():
+        if fields.raw.get(key) not in (None, False) and chosen[by] not in values:
+            raise TrainingError(
+                f"{fields.at(key)} has no meaning with {by} {chosen[by]}",
+                hint=f"take it out; it is for {', '.join(values)}",
+            )
+
+
+def _metric(fields: Fields, method: str) -> str:
+    metric = _one_of(fields, "metric", _METRICS, default="loss" if method == "dpo" else "task")
+    if metric == "task" and method == "dpo":
+        raise TrainingError(
+            f"{fields.at('metric')} task has no meaning with method dpo", hint="take it out: it is loss"
+        )
+    return metric
 
 
 def _known(fields: Fields) -> None:
-    known = set(TrainingSettings.__slots__) | {"use_dora", "use_rslora"}
+    known = (set(TrainingSettings.__slots__) - _SECTION) | {"use_dora", "use_rslora"}
+    _only(fields, known | set(_REFUSED))
     for key, value in fields.raw.items():
-        if key.startswith("_") or value is None:
-            continue
-        if key in _REFUSED:
+        if key in _REFUSED and value is not None:
             raise TrainingError(f"{fields.at(key)} is not supported", context=_REFUSED[key], hint="take it out")
-        if key not in known:
-            alike = difflib.get_close_matches(key, known | set(_REFUSED), n=1)
+
+
+def _only(fields: Fields, known: Set[str]) -> None:
+    """Refuse a key that nothing reads."""
+    for key, value in fields.raw.items():
+        if key not in known and not key.startswith("_") and value is not None:
+            alike = difflib.get_close_matches(key, known, n=1)
             raise TrainingError(
                 f"{fields.at(key)} is unknown", hint=f"did you mean {alike[0]}?" if alike else "see docs/training.md"
             )

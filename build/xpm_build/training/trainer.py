@@ -89,19 +89,31 @@ class Distilled(_Ours, SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs.get("attention_mask"))
+        given = {key: value for key, value in inputs.items() if key != "labels"}
+        outputs = model(**given)
         with torch.no_grad():
-            wanted = self.teacher(input_ids=inputs["input_ids"], attention_mask=inputs.get("attention_mask")).logits
+            wanted = self.teacher(**given).logits
         labels = inputs["labels"][:, 1:]
         counted = labels != -100
         logits = outputs.logits[:, :-1][counted].float()
-        loss = torch.nn.functional.cross_entropy(logits, labels[counted])
+        loss = torch.nn.functional.cross_entropy(logits, labels[counted], reduction="sum")
         temperature, weight = self.order.distillation_temperature, self.order.distillation_weight
         student = torch.log_softmax(logits / temperature, dim=-1)
         teacher = torch.log_softmax(wanted[:, :-1][counted].float() / temperature, dim=-1)
-        divergence = torch.nn.functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
-        mixed = (1 - weight) * loss + weight * temperature**2 * divergence
+        divergence = torch.nn.functional.kl_div(student, teacher, reduction="sum", log_target=True)
+        num_tokens = (
+            num_items_in_batch if num_items_in_batch is not None else counted.sum()
+        )  # of all that is accumulated
+        mixed = ((1 - weight) * loss + weight * temperature**2 * divergence) / num_tokens
         return (mixed, outputs) if return_outputs else mixed
+
+
+class JudgedAtTheEnd(TrainerCallback):
+    """The last step is evaluated too, whatever ``eval_steps`` is."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step >= state.max_steps and args.eval_strategy != "no":
+            control.should_evaluate = True
 
 
 class Told(TrainerCallback):

@@ -64,13 +64,15 @@ def test_errors_are_named_by_their_key(path, value, where, folder):
 def test_several_errors_come_at_once(folder):
     document = json.loads((folder / "manifest.json").read_text())
     document["routing"]["priority"] = 2
-    document["training"]["config"]["rank"] = 0
+    document["training"]["config"] |= {"rank": 0, "learning_rate": -1, "epoch": 2}
     document["training"]["dataset"]["streaming"] = True
     (folder / "manifest.json").write_text(json.dumps(document))
     (folder / "tests/test_cases.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt": ""}\n')
     assert {
         "routing.priority",
         "training.config.rank",
+        "training.config.learning_rate",
+        "training.config.epoch",
         "training.dataset.streaming",
         "tests/test_cases.jsonl:2",
     } <= set(errors(folder))

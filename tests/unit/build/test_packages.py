@@ -6,10 +6,13 @@ import shutil
 import pytest
 
 from tests.support import models
+from xpm_build.chat_templates import CHAT_TEMPLATE, TEMPLATES
 from xpm_build.errors import BuildError
 from xpm_build.packages import build_base, build_expert
-from xpm_index.archive import read_files, read_manifest
+from xpm_index.archive import extract_archive, read_files, read_manifest
 from xpm_index.errors import ManifestError
+from xpm_runtime import Message
+from xpm_runtime.text import TextCodec
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,24 @@ def test_a_manifest_that_is_absent_or_wrong(tiny_base, tiny_adapter, tmp_path):
     folder = _expert(tmp_path / "x", tiny_adapter("lora").peft, version="one")
     with pytest.raises(ManifestError, match="version"):
         build_expert(folder, tmp_path / "out", base=tiny_base.source)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_base_without_a_chat_template_is_given_one(name, tiny_base, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(tiny_base.source, source)
+    (source / CHAT_TEMPLATE).unlink(missing_ok=True)
+    config = json.loads((source / "tokenizer_config.json").read_text())
+    config.pop("chat_template", None)
+    (source / "tokenizer_config.json").write_text(json.dumps(config))
+    (built,) = build_base(source, tmp_path / "dist", name="x", version="1.0.0", variants=("source",), template=name)
+    extract_archive(built.path, tmp_path / "base")
+    codec = TextCodec(tmp_path / "base")
+    ids = codec.encode_chat([Message(role="user", content="hello"), Message(role="assistant", content="yes")])
+    text = codec.tokenizer.decode(ids, skip_special_tokens=False)
+    assert text.index("hello") < text.index("yes")
+    with pytest.raises(BuildError, match="chat template of its own"):
+        build_base(tiny_base.source, tmp_path / "dist", name="x", version="1.0.0", variants=("source",), template=name)
 
 
 def test_a_folder_that_is_no_model(tmp_path):

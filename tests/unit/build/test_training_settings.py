@@ -44,6 +44,15 @@ def test_what_is_not_supported_says_why(knob):
         ({"adapter_type": "prompt_tuning", "target_modules": ["q_proj"]}, "target_modules has no meaning"),
         ({"lr_scheduler": "magic"}, "lr_scheduler"),
         ({"target_modules": [3]}, "target_modules"),
+        ({"adapter_type": "ia3", "rank": 8}, "rank has no meaning with adapter_type ia3"),
+        ({"adapter_type": "ia3", "use_dora": True}, "use_dora has no meaning"),
+        ({"use_dora": "yes"}, "use_dora must be true or false"),
+        ({"adapter_type": "ia3", "feedforward_modules": ["up_proj"]}, "must be among target_modules"),
+        ({"teacher": "base"}, "teacher has no meaning with method sft"),
+        ({"method": "dpo", "metric": "task"}, "metric task has no meaning"),
+        ({"method": "dpo", "completion_only_loss": True}, "completion_only_loss has no meaning"),
+        ({"method": "distillation", "teacher": "x", "label_smoothing": 0.1}, "label_smoothing has no meaning"),
+        ({"packaging_checkpoint": "final"}, "packaging_checkpoint is unknown"),
     ],
 )
 def test_values_that_make_no_sense(config, message):
@@ -61,4 +70,25 @@ def test_older_spellings_of_the_adapter():
     assert settings(adapter_type="lora", use_rslora=True).adapter_type == "rslora"
     assert settings(target_modules="all-linear").target_modules == settings().target_modules
     assert settings(adapter_type="ia3").target_modules == ("k_proj", "v_proj", "down_proj")
+    assert settings(adapter_type="ia3", target_modules=["k_proj"]).feedforward_modules == ()
     assert not settings(packing=True).group_by_length
+    assert settings(method="dpo").metric == "loss"
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"packaging_chekpoint": "final"}, "did you mean|packaging_chekpoint is unknown"),
+        ({"packaging_checkpoint": "latest"}, "'latest' is no checkpoint"),
+        ({"packaging_checkpoint": "checkpoint-150"}, "names step 150, where none is written"),
+    ],
+)
+def test_the_packaged_checkpoint_is_known_before_training(section, message):
+    with pytest.raises(TrainingError, match=message):
+        training_settings({"training": {"config": {}, **section}})
+
+
+def test_what_is_kept_decides_nothing_of_the_training():
+    plain = training_settings({"training": {"config": {}}})
+    other = training_settings({"training": {"config": {"save_total_limit": 9}, "packaging_checkpoint": "final"}})
+    assert plain.trained_by() == other.trained_by()
