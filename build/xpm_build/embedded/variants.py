@@ -34,7 +34,14 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "learning_rate": 5e-3,
         "target_modules": ["q_proj", "o_proj", "gate_proj", "up_proj"],
     },
-    "ia3": {"adapter_type": "ia3", "learning_rate": 1e-2, "target_modules": _ALL, "feedforward_modules": ["down_proj"]},
+    "ia3": {
+        "adapter_type": "ia3",
+        "rank": None,
+        "alpha": None,
+        "learning_rate": 1e-2,
+        "target_modules": _ALL,
+        "feedforward_modules": ["down_proj"],
+    },
 }
 _STEPS = 200
 
