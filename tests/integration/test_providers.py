@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 
+import click.testing
 import pytest
 
+from tests.support import llm_server
 from tests.support.llm_server import serve_llm
+from xpm.cli.main import cli
 from xpm_build.dataset import generate as generating
 from xpm_build.dataset.generate import estimate, generate
-from xpm_build.dataset.providers import api_key
+from xpm_build.dataset.providers import api_key, provider_of
 from xpm_build.dataset.rows import read_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import DatasetError
@@ -99,6 +102,84 @@ def test_what_was_made_is_kept_and_only_the_rest_asked_for(server, tmp_path, mon
     before = len(server.requests)
     assert generate(wanted, tmp_path / "data.jsonl").rows == 25
     assert len(server.requests) == before + 1
+
+
+def test_a_journal_serves_whoever_asks_for_more_of_the_same(server, tmp_path):
+    server.faults[:] = ["ok", "ok", "401"]
+    with pytest.raises(DatasetError):
+        generate(generation("openai", server.url, count=100), tmp_path / "data.jsonl", concurrency=1)
+    before, told = len(server.requests), []
+    more = generation("openai", server.url, count=200, prices={"input": 1, "output": 2}, diversity_threshold=0.99)
+    generate(more, tmp_path / "data.jsonl", report=told.append)
+    assert "going on after 2 of 20 batches" in told
+    assert len(server.requests) == before + 18
+
+
+def test_a_journal_of_other_settings_is_kept(server, tmp_path):
+    for number, task in enumerate(("Answer.", "Answer well.", "Answer briefly.")):
+        told = []
+        server.faults[:] = ["ok", "401"]
+        with pytest.raises(DatasetError):
+            generate(generation("openai", server.url, task=task), tmp_path / "a", concurrency=1, report=told.append)
+        assert not number or told[0] == f"a.journal is of other settings; it is kept as a.journal.{number}"
+    kept = [(tmp_path / f"a.journal{end}").read_text().splitlines() for end in ("", ".1", ".2")]
+    assert [len(lines) for lines in kept] == [2, 2, 2]
+    assert len({lines[0] for lines in kept}) == 3
+
+
+@pytest.mark.parametrize("diversity", [0.0, 0.7])
+def test_difficulties_add_up_to_the_count(diversity, tmp_path):
+    asked = {"difficulty_distribution": {"easy": 1, "medium": 1, "hard": 1}, "diversity_threshold": diversity}
+    stated = {"domain": "sql", "count": 40, "schemas": 200, **asked}
+    report = generate(dataset_settings({"training": {"dataset": {"generation": stated}}}).generation, tmp_path / "a")
+    levels = [row["difficulty"] for row in read_rows(tmp_path / "a")]
+    assert report.rows == 40
+    assert sorted(levels.count(level) for level in set(levels)) == [13, 13, 14]
+
+
+def test_half_a_character_is_a_broken_example(server, tmp_path, monkeypatch):
+    whole = llm_server._examples
+    monkeypatch.setattr(llm_server, "_examples", lambda number: whole(number).replace(".3?", ".3\\ud83d?"))
+    report = generate(generation("openai", server.url, count=9), tmp_path / "data.jsonl")
+    assert (report.rows, report.broken) == (9, 2)
+
+
+@pytest.mark.parametrize(
+    ("provider", "url", "host"),
+    [
+        ("openai", "https://evil.example/v1", "evil.example"),
+        ("anthropic", "https://evil.example", "evil.example"),
+        ("openai", "https://api.openai.com@evil.example/v1", "evil.example"),
+        ("openai", "https://api.openai.com.evil.example/v1", "api.openai.com.evil.example"),
+        ("openai", "http://api.openai.com/v1", "api.openai.com"),
+        ("openai", "https://api.openai.com/v1", ""),
+        ("anthropic", "https://api.anthropic.com", ""),
+        ("openai", "http://localhost:9/v1", ""),
+        ("openai", "http://[::1]:9/v1", ""),
+    ],
+)
+def test_a_manifest_sends_no_key_to_a_stranger(provider, url, host, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-not-to-be-seen")
+    stated = generation(provider, url)
+    if host:
+        with pytest.raises(DatasetError, match=f"to {host}$") as caught:
+            provider_of(stated)
+        assert "--url" in str(caught.value.hint)
+    else:
+        provider_of(stated)
+    provider_of(stated, url_is_confirmed=True)
+
+
+@pytest.mark.parametrize("typed", [[], ["--url", "https://evil.example/v1"]])
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_only_a_typed_url_confirms_a_server(typed, dry, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(generating, "provider_of", lambda stated, **options: asked.append(options) or 1 / 0)
+    stated = {"provider": "openai", "url": "https://evil.example/v1", "task": "Answer."}
+    manifest = {"name": "expert-x", "version": "0.1.0", "base_models": [{"name": "b"}]}
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "training": {"dataset": {"generation": stated}}}))
+    click.testing.CliRunner().invoke(cli, ["dataset", "generate", str(tmp_path), *dry, *typed])
+    assert asked == [{"url_is_confirmed": bool(typed)}]
 
 
 def test_a_dry_run_sends_nothing(server, tmp_path):

@@ -18,6 +18,7 @@ _folder = click.argument(
 _target = click.argument("target", type=click.Path(path_type=Path, exists=True), default=Path(), required=False)
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _SHOWN_PROBLEMS = 20
+_LANGUAGES = ["json", "sql", "neo4j", "python", "typescript", "rust", "text"]
 
 
 class DataProblems(XpmError):
@@ -39,7 +40,7 @@ def dataset_command() -> None:
 @click.option("--count", type=click.IntRange(1))
 @click.option("--seed", type=int)
 @click.option("--model", help="The provider's model.")
-@click.option("--url", help="Another server that speaks the provider's protocol.")
+@click.option("--url", help="Another server that speaks the provider's protocol; it gets your key.")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True)
 @click.option("--dry-run", is_flag=True, help="Estimate requests, tokens and cost; send nothing.")
 @_json
@@ -81,7 +82,9 @@ def generate_command(
     type=click.Choice(["jsonl", "csv", "parquet", "huggingface"]),
     help="By default what the name says.",
 )
-@click.option("--map", "mapping", multiple=True, metavar="KEY=FIELD", help="Where prompt, input or completion are.")
+@click.option(
+    "--map", "mapping", multiple=True, metavar="KEY=FIELD", help="Where prompt, input, completion or messages are."
+)
 @click.option("--append", is_flag=True, help="Keep the rows that are there.")
 @_json
 @click.pass_obj
@@ -98,7 +101,8 @@ def import_command(
         key, equals, field = text.partition("=")
         if not equals or key not in ("prompt", "input", "completion", "messages", "chosen", "rejected"):
             raise UsageError(
-                f"--map {text!r} is not KEY=FIELD", hint="KEY is prompt, input, completion, chosen or rejected"
+                f"--map {text!r} is not KEY=FIELD",
+                hint="KEY is prompt, input, completion, messages, chosen or rejected",
             )
         fields[key] = field
     count = operations.import_data(folder, sources, form=form or "", mapping=fields, append=append)
@@ -110,16 +114,16 @@ def import_command(
 
 @dataset_command.command("validate")
 @_target
-@click.option("--language", default="", help="json, sql, neo4j, python, typescript or rust; by default the manifest's.")
+@click.option("--language", type=click.Choice(_LANGUAGES), help="By default the manifest's; text for the form alone.")
 @click.option("--execute", is_flag=True, help="Also run every answer against its own check, in a sandbox.")
 @_json
 @click.pass_obj
-def validate_data_command(console: Console, target: Path, language: str, execute: bool, as_json: bool) -> None:
+def validate_data_command(console: Console, target: Path, language: str | None, execute: bool, as_json: bool) -> None:
     """Look for rows that are malformed or whose answer does not parse.
 
     Example: xpm dataset validate --execute
     """
-    count, problems = operations.validate_data(target, language=language, execute=execute, report=console.say)
+    count, problems = operations.validate_data(target, language=language or "", execute=execute, report=console.say)
     if as_json:
         console.json({"rows": count, "problems": [{"row": each.row, "reason": each.reason} for each in problems]})
     if problems:
@@ -187,6 +191,8 @@ def split_command(console: Console, folder: Path, as_json: bool) -> None:
         ["part", "rows", "prompts shared with training"],
         [[name, count, report.overlap.get(name, "")] for name, count in report.counts.items()],
     )
+    if any(report.dropped.values()):
+        console.say("dropped " + ", ".join(f"{count} {reason}" for reason, count in report.dropped.items() if count))
     for name, shared in report.overlap.items():
         if ":" in name:
             part, field = name.split(":")

@@ -46,10 +46,13 @@ def settings(folder: Path) -> "DatasetSettings":
 
 def generate(folder: Path, *, overrides: Mapping[str, Any], concurrency: int, report: Report) -> "GenerationReport":
     """Make the data that the manifest asks for; ``overrides`` replace its settings."""
+    known = settings(folder)
     from xpm_build.dataset.generate import generate as make
 
-    known = settings(folder)
-    return make(_generation(folder, overrides), folder / known.path, concurrency=concurrency, report=report)
+    return make(
+        _generation(folder, overrides), folder / known.path, concurrency=concurrency,
+        url_is_confirmed="url" in overrides, report=report,
+    )  # fmt: skip
 
 
 def estimate(folder: Path, *, overrides: Mapping[str, Any]) -> "Usage":
@@ -57,7 +60,7 @@ def estimate(folder: Path, *, overrides: Mapping[str, Any]) -> "Usage":
     require_extra()
     from xpm_build.dataset.generate import estimate as guess
 
-    return guess(_generation(folder, overrides))
+    return guess(_generation(folder, overrides), url_is_confirmed="url" in overrides)
 
 
 def _generation(folder: Path, overrides: Mapping[str, Any]) -> Any:
@@ -92,56 +95,80 @@ def data_file(target: Path) -> Path:
 
 
 def data_rows(target: Path) -> list[Row]:
+    """The rows as they are, malformed ones too."""
     require_extra()
     from xpm_build.dataset.rows import read_rows
 
     return list(read_rows(data_file(target)))
 
 
+def _sound_rows(target: Path) -> list[Row]:
+    require_extra()
+    from xpm_build.dataset.rows import read_sound_rows
+
+    return list(read_sound_rows(data_file(target)))
+
+
 def validate_data(target: Path, *, language: str, execute: bool, report: Report) -> "tuple[int, list[Problem]]":
     """(how many rows there are, what is wrong with them). ``execute`` also runs the answers with the language's judge."""
     rows = data_rows(target)
-    from xpm_build.dataset.quality import Problem, validate_rows
+    from xpm_build.dataset.quality import validate_rows
 
     chosen = language or (settings(target).language if target.is_dir() else "")
+    if execute and not chosen:
+        raise UsageError("what language the answers are in is not known", hint="give --language")
     problems = validate_rows(rows, chosen)
+    if chosen in ("", "text"):
+        report("the rows' form alone was looked at, not the syntax of their answers")
     if execute:
-        from xpm_build.judges import judge_of
-
         bad = {problem.row for problem in problems}
         sound = [(number, row) for number, row in enumerate(rows, start=1) if number not in bad]
-        report(f"running {len(sound)} answers")
-        verdicts = judge_of(chosen)([row for _, row in sound], [row["completion"] for _, row in sound])
-        problems += [
-            Problem(row=number, reason=f"the answer fails its own check: {verdict.reason}")
-            for (number, _), verdict in zip(sound, verdicts, strict=True)
-            if not verdict.right
-        ]
+        problems += _execute(sound, chosen, len(rows), report)
     return len(rows), problems
+
+
+def _execute(rows: Sequence[tuple[int, Row]], language: str, count: int, report: Report) -> "list[Problem]":
+    """Run the answers of numbered rows that have a check; what fails it. Says how many of ``count`` rows were not run."""
+    from xpm_build.dataset.quality import Problem
+    from xpm_build.dataset.rows import completion_of
+    from xpm_build.judges import judge_of, measure_of
+
+    measure = measure_of(language)
+    if measure != "execution accuracy":
+        report(f"no answer was run: those in {language} are judged by {measure}")
+        return []
+    checked = [
+        (number, {**row, "completion": completion_of(row)})
+        for number, row in rows
+        if isinstance(row.get("check"), dict)
+    ]
+    report(f"running {len(checked)} answers")
+    if len(checked) < count:
+        report(f"{count - len(checked)} of {count} rows were not run: they have a problem, or no check")
+    verdicts = judge_of(language)([row for _, row in checked], [row["completion"] for _, row in checked])
+    return [
+        Problem(row=number, reason=f"the answer fails its own check: {verdict.reason}")
+        for (number, _), verdict in zip(checked, verdicts, strict=True)
+        if not verdict.right
+    ]
 
 
 def deduplicate(target: Path, *, threshold: float | None) -> tuple[int, int, int]:
     """Drop what is there twice or nearly so; (rows left, exact, near). Without a threshold, the manifest's."""
-    rows = data_rows(target)
-    from xpm_build.dataset.quality import exact_duplicates, near_duplicates
+    rows = _sound_rows(target)
+    from xpm_build.dataset.quality import cleaned
     from xpm_build.dataset.rows import write_rows
 
-    exact = exact_duplicates(rows)
-    rows = [row for number, row in enumerate(rows) if number not in exact]
     chosen = threshold if threshold is not None else settings(target).near_duplicates if target.is_dir() else 0.0
-    near = near_duplicates(rows, chosen) if chosen else set()
-    return (
-        write_rows(data_file(target), [row for number, row in enumerate(rows) if number not in near]),
-        len(exact),
-        len(near),
-    )
+    kept, dropped = cleaned(rows, near=chosen)
+    return write_rows(data_file(target), kept), dropped["equal"], dropped["nearly equal"]
 
 
 def statistics(
     environment: Environment, target: Path, *, base: str, png: Path | None, progress: Progress
 ) -> dict[str, Any]:
     """Sizes, categories and diversity; lengths in a base's tokens if one is named."""
-    rows = data_rows(target)
+    rows = _sound_rows(target)
     from xpm_build.dataset.quality import draw_statistics, statistics_of
 
     count = None
@@ -173,23 +200,12 @@ def filter_data(target: Path, conditions: Sequence[str], *, out: Path | None) ->
 def split(folder: Path) -> "SplitReport":
     """Part the data as the manifest says."""
     known = settings(folder)
-    from xpm_build.dataset.quality import exact_duplicates, near_duplicates
+    from xpm_build.dataset.quality import cleaned
     from xpm_build.dataset.split import split_rows
 
-    rows = data_rows(folder)
-    dropped = exact_duplicates(rows)
-    rows = [row for number, row in enumerate(rows) if number not in dropped]
-    if known.near_duplicates:
-        close = near_duplicates(rows, known.near_duplicates)
-        rows = [row for number, row in enumerate(rows) if number not in close]
-    if known.max_characters:
-        rows = [
-            row
-            for row in rows
-            if len(str(row.get("prompt", ""))) + len(str(row.get("completion", ""))) <= known.max_characters
-        ]
+    rows, dropped = cleaned(_sound_rows(folder), near=known.near_duplicates, max_characters=known.max_characters)
     report = split_rows(rows, known.split, (folder / known.path).parent)
-    return replace(report, dropped=report.dropped + len(dropped))
+    return replace(report, dropped=dropped | report.dropped)
 
 
 def train(

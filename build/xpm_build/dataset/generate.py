@@ -6,6 +6,7 @@ killed goes on where it was, and with the ``template`` provider ends with the sa
 
 import asyncio
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xpm_build.dataset.providers import BATCH_ROWS, Batch, BrokenAnswer, Provider, Usage, provider_of
-from xpm_build.dataset.rows import Row, prompt_of, write_rows
+from xpm_build.dataset.rows import Row, context_of, write_rows
 from xpm_build.dataset.settings import Generation
 from xpm_build.errors import DatasetError
 
@@ -43,29 +44,35 @@ class GenerationReport:
         }  # fmt: skip
 
 
-def estimate(generation: Generation) -> Usage:
+def estimate(generation: Generation, *, url_is_confirmed: bool = False) -> Usage:
     """What the generation is likely to cost; sends nothing."""
-    return provider_of(generation).estimate(generation.count)
+    return provider_of(generation, url_is_confirmed=url_is_confirmed).estimate(generation.count)
 
 
 def generate(
-    generation: Generation, path: Path, *, concurrency: int = 8, report: Report = lambda text: None
+    generation: Generation,
+    path: Path,
+    *,
+    concurrency: int = 8,
+    url_is_confirmed: bool = False,
+    report: Report = lambda text: None,
 ) -> GenerationReport:
     """Make the rows that a manifest asks for and write them to ``path``.
 
     Args:
         path: replaced whole at the end; the journal beside it is removed then.
         concurrency: how many requests may be under way at once.
+        url_is_confirmed: see ``provider_of``.
     Raises:
         DatasetError: a request fails for good; the journal is kept.
     """
-    provider = provider_of(generation)
-    journal = _Journal(path.with_name(f"{path.name}.journal"), _identity(generation))
+    provider = provider_of(generation, url_is_confirmed=url_is_confirmed)
+    journal = _Journal(path.with_name(f"{path.name}.journal"), _identity(provider), report)
     started = time.monotonic()
     retries = asyncio.run(_make_batches(provider, generation, journal, concurrency, report))
     rows, duplicates, alike = _chosen(journal.batches(), generation)
-    if len(rows) < generation.count and generation.difficulty and generation.provider == "template":
-        report(f"only {len(rows)} rows fit the difficulties asked for")
+    if len(rows) < generation.count:
+        report(f"only {len(rows)} rows differ enough and fit the difficulties asked for")
     write_rows(path, rows)
     usage = sum((batch.usage for batch in journal.batches()), Usage())
     result = GenerationReport(
@@ -197,18 +204,12 @@ def _chosen(batches: list[Batch], generation: Generation) -> tuple[list[Row], in
     kept: list[Row] = []
     seen: set[str] = set()
     duplicates = 0
-    quotas = _quotas(generation)
     for row in (row for batch in batches for row in batch.rows):
-        key = " ".join(prompt_of(row).lower().split())
+        key = " ".join(context_of(row).lower().split())
         if key in seen:
             duplicates += 1
             continue
         seen.add(key)
-        level = str(row.get("difficulty", ""))
-        if quotas and quotas.get(level, 0) <= 0:
-            continue
-        if quotas:
-            quotas[level] -= 1
         kept.append(row)
     alike = 0
     if generation.diversity_threshold:
@@ -217,36 +218,51 @@ def _chosen(batches: list[Batch], generation: Generation) -> tuple[list[Row], in
         close = near_duplicates(kept, generation.diversity_threshold)
         alike = len(close)
         kept = [row for number, row in enumerate(kept) if number not in close]
-    return kept[: generation.count], duplicates, alike
+    return _by_difficulty(kept, generation)[: generation.count], duplicates, alike
+
+
+def _by_difficulty(rows: list[Row], generation: Generation) -> list[Row]:
+    """The first rows of each difficulty, as many as were asked for; all if nothing was."""
+    quotas = _quotas(generation)
+    if not quotas:
+        return rows
+    kept = []
+    for row in rows:
+        level = str(row.get("difficulty", ""))
+        if quotas.get(level, 0) > 0:
+            quotas[level] -= 1
+            kept.append(row)
+    return kept
 
 
 def _quotas(generation: Generation) -> dict[str, int]:
+    """How many rows of each difficulty; they add up to the count (largest remainders)."""
     total = sum(generation.difficulty.values())
-    return (
-        {name: round(generation.count * share / total) for name, share in generation.difficulty.items()}
-        if total
-        else {}
-    )
+    if not total:
+        return {}
+    exact = {name: generation.count * share / total for name, share in generation.difficulty.items()}
+    quotas = {name: int(value) for name, value in exact.items()}
+    for name in sorted(exact, key=lambda name: quotas[name] - exact[name])[: generation.count - sum(quotas.values())]:
+        quotas[name] += 1
+    return quotas
 
 
-def _identity(generation: Generation) -> str:
-    """What a journal belongs to: everything but the count, so that more rows can be asked for."""
-    fields = {
-        name: getattr(generation, name) for name in generation.__slots__ if name not in ("count", "requests_per_minute")
-    }
-    return hashlib.sha256(json.dumps(fields, sort_keys=True, default=dict).encode()).hexdigest()
+def _identity(provider: Provider) -> str:
+    """What a journal belongs to: not the count, nor prices, so that more rows can be asked for."""
+    return hashlib.sha256(json.dumps(provider.origin, sort_keys=True, default=dict).encode()).hexdigest()
 
 
 class _Journal:
-    """Finished batches on disk. The first line names the generation they belong to; another one's journal is begun anew."""
+    """Finished batches on disk. The first line names the origin they belong to; another one's journal is moved aside."""
 
-    def __init__(self, path: Path, identity: str) -> None:
+    def __init__(self, path: Path, identity: str, report: Report) -> None:
         self._path = path
         self._batches: dict[int, Batch] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_bytes().split(b"\n") if path.is_file() else []
         whole = lines[:-1]  # what follows the last newline was torn
-        if whole and json.loads(whole[0]) == {"generation": identity}:
+        header = json.dumps({"generation": identity})
+        if whole and whole[0] == header.encode():
             for line in whole[1:]:
                 document = json.loads(line)
                 usage = Usage(**document["usage"])
@@ -256,7 +272,9 @@ class _Journal:
             with path.open("r+b") as stream:
                 stream.truncate(sum(len(line) + 1 for line in whole))
         else:
-            path.write_text(json.dumps({"generation": identity}) + "\n")
+            if len(whole) > 1:
+                report(f"{path.name} is of other settings; it is kept as {_moved_aside(path).name}")
+            path.write_text(header + "\n")
 
     def append(self, number: int, batch: Batch) -> None:
         usage = {name: getattr(batch.usage, name) for name in batch.usage.__slots__}
@@ -275,3 +293,9 @@ class _Journal:
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
+
+
+def _moved_aside(path: Path) -> Path:
+    """Give a file the first free name ``<name>.1``, ``.2``, ...; the new path."""
+    names = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
+    return path.rename(next(each for each in names if not each.exists()))

@@ -1,6 +1,7 @@
 """Bringing rows in from JSON lines, CSV, Parquet, and data sets in Hugging Face's form (a folder, or an id on the hub)."""
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
 
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not JSON", context=str(error)) from error
     rows = document if isinstance(document, list) else document.get("data") if isinstance(document, dict) else None
     if not isinstance(rows, list) or not all(isinstance(each, dict) for each in rows):
@@ -69,17 +70,24 @@ def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
 def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     csv.field_size_limit(16 << 20)
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        sample = stream.read(1 << 16)
-        stream.seek(0)
         try:
-            dialect: Any = csv.Sniffer().sniff(sample, delimiters=",;\t|")
-        except csv.Error:
-            dialect = "excel-tab" if path.suffix == ".tsv" else "excel"
-        reader = csv.DictReader(stream, dialect=dialect)
-        for row in reader:
-            if None in row or None in row.values():
-                raise DatasetError(f"{path}, line {reader.line_num} has another number of fields than the header")
-            yield row
+            delimiter = _delimiter(stream.readline())
+            stream.seek(0)
+            reader = csv.DictReader(stream, delimiter=delimiter)
+            for row in reader:
+                if None in row or None in row.values():
+                    raise DatasetError(f"{path}, line {reader.line_num} has another number of fields than the header")
+                yield row
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"{path} is not UTF-8", context=str(error), hint="save it as UTF-8") from error
+        except csv.Error as error:
+            raise DatasetError(f"{path} is not CSV", context=str(error)) from error
+
+
+def _delimiter(header: str) -> str:
+    """What parts the names of the header; data is not asked, where commas and quotes mean other things."""
+    unquoted = re.sub(r'"[^"]*"', "", header)
+    return max(",;\t|", key=unquoted.count)
 
 
 def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -4,6 +4,7 @@ A provider makes one batch of rows at a time and says what it cost. Keys come fr
 never written anywhere.
 """
 
+import ipaddress
 import json
 import os
 import re
@@ -20,6 +21,7 @@ BATCH_ROWS = 10
 _TIMEOUT_S = 120.0
 _MODELS = {"openai": "gpt-4o", "anthropic": "claude-sonnet-5"}
 _KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+_HOSTS = {"openai": "api.openai.com", "anthropic": "api.anthropic.com"}
 # Dollars for a million tokens, in and out, as the providers listed them in 2025. For others the manifest may give
 # ``prices``; without, tokens alone are reported.
 _PRICES = {
@@ -75,7 +77,10 @@ class BrokenAnswer(Exception):
 
 
 class Provider(Protocol):
+    """``origin`` holds all that decides the rows but a batch's number: providers of one origin continue each other's work."""
+
     is_remote: bool
+    origin: Mapping[str, Any]
 
     async def batch(self, number: int, count: int) -> Batch:
         """``count`` rows, the same for the same number where the provider can."""
@@ -86,11 +91,13 @@ class Provider(Protocol):
     async def close(self) -> None: ...
 
 
-def provider_of(generation: Generation) -> Provider:
+def provider_of(generation: Generation, *, url_is_confirmed: bool = False) -> Provider:
     """The provider that a manifest asks for.
 
+    Args:
+        url_is_confirmed: the user named the server; a manifest alone may not send the user's key to a stranger's.
     Raises:
-        DatasetError: it needs a key, a task or a domain that is not there.
+        DatasetError: it needs a key, a task or a domain that is not there, or its server has to be confirmed.
     """
     if generation.provider == "template":
         if not generation.domain:
@@ -103,7 +110,8 @@ def provider_of(generation: Generation) -> Provider:
             "training.dataset.generation.task is missing",
             hint="describe, in a sentence or two, what the expert has to do",
         )
-    return OpenAIProvider(generation) if generation.provider == "openai" else AnthropicProvider(generation)
+    kind = OpenAIProvider if generation.provider == "openai" else AnthropicProvider
+    return kind(generation, url_is_confirmed=url_is_confirmed)
 
 
 class TemplateProvider:
@@ -113,6 +121,9 @@ class TemplateProvider:
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
+        self.origin: Mapping[str, Any] = {
+            name: getattr(generation, name) for name in ("provider", "domain", "seed", "schemas")
+        }
 
     async def batch(self, number: int, count: int) -> Batch:
         generation = self._generation
@@ -141,6 +152,8 @@ class _Remote:
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
         self.model = generation.model or _MODELS[generation.provider]
+        read = ("provider", "url", "task", "domain", "difficulty", "temperature", "seed")
+        self.origin: Mapping[str, Any] = {"model": self.model, **{name: getattr(generation, name) for name in read}}
 
     def _request(self, number: int, count: int) -> str:
         generation = self._generation
@@ -175,7 +188,8 @@ class _Remote:
         for number, example in enumerate(examples):
             try:
                 row = normalised(example, {}, where=f"example {number}") if isinstance(example, Mapping) else {}
-            except DatasetError:
+                json.dumps(row, ensure_ascii=False).encode()
+            except (DatasetError, UnicodeEncodeError):  # half a character (a lone surrogate) cannot be written
                 row = {}
             if ("prompt" in row or "messages" in row) and not problems_of(row):
                 rows.append(row)
@@ -185,7 +199,7 @@ class _Remote:
 class OpenAIProvider(_Remote):
     """OpenAI, or any server that speaks its protocol (``url``): DeepSeek, a local one."""
 
-    def __init__(self, generation: Generation) -> None:
+    def __init__(self, generation: Generation, *, url_is_confirmed: bool) -> None:
         super().__init__(generation)
         import openai
 
@@ -193,6 +207,8 @@ class OpenAIProvider(_Remote):
         self._client = openai.AsyncOpenAI(
             api_key=key or "none", base_url=generation.url or None, timeout=_TIMEOUT_S, max_retries=0
         )
+        if generation.url and not url_is_confirmed:
+            _refuse_stranger("openai", self._client.base_url)
 
     async def batch(self, number: int, count: int) -> Batch:
         stream = await self._client.chat.completions.create(
@@ -216,7 +232,7 @@ class OpenAIProvider(_Remote):
 
 
 class AnthropicProvider(_Remote):
-    def __init__(self, generation: Generation) -> None:
+    def __init__(self, generation: Generation, *, url_is_confirmed: bool) -> None:
         super().__init__(generation)
         import anthropic
 
@@ -224,6 +240,8 @@ class AnthropicProvider(_Remote):
         self._client = anthropic.AsyncAnthropic(
             api_key=key or "none", base_url=generation.url or None, timeout=_TIMEOUT_S, max_retries=0
         )
+        if generation.url and not url_is_confirmed:
+            _refuse_stranger("anthropic", self._client.base_url)
 
     async def batch(self, number: int, count: int) -> Batch:
         async with self._client.messages.stream(
@@ -240,6 +258,28 @@ class AnthropicProvider(_Remote):
 
     async def close(self) -> None:
         await self._client.close()
+
+
+def _refuse_stranger(provider: str, url: Any) -> None:
+    """Refuse a server that a manifest names unless it is the provider's own or this machine.
+
+    Args:
+        url: as the client that would connect understands it.
+    """
+    if (url.scheme, url.host) == ("https", _HOSTS[provider]) or _is_loopback(url.host):
+        return
+    raise DatasetError(
+        f"the manifest would send your key for {provider}, if there is one, to {url.host}",
+        context=f"training.dataset.generation.url is {url}",
+        hint=f"if you trust that server, give --url {url}; if not, take it out of the manifest",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def api_key(provider: str, *, is_needed: bool) -> str:

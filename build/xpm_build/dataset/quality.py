@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from xpm_build.dataset.rows import Row, completion_of, problems_of, prompt_of
+from xpm_build.dataset.rows import Row, completion_of, context_of, num_characters, problems_of, prompt_of
 from xpm_build.errors import DatasetError
 
 _NUM_PERMUTATIONS = 64
@@ -29,8 +29,15 @@ def validate_rows(rows: Iterable[Row], language: str = "") -> list[Problem]:
     """What is wrong, row by row: the form, and the completion's syntax where the language is known.
 
     Args:
-        language: json, sql, neo4j, python, typescript or rust; "" checks the form alone.
+        language: json, sql, neo4j, python, typescript or rust; "text" and "" check the form alone.
+    Raises:
+        DatasetError: the language is another one.
     """
+    if language not in (*_PARSERS, "text", ""):
+        raise DatasetError(
+            f"completions in {language!r} cannot be checked",
+            hint=f"--language is one of {', '.join(_PARSERS)}, or text to check the rows' form alone",
+        )
     parse = _PARSERS.get(language)
     problems = []
     for number, row in enumerate(rows, start=1):
@@ -96,12 +103,27 @@ _PARSERS: dict[str, Callable[[str, Row], str]] = {
 }  # fmt: skip
 
 
+def cleaned(rows: Sequence[Row], *, near: float = 0.0, max_characters: int = 0) -> tuple[list[Row], dict[str, int]]:
+    """The rows worth keeping, and how many were dropped for which reason.
+
+    Args:
+        near: how alike counts as the same; 0 for equal rows alone.
+        max_characters: how long the texts of a row may be; 0 for any.
+    """
+    exact = exact_duplicates(rows)
+    unequal = [row for number, row in enumerate(rows) if number not in exact]
+    close = near_duplicates(unequal, near) if near else set()
+    different = [row for number, row in enumerate(unequal) if number not in close]
+    kept = [row for row in different if not max_characters or num_characters(row) <= max_characters]
+    return kept, {"equal": len(exact), "nearly equal": len(close), "too long": len(different) - len(kept)}
+
+
 def exact_duplicates(rows: Sequence[Row]) -> set[int]:
-    """Indices of rows whose prompt and answer occurred before, but for case and spaces."""
+    """Indices of rows whose prompt, all turns of it, and answer occurred before, but for case and spaces."""
     seen: set[tuple[str, str]] = set()
     found = set()
     for number, row in enumerate(rows):
-        key = (_normal(prompt_of(row)), " ".join(completion_of(row).split()))
+        key = (_normal(context_of(row)), " ".join(completion_of(row).split()))
         if key in seen:
             found.add(number)
         seen.add(key)
@@ -117,7 +139,7 @@ def near_duplicates(rows: Sequence[Row], threshold: float) -> set[int]:
     shingles: dict[int, set[str]] = {}
     found = set()
     for number, row in enumerate(rows):
-        text = _normal(prompt_of(row) or completion_of(row))
+        text = _normal(context_of(row) or completion_of(row))
         shingles[number] = {text[start : start + _SHINGLE] for start in range(max(1, len(text) - _SHINGLE + 1))}
         sketch = MinHash(num_perm=_NUM_PERMUTATIONS)
         sketch.update_batch([each.encode() for each in shingles[number]])
@@ -215,8 +237,17 @@ def filter_of(conditions: Sequence[str]) -> Callable[[Row], bool]:
         match = _CONDITION.fullmatch(text.strip())
         if not match:
             raise DatasetError(f"{text!r} is not a condition", hint="write FIELD=VALUE, FIELD<NUMBER or FIELD~PATTERN")
+        if match[2] == "~":
+            _check_pattern(match[3], text)
         parsed.append((match[1], match[2], match[3]))
     return lambda row: all(_holds(row, *each) for each in parsed)
+
+
+def _check_pattern(pattern: str, condition: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise DatasetError(f"{condition!r}: the pattern is no regular expression", context=str(error)) from error
 
 
 def _holds(row: Row, name: str, operator: str, wanted: str) -> bool:

@@ -18,6 +18,7 @@ Row = dict[str, Any]
 _PROMPT_KEYS = ("instruction", "prompt", "question", "text", "sql_prompt")
 _INPUT_KEYS = ("input", "context", "schema")
 _COMPLETION_KEYS = ("completion", "response", "output", "answer", "text", "cypher", "sql")
+MAPPED_KEYS = ("prompt", "input", "completion", "messages", "chosen", "rejected")
 _FORMS = (("prompt", "completion"), ("prompt", "chosen", "rejected"), ("messages",), ("text",))
 
 
@@ -27,8 +28,26 @@ def read_rows(path: Path) -> Iterator[Row]:
     Raises:
         DatasetError: the file is missing, or a line is not a JSON object; names the line.
     """
+    return (row for _, row in _numbered_rows(path))
+
+
+def read_sound_rows(path: Path) -> Iterator[Row]:
+    """The rows of a JSON-lines file, each of which has the texts of its form.
+
+    Raises:
+        DatasetError: as ``read_rows``, or a row's form is not sound; names the line.
+    """
+    for number, row in _numbered_rows(path):
+        if problems := problems_of(row):
+            raise DatasetError(
+                f"{path}, line {number}: {problems[0]}", hint="find all such rows with `xpm dataset validate`"
+            )
+        yield row
+
+
+def _numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
     try:
-        stream = path.open(encoding="utf-8")
+        stream = path.open("rb")
     except OSError as error:
         raise DatasetError(f"{path} cannot be read", context=str(error), hint="see `xpm dataset --help`") from error
     with stream:
@@ -36,27 +55,36 @@ def read_rows(path: Path) -> Iterator[Row]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except ValueError as error:
+                text = line.decode()
+                row = json.loads(text)
+            except UnicodeDecodeError as error:
+                raise DatasetError(f"{path}, line {number} is not UTF-8", context=str(error)) from error
+            except (ValueError, RecursionError) as error:
                 raise DatasetError(f"{path}, line {number} is not JSON", context=str(error)) from error
             if not isinstance(row, dict):
-                raise DatasetError(f"{path}, line {number} must be an object", context=line[:80].strip())
-            yield row
+                raise DatasetError(f"{path}, line {number} must be an object", context=text[:80].strip())
+            yield number, row
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> int:
-    """Write rows to ``path``, whole or not at all; how many there were."""
+    """Write rows to ``path``, whole or not at all; how many there were.
+
+    Raises:
+        DatasetError: a text has half a character (a lone surrogate), which UTF-8 cannot hold.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     count = 0
     try:
         with partial.open("w", encoding="utf-8") as stream:
             for row in rows:
-                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+                stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
                 count += 1
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, path)
+    except UnicodeEncodeError as error:
+        raise DatasetError(f"row {count + 1} cannot be written to {path}", context=str(error)) from error
     finally:
         partial.unlink(missing_ok=True)
     return count
@@ -76,25 +104,35 @@ def normalised(raw: Mapping[str, Any], mapping: Mapping[str, str], *, where: str
             raise DatasetError(f"{where} has no field {source!r}", hint=f"it has {', '.join(map(str, raw))}")
     row: Row = {key: raw[source] for key, source in mapping.items()}
     used = set(mapping.values())
-    if "messages" in raw and not row:
-        row["messages"] = raw["messages"]
+    if "messages" in row or (raw.get("messages") is not None and not row):
+        row = {"messages": row.get("messages", raw.get("messages"))}
         used.add("messages")
     elif {"prompt", "chosen", "rejected"} <= {*raw, *row}:
         row = {key: row.get(key, raw.get(key)) for key in ("prompt", "chosen", "rejected")}
         used |= set(row)
     else:
-        completion = row.get("completion") or _first(raw, _COMPLETION_KEYS, used)
-        prompt = row.get("prompt") or _first(raw, _PROMPT_KEYS, used)
-        if prompt is None and completion is not None:
-            return {"text": str(completion)}
+        completion = row["completion"] if "completion" in row else _first(raw, _COMPLETION_KEYS, used)
+        prompt = row["prompt"] if "prompt" in row else _first(raw, _PROMPT_KEYS, used)
+        if prompt is None and completion is not None and "prompt" not in row:
+            return {"text": _text_of(completion)}
         if prompt is None or completion is None:
             raise DatasetError(
                 f"{where}: no prompt and completion were found", context=f"fields: {', '.join(map(str, raw))}",
                 hint="say where they are with --map prompt=FIELD --map completion=FIELD",
             )  # fmt: skip
-        context = row.pop("input", None) or _first(raw, _INPUT_KEYS, used)
-        row |= {"prompt": f"{prompt}\n\n{context}" if context else str(prompt), "completion": str(completion)}
-    return row | {str(key): value for key, value in raw.items() if key not in used and key not in row}
+        context = row.pop("input") if "input" in row else _first(raw, _INPUT_KEYS, used)
+        texts = [_text_of(each) for each in (prompt, context) if each not in (None, "")]
+        row |= {"prompt": "\n\n".join(texts), "completion": _text_of(completion)}
+    return row | {
+        str(key): value
+        for key, value in raw.items()
+        if key not in used and key not in row and not (key == "messages" and value is None)
+    }
+
+
+def _text_of(value: Any) -> str:
+    """A value as a model should write it: structures as JSON, never in Python's notation."""
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (dict, list)) else str(value)
 
 
 def _first(raw: Mapping[str, Any], keys: tuple[str, ...], used: set[str]) -> Any:
@@ -108,16 +146,14 @@ def _first(raw: Mapping[str, Any], keys: tuple[str, ...], used: set[str]) -> Any
 
 def problems_of(row: Row) -> list[str]:
     """What is wrong with the form of a row; empty if nothing."""
-    for form in _FORMS:
-        if set(form) <= row.keys():
-            break
-    else:
+    form = _form_of(row)
+    if not form:
         return ["it has neither prompt and completion, nor messages, nor text"]
     problems = []
     for key in form:
         value = row[key]
         if key == "messages":
-            if not isinstance(value, list) or not all(_is_message(each) for each in value) or len(value) < 2:
+            if len(_turns(row)) < 2:
                 problems.append("messages must be at least two objects with role and content")
             elif value[-1]["role"] != "assistant":
                 problems.append("the last message must be the assistant's")
@@ -126,18 +162,42 @@ def problems_of(row: Row) -> list[str]:
     return problems
 
 
+def _form_of(row: Row) -> tuple[str, ...]:
+    return next((form for form in _FORMS if set(form) <= row.keys()), ())
+
+
+def _turns(row: Row) -> list[dict[str, Any]]:
+    """A row's messages; none where they are malformed."""
+    messages = row["messages"]
+    return messages if isinstance(messages, list) and all(_is_message(each) for each in messages) else []
+
+
 def _is_message(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
 
 
 def prompt_of(row: Row) -> str:
     """The text a row's answer is to (the last user turn of messages; "" for plain text)."""
-    if "messages" in row:
-        return next((each["content"] for each in reversed(row["messages"]) if each["role"] == "user"), "")
+    if row.get("messages"):
+        return next((str(each["content"]) for each in reversed(_turns(row)) if each["role"] == "user"), "")
     return str(row.get("prompt", ""))
 
 
+def context_of(row: Row) -> str:
+    """All that stands before a row's answer (every turn but the last of messages; "" for plain text): what makes a row another."""
+    if row.get("messages"):
+        return "\n\n".join(each["content"] for each in _turns(row)[:-1])
+    return prompt_of(row)
+
+
+def num_characters(row: Row) -> int:
+    """How long the texts are that a row's form consists of."""
+    if row.get("messages"):
+        return sum(len(each["content"]) for each in _turns(row))
+    return sum(len(str(row[key])) for key in _form_of(row))
+
+
 def completion_of(row: Row) -> str:
-    if "messages" in row:
-        return str(row["messages"][-1]["content"])
+    if row.get("messages"):
+        return "".join(each["content"] for each in _turns(row)[-1:])
     return str(row.get("completion", row.get("chosen", row.get("text", ""))))

@@ -5,10 +5,11 @@ Every key is read or refused with a reason; keys that begin with ``_`` are comme
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from xpm_build.dataset.hold_out import HoldOut
+from xpm_build.dataset.rows import MAPPED_KEYS
 from xpm_build.domains import DOMAINS
 from xpm_build.errors import DatasetError
 from xpm_index.fields import Fields
@@ -91,13 +92,15 @@ def dataset_settings(raw: Mapping[str, Any]) -> DatasetSettings:
     sources = fields.strings("sources") + ((str(source),) if isinstance(source, str) else ())
     generation = _generation(fields.object("generation"))
     validation, preprocessing = fields.object("validation"), fields.object("preprocessing")
+    mapping = fields.object("field_mapping")
     _known(validation, {"language"})
+    _known(mapping, set(MAPPED_KEYS))
     _known(preprocessing, {"near_duplicates", "max_characters"})
     return DatasetSettings(
-        path=Path(fields.text("path", required=False) or DATASET),
+        path=Path(_inside(fields, "path", required=False) or DATASET),
         sources=sources,
         form=_one_of(fields, "format", ("", "jsonl", "csv", "parquet", "huggingface")),
-        field_mapping={key: str(value) for key, value in fields.object("field_mapping").raw.items()},
+        field_mapping={key: mapping.text(key) for key in mapping.raw if not key.startswith("_")},
         language=fields.text("language", required=False)
         or validation.text("language", required=False)
         or generation.domain,
@@ -169,19 +172,31 @@ def _tasks(fields: Fields) -> tuple[TaskData, ...]:
             raise DatasetError(f"{fields.at('tasks')} is missing", context="type is multi_task")
         return ()
     listed = (
-        [(key, fields.object("tasks").object(key)) for key in raw]
+        [(key, fields.object("tasks").object(key)) for key in raw if not key.startswith("_")]
         if isinstance(raw, dict)
         else [(str(number), each) for number, each in enumerate(fields.objects("tasks"))]
     )
-    return tuple(
-        TaskData(
-            name=name, train=Path(each.text("train")),
-            valid=Path(text) if (text := each.text("valid", required=False)) else None,
-            test=Path(text) if (text := each.text("test", required=False)) else None,
-            weight=each.number("weight", default=1.0),
-        )
-        for name, each in listed
+    return tuple(_task(name, each) for name, each in listed)
+
+
+def _task(name: str, fields: Fields) -> TaskData:
+    _known(fields, {"train", "valid", "test", "weight", "format"})
+    _one_of(fields, "format", ("", "jsonl"))
+    return TaskData(
+        name=name, train=Path(_inside(fields, "train")),
+        valid=Path(text) if (text := _inside(fields, "valid", required=False)) else None,
+        test=Path(text) if (text := _inside(fields, "test", required=False)) else None,
+        weight=fields.number("weight", default=1.0),
     )  # fmt: skip
+
+
+def _inside(fields: Fields, key: str, *, required: bool = True) -> str:
+    """A path below the manifest's folder: a manifest may be a stranger's, and must not choose what is read or written elsewhere."""
+    text = fields.text(key, required=required)
+    path = PureWindowsPath(text)  # knows both separators and drives
+    if path.anchor or ".." in path.parts:
+        raise DatasetError(f"{fields.at(key)} leaves the expert's folder", context=text, hint="name a path below it")
+    return text
 
 
 def _one_of(fields: Fields, key: str, values: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xpm_build.dataset.hold_out import values_of
-from xpm_build.dataset.rows import Row, completion_of, prompt_of, write_rows
+from xpm_build.dataset.rows import Row, completion_of, context_of, write_rows
 from xpm_build.dataset.settings import Split
 from xpm_build.errors import DatasetError
 
@@ -23,11 +23,14 @@ TRAIN, VALID = "train.jsonl", "valid.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitReport:
-    """``counts`` maps each part to its rows; ``overlap`` maps each test part to prompts it shares with training; must be 0."""
+    """``counts`` maps each part to its rows; ``overlap`` maps each test part to prompts it shares with training; must be 0.
+
+    ``dropped`` maps a reason to the rows that are in no part for it.
+    """
 
     counts: dict[str, int]
     overlap: dict[str, int]
-    dropped: int
+    dropped: dict[str, int]
 
     def to_dict(self) -> dict[str, object]:
         return {"counts": self.counts, "overlap": self.overlap, "dropped": self.dropped}
@@ -50,7 +53,7 @@ def split_rows(rows: Iterable[Row], split: Split, folder: Path) -> SplitReport:
         parts[circle_file(name)] = {}
     dropped = 0
     for row in rows:
-        key = _normal(prompt_of(row) or completion_of(row))
+        key = _normal(context_of(row) or completion_of(row))
         part = _part(row, key, split)
         if any(key in each for each in parts.values()):
             dropped += 1
@@ -68,7 +71,7 @@ def split_rows(rows: Iterable[Row], split: Split, folder: Path) -> SplitReport:
         counts={name: len(each) for name, each in parts.items()},
         overlap={name: len(train & set(each)) for name, each in parts.items() if name != TRAIN}
         | _values_shared(parts, split),
-        dropped=dropped,
+        dropped={"same prompt": dropped},
     )
 
 

@@ -1,15 +1,19 @@
 """Data sets: what comes in, what is wrong with it, what is there twice, and that nothing leaks from a test part to training."""
 
 import csv
+import datetime
 import json
 
+import click.testing
 import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+from xpm.cli.main import cli
 from xpm_build.dataset.importing import import_rows
 from xpm_build.dataset.quality import (
+    cleaned,
     draw_statistics,
     exact_duplicates,
     filter_of,
@@ -22,6 +26,8 @@ from xpm_build.dataset.settings import dataset_settings
 from xpm_build.dataset.split import TRAIN, VALID, circle_file, split_rows
 from xpm_build.domains import DOMAINS, draw_cases
 from xpm_build.errors import DatasetError
+
+MANIFEST = {"name": "expert-x", "version": "0.1.0", "base_models": [{"name": "b"}]}
 
 
 def settings(**dataset):
@@ -54,6 +60,21 @@ def test_fields_are_found(raw, prompt, completion):
     assert row.get("family") == raw.get("family")
 
 
+@pytest.mark.parametrize(
+    ("raw", "mapping", "row"),
+    [
+        ({"prompt": "a", "completion": {"é": True}}, {}, {"prompt": "a", "completion": '{"é": true}'}),
+        ({"prompt": "a", "completion": [None]}, {}, {"prompt": "a", "completion": "[null]"}),
+        ({"text": "a", "label": 0}, {"completion": "label"}, {"prompt": "a", "completion": "0"}),
+        ({"prompt": 0, "completion": "b", "context": ""}, {}, {"prompt": "0", "completion": "b", "context": ""}),
+        ({"chat": [1], "prompt": "a"}, {"messages": "chat"}, {"messages": [1], "prompt": "a"}),
+        ({"messages": None, "prompt": "a", "completion": "b"}, {}, {"prompt": "a", "completion": "b"}),
+    ],
+)
+def test_values_that_are_no_plain_texts(raw, mapping, row):
+    assert normalised(raw, mapping, where="here") == row
+
+
 def test_other_forms_are_kept():
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     assert normalised({"messages": messages}, {}, where="")["messages"] == messages
@@ -72,6 +93,7 @@ def test_other_forms_are_kept():
         ({"x": 1}, {}, "no prompt and completion"),
         ({"x": 1}, {"prompt": "y"}, "no field 'y'"),
         ({"prompt": "a"}, {}, "no prompt and completion"),
+        ({"prompt": "a", "x": None, "answer": "b"}, {"completion": "x"}, "no prompt and completion"),
     ],
 )
 def test_what_cannot_be_learned_from_is_refused(raw, mapping, message):
@@ -115,12 +137,41 @@ def test_import(form, tmp_path):
         ("a.parquet", "no", "is not Parquet"),
         ("a.xyz", "no", "form of .* is not known"),
         ("a.jsonl", '{"x": 1}\n', "row 1: no prompt and completion"),
+        ("a.jsonl", '{"text": "a"}\n{"text": "é"}'.encode("latin-1"), "line 2 is not UTF-8"),
+        ("a.jsonl", "[" * 100_000, "line 1 is not JSON"),
+        ("a.json", "[" * 100_000, "is not JSON"),
+        ("a.csv", "prompt,completion\né,b\n".encode("latin-1"), "is not UTF-8"),
+        ("a.csv", "prompt,completion\na," + "b" * (17 << 20), "is not CSV"),
     ],
 )
 def test_sources_that_are_malformed(name, text, message, tmp_path):
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DatasetError, match=message):
         list(import_rows(str(tmp_path / name), form="" if not name.endswith("xyz") else "odd"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "question,answer\nWhose?,\"SELECT 'a', 'b;c' FROM t\"\n"),
+        ("a.csv", "\"question\";\"answer, in SQL\"\nWhose?;SELECT 'a', 'b' FROM t\n"),
+        ("a.tsv", "question\tanswer\nWhose?\tSELECT 'a', 'b' FROM t\n"),
+    ],
+)
+def test_the_header_says_what_parts_the_fields(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    (row,) = import_rows(str(tmp_path / name), mapping={"completion": "answer, in SQL"} if ';"' in text else {})
+    assert row["prompt"] == "Whose?"
+    assert row["completion"].startswith("SELECT 'a', 'b")
+
+
+def test_what_json_cannot_hold(tmp_path):
+    dated = pyarrow.Table.from_pylist([{"prompt": "a", "completion": "b", "day": datetime.datetime(2026, 1, 2)}])
+    pyarrow.parquet.write_table(dated, tmp_path / "a.parquet")
+    write_rows(tmp_path / "a.jsonl", import_rows(str(tmp_path / "a.parquet")))
+    assert [row["day"] for row in read_rows(tmp_path / "a.jsonl")] == ["2026-01-02 00:00:00"]
+    with pytest.raises(DatasetError, match="row 2 cannot be written"):
+        write_rows(tmp_path / "b.jsonl", [{"text": "a"}, {"text": "\ud83d"}])
 
 
 def test_a_missing_source(tmp_path):
@@ -193,6 +244,71 @@ def test_duplicates():
     assert near_duplicates(rows, 0.99) == {1}
 
 
+def conversation(*turns):
+    roles = ("user", "assistant")
+    return {"messages": [{"role": roles[at % 2], "content": text} for at, text in enumerate(turns)]}
+
+
+def test_conversations_are_told_apart_by_all_their_turns(tmp_path):
+    rows = [conversation(f"{number} " * 40, "yes", "continue", "no") for number in range(20)]
+    assert exact_duplicates([*rows, rows[0]]) == {20}
+    assert near_duplicates([*rows, rows[0]], 0.9) == {20}
+    report = split_rows(rows, settings(split={"valid": 0.1, "test": 0.1}).split, tmp_path)
+    assert sum(report.counts.values()) == 20
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "a", "completion": "b" * 9},
+        conversation("abcd", "efghij"),
+        {"text": "a" * 10},
+        {"prompt": "a", "chosen": "bbbb", "rejected": "ccccc"},
+    ],
+)
+def test_what_is_too_long_is_dropped_and_counted(row):
+    assert cleaned([row, row], max_characters=10) == ([row], {"equal": 1, "nearly equal": 0, "too long": 0})
+    assert cleaned([row], max_characters=9) == ([], {"equal": 0, "nearly equal": 0, "too long": 1})
+
+
+def run(*arguments):
+    return click.testing.CliRunner().invoke(cli, ["dataset", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("messages", [None, [], [3]])
+@pytest.mark.parametrize("command", ["stats", "dedup", "split"])
+def test_rows_that_are_not_sound_are_named(command, messages, tmp_path):
+    data = tmp_path / "data" / "dataset.jsonl"
+    write_rows(data, [{"text": "a"}, {"messages": messages}])
+    (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST))
+    done = run(command, tmp_path if command == "split" else data)
+    assert isinstance(done.exception, DatasetError)
+    assert str(done.exception).startswith(f"{data}, line 2: messages must be")
+    assert run("filter", data, "--where", "completion_length>0").exception is None
+    assert list(read_rows(data)) == [{"text": "a"}]
+
+
+def test_split_says_what_it_dropped(tmp_path):
+    long = [{"prompt": "a" * 99, "completion": "b"}]
+    rows = [{"prompt": f"Who is {number}?", "completion": "a"} for number in range(50)]
+    write_rows(tmp_path / "data" / "dataset.jsonl", [*rows, *rows[:3], *long, {**rows[0], "completion": "b"}])
+    dataset = {"preprocessing": {"max_characters": 99}}
+    (tmp_path / "manifest.json").write_text(json.dumps({**MANIFEST, "training": {"dataset": dataset}}))
+    assert "dropped 3 equal, 1 too long, 1 same prompt" in run("split", tmp_path).output
+
+
+def test_execution_says_what_it_did_not_run(tmp_path):
+    rows = cases("sql", 4)
+    write_rows(tmp_path / "a.jsonl", [*rows, {"prompt": "a", "completion": "SELECT 1"}, conversation("a", "SELECT 2")])
+    done = run("validate", "--execute", "--language", "sql", tmp_path / "a.jsonl")
+    assert "2 of 6 rows were not run" in done.output
+    assert "6 rows, none with a problem" in done.output
+    assert "no answer was run" in run("validate", "--execute", "--language", "text", tmp_path / "a.jsonl").output
+    assert run("validate", "--language", "cypher", tmp_path / "a.jsonl").exit_code == 2
+    with pytest.raises(DatasetError, match="cannot be checked"):
+        validate_rows(rows, "cypher")
+
+
 def test_statistics(tmp_path):
     rows = cases("sql", 200)
     stats = statistics_of(rows)
@@ -221,6 +337,8 @@ def test_filter():
     for bad in ("difficulty", "=3"):
         with pytest.raises(DatasetError, match="not a condition"):
             filter_of([bad])
+    with pytest.raises(DatasetError, match="no regular expression"):
+        filter_of(["prompt~["])
     with pytest.raises(DatasetError, match="no number"):
         filter_of(["family<3"])(rows[0])
 
@@ -231,7 +349,7 @@ def test_the_split_leaks_nothing(tmp_path):
     report = split_rows(rows + rows[:50], split, tmp_path)
     parts = {name: list(read_rows(tmp_path / name)) for name in report.counts}
     assert sum(report.counts.values()) == 3000
-    assert report.dropped == 50
+    assert report.dropped == {"same prompt": 50}
     assert set(report.overlap.values()) == {0}
     assert all(report.counts[name] > 50 for name in parts)
     groups = {name: {row["group"] for row in rows} for name, rows in parts.items()}
@@ -268,6 +386,14 @@ def test_a_split_that_leaves_nothing_is_refused(tmp_path):
         ({"split": {"hold_out": {"group": 2}}}, r"training\.dataset\.split\.hold_out\.group"),
         ({"type": "multi_task"}, r"training\.dataset\.tasks is missing"),
         ({"format": "xml"}, r"training\.dataset\.format"),
+        ({"path": "../../x/data.jsonl"}, r"training\.dataset\.path leaves"),
+        ({"path": "/tmp/data.jsonl"}, r"training\.dataset\.path leaves"),
+        ({"path": "C:\\data.jsonl"}, r"training\.dataset\.path leaves"),
+        ({"tasks": [{"train": "a/../../b"}]}, r"training\.dataset\.tasks\[0\]\.train leaves"),
+        ({"tasks": {"a": {"train": "a", "test": "/b"}}}, r"training\.dataset\.tasks\.a\.test leaves"),
+        ({"tasks": {"a": {"train": "a", "wieght": 2}}}, r"training\.dataset\.tasks\.a\.wieght is unknown"),
+        ({"tasks": {"a": {"train": "a", "format": "csv"}}}, r"training\.dataset\.tasks\.a\.format 'csv'"),
+        ({"field_mapping": {"promt": "a"}}, r"training\.dataset\.field_mapping\.promt is unknown"),
     ],
 )
 def test_settings_that_make_no_sense(dataset, message):
