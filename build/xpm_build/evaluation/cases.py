@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 
-from xpm_build.dataset.rows import Row, completion_of, prompt_of, read_rows
-from xpm_build.dataset.settings import DatasetSettings
+from xpm_build.dataset.rows import Row, completion_of, problems_of, prompt_of, read_rows
+from xpm_build.dataset.settings import DatasetSettings, TaskData
 from xpm_build.dataset.split import ROWS, circle_file
 from xpm_build.errors import EvaluationError
 
@@ -36,19 +37,22 @@ def read_circles(folder: Path, settings: DatasetSettings, *, file: Path | None, 
         EvaluationError: there is nothing to judge on, or a case has no answer to compare with.
     """
     if file is not None:
-        return [_circle(file.stem, [file], most)]
+        circle = _circle(file.stem, _cases(file), most)
+        if not circle.rows:
+            raise EvaluationError(
+                f"{file} has no cases to judge on", hint="write a prompt and a completion in each line"
+            )
+        return [circle]
     data = (folder / settings.path).parent
     names = [ROWS, *settings.split.hold_out.shares]
     circles = [
-        _circle(name, [data / circle_file(name)], most) for name in names if (data / circle_file(name)).is_file()
+        _circle(name, _cases(data / circle_file(name)), most) for name in names if (data / circle_file(name)).is_file()
     ]
-    tested = [folder / task.test for task in settings.tasks if task.test]
-    if tested:
-        circles.append(_circle("tasks", tested, most))
-    if not circles and (folder / WRITTEN_CASES).is_file():
-        circles.append(_circle("written", [folder / WRITTEN_CASES], most))
+    circles.append(_circle("tasks", _in_turn(folder, settings.tasks), most))
     circles = [circle for circle in circles if circle.rows]
-    if not circles:
+    if not circles and (folder / WRITTEN_CASES).is_file():
+        circles.append(_circle("written", _cases(folder / WRITTEN_CASES), most))
+    if not any(circle.rows for circle in circles):
         raise EvaluationError(
             f"{folder} has no cases to judge on",
             hint=f"split the data with `xpm dataset split`, or write {WRITTEN_CASES}",
@@ -56,9 +60,26 @@ def read_circles(folder: Path, settings: DatasetSettings, *, file: Path | None, 
     return circles
 
 
-def _circle(name: str, files: Sequence[Path], most: int) -> Circle:
-    rows = [row for file in files for row in read_rows(file)][:most]
-    for number, row in enumerate(rows, start=1):
-        if not prompt_of(row) or ("completion" not in row and "messages" not in row):
-            raise EvaluationError(f"{files[0]}, row {number} has no prompt and completion")
-    return Circle(name=name, rows=tuple(rows))
+def _circle(name: str, rows: Iterable[Row], most: int) -> Circle:
+    return Circle(name=name, rows=tuple(islice(rows, most)))
+
+
+def _in_turn(folder: Path, tasks: Iterable[TaskData]) -> Iterator[Row]:
+    """A case of each task, then the next of each: no task is cut off. What has no family has its task's name for one."""
+    files = [[{"family": task.name, **row} for row in _cases(folder / task.test)] for task in tasks if task.test]
+    return (row for row in chain.from_iterable(zip_longest(*files)) if row is not None)
+
+
+def _cases(file: Path) -> Iterator[Row]:
+    """The rows of a file.
+
+    Raises:
+        EvaluationError: a row has no question, or no answer to compare with.
+    """
+    for number, row in enumerate(read_rows(file), start=1):
+        problems = problems_of(row)
+        if not problems and not prompt_of(row):
+            problems = ["it has no prompt"]
+        if problems:
+            raise EvaluationError(f"{file}, row {number} is no case to judge on", context="; ".join(problems))
+        yield row

@@ -20,16 +20,18 @@ def compare_experts(first: Path, second: Path) -> tuple[dict[str, Any], list[Blo
     """
     documents = read_report(first), read_report(second)
     answers = _right(first), _right(second)
+    metrics = [each.get("metric", "") for each in documents]
     pairs: dict[str, Any] = {}
     for name, circle in documents[0]["circles"].items():
         other = documents[1]["circles"].get(name)
-        if other and other["digest"] == circle["digest"] and all(name in each for each in answers):
+        is_same = other and other["digest"] == circle["digest"] and metrics[0] == metrics[1]
+        if is_same and all(name in each for each in answers):
             pairs[name] = compare(answers[0][name], answers[1][name]).to_dict()
     names = [f"{each['name']} {each['version']}" for each in documents]
     if names[0] == names[1]:  # two ways of training the same expert
         names = [f"{name} ({folder.resolve().name})" for name, folder in zip(names, (first, second), strict=True)]
     document = {
-        "experts": names,
+        "experts": names, "metrics": metrics,
         "circles": {
             name: {
                 "right": [each["circles"][name]["expert"]["right"] for each in documents], "paired": pairs.get(name),

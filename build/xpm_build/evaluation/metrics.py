@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xpm_build.judges.text import normalised
+from xpm_build.judges.text import alike
 from xpm_build.judges.verdict import Verdict
 
 _RESAMPLES = 2000
@@ -28,9 +28,11 @@ class Figures:
         return {name: round(getattr(self, name), 4) for name in self.__slots__}
 
 
-def figures(verdicts: Sequence[Verdict], wanted: Sequence[str], answers: Sequence[str]) -> Figures:
+def figures(verdicts: Sequence[Verdict], wanted: Sequence[str], answers: Sequence[str], language: str) -> Figures:
     """What the judge says, and how alike the texts are.
 
+    Args:
+        language: what is normalised: all but the words of ``text``, the spaces alone of anything else.
     Raises:
         ValueError: there are no answers.
     """
@@ -45,7 +47,7 @@ def figures(verdicts: Sequence[Verdict], wanted: Sequence[str], answers: Sequenc
         right=sum(each.right for each in verdicts) / count,
         parses=sum(each.parses for each in verdicts) / count,
         exact=sum(gold.strip() == answer.strip() for gold, answer in pairs) / count,
-        normalised_exact=sum(normalised(gold) == normalised(answer) for gold, answer in pairs) / count,
+        normalised_exact=sum(alike(language, gold, answer) for gold, answer in pairs) / count,
         f1=sum(token_f1(gold, answer) for gold, answer in pairs) / count,
         bleu=sacrebleu.corpus_bleu(list(answers), [list(wanted)]).score,
     )

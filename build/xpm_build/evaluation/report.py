@@ -90,14 +90,24 @@ def _comparisons(document: Mapping[str, Any]) -> list[Block]:
 def comparison_blocks(
     first: Mapping[str, Any], second: Mapping[str, Any], pairs: Mapping[str, Any], names: Sequence[str]
 ) -> list[Block]:
-    """Two experts beside each other under their ``names``; ``pairs`` maps circles of equal cases to comparisons."""
+    """Two experts beside each other under their ``names``; ``pairs`` maps circles of equal cases to comparisons.
+
+    What was judged by different measures is shown, but not compared.
+    """
+    metrics = [each.get("metric", "") for each in (first, second)]
     rows = [["circle", *names, "difference", "interval"]]
     for name in [each for each in first["circles"] if each in second["circles"]]:
         shares = [each["circles"][name]["expert"]["right"] for each in (first, second)]
         over = pairs.get(name)
+        difference = _percent(shares[0] - shares[1])
         interval = f"[{_percent(over['interval'][0])}, {_percent(over['interval'][1])}]" if over else "other cases"
-        rows.append([name, *map(_percent, shares), _percent(shares[0] - shares[1]), interval])
-    return [f"# {names[0]} and {names[1]}", ("table", rows), *_family_differences(first, second, names)]
+        if metrics[0] != metrics[1]:
+            difference, interval = "", "another measure"
+        rows.append([name, *map(_percent, shares), difference, interval])
+    blocks: list[Block] = [f"# {names[0]} and {names[1]}", ("table", rows)]
+    if metrics[0] != metrics[1]:
+        return [*blocks, f"Not compared: the first was judged by {metrics[0]}, the second by {metrics[1]}."]
+    return [*blocks, *_family_differences(first, second, names)]
 
 
 def _family_differences(first: Mapping[str, Any], second: Mapping[str, Any], names: Sequence[str]) -> list[Block]:

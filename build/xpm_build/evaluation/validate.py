@@ -15,25 +15,28 @@ from pathlib import Path
 from typing import Any, cast
 
 from xpm_build.adapters import base_digest, compile_adapters, complete, save_slots
-from xpm_build.dataset.rows import Row, completion_of, write_rows
+from xpm_build.dataset.rows import Row, completion_of, prompt_of, write_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import EvaluationError
 from xpm_build.evaluation.cases import Circle, read_circles
 from xpm_build.evaluation.metrics import Comparison, Figures, compare, figures
 from xpm_build.export import export_base, load_model
-from xpm_build.judges import Verdict, judge_of, measure_of
+from xpm_build.judges import Judge, Verdict, judge_of, measure_of
 from xpm_build.packages import adapter_places
 from xpm_build.training.prompts import conversation
 from xpm_index.archive import MANIFEST, extract_archive
+from xpm_index.fields import Fields
 from xpm_index.manifest import Manifest
-from xpm_runtime import AdapterSpec, Engine, Message, Request, SamplingParams
+from xpm_runtime import AdapterSpec, CapacityError, Engine, Message, Request, SamplingParams
 from xpm_runtime.adapter import SLOTS
+from xpm_runtime.engine import MAX_EXPERTS
 
 VALIDATION = Path("validation")
 REPORT = VALIDATION / "report.json"
 ANSWERS = VALIDATION / "answers.jsonl"
 _BATCH = 16
 _WEAK = 0.8
+_MAX_TOKENS = 256
 _MAX_FAILURES = 50
 Report = Callable[[str], None]
 
@@ -131,7 +134,7 @@ class Validation:
         for each in self.circles:
             wrong = [
                 {
-                    "circle": each.circle.name, "family": str(row.get("family", "")), "prompt": str(row.get("prompt", "")),
+                    "circle": each.circle.name, "family": str(row.get("family", "")), "prompt": prompt_of(row),
                     "wanted": completion_of(row), "got": answer, "reason": verdict.reason,
                 }
                 for row, answer, verdict in zip(each.circle.rows, each.expert.answers, each.expert.verdicts, strict=True)
@@ -147,23 +150,27 @@ def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Re
     Args:
         base: the Hugging Face folder of the base.
     Raises:
-        EvaluationError: there is nothing to judge, or no judge for it. SandboxError: answers cannot be run here safely.
+        EvaluationError: there is nothing to judge, or the manifest's ``decoding`` makes no sense. BuildError: there is no judge
+            for the language. SandboxError: answers cannot be run here safely.
     """
     started = time.monotonic()
     manifest = Manifest.parse((folder / MANIFEST).read_bytes())
     settings = dataset_settings(manifest.raw)
-    language = _language(manifest, settings.language) if options.execution else "text"
+    language = _language(manifest, settings.language)
+    judge, sampling = judge_of(language, execution=options.execution), sampling_of(manifest)
+    if len(options.others) >= MAX_EXPERTS:
+        raise EvaluationError(f"at most {MAX_EXPERTS} experts act together, {1 + len(options.others)} were given")
     circles = read_circles(folder, settings, file=options.file, most=options.cases)
     subjects = {"expert": folder, **({"against": options.against} if options.against else {})}
     subjects |= {f"+{each.name}": each for each in options.others}
     with _engine(base, options.variant, subjects, report) as engine:
-        results = tuple(_judge_circle(engine, circle, manifest, language, options, report) for circle in circles)
+        results = tuple(_judge_circle(engine, circle, judge, language, sampling, options, report) for circle in circles)
     validation = Validation(
         name=manifest.name, version=str(manifest.version), language=language,
-        metric=measure_of(language),
+        metric=measure_of(language, [row for circle in circles for row in circle.rows], execution=options.execution),
         circles=results, limitations=tuple(_limitations(results)), elapsed_s=time.monotonic() - started,
     )  # fmt: skip
-    _write(folder, manifest, validation, options)
+    _write(folder, validation, options)
     return validation
 
 
@@ -206,14 +213,18 @@ def _compile(source: Path, out: Path, model: Any) -> None:
 
 
 def _judge_circle(
-    engine: Engine, circle: Circle, manifest: Manifest, language: str, options: ValidationOptions, report: Report
-) -> CircleResult:
+    engine: Engine, circle: Circle, judge: Judge, language: str, sampling: SamplingParams, options: ValidationOptions,
+    report: Report,
+) -> CircleResult:  # fmt: skip
     def answered(name: str, experts: tuple[str, ...]) -> Answered:
         report(f"{circle.name}: {len(circle.rows)} cases, {name}")
-        answers = _answers(engine, circle.rows, experts, manifest)
-        verdicts = judge_of(language)(circle.rows, answers)
-        wanted = [completion_of(row) for row in circle.rows]
-        return Answered(answers=tuple(answers), verdicts=tuple(verdicts), figures=figures(verdicts, wanted, answers))
+        answers, refusals = answers_of(engine, circle.rows, experts, sampling)
+        verdicts = [
+            Verdict(right=False, parses=False, reason=refusal) if refusal else verdict
+            for verdict, refusal in zip(judge(circle.rows, answers), refusals, strict=True)
+        ]
+        found = figures(verdicts, [completion_of(row) for row in circle.rows], answers, language)
+        return Answered(answers=tuple(answers), verdicts=tuple(verdicts), figures=found)
 
     others = [f"+{each.name}" for each in options.others]
     compositions: dict[str, tuple[str, ...]] = {each[1:]: ("expert", each) for each in others}
@@ -226,19 +237,41 @@ def _judge_circle(
     )  # fmt: skip
 
 
-def _answers(engine: Engine, rows: Sequence[Row], experts: tuple[str, ...], manifest: Manifest) -> list[str]:
-    known = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_tokens"}
-    stated = {key: value for key, value in manifest.decoding.items() if key in known and value is not None}
-    sampling = SamplingParams(**{"max_tokens": 256, **stated, "temperature": 0.0})
-    requests = [
-        Request(
-            prompt=_messages(row),
-            experts=experts,
-            sampling=sampling,
-        )
-        for row in rows
-    ]
-    return [result.text for result in engine.generate_batch(requests)]
+def sampling_of(manifest: Manifest) -> SamplingParams:
+    """How a manifest's answers are decoded, but that the likeliest token is always taken.
+
+    Raises:
+        EvaluationError: a value has the wrong type; names the key. RequestError: it is out of bounds.
+    """
+    fields = Fields(dict(manifest.decoding), "decoding", error=EvaluationError)
+    plain = SamplingParams()
+    return SamplingParams(
+        max_tokens=fields.integer("max_tokens", default=_MAX_TOKENS),
+        repetition_penalty=fields.number("repetition_penalty", default=plain.repetition_penalty),
+        stop=fields.strings("stop_sequences"),
+    )
+
+
+def answers_of(
+    engine: Engine, rows: Sequence[Row], experts: tuple[str, ...], sampling: SamplingParams
+) -> tuple[list[str], list[str]]:
+    """(answers, refusals) to rows: for a prompt that no lane can hold, "" and why; for any other, its answer and ""."""
+    requests = [Request(prompt=_messages(row), experts=experts, sampling=sampling) for row in rows]
+    refusals = [_refusal(engine, request) for request in requests]
+    taken = [number for number, refusal in enumerate(refusals) if not refusal]
+    results = engine.generate_batch([requests[number] for number in taken])
+    answers = [""] * len(rows)
+    for number, result in zip(taken, results, strict=True):
+        answers[number] = result.text
+    return answers, refusals
+
+
+def _refusal(engine: Engine, request: Request) -> str:
+    try:
+        engine.cancel(engine.submit(request))
+    except CapacityError as error:
+        return error.message
+    return ""
 
 
 def _messages(row: Row) -> list[Message]:
@@ -262,7 +295,7 @@ def _limitations(results: Sequence[CircleResult]) -> list[str]:
     return drafted
 
 
-def _write(folder: Path, manifest: Manifest, validation: Validation, options: ValidationOptions) -> None:
+def _write(folder: Path, validation: Validation, options: ValidationOptions) -> None:
     from xpm_build.evaluation.report import write_reports
 
     (folder / VALIDATION).mkdir(exist_ok=True)
@@ -283,10 +316,11 @@ def _write(folder: Path, manifest: Manifest, validation: Validation, options: Va
     if options.write_manifest:
         from xpm_build.manifest_file import write_manifest
 
-        write_manifest(folder, manifest.with_values(quality_metrics=quality_metrics(validation, manifest)))
+        manifest = Manifest.parse((folder / MANIFEST).read_bytes())  # again: it may have been edited meanwhile
+        write_manifest(folder, manifest.with_values(quality_metrics=quality_metrics(validation)))
 
 
-def quality_metrics(validation: Validation, manifest: Manifest) -> dict[str, Any]:
+def quality_metrics(validation: Validation) -> dict[str, Any]:
     """What a manifest states: the outermost circle's figures in percent, and every circle's beside them."""
     last = validation.circles[-1]
     over = last.over_base

@@ -7,21 +7,22 @@ key, and the case's names are quoted before a query runs, so that a label may be
 import random
 import re
 from collections.abc import Sequence
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
+from xpm_build.dataset.rows import completion_of
 from xpm_build.judges.verdict import Row, Verdict
-from xpm_build.judges.workers import judge_in_workers
+from xpm_build.judges.workers import judge_in_kept_worker, judge_in_workers
 
 _NUM_NODES = 14
 _HIDDEN = "xpm_key"
-_TOKENS = re.compile(r"'(?:[^'\\]|\\.)*'|`[^`]*`|[A-Za-z_]\w*|.", re.DOTALL)
+_TOKENS = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`|//[^\n]*|/\*.*?\*/|[A-Za-z_]\w*|.""", re.DOTALL)
+_SEVERAL = "more than one statement"
 
 
 def judge_cypher(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
     jobs = [
-        {"check": row["check"], "gold": row["completion"], "answer": answer}
+        {"check": row["check"], "gold": completion_of(row), "answer": answer}
         for row, answer in zip(rows, answers, strict=True)
     ]
     return judge_in_workers("cypher", jobs)
@@ -32,6 +33,8 @@ def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
     gold, answer = job["gold"].strip(), job["answer"].strip().rstrip(";")
     if not answer:
         return False, False, "nothing was written"
+    if _is_several(answer):
+        return False, False, _SEVERAL
     wanted = _effect(job["check"], gold)
     try:
         got = _effect(job["check"], answer)
@@ -143,20 +146,32 @@ def _cell(numeric: bool, literals: list[Any], rng: random.Random) -> str | int |
 
 
 def syntax_error(query: str) -> str:
-    """Why ``query`` is no Cypher; "" if it is. Labels and properties need not exist."""
+    """Why ``query`` is no Cypher, or more than one statement; "" if it is one. Labels and properties need not exist.
+
+    Raises:
+        SandboxError: Kuzu, which reads what a model wrote, cannot be confined here.
+    """
+    if _is_several(query):
+        return _SEVERAL
+    return judge_in_kept_worker("cypher syntax", {"query": query}).reason
+
+
+def parse_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
+    """(parses, parses, reason); runs in the sandbox. ``EXPLAIN`` runs nothing of a single statement."""
     import kuzu
 
+    query = job["query"]
     tokens = _TOKENS.findall(query)
     names = {name for before, name in pairwise(tokens) if before in ":." and name.isidentifier()}
+    database = kuzu.Database(":memory:", buffer_pool_size=64 << 20, max_num_threads=1, max_db_size=1 << 28)
     try:
-        kuzu.Connection(_empty_database()).execute(f"EXPLAIN {_quote(query, names)}")
+        kuzu.Connection(database, num_threads=1).execute(f"EXPLAIN {_quote(query, names)}")
     except RuntimeError as error:  # that a label is not known is no matter of syntax
-        return str(error) if str(error).startswith("Parser exception") else ""
-    return ""
+        if str(error).startswith("Parser exception"):
+            return False, False, str(error)
+    return True, True, ""
 
 
-@cache
-def _empty_database() -> Any:
-    import kuzu
-
-    return kuzu.Database(":memory:", buffer_pool_size=64 << 20, max_num_threads=1, max_db_size=1 << 28)
+def _is_several(query: str) -> bool:
+    """Whether a semicolon, outside of texts and comments, stands before the end."""
+    return ";" in _TOKENS.findall(query.strip().rstrip(";"))

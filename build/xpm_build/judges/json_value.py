@@ -3,20 +3,37 @@
 import json
 from collections.abc import Sequence
 
+from xpm_build.dataset.rows import completion_of
+from xpm_build.errors import EvaluationError
 from xpm_build.judges.verdict import Row, Verdict
 
 
 def judge_json(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
-    return [_judge(row, answer) for row, answer in zip(rows, answers, strict=True)]
+    """
+    Raises:
+        EvaluationError: a gold answer is not JSON; names its row.
+    """
+    golds = [_gold(number, row) for number, row in enumerate(rows, start=1)]
+    return [_judge(gold, answer) for gold, answer in zip(golds, answers, strict=True)]
 
 
-def _judge(row: Row, answer: str) -> Verdict:
+def _gold(number: int, row: Row) -> object:
     try:
-        got = json.loads(answer)
-    except (json.JSONDecodeError, RecursionError) as error:
+        return _value(completion_of(row))
+    except (ValueError, RecursionError) as error:
+        raise EvaluationError(f"row {number}: the gold answer is not JSON", context=str(error)) from error
+
+
+def _judge(gold: object, answer: str) -> Verdict:
+    try:
+        right = _value(answer) == gold
+    except (ValueError, RecursionError) as error:  # more digits or brackets than Python reads, too
         return Verdict(right=False, parses=False, reason=f"not JSON: {error}")
-    right = _typed(got) == _typed(json.loads(row["completion"]))
     return Verdict(right=right, parses=True, reason="" if right else "another value")
+
+
+def _value(text: str) -> object:
+    return _typed(json.loads(text))
 
 
 def _typed(value: object) -> object:

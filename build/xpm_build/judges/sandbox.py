@@ -1,23 +1,27 @@
 """Running text that a model wrote: another process, without network, in its own folder, with limits.
 
 The network is taken away by a namespace of the kernel (``unshare`` on Linux) or by ``sandbox-exec`` (macOS). Where neither
-works nothing is run: ``SandboxError`` says so.
+works nothing is run: ``SandboxError`` says so. Where Linux allows it the text sees no processes but its own, and all of them end
+with the first.
 """
 
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from xpm_build.errors import BuildError
 
+_NO_NETWORK = ("unshare", "--user", "--map-root-user", "--net")
+_OWN_PROCESSES = ("--pid", "--fork", "--kill-child")
 _NO_NETWORK_MACOS = "(version 1)(allow default)(deny network*)"
 
 
@@ -38,14 +42,15 @@ class Limits:
 
 @cache
 def isolation() -> tuple[str, ...]:
-    """The command that starts another one without a network.
+    """The command that starts another one without a network, and among processes of its own where that is allowed.
 
     Raises:
         SandboxError: this machine offers none.
     """
     candidates: list[tuple[str, ...]] = []
     if shutil.which("unshare"):
-        candidates.append(("unshare", "--user", "--map-root-user", "--net", "--"))
+        extras: tuple[tuple[str, ...], ...] = ((*_OWN_PROCESSES, "--mount-proc"), _OWN_PROCESSES, ())
+        candidates += [(*_NO_NETWORK, *extra, "--") for extra in extras]
     if sys.platform == "darwin":
         candidates.append(("sandbox-exec", "-p", _NO_NETWORK_MACOS))
     for command in candidates:
@@ -73,6 +78,23 @@ def run(
     environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run ``command`` in ``folder`` within its limits; a process that passes the wall clock comes back with code 124."""
+    process = start(command, folder, limits=limits, environment=environment)
+    code = None
+    try:
+        out, err = process.communicate(stdin, timeout=limits.wall_s)
+    except subprocess.TimeoutExpired:
+        end(process)
+        out, err = process.communicate()
+        code = 124
+    finally:
+        end(process)
+    return subprocess.CompletedProcess(command, process.returncode if code is None else code, out, err)
+
+
+def start(
+    command: Sequence[str], folder: Path, *, limits: Limits, environment: dict[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start ``command`` in ``folder`` within its limits, but for the wall clock; ``end`` it."""
 
     def confine() -> None:
         os.setsid()
@@ -87,18 +109,14 @@ def run(
     home = {"HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8"}
     if "RUSTUP_HOME" not in kept and (Path.home() / ".rustup").is_dir():
         home["RUSTUP_HOME"] = str(Path.home() / ".rustup")
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [*isolation(), *command], cwd=folder, env=kept | home | (environment or {}), preexec_fn=confine,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    try:
-        out, err = process.communicate(stdin, timeout=limits.wall_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        out, err = process.communicate()
-        return subprocess.CompletedProcess(command, 124, out, err)
-    except BaseException:
-        os.killpg(process.pid, 9)
-        process.wait()
-        raise
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that ``start`` made, and its group; what left the group ends with the namespace of processes."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

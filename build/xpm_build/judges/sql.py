@@ -9,18 +9,20 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from xpm_build.dataset.rows import completion_of
 from xpm_build.judges.verdict import Row, Verdict
 from xpm_build.judges.workers import judge_in_workers
 
 _MAX_STEPS = 2_000_000
 _MAX_ROWS = 10_000
+_MALFORMED = ("syntax error", "incomplete input", "unrecognized token")
 _NUM_ROWS = 30
 _TYPES = {"key": "INTEGER PRIMARY KEY", "reference": "INTEGER", "number": "NUMERIC", "text": "TEXT", "date": "TEXT"}
 
 
 def judge_sql(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
     jobs = [
-        {"check": row["check"], "gold": row["completion"], "answer": answer}
+        {"check": row["check"], "gold": completion_of(row), "answer": answer}
         for row, answer in zip(rows, answers, strict=True)
     ]
     return judge_in_workers("sql", jobs)
@@ -36,7 +38,7 @@ def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
         try:
             got = _effect(job["check"], seed, answer, guarded=True)
         except sqlite3.Error as error:
-            return False, "syntax error" not in str(error) and "incomplete" not in str(error), str(error)
+            return False, not any(each in str(error) for each in _MALFORMED), str(error)
         if "ORDER BY" not in gold:
             wanted, got = sorted(map(repr, wanted)), sorted(map(repr, got))
         if wanted != got:

@@ -1,7 +1,8 @@
 """TypeScript: the answer must pass ``tsc --strict`` and its calls must return what the tests want, in Node.
 
 One compiler run checks all cases, each a module of its own; then one Node process runs each compiled case in a context of its
-own with a time limit. Without both programs an answer is only parsed, and right if it is the gold answer but for spaces.
+own with a time limit; another goes on behind a case that ends it. Without both programs an answer is only parsed, and right if it
+is the gold answer but for spaces.
 """
 
 import json
@@ -18,6 +19,7 @@ from xpm_build.judges.sandbox import Limits, run, scratch_folder
 from xpm_build.judges.syntax import judge_syntax
 from xpm_build.judges.verdict import Row, Verdict
 
+_NODE = ["node", "--max-old-space-size=512"]
 _LIMITS = Limits(cpu_s=300, wall_s=300.0, memory_bytes=0)
 _ERROR = re.compile(r"^case_(\d+)\.ts\(\d+,\d+\): error (TS\d+): (.*)$", re.MULTILINE)
 _SYNTAX_ERRORS = range(1000, 2000)
@@ -30,7 +32,8 @@ for (const number of JSON.parse(process.argv[2])) {
   let verdict = [false, "nothing was checked"];
   try {
     const report = (right, why) => { verdict = [right, why]; };
-    const context = vm.createContext({ exports: {}, report, text: (value) => JSON.stringify(sorted(value)) });
+    const context = vm.createContext({ exports: {}, report, text: (value) => JSON.stringify(sorted(value)) },
+      { microtaskMode: "afterEvaluate" });
     vm.runInContext(fs.readFileSync(`case_${number}.js`, "utf8"), context, { timeout: 1000 });
   } catch (error) {
     verdict = [false, String(error)];
@@ -116,11 +119,13 @@ def _execute(folder: Path, numbers: list[int]) -> dict[int, tuple[bool, str]]:
                 re.sub(r"^export \{\};?$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE), encoding="utf-8"
             )
     (folder / "run.cjs").write_text(_RUNNER)
-    done = run(["node", "run.cjs", json.dumps(numbers)], folder, limits=_LIMITS)
-    outcomes = {}
-    for line in done.stdout.decode(errors="replace").splitlines():
-        number, right, reason = json.loads(line)
-        outcomes[number] = (bool(right), "" if right else str(reason))
+    outcomes: dict[int, tuple[bool, str]] = {}
+    while numbers:
+        done = run([*_NODE, "run.cjs", json.dumps(numbers)], folder, limits=_LIMITS)
+        for line in done.stdout.decode(errors="replace").splitlines():
+            number, right, reason = json.loads(line)
+            outcomes[number] = (bool(right), "" if right else str(reason))
+        numbers = [number for number in numbers if number not in outcomes][1:]  # what ended the process is lost
     return outcomes
 
 

@@ -20,7 +20,7 @@ class Verdict:
 
 Row = dict[str, Any]
 Judge = Callable[[Sequence[Row], Sequence[str]], list[Verdict]]
-"""Rows of a data set (``completion`` and ``check`` are read) and an answer for each."""
+"""Rows of a data set (the gold answer and ``check`` are read) and an answer for each."""
 
 _JUDGES = {
     "json": ("xpm_build.judges.json_value", "judge_json"),
@@ -32,25 +32,71 @@ _JUDGES = {
     "text": ("xpm_build.judges.text", "judge_text"),
 }
 LANGUAGES = tuple(_JUDGES)
+_EXECUTED = ("sql", "neo4j", "python", "typescript", "rust")
 
 
-def judge_of(language: str) -> Judge:
-    """The judge of a language; ``text`` compares words.
+def judge_of(language: str, *, execution: bool = True) -> Judge:
+    """The judge of a language; ``text`` compares words, ``json`` values, the others run the answers.
 
+    What has no check, or is not to be run, is compared with the gold answer as text, and the verdict's reason says so.
+
+    Args:
+        execution: False runs nothing.
     Raises:
         BuildError: no judge knows the language.
     """
+    _require_known(language)
+    module, name = _JUDGES[language]
+    judge: Judge = getattr(import_module(module), name)
+    return partial(_judge_code, judge, language, execution) if language in _EXECUTED else judge
+
+
+def measure_of(language: str, rows: Sequence[Row] = (), *, execution: bool = True) -> str:
+    """What a judge's "right" means here: what a report calls the figure.
+
+    Args:
+        rows: what was judged, for whether all of it could be run.
+    Raises:
+        BuildError: no judge knows the language.
+    """
+    _require_known(language)
+    if language not in _EXECUTED:
+        return {"json": "equal values", "text": "equal words"}[language]
+    if not execution:
+        return "equal text (nothing was run)"
+    checked = [_has_check(row) for row in rows]
+    if checked and not any(checked):
+        return "equal text (no checks to run)"
+    if language in ("typescript", "rust") and not import_module(_JUDGES[language][0]).compiler():
+        return "equal text (no compiler here)"
+    return "execution accuracy" if all(checked) else "execution accuracy (answers without a check compared as text)"
+
+
+def _require_known(language: str) -> None:
     if language not in _JUDGES:
         raise BuildError(
             f"there is no judge for {language!r}", hint=f"set evaluation.language to one of {', '.join(LANGUAGES)}"
         )
-    module, name = _JUDGES[language]
-    return partial(getattr(import_module(module), name))
 
 
-def measure_of(language: str) -> str:
-    """What a judge's "right" means here: what a report calls the figure."""
-    if language in ("typescript", "rust"):
-        module = import_module(_JUDGES[language][0])
-        return "execution accuracy" if module.compiler() else "equal text (no compiler here)"
-    return {"json": "equal values", "text": "equal words"}.get(language, "execution accuracy")
+def _has_check(row: Row) -> bool:
+    return isinstance(row.get("check"), dict)
+
+
+def _judge_code(
+    judge: Judge, language: str, execution: bool, rows: Sequence[Row], answers: Sequence[str]
+) -> list[Verdict]:
+    """Run what can be run; compare the rest as text."""
+    from xpm_build.judges.syntax import judge_syntax
+
+    pairs = list(zip(rows, answers, strict=True))
+    run = [number for number, row in enumerate(rows) if execution and _has_check(row)]
+    read = sorted(set(range(len(pairs))) - set(run))
+    verdicts: dict[int, Verdict] = {}
+    if run:
+        found = judge([pairs[number][0] for number in run], [pairs[number][1] for number in run])
+        verdicts |= dict(zip(run, found, strict=True))
+    why = "it has no check to run" if execution else "nothing was run"
+    compared = judge_syntax(language, [pairs[each][0] for each in read], [pairs[each][1] for each in read], why=why)
+    verdicts |= dict(zip(read, compared, strict=True))
+    return [verdicts[number] for number in range(len(pairs))]

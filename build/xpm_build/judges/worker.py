@@ -8,9 +8,11 @@ import json
 import os
 import resource
 import select
+import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from xpm_build.judges.workers import CASE_CPU_S
@@ -23,6 +25,8 @@ _WALL_S = CASE_CPU_S + 1.0
 
 def main(kind: str) -> None:
     judge_one = _judges()[kind]
+    if kind.startswith("cypher"):
+        import kuzu  # noqa: F401  (once, not in every child)
     for line in sys.stdin:
         right, parses, reason = _in_child(judge_one, json.loads(line))
         sys.stdout.write(json.dumps({"right": right, "parses": parses, "reason": reason[:300]}) + "\n")
@@ -32,7 +36,9 @@ def main(kind: str) -> None:
 def _judges() -> dict[str, Callable[[dict[str, Any]], Outcome]]:
     from xpm_build.judges import cypher, python, sql
 
-    return {"python": python.judge_one, "cypher": cypher.judge_one, "sql": sql.judge_one}
+    return {
+        "python": python.judge_one, "cypher": cypher.judge_one, "cypher syntax": cypher.parse_one, "sql": sql.judge_one,
+    }  # fmt: skip
 
 
 def _in_child(judge_one: Callable[[dict[str, Any]], Outcome], job: dict[str, Any]) -> Outcome:
@@ -56,10 +62,22 @@ def _in_child(judge_one: Callable[[dict[str, Any]], Outcome], job: dict[str, Any
     if answer is None:
         os.kill(child, 9)
     os.waitpid(child, 0)
+    _end_strays()
     if not answer:
         return False, True, "took too long" if answer is None else "ended early"
     right, parses, reason = json.loads(answer)
     return right, parses, reason
+
+
+def _end_strays() -> None:
+    """End what the case left running. A worker is process 1 of its own namespace, unless the machine allows none."""
+    if os.getpid() != 1:
+        return
+    with suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
 
 
 def _read(reader: int, deadline: float) -> bytes | None:

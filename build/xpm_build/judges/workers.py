@@ -1,17 +1,22 @@
 """Judging many cases in sandboxed Python processes, one forked child per case.
 
-``judge_in_workers(kind, jobs)`` sends the jobs as JSON lines to ``worker`` processes, as many as there are processors. A case that
-crashes, loops or eats memory costs its own child only.
+``judge_in_workers(kind, jobs)`` sends the jobs as JSON lines to ``worker`` processes, as many as there are processors;
+``judge_in_kept_worker(kind, job)`` sends one to a process that is kept. A case that crashes, loops or eats memory costs its own
+child only.
 """
 
+import atexit
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
-from xpm_build.judges.sandbox import Limits, run, scratch_folder
+from xpm_build.judges.sandbox import Limits, end, run, scratch_folder, start
 from xpm_build.judges.verdict import Verdict
 
 CASE_CPU_S = 2
@@ -36,14 +41,48 @@ def _run_part(kind: str, jobs: list[dict[str, Any]]) -> list[Verdict]:
     limits = Limits(cpu_s=60 + 2 * len(jobs), wall_s=120.0 + (CASE_CPU_S + 1) * len(jobs), memory_bytes=_MEMORY_BYTES)
     with scratch_folder() as folder:
         done = run(
-            [sys.executable, "-m", "xpm_build.judges.worker", kind], folder, limits=limits,
-            stdin="".join(json.dumps(job) + "\n" for job in jobs).encode(),
-            environment={"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
+            _command(kind), folder, limits=limits, stdin="".join(json.dumps(job) + "\n" for job in jobs).encode(),
+            environment=_environment(),
         )  # fmt: skip
     verdicts = []
     for line in done.stdout.decode(errors="replace").splitlines():
-        document = json.loads(line)
-        verdicts.append(Verdict(right=document["right"], parses=document["parses"], reason=document["reason"]))
+        verdicts.append(Verdict(**json.loads(line)))
     lost = len(jobs) - len(verdicts)
     tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["the judge's process ended early"]
     return verdicts + [Verdict(right=False, parses=False, reason=tail[0])] * lost
+
+
+def judge_in_kept_worker(kind: str, job: dict[str, Any]) -> Verdict:
+    """The verdict on one job, of a worker that waits for the next until this process ends; for one thread at a time."""
+    process = _kept_worker(kind)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+    except BrokenPipeError:
+        line = b""
+    if not line:
+        _kept_worker.cache_clear()
+        return Verdict(right=False, parses=False, reason="the judge's process ended early")
+    return Verdict(**json.loads(line))
+
+
+@cache
+def _kept_worker(kind: str) -> subprocess.Popen[bytes]:
+    stack = ExitStack()
+    atexit.register(stack.close)
+    folder = stack.enter_context(scratch_folder())
+    limits = Limits(cpu_s=600, memory_bytes=_MEMORY_BYTES, file_bytes=0)
+    process = start(_command(kind), folder, limits=limits, environment=_environment())
+    stack.callback(end, process)
+    return process
+
+
+def _command(kind: str) -> list[str]:
+    return [sys.executable, "-m", "xpm_build.judges.worker", kind]
+
+
+def _environment() -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}

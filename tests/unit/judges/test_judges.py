@@ -1,6 +1,8 @@
 """The judges: what they take for right and wrong, and that what they run can do no harm."""
 
+import resource
 import socket
+import subprocess
 import sys
 import time
 
@@ -9,7 +11,8 @@ import pytest
 from tests.support.sandbox import needs_sandbox
 from xpm_build.errors import BuildError
 from xpm_build.judges import judge_of, measure_of, rust, typescript
-from xpm_build.judges.sandbox import Limits, SandboxError, run, scratch_folder
+from xpm_build.judges.cypher import syntax_error
+from xpm_build.judges.sandbox import Limits, SandboxError, isolation, run, scratch_folder
 
 pytestmark = needs_sandbox
 
@@ -78,6 +81,7 @@ def test_one_bad_answer_costs_no_other():
         ("SELECT name FROM users WHERE age > 30;", "SELECT name FROM persons", False, True),
         ("SELECT name FROM users WHERE age > 30;", "SELECT name FROM WHERE", False, False),
         ("SELECT name FROM users WHERE age > 30;", "", False, False),
+        ("SELECT name FROM users WHERE age > 30;", "SELECT 'abc", False, False),
         ("SELECT name FROM users WHERE age > 30;", "SELECT name FROM users WHERE age > 30 ORDER BY age", True, True),
         ("SELECT name FROM users ORDER BY age, id;", "SELECT name FROM users", False, True),
         ("DELETE FROM users WHERE age > 30;", "DELETE FROM users WHERE age > 30", True, True),
@@ -125,6 +129,7 @@ def test_sql(gold, answer, right, parses):
         ("CREATE (a:City {name: 'Oslo'})", "CREATE (:City {name: 'Rome'})", False, True),
         ("MATCH (a:Order) WHERE a.total > 30 DETACH DELETE a", "MATCH (a:Order) DETACH DELETE a", False, True),
         ("MATCH (a:City) RETURN a", "", False, False),
+        ("MATCH (a:City) RETURN count(a)", "MATCH (a:City) RETURN count(a); RETURN 1", False, False),
     ],
 )
 def test_cypher(gold, answer, right, parses):
@@ -177,6 +182,56 @@ def test_typescript_is_type_checked_and_run():
     assert [each.parses for each in found][:3] == [True, True, False]
 
 
+@pytest.mark.skipif(not _works(typescript), reason="no TypeScript compiler")
+def test_typescript_that_ends_node_costs_itself_alone():
+    answers = [
+        "function double(x: number): number {\n  return 2 * x;\n}",
+        "const all: string[][] = [];\nfunction double(x: number): number {\n  for (;;) all.push(new Array(1e6).fill('a'));\n}",
+        "(async () => { for (;;) await 0; })();\nfunction double(x: number): number {\n  return 2 * x;\n}",
+        "function double(x: number): number {\n  return x + x;\n}",
+    ]
+    started = time.monotonic()
+    found = judge_of("typescript")([{"completion": "", "check": FUNCTION}] * len(answers), answers)
+    assert [each.right for each in found] == [True, False, False, True], found
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.skipif(not _works(rust), reason="no Rust compiler")
+@pytest.mark.parametrize("macro", ["println", "eprintln"])
+def test_what_rust_prints_is_not_kept(macro):
+    answer = f'fn double(x: i64) -> i64 {{ loop {{ {macro}!("{{}}", "a".repeat(1 << 20)); }} }}'
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert not judge_of("rust")([{"completion": "", "check": FUNCTION}], [answer])[0].right
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("MATCH (a:Order) WHERE a.name = ';' RETURN a;", ""),
+        ('MATCH (a:Order) WHERE a.name = "; \'" RETURN a', ""),
+        ("RETURN 1 // a; b\n", ""),
+        ("MATCH (a:Order RETURN", "Parser exception"),
+        ("RETURN 1; COPY (RETURN 'x') TO '{file}'", "more than one statement"),
+        ("RETURN \"'\"; COPY (RETURN 'x') TO '{file}'", "more than one statement"),
+        ("RETURN 1 // '\n; COPY (RETURN 'x') TO '{file}' // '", "more than one statement"),
+        ("COPY (RETURN 'x') TO '{file}'", ""),
+    ],
+)
+def test_the_syntax_of_cypher_is_checked_without_running_it(query, reason, tmp_path):
+    file = tmp_path / "written.csv"
+    found = syntax_error(query.replace("{file}", str(file)))
+    assert found.startswith(reason)
+    assert bool(found) == bool(reason)
+    assert not file.exists()
+
+
+def test_an_answer_of_several_cypher_statements_runs_none(tmp_path):
+    file = tmp_path / "written.csv"
+    assert not verdict("neo4j", GRAPH, "RETURN 1", f"RETURN 1; COPY (RETURN 'x') TO '{file}'").right
+    assert not file.exists()
+
+
 def test_without_a_compiler_the_gold_text_alone_is_right(monkeypatch):
     monkeypatch.setattr(rust, "compiler", lambda: None)
     gold = "fn double(x: i64) -> i64 {\n    x + x\n}"
@@ -188,9 +243,10 @@ def test_without_a_compiler_the_gold_text_alone_is_right(monkeypatch):
     assert "no compiler" in measure_of("rust")
 
 
-def test_an_unknown_language_is_refused():
+@pytest.mark.parametrize("ask", [judge_of, measure_of])
+def test_an_unknown_language_is_refused(ask):
     with pytest.raises(BuildError, match="no judge"):
-        judge_of("cobol")
+        ask("cobol")
 
 
 # The sandbox
@@ -222,6 +278,75 @@ def test_limits_hold(code):
     with scratch_folder() as folder:
         assert run([sys.executable, "-c", code], folder, limits=limits).returncode != 0
     assert time.monotonic() - started < 15
+
+
+_STRAY = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        for stream in (0, 1, 2):
+            os.close(stream)
+        for _ in range(40):
+            open({file!r}, "a").write("x")
+            time.sleep(0.1)
+        os._exit(0)
+    os._exit(0)
+"""
+own_processes = pytest.mark.skipif(
+    needs_sandbox.args[0] or "--pid" not in isolation(), reason="no processes of one's own here"
+)
+
+
+@own_processes
+@pytest.mark.parametrize("through", ["run", "judge"])
+def test_nothing_outlives_what_started_it(through, tmp_path):
+    code = _STRAY.format(file=str(tmp_path / "alive"))
+    if through == "judge":
+        verdict("python", FUNCTION, "", code)
+    else:
+        with scratch_folder() as folder:
+            run([sys.executable, "-c", code], folder, limits=Limits())
+    size = (tmp_path / "alive").stat().st_size if (tmp_path / "alive").exists() else 0
+    time.sleep(0.5)
+    assert size == ((tmp_path / "alive").stat().st_size if (tmp_path / "alive").exists() else 0)
+
+
+@own_processes
+def test_no_process_of_the_user_is_reached():
+    with subprocess.Popen(["sleep", "60"]) as bystander:
+        code = f"import os\nprint(os.path.exists('/proc/{bystander.pid}/environ'))\nos.kill({bystander.pid}, 9)"
+        with scratch_folder() as folder:
+            done = run([sys.executable, "-c", code], folder, limits=Limits())
+        assert b"ProcessLookupError" in done.stderr
+        if "--mount-proc" in isolation():
+            assert done.stdout == b"False\n"
+        assert bystander.poll() is None
+        bystander.kill()
+
+
+@own_processes
+@pytest.mark.parametrize("target", ["-1", "os.getppid()"])
+def test_an_answer_cannot_end_its_judge(target):
+    answers = [f"import os; os.kill({target}, 9)", "def double(x):\n    return 2 * x"]
+    found = judge_of("python")([{"completion": "", "check": FUNCTION}] * 2, answers)
+    assert [each.right for each in found] == [False, True]
+
+
+@pytest.mark.parametrize("refused", [("--mount-proc",), ("--pid",)])
+def test_a_machine_that_refuses_namespaces_of_processes_still_judges(refused, monkeypatch):
+    real = subprocess.run
+
+    def without(command, **options):
+        return real(["false"] if set(refused) & set(command) else command, **options)
+
+    isolation.cache_clear()
+    monkeypatch.setattr(subprocess, "run", without)
+    try:
+        assert not set(refused) & set(isolation())
+        assert verdict("python", FUNCTION, "", "def double(x):\n    return 2 * x").right
+    finally:
+        isolation.cache_clear()
 
 
 def test_nothing_of_the_environment_is_seen(monkeypatch):

@@ -1,0 +1,164 @@
+"""Which cases an expert is judged on, what becomes of its answers, and when two experts are compared."""
+
+import json
+import shutil
+
+import pytest
+
+from xpm_build.dataset.rows import write_rows
+from xpm_build.dataset.settings import dataset_settings
+from xpm_build.errors import EvaluationError
+from xpm_build.evaluation.cases import read_circles
+from xpm_build.evaluation.compare import compare_experts
+from xpm_build.evaluation.metrics import figures
+from xpm_build.evaluation.report import to_markdown
+from xpm_build.evaluation.validate import ValidationOptions, answers_of, sampling_of, validate
+from xpm_build.judges import Verdict
+from xpm_index.manifest import Manifest
+
+_TASKS = {name: {"train": f"{name}.jsonl", "test": f"{name}-test.jsonl"} for name in ("one", "two", "three")}
+
+
+def document(**changes):
+    return {
+        "schema_version": "2.0", "name": "expert-facts", "version": "0.1.0", "description": "x", "license": "MIT",
+        "base_models": [{"name": "tiny"}], "decoding": {"max_tokens": 4}, **changes,
+    }  # fmt: skip
+
+
+def rows(name, count):
+    return [{"prompt": f"{name} {number}", "completion": "yes"} for number in range(count)]
+
+
+# Cases
+
+
+def test_every_task_is_judged(tmp_path):
+    for task, count in (("one", 9), ("two", 1), ("three", 9)):
+        write_rows(tmp_path / f"{task}-test.jsonl", rows(task, count))
+    settings = dataset_settings({"training": {"dataset": {"tasks": _TASKS}}})
+    (circle,) = read_circles(tmp_path, settings, file=None, most=5)
+    assert circle.name == "tasks"
+    assert [row["prompt"] for row in circle.rows] == ["one 0", "two 0", "three 0", "one 1", "three 1"]
+    assert [row["family"] for row in circle.rows] == ["one", "two", "three", "one", "three"]
+
+
+def test_the_circles_of_a_split_are_cut_in_order(tmp_path):
+    for name in ("rows", "group"):
+        write_rows(tmp_path / f"data/test-{name}.jsonl", rows(name, 9))
+    settings = dataset_settings({"training": {"dataset": {"split": {"hold_out": {"group": 0.2}}}}})
+    circles = read_circles(tmp_path, settings, file=None, most=2)
+    assert [(each.name, [row["prompt"] for row in each.rows]) for each in circles] == [
+        ("rows", ["rows 0", "rows 1"]), ("group", ["group 0", "group 1"]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "a"}, "neither prompt"),
+        ({"prompt": "a", "completion": ""}, "not empty"),
+        ({"prompt": "a", "completion": {"b": 1}}, "must be a text"),
+        ({"text": "a"}, "no prompt"),
+        ({"messages": []}, "at least two"),
+        ({"messages": [{"role": "system", "content": "a"}, {"role": "assistant", "content": "b"}]}, "no prompt"),
+    ],
+)
+def test_what_is_no_case_is_named(row, message, tmp_path):
+    write_rows(tmp_path / "cases.jsonl", [*rows("a", 1), row])
+    with pytest.raises(EvaluationError, match=r"cases\.jsonl, row 2") as caught:
+        read_circles(tmp_path, dataset_settings({}), file=tmp_path / "cases.jsonl", most=9)
+    assert message in caught.value.context
+
+
+def test_a_file_without_cases_is_refused(tmp_path):
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(EvaluationError, match="no cases"):
+        read_circles(tmp_path, dataset_settings({}), file=tmp_path / "empty.jsonl", most=9)
+
+
+# Answers
+
+
+@pytest.mark.parametrize(("language", "share"), [("text", 1.0), ("python", 0.0)])
+def test_code_is_normalised_by_its_spaces_alone(language, share):
+    found = figures([Verdict(right=False, parses=True)], ["x > 5"], ["X  < 5"], language)
+    assert found.normalised_exact == share
+
+
+@pytest.mark.parametrize(
+    ("decoding", "key"),
+    [
+        ({"max_tokens": "100"}, "decoding.max_tokens"),
+        ({"max_tokens": True}, "decoding.max_tokens"),
+        ({"repetition_penalty": "1"}, "decoding.repetition_penalty"),
+        ({"stop_sequences": "end"}, "decoding.stop_sequences"),
+        ({"stop_sequences": [1]}, "decoding.stop_sequences"),
+    ],
+)
+def test_a_decoding_that_makes_no_sense_is_named(decoding, key):
+    with pytest.raises(EvaluationError, match=key):
+        sampling_of(Manifest.parse(json.dumps(document(decoding=decoding)).encode()))
+
+
+def test_what_the_manifest_says_of_decoding_holds():
+    decoding = {"max_tokens": 7, "stop_sequences": ["\n\n"], "temperature": 0.8, "repetition_penalty": None}
+    sampling = sampling_of(Manifest.parse(json.dumps(document(decoding=decoding)).encode()))
+    assert (sampling.max_tokens, sampling.stop, sampling.temperature) == (7, ("\n\n",), 0.0)
+
+
+def test_a_prompt_that_no_lane_holds_costs_itself_alone(tiny_engine):
+    sampling = sampling_of(Manifest.parse(json.dumps(document()).encode()))
+    asked = [{"prompt": "short"}, {"prompt": "long " * 500}, {"prompt": "short"}]
+    answers, refusals = answers_of(tiny_engine, asked, (), sampling)
+    assert answers[0] == answers[2]
+    assert answers[1] == ""
+    assert [bool(each) for each in refusals] == [False, True, False]
+    assert "a lane holds" in refusals[1]
+    assert tiny_engine.violations() == []
+
+
+def test_preferences_are_judged_and_what_was_edited_meanwhile_is_kept(tiny_base, tiny_adapter, tmp_path):
+    folder = tmp_path / "expert"
+    shutil.copytree(tiny_adapter("lora").peft, folder)
+    (folder / "manifest.json").write_text(json.dumps(document(evaluation={"language": "python"})))
+    cases = [
+        {"prompt": "long " * 3000, "completion": "x"}, {"prompt": "a", "chosen": "x = 1", "rejected": "x = 2"},
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "x = 1"}]},
+    ]  # fmt: skip
+    write_rows(tmp_path / "cases.jsonl", cases)
+
+    def edit(text):
+        (folder / "manifest.json").write_text(json.dumps(document(description="edited meanwhile")))
+
+    options = ValidationOptions(file=tmp_path / "cases.jsonl")
+    found = validate(folder, tiny_base.source, options, report=edit)
+    manifest = Manifest.parse((folder / "manifest.json").read_bytes())
+    assert manifest.raw["description"] == "edited meanwhile"
+    assert manifest.quality_metrics["metric"] == found.metric == "equal text (no checks to run)"
+    failures = found.failures()
+    assert "a lane holds" in failures[0]["reason"]
+    assert [each["wanted"] for each in failures[1:]] == ["x = 1", "x = 1"]
+    assert [each["prompt"] for each in failures[1:]] == ["a", "a"]
+
+
+# Comparison
+
+
+def validated(folder, metric):
+    circle = {"cases": 2, "digest": "d", "expert": {"right": 0.5}, "by_family": {"all": [1, 2]}}
+    (folder / "validation").mkdir(parents=True)
+    report = {"name": folder.name, "version": "1", "metric": metric, "circles": {"rows": circle}}
+    (folder / "validation/report.json").write_text(json.dumps(report))
+    write_rows(folder / "validation/answers.jsonl", [{"circle": "rows", "right": right} for right in (True, False)])
+    return folder
+
+
+@pytest.mark.parametrize(("metric", "paired"), [("execution accuracy", True), ("equal text (nothing was run)", False)])
+def test_what_was_judged_by_another_measure_is_not_compared(metric, paired, tmp_path):
+    folders = validated(tmp_path / "a", "execution accuracy"), validated(tmp_path / "b", metric)
+    found, blocks = compare_experts(*folders)
+    assert (found["circles"]["rows"]["paired"] is not None) is paired
+    assert found["metrics"] == ["execution accuracy", metric]
+    assert ("Not compared: " in to_markdown(blocks)) is not paired
+    assert (f"the second by {metric}" in to_markdown(blocks)) is not paired
