@@ -6,7 +6,8 @@ A row has ``prompt`` and ``completion``, or ``messages``, or ``prompt``, ``chose
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,8 @@ def completion_of(row: Row) -> str:
     if row.get("messages"):
         return "".join(each["content"] for each in _turns(row)[-1:])
     return str(row.get("completion", row.get("chosen", row.get("text", ""))))
+
+
+def in_turn(files: Iterable[Sequence[Row]]) -> list[Row]:
+    """A row of each file, then the next of each, to the end of the longest."""
+    return [row for row in chain.from_iterable(zip_longest(*files)) if row is not None]

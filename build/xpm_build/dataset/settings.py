@@ -85,7 +85,8 @@ def dataset_settings(raw: Mapping[str, Any]) -> DatasetSettings:
     Raises:
         DatasetError: a key is unknown, refused or has a value that makes no sense; names the key path.
     """
-    training = Fields(dict(raw), error=DatasetError).object("training")
+    document = Fields(dict(raw), error=DatasetError)
+    training, evaluation = document.object("training"), document.object("evaluation")
     fields = training.object("dataset")
     _known(fields, _KEYS)
     source = fields.raw.get("source")
@@ -101,9 +102,10 @@ def dataset_settings(raw: Mapping[str, Any]) -> DatasetSettings:
         sources=sources,
         form=_one_of(fields, "format", ("", "jsonl", "csv", "parquet", "huggingface")),
         field_mapping={key: mapping.text(key) for key in mapping.raw if not key.startswith("_")},
-        language=fields.text("language", required=False)
+        language=evaluation.text("language", required=False)
+        or fields.text("language", required=False)
         or validation.text("language", required=False)
-        or generation.domain,
+        or (generation.domain if generation.domain in DOMAINS else ""),
         generation=generation,
         split=_split(fields.object("split")),
         near_duplicates=_share(preprocessing, "near_duplicates", 0.0),

@@ -4,10 +4,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice, zip_longest
+from itertools import islice
 from pathlib import Path
 
-from xpm_build.dataset.rows import Row, completion_of, problems_of, prompt_of, read_rows
+from xpm_build.dataset.rows import Row, completion_of, in_turn, problems_of, prompt_of, read_rows
 from xpm_build.dataset.settings import DatasetSettings, TaskData
 from xpm_build.dataset.split import ROWS, circle_file
 from xpm_build.errors import EvaluationError
@@ -48,7 +48,7 @@ def read_circles(folder: Path, settings: DatasetSettings, *, file: Path | None, 
     circles = [
         _circle(name, _cases(data / circle_file(name)), most) for name in names if (data / circle_file(name)).is_file()
     ]
-    circles.append(_circle("tasks", _in_turn(folder, settings.tasks), most))
+    circles.append(_circle("tasks", _of_tasks(folder, settings.tasks), most))
     circles = [circle for circle in circles if circle.rows]
     if not circles and (folder / WRITTEN_CASES).is_file():
         circles.append(_circle("written", _cases(folder / WRITTEN_CASES), most))
@@ -64,10 +64,9 @@ def _circle(name: str, rows: Iterable[Row], most: int) -> Circle:
     return Circle(name=name, rows=tuple(islice(rows, most)))
 
 
-def _in_turn(folder: Path, tasks: Iterable[TaskData]) -> Iterator[Row]:
+def _of_tasks(folder: Path, tasks: Iterable[TaskData]) -> list[Row]:
     """A case of each task, then the next of each: no task is cut off. What has no family has its task's name for one."""
-    files = [[{"family": task.name, **row} for row in _cases(folder / task.test)] for task in tasks if task.test]
-    return (row for row in chain.from_iterable(zip_longest(*files)) if row is not None)
+    return in_turn([{"family": task.name, **row} for row in _cases(folder / task.test)] for task in tasks if task.test)
 
 
 def _cases(file: Path) -> Iterator[Row]:

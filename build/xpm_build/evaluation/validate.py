@@ -156,7 +156,7 @@ def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Re
     started = time.monotonic()
     manifest = Manifest.parse((folder / MANIFEST).read_bytes())
     settings = dataset_settings(manifest.raw)
-    language = _language(manifest, settings.language)
+    language = settings.language or "text"
     judge, sampling = judge_of(language, execution=options.execution), sampling_of(manifest)
     if len(options.others) >= MAX_EXPERTS:
         raise EvaluationError(f"at most {MAX_EXPERTS} experts act together, {1 + len(options.others)} were given")
@@ -172,12 +172,6 @@ def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Re
     )  # fmt: skip
     _write(folder, validation, options)
     return validation
-
-
-def _language(manifest: Manifest, default: str) -> str:
-    evaluation = manifest.raw.get("evaluation")
-    stated = evaluation.get("language") if isinstance(evaluation, dict) else None
-    return str(stated or default or "text")
 
 
 @contextmanager

@@ -58,7 +58,8 @@ def isolation() -> tuple[str, ...]:
             return command
     raise SandboxError(
         "generated code cannot be run here: there is no way to take the network away from it",
-        hint="install util-linux (`unshare`) and allow user namespaces, or validate without running: --no-execution",
+        hint="install util-linux (`unshare`) and allow user namespaces, or do without: `xpm validate --no-execution`, "
+        "training.config.metric loss",
     )
 
 

@@ -32,7 +32,7 @@ _JUDGES = {
     "text": ("xpm_build.judges.text", "judge_text"),
 }
 LANGUAGES = tuple(_JUDGES)
-_EXECUTED = ("sql", "neo4j", "python", "typescript", "rust")
+EXECUTED = ("sql", "neo4j", "python", "typescript", "rust")
 
 
 def judge_of(language: str, *, execution: bool = True) -> Judge:
@@ -48,7 +48,7 @@ def judge_of(language: str, *, execution: bool = True) -> Judge:
     _require_known(language)
     module, name = _JUDGES[language]
     judge: Judge = getattr(import_module(module), name)
-    return partial(_judge_code, judge, language, execution) if language in _EXECUTED else judge
+    return partial(_judge_code, judge, language, execution) if language in EXECUTED else judge
 
 
 def measure_of(language: str, rows: Sequence[Row] = (), *, execution: bool = True) -> str:
@@ -60,7 +60,7 @@ def measure_of(language: str, rows: Sequence[Row] = (), *, execution: bool = Tru
         BuildError: no judge knows the language.
     """
     _require_known(language)
-    if language not in _EXECUTED:
+    if language not in EXECUTED:
         return {"json": "equal values", "text": "equal words"}[language]
     if not execution:
         return "equal text (nothing was run)"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpm_build.dataset.rows import Row, problems_of, read_rows
+from xpm_build.dataset.rows import Row, in_turn, problems_of, read_rows
 from xpm_build.dataset.settings import DatasetSettings
 from xpm_build.dataset.split import TRAIN, VALID
 from xpm_build.errors import TrainingError
@@ -39,7 +39,7 @@ def read_material(folder: Path, settings: DatasetSettings, *, seed: int) -> Mate
             times = task.weight / least
             train += rows * int(times) + rows[: round(len(rows) * (times - int(times)))]
         random.Random(seed).shuffle(train)
-        valid = [row for task in settings.tasks if task.valid for row in _rows(folder / task.valid)]
+        valid = in_turn(_rows(folder / task.valid) for task in settings.tasks if task.valid)
     else:
         data = (folder / settings.path).parent
         train, valid = list(_rows(data / TRAIN)), list(_rows(data / VALID))
@@ -81,6 +81,10 @@ def texts(rows: Sequence[Row], tokenizer: Any, end: str, *, method: str) -> list
             result.append({"prompt": prompt, "chosen": row["chosen"] + end, "rejected": row["rejected"] + end})
         elif "text" in row and "prompt" not in row and "messages" not in row:
             result.append({"prompt": "", "completion": row["text"] + end})
+        elif "chosen" in row:
+            raise TrainingError(
+                f"{method} needs rows with a completion", context="a row has chosen and rejected", hint="use method dpo"
+            )
         else:
             answer = row["messages"][-1]["content"] if "messages" in row else row["completion"]
             result.append({"prompt": render(tokenizer, conversation(row)), "completion": answer + end})

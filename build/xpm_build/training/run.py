@@ -63,8 +63,8 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
         f"{trainable:,} parameters of {settings.adapter_type}, {len(material.train):,} rows, {len(material.valid):,} for validation"
     )
     judge = task_metric(settings, material, tokenizer, end, manifest, data.language)
-    if judge is None and settings.metric == "task" and settings.method != "dpo":
-        report("no judge for this data (training.dataset.language is not set): the best checkpoint is chosen by loss")
+    if judge is None and settings.metric == "task":
+        report("evaluation.language is not set, or there are no validation rows: the best checkpoint is chosen by loss")
     metric = "task" if judge else "loss"
     trainer = _trainer(folder, settings, model, tokenizer, material, end, metric)
     trainer.judge = judge

@@ -3,22 +3,32 @@
 from collections.abc import Callable
 from typing import Any
 
+from xpm_build.errors import TrainingError
 from xpm_build.judges import judge_of
+from xpm_build.judges.sandbox import isolation
+from xpm_build.judges.verdict import EXECUTED
 from xpm_build.training.data import Material
 from xpm_build.training.prompts import conversation, render
 from xpm_build.training.settings import TrainingSettings
+from xpm_index.fields import Fields
 from xpm_index.manifest import Manifest
 
 
 def task_metric(
     settings: TrainingSettings, material: Material, tokenizer: Any, end: str, manifest: Manifest, language: str
 ) -> Callable[[Any], float] | None:
-    """The share of the first validation cases that a model gets right, greedily and as its language's judge sees it."""
-    if settings.metric != "task" or settings.method == "dpo" or not language or not material.valid:
+    """The share of the first validation cases that a model gets right, greedily and as its language's judge sees it.
+
+    Raises:
+        TrainingError: ``decoding`` makes no sense. SandboxError: answers cannot be run here.
+    """
+    if settings.metric != "task" or not language or not material.valid:
         return None
+    if language in EXECUTED:
+        isolation()  # rather now than after the first hundred steps
     cases = sorted(material.valid[: settings.eval_cases], key=lambda row: len(str(row.get("prompt", ""))))
     prompts = [render(tokenizer, conversation(row)) for row in cases]
-    most = int(manifest.decoding.get("max_tokens") or 256)
+    most = Fields(dict(manifest.decoding), "decoding", error=TrainingError).integer("max_tokens", default=256)
     end_id = tokenizer.convert_tokens_to_ids(end)
     judge = judge_of(language)
 
