@@ -20,6 +20,6 @@ ask() {
     say "xpm run --verbose \"$1\""
     "$xpm" run --verbose "$1"
 }
-ask 'List the names of users older than 25. Schema: users(id, name, age)'
+ask 'List the names of users with age over 25. Schema: users(id, name, age)'
 ask 'How many orders are there with status open? Schema: orders(id, total, status)'
 ask 'Convert to JSON: city is Oslo, population is 709037, capital is yes'

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-QUESTION = "List the names of users older than 25. Schema: users(id, name, age)"
+QUESTION = "List the names of users with age over 25. Schema: users(id, name, age)"
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +59,6 @@ def test_verbose_tells_who_answered_and_how_fast(project):
     assert "experts: expert-sql on xpm-tiny" in done.stderr
     assert "tok/s" in done.stderr
     assert "attach" in done.stderr
-
-
-def test_the_stated_quality_is_what_the_experts_must_reach(project):
-    for name, least in (("expert-sql", 90.0), ("expert-json", 95.0)):
-        metrics = json.loads(project("info", name, "--json").stdout)["manifest"]["quality_metrics"]
-        assert metrics["benchmark_score"] >= least
-        assert metrics["base_model_score"] <= 1.0
-        assert metrics["test_queries"] >= 500
 
 
 def test_a_fresh_machine_answers_outside_a_project(tmp_path):

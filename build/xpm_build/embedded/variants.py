@@ -1,6 +1,6 @@
 """The same expert trained with other adapters: what DoRA, LoRA and IA3 come to at equal size, for docs/experts.md.
 
-The small ones have 18,432 numbers each, which is what IA3 has on all seven linears of the base; the large ones are rank 16.
+Each has 18,432 numbers, which is what IA3 has on all seven linears of the base.
 """
 
 import json
@@ -18,16 +18,14 @@ from xpm_index.archive import MANIFEST
 COMPARED = ("expert-sql", "expert-json")
 _ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
-    "dora-16": {"adapter_type": "dora", "rank": 16, "alpha": 32},
-    "lora-16": {"adapter_type": "lora", "rank": 16, "alpha": 32},
-    "dora-small": {
+    "dora": {
         "adapter_type": "dora",
         "rank": 1,
         "alpha": 2,
         "learning_rate": 5e-3,
         "target_modules": ["q_proj", "k_proj", "v_proj", "down_proj"],
     },
-    "lora-small": {
+    "lora": {
         "adapter_type": "lora",
         "rank": 1,
         "alpha": 2,
@@ -43,7 +41,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "feedforward_modules": ["down_proj"],
     },
 }
-_STEPS = 200
+_STEPS = 150
 
 
 def compare_adapters(work: Path, *, report: Callable[[str], None]) -> str:

@@ -1,0 +1,97 @@
+"""What comes with xpm is what it says: the cards' examples are replayed, the manifests agree with the recipes."""
+
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from xpm.environment import Environment
+from xpm.home import Home
+from xpm.operations.inspect import installed
+from xpm.operations.install import install, require_stored
+from xpm.operations.options import Options
+from xpm.operations.run import choose
+from xpm.project import Project
+from xpm.sources import parse_source
+from xpm_build.domains import DOMAINS, draw_case
+from xpm_build.embedded.rebuild import EXPERTS, PACKAGES
+from xpm_runtime import AdapterSpec, Engine, SamplingParams
+
+_EXAMPLE = re.compile(r"```prompt\n(.*?)\n```\n+```\w+\n(.*?)\n```", re.DOTALL)
+_LEAST = {"rows": 90.0, "group": 85.0, "phrasing": 60.0}  # per cent right
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """A project with everything that comes with xpm, unpacked and verified."""
+    folder = tmp_path_factory.mktemp("embedded")
+    Project().save(folder)
+    environment = Environment.find(Home(folder / "home"), folder)
+    wanted = [parse_source(name, folder=folder, editable=False, cwd=Path.cwd()) for name in EXPERTS]
+    install(environment, wanted, Options())
+    require_stored(environment)
+    return environment
+
+
+@pytest.fixture(scope="module")
+def packages(environment):
+    """Name -> folder."""
+    return {each.package.name: each.folder for each in installed(environment)}
+
+
+@pytest.fixture(scope="module")
+def engine(packages):
+    with Engine.load(packages["xpm-tiny"], max_lanes=1) as engine:
+        for name in EXPERTS:
+            engine.attach(AdapterSpec.read(name, packages[name]))
+        yield engine
+
+
+def examples(name):
+    return _EXAMPLE.findall((PACKAGES / name / "README.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_the_card_is_the_one_that_was_shipped_and_its_examples_hold(name, packages, engine):
+    assert (packages[name] / "README.md").read_text() == (PACKAGES / name / "README.md").read_text()
+    found = examples(name)
+    assert len(found) >= 3
+    for prompt, answer in found:
+        result = engine.generate(prompt, experts=[name], sampling=SamplingParams(max_tokens=320))
+        assert result.text == answer, prompt
+        alone = engine.generate(prompt, sampling=SamplingParams(max_tokens=320))
+        assert alone.text != answer
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_the_manifest_states_what_was_measured(name, packages):
+    shipped = json.loads((packages[name] / "manifest.json").read_text())
+    source = json.loads((PACKAGES / name / "manifest.json").read_text())
+    assert shipped["training"] == source["training"]
+    circles = shipped["quality_metrics"]["circles"]
+    assert set(circles) == set(_LEAST)
+    card = (PACKAGES / name / "README.md").read_text(encoding="utf-8")
+    for circle, found in circles.items():
+        assert found["cases"] >= 500
+        assert found["right"] >= _LEAST[circle]
+        assert found["base"] <= 2.0
+        assert f"{found['right']:.1f} %" in card
+
+
+@pytest.mark.parametrize(("domain", "least"), [(name, 0.95 if name != "json" else 0.8) for name in DOMAINS])
+def test_keywords_send_most_requests_of_a_domain_to_its_expert(domain, least, environment):
+    rng = random.Random(3)
+    prompts = [draw_case(DOMAINS[domain], rng).prompt for _ in range(100)]
+    chosen = [[each.package.name for each in choose(environment, prompt, None)] for prompt in prompts]
+    assert chosen.count([f"expert-{domain}"]) >= least * len(prompts)
+
+
+def test_the_documented_table_is_what_the_manifests_state(packages):
+    documented = (ROOT / "docs" / "experts.md").read_text(encoding="utf-8")
+    for name in EXPERTS:
+        circles = json.loads((packages[name] / "manifest.json").read_text())["quality_metrics"]["circles"]
+        for circle, found in circles.items():
+            assert f"| {name} | {circle} | {found['cases']} | {found['right']:.1f} % |" in documented
