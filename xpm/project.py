@@ -20,7 +20,7 @@ PROJECT_FILE = "xpm.toml"
 DEFAULT_BASE = "xpm-tiny"
 DEFAULT_VARIANT = "fp32"
 EMBEDDED = "embedded"
-EMBEDDED_EXPERTS = {"expert-json": "*", "expert-sql": "*"}
+EMBEDDED_EXPERTS = {f"expert-{name}": "*" for name in ("json", "neo4j", "python", "rust", "sql", "typescript")}
 
 
 _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")

@@ -64,6 +64,9 @@ def test_verbose_tells_who_answered_and_how_fast(project):
 def test_a_fresh_machine_answers_outside_a_project(tmp_path):
     run = _runner(tmp_path)
     assert run("run", QUESTION).stdout == "SELECT name FROM users WHERE age > 25;\n"
+    answer = json.loads(run("run", "Write a Rust struct User with name (string), age (integer)", "--json").stdout)
+    assert answer["experts"] == ["expert-rust"]
+    assert answer["text"] == "struct User {\n    name: String,\n    age: i64,\n}"
     assert not (tmp_path / "xpm.toml").exists()
 
 
