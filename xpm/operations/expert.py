@@ -132,20 +132,17 @@ def _execute(rows: Sequence[tuple[int, Row]], language: str, count: int, report:
     from xpm_build.dataset.quality import Problem
     from xpm_build.dataset.rows import completion_of
     from xpm_build.judges import judge_of, measure_of
+    from xpm_build.judges.verdict import has_check
 
     measure = measure_of(language)
     if measure != "execution accuracy":
         report(f"no answer was run: those in {language} are judged by {measure}")
         return []
-    checked = [
-        (number, {**row, "completion": completion_of(row)})
-        for number, row in rows
-        if isinstance(row.get("check"), dict)
-    ]
+    checked = [(number, row) for number, row in rows if has_check(row)]
     report(f"running {len(checked)} answers")
     if len(checked) < count:
         report(f"{count - len(checked)} of {count} rows were not run: they have a problem, or no check")
-    verdicts = judge_of(language)([row for _, row in checked], [row["completion"] for _, row in checked])
+    verdicts = judge_of(language)([row for _, row in checked], [completion_of(row) for _, row in checked])
     return [
         Problem(row=number, reason=f"the answer fails its own check: {verdict.reason}")
         for (number, _), verdict in zip(checked, verdicts, strict=True)

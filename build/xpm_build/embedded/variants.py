@@ -50,7 +50,7 @@ def compare_adapters(work: Path, *, report: Callable[[str], None]) -> str:
     Args:
         work: the work folder of a finished ``rebuild``.
     """
-    rows = [["expert", "adapter", "numbers", *("rows", "group", "phrasing")]]
+    rows = [["expert", "adapter", "numbers", "rows", "group", "phrasing"]]
     for name in COMPARED:
         for variant, config in VARIANTS.items():
             folder = make_expert(

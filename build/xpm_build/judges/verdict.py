@@ -64,7 +64,7 @@ def measure_of(language: str, rows: Sequence[Row] = (), *, execution: bool = Tru
         return {"json": "equal values", "text": "equal words"}[language]
     if not execution:
         return "equal text (nothing was run)"
-    checked = [_has_check(row) for row in rows]
+    checked = [has_check(row) for row in rows]
     if checked and not any(checked):
         return "equal text (no checks to run)"
     if language in ("typescript", "rust") and not import_module(_JUDGES[language][0]).compiler():
@@ -79,7 +79,8 @@ def _require_known(language: str) -> None:
         )
 
 
-def _has_check(row: Row) -> bool:
+def has_check(row: Row) -> bool:
+    """Whether a row says how its answer is to be run."""
     return isinstance(row.get("check"), dict)
 
 
@@ -90,7 +91,7 @@ def _judge_code(
     from xpm_build.judges.syntax import judge_syntax
 
     pairs = list(zip(rows, answers, strict=True))
-    run = [number for number, row in enumerate(rows) if execution and _has_check(row)]
+    run = [number for number, row in enumerate(rows) if execution and has_check(row)]
     read = sorted(set(range(len(pairs))) - set(run))
     verdicts: dict[int, Verdict] = {}
     if run:

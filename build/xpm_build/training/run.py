@@ -241,9 +241,7 @@ def _kept(folder: Path, settings: TrainingSettings, state: Any) -> Path:
         step = state.best_global_step if state.best_metric is not None else last
     checkpoint = folder / _CHECKPOINTS / f"checkpoint-{step}"
     if not (checkpoint / ADAPTER_WEIGHTS).is_file():
-        there = sorted(
-            (each.name for each in (folder / _CHECKPOINTS).glob("checkpoint-*")), key=lambda name: int(name[11:])
-        )
+        there = [each.name for each in sorted((folder / _CHECKPOINTS).glob("checkpoint-*"), key=step_of)]
         raise TrainingError(
             f"{checkpoint.name} is not there", context=f"training ended at step {last}; there are {', '.join(there)}",
             hint="name one of these in training.packaging_checkpoint, or take it out for the best one",
