@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from xpm_build.dataset.rows import problems_of, read_rows
+from xpm_build.dataset.rows import numbered_rows, problems_of
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import BuildError
 from xpm_build.evaluation.cases import WRITTEN_CASES
@@ -151,7 +151,7 @@ def _files(folder: Path) -> Iterator[Finding]:
         yield Finding(is_error=False, where=str(WRITTEN_CASES), what=f"{WRITTEN_CASES} is missing")
         return
     try:
-        for number, row in enumerate(read_rows(cases), start=1):
+        for number, row in numbered_rows(cases):
             for problem in problems_of(row):
                 yield Finding(is_error=True, where=f"{WRITTEN_CASES}:{number}", what=problem)
     except BuildError as error:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from xpm_build.dataset.quality import Problem
     from xpm_build.dataset.settings import DatasetSettings
     from xpm_build.dataset.split import SplitReport
+    from xpm_build.evaluation.findings import Validation
     from xpm_build.evaluation.report import Block
-    from xpm_build.evaluation.validate import Validation, ValidationOptions
+    from xpm_build.evaluation.validate import ValidationOptions
     from xpm_build.training.report import TrainingReport
 
 Report = Callable[[str], None]

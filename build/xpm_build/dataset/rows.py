@@ -29,24 +29,30 @@ def read_rows(path: Path) -> Iterator[Row]:
     Raises:
         DatasetError: the file is missing, or a line is not a JSON object; names the line.
     """
-    return (row for _, row in _numbered_rows(path))
+    return (row for _, row in numbered_rows(path))
 
 
-def read_sound_rows(path: Path) -> Iterator[Row]:
+def read_sound_rows(path: Path, *, asked: bool = False) -> Iterator[Row]:
     """The rows of a JSON-lines file, each of which has the texts of its form.
 
+    Args:
+        asked: each must have a prompt too, which plain text has not.
     Raises:
         DatasetError: as ``read_rows``, or a row's form is not sound; names the line.
     """
-    for number, row in _numbered_rows(path):
-        if problems := problems_of(row):
+    for number, row in numbered_rows(path):
+        problems = problems_of(row)
+        if asked and not problems and not prompt_of(row):
+            problems = ["it has no prompt"]
+        if problems:
             raise DatasetError(
                 f"{path}, line {number}: {problems[0]}", hint="find all such rows with `xpm dataset validate`"
             )
         yield row
 
 
-def _numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """(number of its line, row) of a JSON-lines file; errors as of ``read_rows``."""
     try:
         stream = path.open("rb")
     except OSError as error:

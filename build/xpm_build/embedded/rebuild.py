@@ -20,7 +20,7 @@ from xpm_build.dataset.split import TRAIN, split_rows
 from xpm_build.domains import DOMAINS
 from xpm_build.embedded.base_model import train_base
 from xpm_build.errors import BuildError
-from xpm_build.evaluation.validate import REPORT as VALIDATED
+from xpm_build.evaluation.findings import REPORT as VALIDATED
 from xpm_build.evaluation.validate import ValidationOptions, validate
 from xpm_build.manifest_file import write_manifest
 from xpm_build.packages import BuiltArchive, build_base, build_expert

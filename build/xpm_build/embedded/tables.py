@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xpm_build.evaluation.findings import read_report
 from xpm_build.evaluation.report import Block, to_markdown
-from xpm_build.evaluation.validate import read_report
 
 _SHOWN_FAILURES = 3
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from xpm_build.embedded.rebuild import PACKAGES, make_expert
+from xpm_build.evaluation.findings import read_report
 from xpm_build.evaluation.report import to_markdown
-from xpm_build.evaluation.validate import read_report
 from xpm_build.training.report import REPORT
 from xpm_index.archive import MANIFEST
 

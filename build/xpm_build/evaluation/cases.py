@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from xpm_build.dataset.rows import Row, completion_of, in_turn, problems_of, prompt_of, read_rows
+from xpm_build.dataset.rows import Row, completion_of, in_turn, prompt_of, read_sound_rows
 from xpm_build.dataset.settings import DatasetSettings, TaskData
 from xpm_build.dataset.split import ROWS, circle_file
 from xpm_build.errors import EvaluationError
@@ -34,7 +34,7 @@ def read_circles(folder: Path, settings: DatasetSettings, *, file: Path | None, 
     Args:
         file: judge on the rows of this file alone.
     Raises:
-        EvaluationError: there is nothing to judge on, or a case has no answer to compare with.
+        EvaluationError: there is nothing to judge on. DatasetError: a case has no question or no answer; names the line.
     """
     if file is not None:
         circle = _circle(file.stem, _cases(file), most)
@@ -70,15 +70,4 @@ def _of_tasks(folder: Path, tasks: Iterable[TaskData]) -> list[Row]:
 
 
 def _cases(file: Path) -> Iterator[Row]:
-    """The rows of a file.
-
-    Raises:
-        EvaluationError: a row has no question, or no answer to compare with.
-    """
-    for number, row in enumerate(read_rows(file), start=1):
-        problems = problems_of(row)
-        if not problems and not prompt_of(row):
-            problems = ["it has no prompt"]
-        if problems:
-            raise EvaluationError(f"{file}, row {number} is no case to judge on", context="; ".join(problems))
-        yield row
+    return read_sound_rows(file, asked=True)

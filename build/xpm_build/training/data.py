@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpm_build.dataset.rows import Row, in_turn, problems_of, read_rows
+from xpm_build.dataset.rows import Row, in_turn, read_sound_rows
 from xpm_build.dataset.settings import DatasetSettings
 from xpm_build.dataset.split import TRAIN, VALID
 from xpm_build.errors import TrainingError
@@ -27,7 +27,7 @@ def read_material(folder: Path, settings: DatasetSettings, *, seed: int) -> Mate
     """The rows of an expert's folder: ``data/train.jsonl`` and ``data/valid.jsonl``, or those of its tasks, mixed by weight.
 
     Raises:
-        TrainingError: a file is missing or empty, or a row has nothing to learn from.
+        TrainingError: a file is missing or empty. DatasetError: a row has nothing to learn from; names the line.
     """
     if settings.tasks:
         least = min(task.weight for task in settings.tasks)
@@ -56,12 +56,7 @@ def _rows(path: Path) -> list[Row]:
         raise TrainingError(
             f"{path} does not exist", hint="make it with `xpm dataset generate` and `xpm dataset split`"
         )
-    rows = []
-    for number, row in enumerate(read_rows(path), start=1):
-        if problems := problems_of(row):
-            raise TrainingError(f"{path}, row {number}: {problems[0]}", hint="see `xpm dataset validate`")
-        rows.append(row)
-    return rows
+    return list(read_sound_rows(path))
 
 
 def texts(rows: Sequence[Row], tokenizer: Any, end: str, *, method: str) -> list[dict[str, str]]:

@@ -67,14 +67,14 @@ def test_several_errors_come_at_once(folder):
     document["training"]["config"] |= {"rank": 0, "learning_rate": -1, "epoch": 2}
     document["training"]["dataset"]["streaming"] = True
     (folder / "manifest.json").write_text(json.dumps(document))
-    (folder / "tests/test_cases.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{"prompt": ""}\n')
+    (folder / "tests/test_cases.jsonl").write_text('{"prompt": "a", "completion": "b"}\n\n{"prompt": ""}\n')
     assert {
         "routing.priority",
         "training.config.rank",
         "training.config.learning_rate",
         "training.config.epoch",
         "training.dataset.streaming",
-        "tests/test_cases.jsonl:2",
+        "tests/test_cases.jsonl:3",
     } <= set(errors(folder))
 
 
