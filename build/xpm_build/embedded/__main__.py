@@ -1,10 +1,9 @@
 """``python -m xpm_build.embedded rebuild | evaluate | tables | variants``: make the embedded default, judge it, tell of it."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from xpm_build.embedded.rebuild import EXPERTS, evaluate_bundle, rebuild
+from xpm_build.embedded.rebuild import EXPERTS, evaluate_bundle, rebuild, say
 from xpm_build.embedded.tables import tables
 from xpm_build.embedded.variants import compare_adapters
 
@@ -19,7 +18,7 @@ def main() -> None:
         "--work", type=Path, required=True, help="where intermediate results are kept; finished steps are not repeated"
     )
     make.add_argument("--out", type=Path, required=True, help="the folder that gets index.bundle")
-    make.set_defaults(run=lambda args: rebuild(args.work, args.out / _BUNDLE.name, report=_say))
+    make.set_defaults(run=lambda args: rebuild(args.work, args.out / _BUNDLE.name, report=say))
     judge = commands.add_parser("evaluate", help="judge the experts of a bundle, and their base alone")
     judge.add_argument("--bundle", type=Path, default=_BUNDLE)
     judge.add_argument("--cases", type=int, default=500, help="the most cases of a circle")
@@ -29,13 +28,9 @@ def main() -> None:
     table.set_defaults(run=lambda args: print(tables(args.work, EXPERTS)))
     compare = commands.add_parser("variants", help="train two experts with other adapters and print how they compare")
     compare.add_argument("--work", type=Path, required=True)
-    compare.set_defaults(run=lambda args: print(compare_adapters(args.work, report=_say)))
+    compare.set_defaults(run=lambda args: print(compare_adapters(args.work, report=say)))
     args = parser.parse_args()
     args.run(args)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The base's training loop: Muon for the matrices, AdamW for the rest, warm-up and cosine, bf16 autocast, length buckets.
+"""The base's training loop: Muon for the matrices, AdamW for the rest, warm-up and cosine, bf16 autocast, length buckets; compiled.
 
 Deterministic from its seed on one machine and thread count, also when it is interrupted and goes on. Knows nothing of tasks: it
 is given a function that draws documents. Progress (step, loss, tokens/s, time left) goes to stderr.
@@ -66,11 +66,12 @@ def train(model: torch.nn.Module, tokenizer: Tokenizer, draw: Draw, plan: Traini
         losses = state["losses"]
         batches.skip(len(losses))
     started, seen, first = time.monotonic(), 0, len(losses)
+    compiled = torch.compile(model, dynamic=True)
     model.train()
     for step in range(first + 1, plan.steps + 1):
         batch = batches.next()
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = model(input_ids=batch.tokens).logits[:, :-1]
+            logits = compiled(input_ids=batch.tokens).logits[:, :-1]
         loss = _weighted_loss(logits, batch)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)

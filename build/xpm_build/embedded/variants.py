@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from xpm_build.embedded.rebuild import PACKAGES, make_expert
+from xpm_build.embedded.rebuild import PACKAGES, make_experts
 from xpm_build.evaluation.findings import read_report
 from xpm_build.evaluation.report import to_markdown
 from xpm_build.training.report import REPORT
@@ -50,25 +50,25 @@ def compare_adapters(work: Path, *, report: Callable[[str], None]) -> str:
     Args:
         work: the work folder of a finished ``rebuild``.
     """
+    made = [(name, variant) for name in COMPARED for variant in VARIANTS]
+    places = [
+        (_source(work / "variants", name, variant, work / name / "data"), work / "variants" / name / variant)
+        for name, variant in made
+    ]
     rows = [["expert", "adapter", "numbers", "rows", "group", "phrasing"]]
-    for name in COMPARED:
-        for variant, config in VARIANTS.items():
-            folder = make_expert(
-                _source(work / "variants", name, variant, config, work / name / "data"), work / "variants" / name / variant,
-                work / "base", report=report,
-            )  # fmt: skip
-            trained, judged = json.loads((folder / REPORT).read_text()), read_report(folder)
-            shares = [f"{100 * circle['expert']['right']:.1f} %" for circle in judged["circles"].values()]
-            rows.append([name, variant, f"{trained['trainable_parameters']:,}", *shares])
+    for (name, variant), folder in zip(made, make_experts(places, work / "base", report=report), strict=True):
+        trained, judged = json.loads((folder / REPORT).read_text()), read_report(folder)
+        shares = [f"{100 * circle['expert']['right']:.1f} %" for circle in judged["circles"].values()]
+        rows.append([name, variant, f"{trained['trainable_parameters']:,}", *shares])
     return to_markdown([("table", rows)])
 
 
-def _source(folder: Path, name: str, variant: str, config: Mapping[str, Any], data: Path) -> Path:
+def _source(folder: Path, name: str, variant: str, data: Path) -> Path:
     """A copy of an expert's package with another adapter in its manifest, and its data."""
     source = folder / "sources" / name / variant
     shutil.copytree(PACKAGES / name, source, dirs_exist_ok=True)
     shutil.copytree(data, source / "data", dirs_exist_ok=True)
     manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
-    manifest["training"]["config"] |= {**config, "max_steps": _STEPS}
+    manifest["training"]["config"] |= {**VARIANTS[variant], "max_steps": _STEPS}
     (source / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return source

@@ -23,7 +23,9 @@ Report = Callable[[str], None]
 
 
 @contextmanager
-def engine_of(base: Path, variant: str, subjects: Mapping[str, Path], report: Report) -> Iterator[Engine]:
+def engine_of(
+    base: Path, variant: str, subjects: Mapping[str, Path], *, threads: int | None = None, report: Report
+) -> Iterator[Engine]:
     """An engine with every subject attached under its key."""
     with tempfile.TemporaryDirectory(prefix="xpm-validate-") as scratch:
         graph = Path(scratch) / "graph"
@@ -34,7 +36,7 @@ def engine_of(base: Path, variant: str, subjects: Mapping[str, Path], report: Re
             report(f"compiling {source}")
             _compile(source, Path(scratch) / str(number), model)
         del model
-        with Engine.load(graph, max_lanes=_BATCH) as engine:
+        with Engine.load(graph, threads=threads, max_lanes=_BATCH) as engine:
             for number, name in enumerate(subjects):
                 engine.attach(AdapterSpec.read(name, Path(scratch) / str(number) / SLOTS))
             yield engine

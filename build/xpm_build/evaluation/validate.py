@@ -36,7 +36,10 @@ from xpm_runtime.engine import MAX_EXPERTS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationOptions:
-    """``others`` are folders or archives of experts that act beside; ``against`` one of an earlier version."""
+    """``others`` are folders or archives of experts that act beside; ``against`` one of an earlier version.
+
+    ``threads`` is the engine's, all cores if None.
+    """
 
     variant: str = "fp32"
     cases: int = 500
@@ -45,6 +48,7 @@ class ValidationOptions:
     others: tuple[Path, ...] = ()
     execution: bool = True
     write_manifest: bool = True
+    threads: int | None = None
 
 
 def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Report = lambda text: None) -> Validation:
@@ -66,7 +70,7 @@ def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Re
     circles = read_circles(folder, settings, file=options.file, most=options.cases)
     subjects = {"expert": folder, **({"against": options.against} if options.against else {})}
     subjects |= {f"+{each.name}": each for each in options.others}
-    with engine_of(base, options.variant, subjects, report) as engine:
+    with engine_of(base, options.variant, subjects, threads=options.threads, report=report) as engine:
         results = tuple(_judge_circle(engine, circle, judge, language, sampling, options, report) for circle in circles)
     validation = Validation(
         name=manifest.name, version=str(manifest.version), language=language,
