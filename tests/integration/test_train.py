@@ -16,7 +16,7 @@ from xpm_build.dataset.generate import generate
 from xpm_build.dataset.rows import read_rows, write_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.dataset.split import split_rows
-from xpm_build.errors import EvaluationError, TrainingError
+from xpm_build.errors import DatasetError, EvaluationError, TrainingError
 from xpm_build.evaluation.compare import compare_experts, write_comparison
 from xpm_build.evaluation.validate import ValidationOptions, validate
 from xpm_build.packages import build_expert
@@ -222,14 +222,14 @@ def test_a_target_that_the_base_lacks_is_named(data, tiny_base, tmp_path):
     [
         (lambda folder: (folder / "data/train.jsonl").unlink(), "does not exist"),
         (lambda folder: (folder / "data/train.jsonl").write_text(""), "nothing to train on"),
-        (lambda folder: (folder / "data/train.jsonl").write_text('{"prompt": "a"}\n'), "row 1"),
+        (lambda folder: (folder / "data/train.jsonl").write_text('{"prompt": "a"}\n'), "line 1: it has neither"),
         (lambda folder: (folder / "data/train.jsonl").write_text("{"), "line 1 is not JSON"),
     ],
 )
 def test_data_that_is_not_there(change, message, data, tiny_base, tmp_path):
     folder = expert(tmp_path / "expert", data)
     change(folder)
-    with pytest.raises((TrainingError, Exception), match=message):
+    with pytest.raises((TrainingError, DatasetError), match=message):
         train(folder, tiny_base.source)
     assert not (folder / "adapter_model.safetensors").exists()
 
