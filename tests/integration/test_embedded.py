@@ -13,7 +13,7 @@ from xpm.operations.inspect import installed
 from xpm.operations.install import install, require_stored
 from xpm.operations.options import Options
 from xpm.operations.run import choose
-from xpm.project import Project
+from xpm.project import EMBEDDED_EXPERTS, Project
 from xpm.sources import parse_source
 from xpm_build.domains import DOMAINS, draw_case
 from xpm_build.embedded.rebuild import EXPERTS, PACKAGES
@@ -48,6 +48,10 @@ def engine(packages):
         for name in EXPERTS:
             engine.attach(AdapterSpec.read(name, packages[name]))
         yield engine
+
+
+def test_a_fresh_machine_has_all_that_come_with_xpm():
+    assert sorted(EMBEDDED_EXPERTS) == sorted(EXPERTS)
 
 
 def examples(name):

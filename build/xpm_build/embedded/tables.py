@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xpm_build.evaluation.findings import read_report
-from xpm_build.evaluation.report import Block, to_markdown
+from xpm_build.evaluation.report import Block, percent, to_markdown
 
 _SHOWN_FAILURES = 3
 
@@ -19,8 +19,8 @@ def tables(work: Path, names: Sequence[str]) -> str:
             low, high = found["over_base"]["interval"]
             rows.append(
                 [
-                    name, circle, str(found["cases"]), *(_percent(found["expert"][key]) for key in ("right", "parses", "exact")),
-                    _percent(found["base"]["right"]), f"{_percent(low)} to {_percent(high)}",
+                    name, circle, str(found["cases"]), *(percent(found["expert"][key]) for key in ("right", "parses", "exact")),
+                    percent(found["base"]["right"]), f"{percent(low)} to {percent(high)}",
                 ]
             )  # fmt: skip
     blocks: list[Block] = [("table", rows)]
@@ -46,7 +46,3 @@ def _families(report: dict[str, Any]) -> list[list[str]]:
 def _failures(report: dict[str, Any]) -> list[list[str]]:
     chosen = [each for each in report["failures"] if each["circle"] == list(report["circles"])[-1]][:_SHOWN_FAILURES]
     return [["asked", "wanted", "got"], *([f"`{each[key]}`" for key in ("prompt", "wanted", "got")] for each in chosen)]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -11,7 +11,7 @@ from typing import Any
 
 from xpm_build.embedded.rebuild import PACKAGES, make_experts
 from xpm_build.evaluation.findings import read_report
-from xpm_build.evaluation.report import to_markdown
+from xpm_build.evaluation.report import percent, to_markdown
 from xpm_build.training.report import REPORT
 from xpm_index.archive import MANIFEST
 
@@ -58,7 +58,7 @@ def compare_adapters(work: Path, *, report: Callable[[str], None]) -> str:
     rows = [["expert", "adapter", "numbers", "rows", "group", "phrasing"]]
     for (name, variant), folder in zip(made, make_experts(places, work / "base", report=report), strict=True):
         trained, judged = json.loads((folder / REPORT).read_text()), read_report(folder)
-        shares = [f"{100 * circle['expert']['right']:.1f} %" for circle in judged["circles"].values()]
+        shares = [percent(circle["expert"]["right"]) for circle in judged["circles"].values()]
         rows.append([name, variant, f"{trained['trainable_parameters']:,}", *shares])
     return to_markdown([("table", rows)])
 

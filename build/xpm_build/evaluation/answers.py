@@ -11,7 +11,7 @@ from xpm_build.dataset.rows import Row
 from xpm_build.errors import EvaluationError
 from xpm_build.export import export_base, load_model
 from xpm_build.packages import adapter_places
-from xpm_build.training.prompts import answer_tokens, conversation
+from xpm_build.training.prompts import ANSWER_TOKENS, conversation
 from xpm_index.archive import MANIFEST, extract_archive
 from xpm_index.fields import Fields
 from xpm_index.manifest import Manifest
@@ -65,7 +65,7 @@ def sampling_of(manifest: Manifest) -> SamplingParams:
     fields = Fields(dict(manifest.decoding), "decoding", error=EvaluationError)
     plain = SamplingParams()
     return SamplingParams(
-        max_tokens=answer_tokens(manifest.decoding, error=EvaluationError),
+        max_tokens=fields.integer("max_tokens", default=ANSWER_TOKENS),
         repetition_penalty=fields.number("repetition_penalty", default=plain.repetition_penalty),
         stop=fields.strings("stop_sequences"),
     )

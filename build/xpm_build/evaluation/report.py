@@ -31,9 +31,9 @@ def blocks_of(document: Mapping[str, Any]) -> list[Block]:
         low, high = over["interval"]
         rows.append(
             [
-                name, str(circle["cases"]), _percent(expert["right"]), _percent(circle["base"]["right"]),
-                f"{_percent(over['difference'])} [{_percent(low)}, {_percent(high)}]", _percent(expert["parses"]),
-                _percent(expert["exact"]), _percent(expert["f1"]), f"{expert['bleu']:.1f}",
+                name, str(circle["cases"]), percent(expert["right"]), percent(circle["base"]["right"]),
+                f"{percent(over['difference'])} [{percent(low)}, {percent(high)}]", percent(expert["parses"]),
+                percent(expert["exact"]), percent(expert["f1"]), f"{expert['bleu']:.1f}",
             ]
         )  # fmt: skip
     blocks.append(("table", rows))
@@ -80,7 +80,7 @@ def _comparisons(document: Mapping[str, Any]) -> list[Block]:
             low, high = over["interval"]
             rows.append(
                 [
-                    name, beside, _percent(found["right"]), _percent(over["difference"]), f"[{_percent(low)}, {_percent(high)}]",
+                    name, beside, percent(found["right"]), percent(over["difference"]), f"[{percent(low)}, {percent(high)}]",
                     str(over["wins"]), str(over["losses"]),
                 ]
             )  # fmt: skip
@@ -99,11 +99,11 @@ def comparison_blocks(
     for name in [each for each in first["circles"] if each in second["circles"]]:
         shares = [each["circles"][name]["expert"]["right"] for each in (first, second)]
         over = pairs.get(name)
-        difference = _percent(shares[0] - shares[1])
-        interval = f"[{_percent(over['interval'][0])}, {_percent(over['interval'][1])}]" if over else "other cases"
+        difference = percent(shares[0] - shares[1])
+        interval = f"[{percent(over['interval'][0])}, {percent(over['interval'][1])}]" if over else "other cases"
         if metrics[0] != metrics[1]:
             difference, interval = "", "another measure"
-        rows.append([name, *map(_percent, shares), difference, interval])
+        rows.append([name, *map(percent, shares), difference, interval])
     blocks: list[Block] = [f"# {names[0]} and {names[1]}", ("table", rows)]
     if metrics[0] != metrics[1]:
         return [*blocks, f"Not compared: the first was judged by {metrics[0]}, the second by {metrics[1]}."]
@@ -191,5 +191,6 @@ def draw_shares(shares: Mapping[str, Mapping[str, float]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share of 0 to 1 as people read it."""
     return f"{100 * share:.1f} %"

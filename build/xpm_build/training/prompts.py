@@ -4,14 +4,14 @@ Templates run in Jinja's sandbox.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xpm_build.errors import BuildError, TrainingError
-from xpm_index.fields import Fields
+from xpm_build.errors import TrainingError
 
-_ANSWER_TOKENS = 256
+ANSWER_TOKENS = 256
+"""How long an answer may become while an expert is judged, unless ``decoding.max_tokens`` says otherwise."""
 
 
 def load_tokenizer(base: Path) -> Any:
@@ -54,8 +54,3 @@ def end_of_turn(base: Path, tokenizer: Any) -> str:
     ids = json.loads(path.read_text()).get("eos_token_id") if path.is_file() else None
     first = ids[0] if isinstance(ids, list) and ids else ids
     return str(tokenizer.convert_ids_to_tokens(first) if isinstance(first, int) else tokenizer.eos_token)
-
-
-def answer_tokens(decoding: Mapping[str, Any], *, error: type[BuildError]) -> int:
-    """How long an answer may become while an expert is judged, in tokens, as a manifest's ``decoding`` says."""
-    return Fields(dict(decoding), "decoding", error=error).integer("max_tokens", default=_ANSWER_TOKENS)

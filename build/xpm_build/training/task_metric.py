@@ -8,8 +8,9 @@ from xpm_build.judges import judge_of
 from xpm_build.judges.sandbox import isolation
 from xpm_build.judges.verdict import EXECUTED
 from xpm_build.training.data import Material
-from xpm_build.training.prompts import answer_tokens, conversation, render
+from xpm_build.training.prompts import ANSWER_TOKENS, conversation, render
 from xpm_build.training.settings import TrainingSettings
+from xpm_index.fields import Fields
 from xpm_index.manifest import Manifest
 
 
@@ -27,7 +28,8 @@ def task_metric(
         isolation()  # rather now than after the first hundred steps
     cases = sorted(material.valid[: settings.eval_cases], key=lambda row: len(str(row.get("prompt", ""))))
     prompts = [render(tokenizer, conversation(row)) for row in cases]
-    most = answer_tokens(manifest.decoding, error=TrainingError)
+    decoding = Fields(dict(manifest.decoding), "decoding", error=TrainingError)
+    most = decoding.integer("max_tokens", default=ANSWER_TOKENS)
     end_id = tokenizer.convert_tokens_to_ids(end)
     judge = judge_of(language)
 
