@@ -20,8 +20,14 @@ class Message:
     content: str
 
 
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
 class TextCodec:
-    """A base's tokenizer and chat template, read from its folder."""
+    """A base's tokenizer and chat template, read from its folder.
+
+    The template alone decides which special tokens a prompt has, and where: it is given their texts, as Transformers gives them.
+    """
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -32,6 +38,10 @@ class TextCodec:
         template_file = folder / "chat_template.jinja"
         source = template_file.read_text(encoding="utf-8") if template_file.is_file() else config.get("chat_template")
         self._template = _compile(source) if isinstance(source, str) else None
+        named = {name: config[name] for name in _SPECIAL if config.get(name)}
+        self._special = {
+            name: each.get("content", "") if isinstance(each, dict) else each for name, each in named.items()
+        }
 
     def encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
@@ -46,7 +56,9 @@ class TextCodec:
             raise RequestError("the base has no chat template", hint="pass token ids instead of text")
         turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
-            text = self._template.render(messages=turns, add_generation_prompt=True, enable_thinking=False, tools=None)
+            text = self._template.render(
+                **self._special, messages=turns, add_generation_prompt=True, enable_thinking=False, tools=None
+            )
         except jinja2.TemplateError as error:
             raise RequestError("the chat template refuses the messages", context=str(error)[:200]) from error
         return self.encode(text)

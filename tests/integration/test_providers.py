@@ -16,7 +16,7 @@ from tests.support.llm_server import serve_llm
 from xpm.cli.main import cli
 from xpm_build.dataset import generate as generating
 from xpm_build.dataset.generate import estimate, generate
-from xpm_build.dataset.providers import api_key, provider_of
+from xpm_build.dataset.providers import OpenAIProvider, api_key, provider_of
 from xpm_build.dataset.rows import read_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import DatasetError
@@ -160,34 +160,52 @@ def test_half_a_character_is_a_broken_example(server, tmp_path, monkeypatch):
 )
 def test_a_manifest_sends_no_key_to_a_stranger(provider, url, host, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-to-be-seen")
-    stated = generation(provider, url)
+    chosen = provider_of(generation(provider, url))
     if host:
         with pytest.raises(DatasetError, match=f"to {host}$") as caught:
-            provider_of(stated)
+            chosen.connect(url_is_confirmed=False)
         assert "--url" in str(caught.value.hint)
     else:
-        provider_of(stated)
-    provider_of(stated, url_is_confirmed=True)
+        chosen.connect(url_is_confirmed=False)
+    chosen.connect(url_is_confirmed=True)
 
 
 @pytest.mark.parametrize("typed", [[], ["--url", "https://evil.example/v1"]])
-@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
-def test_only_a_typed_url_confirms_a_server(typed, dry, tmp_path, monkeypatch):
+def test_only_a_typed_url_confirms_a_server(typed, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(generating, "provider_of", lambda stated, **options: asked.append(options) or 1 / 0)
+    monkeypatch.setattr(OpenAIProvider, "connect", lambda self, **options: asked.append(options) or 1 / 0)
     stated = {"provider": "openai", "url": "https://evil.example/v1", "task": "Answer."}
     manifest = {"name": "expert-x", "version": "0.1.0", "base_models": [{"name": "b"}]}
     (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "training": {"dataset": {"generation": stated}}}))
-    click.testing.CliRunner().invoke(cli, ["dataset", "generate", str(tmp_path), *dry, *typed])
+    click.testing.CliRunner().invoke(cli, ["dataset", "generate", str(tmp_path), *typed])
     assert asked == [{"url_is_confirmed": bool(typed)}]
 
 
-def test_a_dry_run_sends_nothing(server, tmp_path):
+def test_a_dry_run_sends_nothing(server):
     usage = estimate(generation("openai", server.url, model="gpt-4o", count=1000))
     assert usage.requests == 100
     assert usage.dollars is not None
     assert usage.dollars > 0
     assert server.requests == []
+    assert estimate(generation("anthropic", "", count=1000)).requests == 100  # nor needs a key
+
+
+def test_rows_that_are_too_alike_are_made_up_for_many_at_a_time(tmp_path, monkeypatch):
+    """What lacks is asked for in one go, from how many rows of those so far could be kept."""
+    rounds = []
+    whole = generating._all
+
+    def counted(tasks):
+        tasks = list(tasks)
+        rounds.append(len(tasks))
+        return whole(iter(tasks))
+
+    monkeypatch.setattr(generating, "_all", counted)
+    stated = {"domain": "sql", "count": 1000, "schemas": 40, "diversity_threshold": 0.7}
+    report = generate(dataset_settings({"training": {"dataset": {"generation": stated}}}).generation, tmp_path / "a")
+    assert report.too_alike > 0
+    assert rounds[0] == 4
+    assert len(rounds) <= 5
 
 
 def test_without_a_key_it_says_where_to_put_one():

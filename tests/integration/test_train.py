@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tokenizers
 
 from xpm_build.dataset.generate import generate
 from xpm_build.dataset.rows import read_rows, write_rows
@@ -20,8 +22,14 @@ from xpm_build.errors import DatasetError, EvaluationError, TrainingError
 from xpm_build.evaluation.compare import compare_experts, write_comparison
 from xpm_build.evaluation.validate import ValidationOptions, validate
 from xpm_build.packages import build_expert
+from xpm_build.training.adapter import with_adapter
+from xpm_build.training.data import texts
+from xpm_build.training.prompts import load_tokenizer
 from xpm_build.training.run import train
+from xpm_build.training.settings import training_settings
 from xpm_index.manifest import Manifest
+from xpm_runtime import Message
+from xpm_runtime.text import TextCodec
 
 _CONFIG = {
     "rank": 4, "learning_rate": 5e-3, "batch_size": 4, "eval_batch_size": 8, "max_steps": 6, "eval_steps": 2, "eval_cases": 4,
@@ -88,6 +96,98 @@ def test_methods(config, data, tiny_base, tmp_path):
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == ""
     built = build_expert(folder, tmp_path / "dist", base=tiny_base.source)  # PEFT's files are what is compiled
     assert built.max_logit_error is not None
+
+
+def test_both_kinds_of_attention_learn_the_same(data, tiny_base, tmp_path):
+    scores = {}
+    for kind in ("sdpa", "eager"):
+        folder = expert(tmp_path / kind, data, attn_implementation=kind, metric="loss")
+        scores[kind] = train(folder, tiny_base.source).score
+        model = with_adapter(training_settings(manifest(attn_implementation=kind)), tiny_base.source)
+        assert model.config._attn_implementation == kind
+    assert scores["eager"] == pytest.approx(scores["sdpa"], rel=1e-3)
+
+
+def test_the_text_trained_on_is_the_text_the_runtime_makes(data, tiny_base, tmp_path):
+    """Also for a base whose tokenizer would add a first token to that of its template."""
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base.source, base)
+    tokenizer = tokenizers.Tokenizer.from_file(str(base / "tokenizer.json"))
+    first = tokenizer.id_to_token(5)
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{first} $A", special_tokens=[(first, 5)]
+    )
+    tokenizer.save(str(base / "tokenizer.json"))
+    config = json.loads((base / "tokenizer_config.json").read_text())
+    (base / "tokenizer_config.json").write_text(json.dumps({**config, "bos_token": first}))
+    (base / "chat_template.jinja").write_text("{{ bos_token }}{{ messages[0]['content'] }}: ")
+    (row,) = [{"prompt": "hello", "completion": "yes"}]
+    loaded = load_tokenizer(base)
+    (text,) = texts([row], loaded, "", method="sft")
+    ids = TextCodec(base).encode_chat([Message("user", "hello")])
+    assert ids[0] == 5
+    assert ids[1] != 5
+    assert loaded(text["prompt"])["input_ids"] == ids
+
+
+def test_what_is_refused_changes_nothing(data, tiny_base, tmp_path):
+    """Neither is an earlier run lost, nor does what was refused stand in the way of what is right."""
+    folder = expert(tmp_path / "expert", data)
+    wrong, right = manifest(target_modules=["q_porj"]), manifest(max_steps=2)
+    (folder / "manifest.json").write_text(json.dumps(wrong))
+    with pytest.raises(TrainingError, match="q_porj"):
+        train(folder, tiny_base.source)
+    (folder / "manifest.json").write_text(json.dumps(right))
+    train(folder, tiny_base.source)
+    made = {each: each.stat().st_mtime_ns for each in (folder / "training").rglob("*") if each.is_file()}
+    for refused in (wrong, manifest(method="distillation", teacher="nowhere")):
+        (folder / "manifest.json").write_text(json.dumps(refused))
+        with pytest.raises(TrainingError, match=r"q_porj|holds no model"):
+            train(folder, tiny_base.source, restart=True)
+    assert {each: each.stat().st_mtime_ns for each in (folder / "training").rglob("*") if each.is_file()} == made
+
+
+def test_another_measure_is_another_run(data, tiny_base, tmp_path):
+    folder = expert(tmp_path / "expert", data, max_steps=2)
+    train(folder, tiny_base.source)
+    document = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**document, "evaluation": {"language": "text"}}))
+    with pytest.raises(TrainingError, match="holds a run with other settings"):
+        train(folder, tiny_base.source)
+
+
+def test_rows_that_are_too_long_are_counted(data, tiny_base, tmp_path):
+    tokenizer = load_tokenizer(tiny_base.source)
+    known = texts(list(read_rows(data / "valid.jsonl")), tokenizer, "<|im_end|>", method="sft")
+    longest = max(len(tokenizer(each["prompt"] + each["completion"])["input_ids"]) for each in known)
+    said = []
+    folder = expert(tmp_path / "expert", data, max_seq_length=longest - 1, metric="loss", max_steps=2)
+    train(folder, tiny_base.source, report=said.append)
+    (line,) = [each for each in said if f"max_seq_length {longest - 1} is too short" in each]
+    assert re.search(r"[1-9][0-9]* rows are cut", line)
+    with pytest.raises(TrainingError, match="row has room for an answer"):
+        train(expert(tmp_path / "short", data, max_seq_length=8), tiny_base.source)
+
+
+def test_a_gold_answer_that_is_no_json_is_refused_before_a_step(data, tiny_base, tmp_path):
+    folder = expert(tmp_path / "expert", data)
+    rows = list(read_rows(folder / "data" / "valid.jsonl"))
+    write_rows(folder / "data" / "valid.jsonl", [{**rows[0], "completion": "{'a'"}, *rows[1:]])
+    said = []
+    with pytest.raises(EvaluationError, match="the gold answer is not JSON"):
+        train(folder, tiny_base.source, report=said.append)
+    assert not any(line.startswith("step") for line in said)
+
+
+def test_experts_beside_are_told_apart_by_name(data, tiny_base, tmp_path):
+    folder = expert(tmp_path / "expert", data)
+    for others in ((tmp_path / "a" / "x", tmp_path / "b" / "x"), (tmp_path / "all",)):
+        for each in others:
+            each.mkdir(parents=True, exist_ok=True)
+        with pytest.raises(EvaluationError, match="apart"):
+            validate(folder, tiny_base.source, ValidationOptions(others=others))
+    with pytest.raises(EvaluationError, match="does not exist"):
+        validate(folder, tiny_base.source, ValidationOptions(against=tmp_path / "nowhere"))
 
 
 def test_preferences(data, tiny_base, tmp_path):

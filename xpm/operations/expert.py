@@ -61,7 +61,7 @@ def estimate(folder: Path, *, overrides: Mapping[str, Any]) -> "Usage":
     require_extra()
     from xpm_build.dataset.generate import estimate as guess
 
-    return guess(_generation(folder, overrides), url_is_confirmed="url" in overrides)
+    return guess(_generation(folder, overrides))
 
 
 def _generation(folder: Path, overrides: Mapping[str, Any]) -> Any:
@@ -199,8 +199,13 @@ def split(folder: Path) -> "SplitReport":
     """Part the data as the manifest says."""
     known = settings(folder)
     from xpm_build.dataset.quality import cleaned
-    from xpm_build.dataset.split import split_rows
+    from xpm_build.dataset.split import is_part, split_rows
 
+    if is_part(known.path):
+        raise UsageError(
+            f"training.dataset.path is {known.path}, which the split would overwrite",
+            hint="give the whole data set another name, e.g. data/dataset.jsonl",
+        )
     rows, dropped = cleaned(_sound_rows(folder), near=known.near_duplicates, max_characters=known.max_characters)
     report = split_rows(rows, known.split, (folder / known.path).parent)
     return replace(report, dropped=dropped | report.dropped)

@@ -44,9 +44,9 @@ class GenerationReport:
         }  # fmt: skip
 
 
-def estimate(generation: Generation, *, url_is_confirmed: bool = False) -> Usage:
-    """What the generation is likely to cost; sends nothing."""
-    return provider_of(generation, url_is_confirmed=url_is_confirmed).estimate(generation.count)
+def estimate(generation: Generation) -> Usage:
+    """What the generation is likely to cost; sends nothing and needs no key."""
+    return provider_of(generation).estimate(generation.count)
 
 
 def generate(
@@ -62,11 +62,12 @@ def generate(
     Args:
         path: replaced whole at the end; the journal beside it is removed then.
         concurrency: how many requests may be under way at once.
-        url_is_confirmed: see ``provider_of``.
+        url_is_confirmed: see ``Provider.connect``.
     Raises:
         DatasetError: a request fails for good; the journal is kept.
     """
-    provider = provider_of(generation, url_is_confirmed=url_is_confirmed)
+    provider = provider_of(generation)
+    provider.connect(url_is_confirmed=url_is_confirmed)
     journal = _Journal(path.with_name(f"{path.name}.journal"), _identity(provider), report)
     started = time.monotonic()
     retries = asyncio.run(_make_batches(provider, generation, journal, concurrency, report))
@@ -91,6 +92,7 @@ async def _make_batches(
 
     size = BATCH_ROWS if provider.is_remote else _LOCAL_BATCH_ROWS
     needed = -(-generation.count // size)
+    most = _MAX_EXTRA * needed + 8
     limiter = AsyncLimiter(generation.requests_per_minute if provider.is_remote else 1e9, 60)
     gate = asyncio.Semaphore(concurrency if provider.is_remote else 1)
     retries = 0
@@ -114,10 +116,11 @@ async def _make_batches(
             missing = [number for number in range(needed) if number not in have]
             if not missing:
                 rows, _, _ = _chosen(journal.batches(), generation)
-                if len(rows) >= generation.count or needed >= _MAX_EXTRA * -(-generation.count // size) + 8:
+                if len(rows) >= generation.count or needed >= most:
                     return retries
-                missing = [needed]
-                needed += 1
+                lacking = -(-(generation.count - len(rows)) * needed // max(1, len(rows)))
+                needed = min(needed + max(1, lacking), most)
+                continue
             await _all(one(number) for number in missing)
     finally:
         await provider.close()

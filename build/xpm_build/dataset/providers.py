@@ -82,6 +82,15 @@ class Provider(Protocol):
     is_remote: bool
     origin: Mapping[str, Any]
 
+    def connect(self, *, url_is_confirmed: bool) -> None:
+        """Make ready to send.
+
+        Args:
+            url_is_confirmed: the user named the server; a manifest alone may not send the user's key to a stranger's.
+        Raises:
+            DatasetError: there is no key, or the server has to be confirmed.
+        """
+
     async def batch(self, number: int, count: int) -> Batch:
         """``count`` rows, the same for the same number where the provider can."""
 
@@ -91,13 +100,11 @@ class Provider(Protocol):
     async def close(self) -> None: ...
 
 
-def provider_of(generation: Generation, *, url_is_confirmed: bool = False) -> Provider:
-    """The provider that a manifest asks for.
+def provider_of(generation: Generation) -> Provider:
+    """The provider that a manifest asks for; not connected.
 
-    Args:
-        url_is_confirmed: the user named the server; a manifest alone may not send the user's key to a stranger's.
     Raises:
-        DatasetError: it needs a key, a task or a domain that is not there, or its server has to be confirmed.
+        DatasetError: it needs a task or a domain that is not there.
     """
     if generation.provider == "template":
         if not generation.domain:
@@ -110,8 +117,7 @@ def provider_of(generation: Generation, *, url_is_confirmed: bool = False) -> Pr
             "training.dataset.generation.task is missing",
             hint="describe, in a sentence or two, what the expert has to do",
         )
-    kind = OpenAIProvider if generation.provider == "openai" else AnthropicProvider
-    return kind(generation, url_is_confirmed=url_is_confirmed)
+    return OpenAIProvider(generation) if generation.provider == "openai" else AnthropicProvider(generation)
 
 
 class TemplateProvider:
@@ -124,6 +130,9 @@ class TemplateProvider:
         self.origin: Mapping[str, Any] = {
             name: getattr(generation, name) for name in ("provider", "domain", "seed", "schemas")
         }
+
+    def connect(self, *, url_is_confirmed: bool) -> None:
+        pass
 
     async def batch(self, number: int, count: int) -> Batch:
         generation = self._generation
@@ -199,10 +208,10 @@ class _Remote:
 class OpenAIProvider(_Remote):
     """OpenAI, or any server that speaks its protocol (``url``): DeepSeek, a local one."""
 
-    def __init__(self, generation: Generation, *, url_is_confirmed: bool) -> None:
-        super().__init__(generation)
+    def connect(self, *, url_is_confirmed: bool) -> None:
         import openai
 
+        generation = self._generation
         key = api_key("openai", is_needed=not generation.url)
         self._client = openai.AsyncOpenAI(
             api_key=key or "none", base_url=generation.url or None, timeout=_TIMEOUT_S, max_retries=0
@@ -232,10 +241,10 @@ class OpenAIProvider(_Remote):
 
 
 class AnthropicProvider(_Remote):
-    def __init__(self, generation: Generation, *, url_is_confirmed: bool) -> None:
-        super().__init__(generation)
+    def connect(self, *, url_is_confirmed: bool) -> None:
         import anthropic
 
+        generation = self._generation
         key = api_key("anthropic", is_needed=not generation.url)
         self._client = anthropic.AsyncAnthropic(
             api_key=key or "none", base_url=generation.url or None, timeout=_TIMEOUT_S, max_retries=0

@@ -13,10 +13,11 @@ from typing import Any
 
 from xpm_build.dataset.rows import Row, completion_of, context_of, num_characters, problems_of, prompt_of
 from xpm_build.errors import DatasetError
+from xpm_build.judges.checks import problem_of
 
-_NUM_PERMUTATIONS = 64
+_NUM_PERMUTATIONS = 256
 _SHINGLE = 5
-_COARSEST = 0.8
+_FINEST = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,8 @@ def validate_rows(rows: Iterable[Row], language: str = "") -> list[Problem]:
         reasons = problems_of(row)
         if not reasons and parse is not None and (reason := parse(completion_of(row), row)):
             reasons = [f"the completion is not {language}: {reason}"]
+        if not reasons and isinstance(row.get("check"), dict) and (reason := problem_of(language, row["check"])):
+            reasons = [reason]
         problems += [Problem(row=number, reason=reason) for reason in reasons]
     return problems
 
@@ -51,16 +54,23 @@ def validate_rows(rows: Iterable[Row], language: str = "") -> list[Problem]:
 def _json_problem(text: str, row: Row) -> str:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return str(error)
     schema = row.get("check", {}).get("schema") if isinstance(row.get("check"), dict) else None
     if schema is not None:
         import jsonschema
+        import referencing.exceptions
 
+        if not isinstance(schema, dict | bool):
+            return "its schema is no JSON schema"
+        kind = jsonschema.validators.validator_for(schema)
         try:
-            jsonschema.validate(value, schema)
+            kind.check_schema(schema)
+            kind(schema, registry=referencing.Registry()).validate(value)  # which fetches nothing from anywhere
         except (jsonschema.ValidationError, jsonschema.SchemaError) as error:
             return f"it does not fit its schema: {error.message}"
+        except (referencing.exceptions.Unresolvable, RecursionError) as error:
+            return f"its schema cannot be followed: {error}"
     return ""
 
 
@@ -69,6 +79,8 @@ def _sql_problem(text: str, row: Row) -> str:
 
     try:
         sqlglot.parse_one(text, dialect="sqlite")
+    except RecursionError as error:
+        return str(error)
     except (sqlglot.errors.ParseError, sqlglot.errors.TokenError) as error:
         return re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()[0]
     return ""
@@ -77,7 +89,7 @@ def _sql_problem(text: str, row: Row) -> str:
 def _python_problem(text: str, row: Row) -> str:
     try:
         ast.parse(text)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return str(error)
     return ""
 
@@ -135,7 +147,7 @@ def near_duplicates(rows: Sequence[Row], threshold: float) -> set[int]:
     from datasketch import MinHash, MinHashLSH
 
     # The index finds candidates, which are then compared exactly; it has no bands for thresholds near 1.
-    index = MinHashLSH(threshold=min(threshold, _COARSEST), num_perm=_NUM_PERMUTATIONS)
+    index = MinHashLSH(threshold=min(threshold, _FINEST), num_perm=_NUM_PERMUTATIONS)
     shingles: dict[int, set[str]] = {}
     found = set()
     for number, row in enumerate(rows):

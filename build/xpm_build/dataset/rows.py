@@ -6,7 +6,7 @@ A row has ``prompt`` and ``completion``, or ``messages``, or ``prompt``, ``chose
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 # The order in which fields are looked for, when no mapping says where they are.
 _PROMPT_KEYS = ("instruction", "prompt", "question", "text", "sql_prompt")
 _INPUT_KEYS = ("input", "context", "schema")
-_COMPLETION_KEYS = ("completion", "response", "output", "answer", "text", "cypher", "sql")
+_COMPLETION_KEYS = ("completion", "response", "output", "answer", "cypher", "sql", "text")
 MAPPED_KEYS = ("prompt", "input", "completion", "messages", "chosen", "rejected")
 _FORMS = (("prompt", "completion"), ("prompt", "chosen", "rejected"), ("messages",), ("text",))
 
@@ -41,12 +41,12 @@ def read_sound_rows(path: Path, *, asked: bool = False) -> Iterator[Row]:
         DatasetError: as ``read_rows``, or a row's form is not sound; names the line.
     """
     for number, row in numbered_rows(path):
-        problems = problems_of(row)
-        if asked and not problems and not prompt_of(row):
-            problems = ["it has no prompt"]
-        if problems:
+        where = f"{path}, line {number}"
+        if problems := problems_of(row):
+            raise DatasetError(f"{where}: {problems[0]}", hint="find all such rows with `xpm dataset validate`")
+        if asked and not prompt_of(row):
             raise DatasetError(
-                f"{path}, line {number}: {problems[0]}", hint="find all such rows with `xpm dataset validate`"
+                f"{where}: it has no prompt", hint="an expert is asked: write what, or take the line out"
             )
         yield row
 
@@ -121,7 +121,8 @@ def normalised(raw: Mapping[str, Any], mapping: Mapping[str, str], *, where: str
         completion = row["completion"] if "completion" in row else _first(raw, _COMPLETION_KEYS, used)
         prompt = row["prompt"] if "prompt" in row else _first(raw, _PROMPT_KEYS, used)
         if prompt is None and completion is not None and "prompt" not in row:
-            return {"text": _text_of(completion)}
+            row = {"text": _text_of(completion)}
+            return row | _rest(raw, used | set(row))
         if prompt is None or completion is None:
             raise DatasetError(
                 f"{where}: no prompt and completion were found", context=f"fields: {', '.join(map(str, raw))}",
@@ -130,11 +131,13 @@ def normalised(raw: Mapping[str, Any], mapping: Mapping[str, str], *, where: str
         context = row.pop("input") if "input" in row else _first(raw, _INPUT_KEYS, used)
         texts = [_text_of(each) for each in (prompt, context) if each not in (None, "")]
         row |= {"prompt": "\n\n".join(texts), "completion": _text_of(completion)}
-    return row | {
-        str(key): value
-        for key, value in raw.items()
-        if key not in used and key not in row and not (key == "messages" and value is None)
-    }
+    return row | _rest(raw, used | set(row))
+
+
+def _rest(raw: Mapping[str, Any], used: Set[str]) -> Row:
+    """What a row keeps of its source: all that was not used, but for what would make it one of another form."""
+    forms = {key for form in _FORMS for key in form if key != "text"}
+    return {str(key): value for key, value in raw.items() if key not in used | forms}
 
 
 def _text_of(value: Any) -> str:
@@ -173,6 +176,11 @@ def _form_of(row: Row) -> tuple[str, ...]:
     return next((form for form in _FORMS if set(form) <= row.keys()), ())
 
 
+def is_chat(row: Row) -> bool:
+    """Whether a row's form is ``messages``."""
+    return _form_of(row) == ("messages",)
+
+
 def _turns(row: Row) -> list[dict[str, Any]]:
     """A row's messages; none where they are malformed."""
     messages = row["messages"]
@@ -185,27 +193,27 @@ def _is_message(value: Any) -> bool:
 
 def prompt_of(row: Row) -> str:
     """The text a row's answer is to (the last user turn of messages; "" for plain text)."""
-    if row.get("messages"):
+    if is_chat(row):
         return next((str(each["content"]) for each in reversed(_turns(row)) if each["role"] == "user"), "")
     return str(row.get("prompt", ""))
 
 
 def context_of(row: Row) -> str:
     """All that stands before a row's answer (every turn but the last of messages; "" for plain text): what makes a row another."""
-    if row.get("messages"):
+    if is_chat(row):
         return "\n\n".join(each["content"] for each in _turns(row)[:-1])
     return prompt_of(row)
 
 
 def num_characters(row: Row) -> int:
     """How long the texts are that a row's form consists of."""
-    if row.get("messages"):
+    if is_chat(row):
         return sum(len(each["content"]) for each in _turns(row))
     return sum(len(str(row[key])) for key in _form_of(row))
 
 
 def completion_of(row: Row) -> str:
-    if row.get("messages"):
+    if is_chat(row):
         return "".join(each["content"] for each in _turns(row)[-1:])
     return str(row.get("completion", row.get("chosen", row.get("text", ""))))
 

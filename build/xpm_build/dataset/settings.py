@@ -3,6 +3,7 @@
 Every key is read or refused with a reason; keys that begin with ``_`` are comments.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -15,6 +16,8 @@ from xpm_build.errors import DatasetError
 from xpm_index.fields import Fields
 
 DATASET = Path("data/dataset.jsonl")
+ROWS = "rows"
+"""The innermost circle: unseen rows with nothing held out."""
 PROVIDERS = ("template", "openai", "anthropic")
 _REFUSED = {"streaming": "rows are read whole from data/; import what is larger in parts"}
 _KEYS = {
@@ -160,6 +163,12 @@ def _split(fields: Fields) -> Split:
     _known(fields, {"seed", "valid", "test", "hold_out"})
     hold_out = fields.object("hold_out")
     shares = {key: _share(hold_out, key, 0.0) for key in hold_out.raw if not key.startswith("_")}
+    for key in shares:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", key) or key == ROWS:
+            raise DatasetError(
+                f"{hold_out.at(key)[:80]}: a circle cannot be called so", context="its cases are written to test-<name>.jsonl",
+                hint=f"name a field of letters, digits, - and _, other than {ROWS!r}",
+            )  # fmt: skip
     valid, test = _share(fields, "valid", 0.05), _share(fields, "test", 0.1)
     if valid + test >= 1:
         raise DatasetError(f"{fields.at('valid')} and {fields.at('test')} leave nothing to train on")

@@ -14,10 +14,9 @@ from pathlib import Path
 
 from xpm_build.dataset.hold_out import values_of
 from xpm_build.dataset.rows import Row, completion_of, context_of, write_rows
-from xpm_build.dataset.settings import Split
+from xpm_build.dataset.settings import ROWS, Split
 from xpm_build.errors import DatasetError
 
-ROWS = "rows"
 TRAIN, VALID = "train.jsonl", "valid.jsonl"
 
 
@@ -38,6 +37,11 @@ class SplitReport:
 
 def circle_file(circle: str) -> str:
     return f"test-{circle}.jsonl"
+
+
+def is_part(path: Path) -> bool:
+    """Whether a split may write a file of that name."""
+    return path.name in (TRAIN, VALID) or path.match(circle_file("*"))
 
 
 def split_rows(rows: Iterable[Row], split: Split, folder: Path) -> SplitReport:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from xpm_build.dataset.rows import read_rows
+from xpm_build.errors import EvaluationError
 from xpm_build.evaluation.findings import ANSWERS, read_report
 from xpm_build.evaluation.metrics import compare
 from xpm_build.evaluation.report import Block, comparison_blocks, draw_shares, to_html, to_markdown
@@ -44,7 +45,13 @@ def compare_experts(first: Path, second: Path) -> tuple[dict[str, Any], list[Blo
 
 
 def write_comparison(document: Mapping[str, Any], blocks: Sequence[Block], out: Path) -> None:
-    """The comparison as Markdown or, if ``out`` ends in .html, as HTML; its picture beside it as .png."""
+    """The comparison as Markdown or, if ``out`` ends in .html, as HTML; its picture beside it as .png.
+
+    Raises:
+        EvaluationError: ``out`` has another ending.
+    """
+    if out.suffix not in (".md", ".html"):
+        raise EvaluationError(f"{out} is neither .md nor .html", hint="a comparison is written as Markdown or HTML")
     picture = out.with_suffix(".png")
     shares = {
         name: {circle: found["right"][number] for circle, found in document["circles"].items()}

@@ -27,11 +27,15 @@ from xpm_build.evaluation.findings import (
 from xpm_build.evaluation.metrics import figures
 from xpm_build.evaluation.report import write_reports
 from xpm_build.judges import Judge, Verdict, judge_of, measure_of
+from xpm_build.judges.sandbox import isolation
+from xpm_build.judges.verdict import EXECUTED, has_check, require_sound_checks
 from xpm_build.manifest_file import write_manifest
 from xpm_index.archive import MANIFEST
 from xpm_index.manifest import Manifest
 from xpm_runtime import Engine, SamplingParams
 from xpm_runtime.engine import MAX_EXPERTS
+
+_ALL = "all"  # the composition of all experts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +69,15 @@ def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Re
     settings = dataset_settings(manifest.raw)
     language = settings.language or "text"
     judge, sampling = judge_of(language, execution=options.execution), sampling_of(manifest)
-    if len(options.others) >= MAX_EXPERTS:
-        raise EvaluationError(f"at most {MAX_EXPERTS} experts act together, {1 + len(options.others)} were given")
+    _check_others(options)
     circles = read_circles(folder, settings, file=options.file, most=options.cases)
+    if options.execution and language in EXECUTED and any(has_check(row) for each in circles for row in each.rows):
+        isolation()  # rather now than after all the answers
+    for each in circles:
+        if options.execution:
+            require_sound_checks(language, each.rows)
+        if language == "json":
+            judge(each.rows, [completion_of(row) for row in each.rows])  # what is no JSON is refused now
     subjects = {"expert": folder, **({"against": options.against} if options.against else {})}
     subjects |= {f"+{each.name}": each for each in options.others}
     with engine_of(base, options.variant, subjects, threads=options.threads, report=report) as engine:
@@ -79,6 +89,20 @@ def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Re
     )  # fmt: skip
     _write(folder, validation, options)
     return validation
+
+
+def _check_others(options: ValidationOptions) -> None:
+    names = [each.name for each in options.others]
+    if len(names) >= MAX_EXPERTS:
+        raise EvaluationError(f"at most {MAX_EXPERTS} experts act together, {1 + len(names)} were given")
+    for each in (*options.others, *([options.against] if options.against else [])):
+        if not each.exists():
+            raise EvaluationError(f"{each} does not exist", hint="name an expert's folder, or its package file")
+    if twice := sorted({name for name in names if names.count(name) > 1 or name == _ALL}):
+        raise EvaluationError(
+            f"the report could not tell experts called {twice[0]} apart",
+            hint=f"give them folders of different names, none of them {_ALL!r}",
+        )
 
 
 def _judge_circle(
@@ -98,7 +122,7 @@ def _judge_circle(
     others = [f"+{each.name}" for each in options.others]
     compositions: dict[str, tuple[str, ...]] = {each[1:]: ("expert", each) for each in others}
     if len(others) > 1:
-        compositions["all"] = ("expert", *others)
+        compositions[_ALL] = ("expert", *others)
     return CircleResult(
         circle=circle, expert=answered("the expert", ("expert",)), base=answered("the base alone", ()),
         against=answered("the earlier version", ("against",)) if options.against else None,

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from xpm_build.dataset.rows import completion_of
+from xpm_build.dataset.rows import completion_of, prompt_of
 from xpm_build.errors import EvaluationError
 from xpm_build.judges.verdict import Row, Verdict
 
@@ -21,7 +21,10 @@ def _gold(number: int, row: Row) -> object:
     try:
         return _value(completion_of(row))
     except (ValueError, RecursionError) as error:
-        raise EvaluationError(f"row {number}: the gold answer is not JSON", context=str(error)) from error
+        raise EvaluationError(
+            f"row {number}: the gold answer is not JSON", context=f"{error}; its prompt is {prompt_of(row)[:80]!r}",
+            hint="find all such rows with `xpm dataset validate`",
+        ) from error  # fmt: skip
 
 
 def _judge(gold: object, answer: str) -> Verdict:

@@ -3,7 +3,9 @@
 import ast
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from xpm_build.domains.languages import Python, Record
@@ -24,7 +26,10 @@ def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
         ast.parse(answer)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return False, False, f"does not parse: {error}"
-    namespace: dict[str, Any] = {"dataclass": dataclasses.dataclass, "__name__": "answer"}
+    module = ModuleType("answer")
+    sys.modules[module.__name__] = module  # where a dataclass looks up annotations that are texts
+    namespace = module.__dict__
+    namespace["dataclass"] = dataclasses.dataclass
     records = records_of(check)
     if not check.get("define"):
         for record in records.values():

@@ -31,11 +31,13 @@ class SandboxError(BuildError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """``cpu_s`` and ``wall_s`` bound one process; ``memory_bytes`` its address space, 0 for no bound; ``file_bytes`` a file."""
+    """Of one process: ``memory_bytes`` is its address space, ``data_bytes`` what of it can be written to (for programs that
+    reserve more than they use), each 0 for no bound; ``file_bytes`` is a file."""
 
     cpu_s: int = 10
     wall_s: float = 20.0
     memory_bytes: int = 2 << 30
+    data_bytes: int = 0
     file_bytes: int = 64 << 20
     num_files: int = 256
 
@@ -105,6 +107,8 @@ def start(
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if limits.memory_bytes:
             resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+        if limits.data_bytes:
+            resource.setrlimit(resource.RLIMIT_DATA, (limits.data_bytes, limits.data_bytes))
 
     kept = {key: os.environ[key] for key in ("PATH", "RUSTUP_HOME", "CARGO_HOME") if key in os.environ}
     home = {"HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8"}

@@ -1,6 +1,8 @@
-"""SQL: the answer must return the gold rows, or leave the gold tables, on two databases made around the question's values.
+"""SQL: the answer must return the gold rows and leave the gold tables, on three databases made around the question's values.
 
-Rows are compared in order where the gold statement orders, as a multiset otherwise. SQLite keeps an answer from reading or
+Rows are compared in order where the gold statement orders, as a multiset otherwise; where it returns none, what an answer
+returns does not matter. The third database has few values, so that its groups are large; it is left out where the gold statement
+orders, for equal values have no order. SQLite keeps an answer from reading or
 writing anything but its own memory: ``ATTACH`` is refused, steps and lengths are bounded.
 """
 
@@ -17,6 +19,7 @@ _MAX_STEPS = 2_000_000
 _MAX_ROWS = 10_000
 _MALFORMED = ("syntax error", "incomplete input", "unrecognized token")
 _NUM_ROWS = 30
+_FEW_VALUES = 3  # a seed
 _TYPES = {"key": "INTEGER PRIMARY KEY", "reference": "INTEGER", "number": "NUMERIC", "text": "TEXT", "date": "TEXT"}
 
 
@@ -33,21 +36,29 @@ def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
     gold, answer = job["gold"].strip(), job["answer"].strip()
     if not answer:
         return False, False, "nothing was written"
-    for seed in (1, 2):
-        wanted = _effect(job["check"], seed, gold, guarded=False)
+    is_ordered = "ORDER BY" in gold.upper()
+    for seed in (1, 2) if is_ordered else (1, 2, _FEW_VALUES):
+        wanted, wanted_tables = _effect(job["check"], seed, gold, guarded=False)
         try:
-            got = _effect(job["check"], seed, answer, guarded=True)
+            got, tables = _effect(job["check"], seed, answer, guarded=True)
         except sqlite3.Error as error:
             return False, not any(each in str(error) for each in _MALFORMED), str(error)
-        if "ORDER BY" not in gold:
-            wanted, got = sorted(map(repr, wanted)), sorted(map(repr, got))
-        if wanted != got:
+        if wanted is not None and _comparable(wanted, is_ordered) != _comparable(got or [], is_ordered):
             return False, True, "other rows"
+        if tables != wanted_tables:
+            return False, True, "other tables"
     return True, True, ""
 
 
-def _effect(check: dict[str, Any], seed: int, statement: str, *, guarded: bool) -> list[Any]:
-    """The rows that a query returns, or all rows of all tables after a change."""
+def _comparable(rows: list[Any], is_ordered: bool) -> list[str]:
+    texts = [repr(row) for row in rows]
+    return texts if is_ordered else sorted(texts)
+
+
+def _effect(
+    check: dict[str, Any], seed: int, statement: str, *, guarded: bool
+) -> tuple[list[Any] | None, list[list[Any]]]:
+    """(the rows that the statement returns, None if it returns none; all rows of each table afterwards)."""
     database = build_database(check, seed)
     try:
         if guarded:
@@ -55,27 +66,30 @@ def _effect(check: dict[str, Any], seed: int, statement: str, *, guarded: bool) 
             database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1 << 20)
             database.set_progress_handler(lambda: 1, _MAX_STEPS)
         cursor = database.execute(statement)
-        if cursor.description is not None:
-            return cursor.fetchmany(_MAX_ROWS)
-        return [(name, *row) for name, _ in check["tables"] for row in database.execute(f'SELECT * FROM "{name}"')]
+        rows = None if cursor.description is None else cursor.fetchmany(_MAX_ROWS)
+        return rows, [database.execute(f'SELECT * FROM "{name}"').fetchall() for name, _ in check["tables"]]
     finally:
         database.close()
 
 
 def build_database(check: dict[str, Any], seed: int) -> sqlite3.Connection:
     """A SQLite database in memory with the case's tables, drawn around the question's literals."""
-    rng = random.Random(seed)
+    rng, few = random.Random(seed), seed == _FEW_VALUES
     database = sqlite3.connect(":memory:", isolation_level=None)
     for name, columns in check["tables"]:
         types = ", ".join(f'"{column}" {_TYPES[kind]}' for column, kind in columns)
         database.execute(f'CREATE TABLE "{name}" ({types})')
-        rows = [[_cell(kind, check["literals"], rng, key) for _, kind in columns] for key in range(1, _NUM_ROWS + 1)]
+        rows = [
+            [_cell(kind, check["literals"], rng, key, few) for _, kind in columns] for key in range(1, _NUM_ROWS + 1)
+        ]
         database.executemany(f'INSERT INTO "{name}" VALUES ({", ".join("?" * len(columns))})', rows)
     return database
 
 
-def _cell(kind: str, literals: list[Any], rng: random.Random, key: int) -> str | int | None:
+def _cell(kind: str, literals: list[Any], rng: random.Random, key: int, few: bool) -> str | int | None:
     """One value: often a literal of the question, its neighbour, or what a pattern of it would match; sometimes NULL."""
+    if few and kind not in ("key", "reference") and rng.random() < 0.6:
+        return 3 if kind == "number" else "2015-05-15" if kind == "date" else "text"
     if kind == "key":
         return key
     if kind == "reference":

@@ -20,7 +20,8 @@ from xpm_build.judges.syntax import judge_syntax
 from xpm_build.judges.verdict import Row, Verdict
 
 _NODE = ["node", "--max-old-space-size=512"]
-_LIMITS = Limits(cpu_s=300, wall_s=300.0, memory_bytes=0)
+_COMPILE = Limits(cpu_s=120, wall_s=120.0, memory_bytes=0)
+_RUN = Limits(cpu_s=300, wall_s=300.0, memory_bytes=0, data_bytes=2 << 30)
 _ERROR = re.compile(r"^case_(\d+)\.ts\(\d+,\d+\): error (TS\d+): (.*)$", re.MULTILINE)
 _SYNTAX_ERRORS = range(1000, 2000)
 _RUNNER = """
@@ -52,20 +53,30 @@ def compiler() -> str | None:
 @cache
 def _works(tsc: str) -> bool:
     with scratch_folder() as folder:
-        return all(run([each, "--version"], folder, limits=_LIMITS).returncode == 0 for each in (tsc, "node"))
+        return all(run([each, "--version"], folder, limits=_COMPILE).returncode == 0 for each in (tsc, "node"))
 
 
 def judge_typescript(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
     tsc = compiler()
     if tsc is None:
         return judge_syntax("typescript", rows, answers)
+    return _judge_together(tsc, [_module(row, answer) for row, answer in zip(rows, answers, strict=True)])
+
+
+def _judge_together(tsc: str, modules: list[str]) -> list[Verdict]:
+    """Judge cases in one compiler run; in halves if it does not say, or not soon, which of them it fails on."""
     with scratch_folder() as folder:
-        for number, (row, answer) in enumerate(zip(rows, answers, strict=True)):
-            (folder / f"case_{number}.ts").write_text(_module(row, answer), encoding="utf-8")
-        errors = _compile(tsc, folder, len(answers))
-        outcomes = _execute(folder, [number for number in range(len(answers)) if number not in errors])
+        for number, module in enumerate(modules):
+            (folder / f"case_{number}.ts").write_text(module, encoding="utf-8")
+        errors = _compile(tsc, folder, len(modules))
+        if errors is None and len(modules) == 1:
+            return [Verdict(right=False, parses=True, reason="the compiler fails on it")]
+        if errors is None:
+            half = len(modules) // 2
+            return _judge_together(tsc, modules[:half]) + _judge_together(tsc, modules[half:])
+        outcomes = _execute(folder, [number for number in range(len(modules)) if number not in errors])
     verdicts = []
-    for number in range(len(answers)):
+    for number in range(len(modules)):
         if number in errors:
             code, message = errors[number]
             verdicts.append(
@@ -77,20 +88,24 @@ def judge_typescript(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdic
     return verdicts
 
 
-def _compile(tsc: str, folder: Path, count: int) -> dict[int, tuple[str, str]]:
-    """Case -> (error code, message) of its first error; what compiles is written as JavaScript.
+def _compile(tsc: str, folder: Path, count: int) -> dict[int, tuple[str, str]] | None:
+    """Case -> (error code, message) of its first error; None if the compiler fails and names no case.
+
+    What compiles is written as JavaScript.
 
     The compiler looks at types only where no file has a syntax error, so those that have one are taken out first.
     """
     (folder / "tsconfig.json").write_text(json.dumps(_CONFIG))
     errors: dict[int, tuple[str, str]] = {}
     while len(errors) < count:
-        done = run([tsc, "--project", ".", "--pretty", "false"], folder, limits=_LIMITS)
+        done = run([tsc, "--project", ".", "--pretty", "false"], folder, limits=_COMPILE)
         found = [
             (int(number), code, message)
             for number, code, message in _ERROR.findall(done.stdout.decode(errors="replace"))
             if int(number) not in errors
         ]
+        if done.returncode and not found:
+            return None
         malformed = {number for number, code, _ in found if int(code[2:]) in _SYNTAX_ERRORS}
         for number, code, message in found:
             if number in malformed or not malformed:
@@ -121,7 +136,7 @@ def _execute(folder: Path, numbers: list[int]) -> dict[int, tuple[bool, str]]:
     (folder / "run.cjs").write_text(_RUNNER)
     outcomes: dict[int, tuple[bool, str]] = {}
     while numbers:
-        done = run([*_NODE, "run.cjs", json.dumps(numbers)], folder, limits=_LIMITS)
+        done = run([*_NODE, "run.cjs", json.dumps(numbers)], folder, limits=_RUN)
         for line in done.stdout.decode(errors="replace").splitlines():
             number, right, reason = json.loads(line)
             outcomes[number] = (bool(right), "" if right else str(reason))

@@ -1,12 +1,15 @@
 """What a judge says, and which judge belongs to which language."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import Any
 
-from xpm_build.errors import BuildError
+from xpm_build.dataset.rows import prompt_of
+from xpm_build.errors import BuildError, EvaluationError
+from xpm_build.judges.checks import problem_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,19 @@ def has_check(row: Row) -> bool:
     return isinstance(row.get("check"), dict)
 
 
+def require_sound_checks(language: str, rows: Sequence[Row]) -> None:
+    """
+    Raises:
+        EvaluationError: a row's check is malformed; names its prompt and the key.
+    """
+    for row in rows:
+        if has_check(row) and (problem := problem_of(language, row["check"])):
+            raise EvaluationError(
+                f"an answer cannot be run by its check: {problem}", context=f"its prompt is {prompt_of(row)[:80]!r}",
+                hint='the form is in docs/training.md, "How an answer is run"; find all such rows with `xpm dataset validate`',
+            )  # fmt: skip
+
+
 def _judge_code(
     judge: Judge, language: str, execution: bool, rows: Sequence[Row], answers: Sequence[str]
 ) -> list[Verdict]:
@@ -92,12 +108,21 @@ def _judge_code(
 
     pairs = list(zip(rows, answers, strict=True))
     run = [number for number, row in enumerate(rows) if execution and has_check(row)]
+    require_sound_checks(language, [rows[number] for number in run])
     read = sorted(set(range(len(pairs))) - set(run))
     verdicts: dict[int, Verdict] = {}
     if run:
         found = judge([pairs[number][0] for number in run], [pairs[number][1] for number in run])
-        verdicts |= dict(zip(run, found, strict=True))
+        verdicts |= {number: _named(*pairs[number], verdict) for number, verdict in zip(run, found, strict=True)}
     why = "it has no check to run" if execution else "nothing was run"
     compared = judge_syntax(language, [pairs[each][0] for each in read], [pairs[each][1] for each in read], why=why)
     verdicts |= dict(zip(read, compared, strict=True))
     return [verdicts[number] for number in range(len(pairs))]
+
+
+def _named(row: Row, answer: str, verdict: Verdict) -> Verdict:
+    """The verdict, but for names that the check asks for and the answer does not have."""
+    missing = [name for name in row["check"].get("named", []) if not re.search(rf"\b{re.escape(name)}\b", answer)]
+    if not verdict.right or not missing:
+        return verdict
+    return Verdict(right=False, parses=verdict.parses, reason=f"does not name {missing[0]}")

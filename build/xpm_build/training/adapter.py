@@ -15,7 +15,8 @@ def with_adapter(settings: TrainingSettings, base: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
     options: dict[str, Any] = {
-        "dtype": torch.bfloat16 if torch.cuda.is_available() and settings.bf16 else torch.float32
+        "dtype": torch.bfloat16 if torch.cuda.is_available() and settings.bf16 else torch.float32,
+        "attn_implementation": settings.attn_implementation,
     }
     for key, value in (("adapter_type", settings.adapter_type), ("optimizer", settings.optimizer)):
         needs_cuda = value == "qlora" or value.endswith("8bit")

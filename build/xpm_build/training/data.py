@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpm_build.dataset.rows import Row, in_turn, read_sound_rows
+from xpm_build.dataset.rows import Row, in_turn, is_chat, read_sound_rows
 from xpm_build.dataset.settings import DatasetSettings
 from xpm_build.dataset.split import TRAIN, VALID
 from xpm_build.errors import TrainingError
@@ -74,13 +74,13 @@ def texts(rows: Sequence[Row], tokenizer: Any, end: str, *, method: str) -> list
                 )
             prompt = render(tokenizer, conversation(row))
             result.append({"prompt": prompt, "chosen": row["chosen"] + end, "rejected": row["rejected"] + end})
-        elif "text" in row and "prompt" not in row and "messages" not in row:
+        elif "text" in row and "prompt" not in row and not is_chat(row):
             result.append({"prompt": "", "completion": row["text"] + end})
         elif "chosen" in row:
             raise TrainingError(
                 f"{method} needs rows with a completion", context="a row has chosen and rejected", hint="use method dpo"
             )
         else:
-            answer = row["messages"][-1]["content"] if "messages" in row else row["completion"]
+            answer = row["messages"][-1]["content"] if is_chat(row) else row["completion"]
             result.append({"prompt": render(tokenizer, conversation(row)), "completion": answer + end})
     return result

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xpm_build.dataset.rows import is_chat
 from xpm_build.errors import TrainingError
 
 ANSWER_TOKENS = 256
@@ -30,6 +31,7 @@ def load_tokenizer(base: Path) -> Any:
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = None  # which would add special tokens to those of the template
     return tokenizer
 
 
@@ -43,7 +45,7 @@ def render(tokenizer: Any, messages: Sequence[dict[str, str]]) -> str:
 
 def conversation(row: dict[str, Any]) -> list[dict[str, str]]:
     """The turns before the answer that a row teaches."""
-    if "messages" in row:
+    if is_chat(row):
         return [{"role": each["role"], "content": each["content"]} for each in row["messages"][:-1]]
     return [{"role": "user", "content": row["prompt"]}]
 

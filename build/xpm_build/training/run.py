@@ -49,7 +49,9 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     manifest = Manifest.parse((folder / MANIFEST).read_bytes())
     settings, data = training_settings(manifest.raw), dataset_settings(manifest.raw)
     material = read_material(folder, data, seed=settings.seed)
-    _prepare(folder, _identity(settings, material, base), restart=restart)
+    identity = _identity(settings, material, base, {"language": data.language, "decoding": manifest.decoding})
+    if not restart:
+        _refuse_another(folder, identity)
     import torch
     import transformers
 
@@ -75,6 +77,9 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Told(report))
     trainer.add_callback(JudgedAtTheEnd())
+    if lost := _lost(trainer, settings, len(material.train), tokenizer.convert_tokens_to_ids(end)):
+        report(lost)
+    _begin(folder, identity, restart=restart)
     checkpoint = _last_checkpoint(folder)
     if checkpoint:
         report(f"going on after {checkpoint.name.replace('-', ' ')}")
@@ -90,24 +95,30 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     return result
 
 
-def _identity(settings: TrainingSettings, material: Material, base: Path) -> str:
+def _identity(settings: TrainingSettings, material: Material, base: Path, judged_by: dict[str, Any]) -> str:
+    """What a run belongs to: what decides the numbers, and which of them are kept."""
     from transformers import AutoConfig
 
     weights = fingerprint(Weights(base), AutoConfig.from_pretrained(base, local_files_only=True))
-    text = json.dumps({"settings": settings.trained_by(), "data": material.digest, "base": weights}, sort_keys=True)
+    parts = {"settings": settings.trained_by(), "data": material.digest, "base": weights, "judged_by": judged_by}
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _prepare(folder: Path, identity: str, *, restart: bool) -> None:
-    """Make room for a run, or see that the one that is there is the same."""
-    if restart:
-        shutil.rmtree(folder / TRAINING, ignore_errors=True)
+def _refuse_another(folder: Path, identity: str) -> None:
     path = folder / _RUN
     if path.is_file() and path.read_text().strip() != identity:
         raise TrainingError(
             f"{folder / TRAINING} holds a run with other settings, data or base",
             hint="begin anew with `xpm train --restart`, or restore what the manifest said",
         )
+
+
+def _begin(folder: Path, identity: str, *, restart: bool) -> None:
+    """Make room for a run; until here nothing was changed, so what is refused costs no earlier run."""
+    if restart:
+        shutil.rmtree(folder / TRAINING, ignore_errors=True)
+    path = folder / _RUN
     (folder / _CHECKPOINTS).mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(identity + "\n")
@@ -200,7 +211,11 @@ def _trainer(
         kind = Distilled if settings.method == "distillation" else Supervised
         trainer = kind(args=config, **arguments)
     if settings.method == "distillation":
-        path = Path(settings.teacher) if Path(settings.teacher).is_absolute() else folder / settings.teacher
+        path = folder / settings.teacher  # an absolute one stays as it is
+        if not (path / "config.json").is_file():
+            raise TrainingError(
+                f"training.config.teacher: {path} holds no model", hint="it is a folder in Hugging Face's format"
+            )
         teacher = AutoModelForCausalLM.from_pretrained(path, local_files_only=True)
         if teacher.config.vocab_size != model.config.vocab_size:
             raise TrainingError(
@@ -210,6 +225,29 @@ def _trainer(
         trainer.teacher = teacher.eval().to(model.device)
     trainer.order = settings
     return trainer
+
+
+def _lost(trainer: Any, settings: TrainingSettings, num_rows: int, end_id: int) -> str:
+    """What of the rows does not fit into ``max_seq_length``, in words; "" if all does.
+
+    Raises:
+        TrainingError: no row fits, of those to train on or of those to judge by.
+    """
+    rows = trainer.train_dataset
+    if settings.packing or "input_ids" not in rows.column_names:
+        return ""
+    if not len(rows) or (trainer.eval_dataset is not None and not len(trainer.eval_dataset)):
+        raise TrainingError(
+            f"no {'validation ' if len(rows) else ''}row has room for an answer",
+            context=f"training.config.max_seq_length is {settings.max_seq_length}", hint="raise it",
+        )  # fmt: skip
+    cut, dropped = sum(ids[-1] != end_id for ids in rows["input_ids"]), num_rows - len(rows)
+    if not cut and not dropped:
+        return ""
+    return (
+        f"training.config.max_seq_length {settings.max_seq_length} is too short for all: {cut:,} rows are cut, "
+        f"{dropped:,} have no room for an answer and are left out"
+    )
 
 
 def _num_saved(settings: TrainingSettings) -> int | None:

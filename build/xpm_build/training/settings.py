@@ -24,6 +24,7 @@ _SCHEDULERS = (
 )
 _OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adamw_8bit", "paged_adamw_8bit")
 _METRICS = ("task", "loss")
+_ATTENTIONS = ("sdpa", "eager")
 _DTYPES = ("float32", "bfloat16", "float16")
 _LOW_RANK = ("lora", "rslora", "dora", "qlora")
 _LIKELIHOOD = ("sft", "distillation")
@@ -98,6 +99,7 @@ class TrainingSettings:
     eval_batch_size: int
     gradient_accumulation_steps: int
     gradient_checkpointing: bool
+    attn_implementation: str
     warmup_ratio: float
     warmup_steps: int
     lr_scheduler: str
@@ -173,6 +175,7 @@ def training_settings(raw: Mapping[str, Any]) -> TrainingSettings:
         eval_batch_size=_between(fields, "eval_batch_size", 32, 1, 4096),
         gradient_accumulation_steps=_between(fields, "gradient_accumulation_steps", 1, 1, 4096),
         gradient_checkpointing=_flag(fields, "gradient_checkpointing", False),
+        attn_implementation=_one_of(fields, "attn_implementation", _ATTENTIONS, default="sdpa"),
         warmup_ratio=_share(fields, "warmup_ratio", 0.03), warmup_steps=_between(fields, "warmup_steps", 0, 0, 10**9),
         lr_scheduler=_one_of(fields, "lr_scheduler", _SCHEDULERS, default="cosine"),
         optimizer=_one_of(fields, "optimizer", _OPTIMIZERS, default="adamw_torch"),
@@ -222,6 +225,12 @@ def _consistent(settings: TrainingSettings, fields: Fields) -> None:
                 f"{fields.at('group_by_length')} has no meaning with packing", hint="take one of them out"
             )
         object.__setattr__(settings, "group_by_length", False)
+    if settings.adapter_type == "prompt_tuning" and (settings.method == "distillation" or settings.label_smoothing):
+        other = "method distillation" if settings.method == "distillation" else "label_smoothing"
+        raise TrainingError(
+            f"{fields.at('adapter_type')} prompt_tuning cannot be trained with {other}",
+            context="its virtual tokens have no counterpart in the labels", hint="use lora",
+        )  # fmt: skip
     if alone := sorted(set(settings.feedforward_modules) - set(settings.target_modules)):
         raise TrainingError(
             f"{fields.at('feedforward_modules')} must be among target_modules", context=f"{', '.join(alone)} is not"

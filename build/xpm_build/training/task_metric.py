@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+from xpm_build.dataset.rows import completion_of
 from xpm_build.errors import TrainingError
 from xpm_build.judges import judge_of
 from xpm_build.judges.sandbox import isolation
-from xpm_build.judges.verdict import EXECUTED
+from xpm_build.judges.verdict import EXECUTED, require_sound_checks
 from xpm_build.training.data import Material
 from xpm_build.training.prompts import ANSWER_TOKENS, conversation, render
 from xpm_build.training.settings import TrainingSettings
@@ -32,6 +33,9 @@ def task_metric(
     most = decoding.integer("max_tokens", default=ANSWER_TOKENS)
     end_id = tokenizer.convert_tokens_to_ids(end)
     judge = judge_of(language)
+    require_sound_checks(language, cases)
+    if language == "json":
+        judge(cases, [completion_of(row) for row in cases])  # what is no JSON is refused now
 
     def share(model: Any) -> float:
         answers = []

@@ -21,11 +21,12 @@ from xpm_build.dataset.quality import (
     statistics_of,
     validate_rows,
 )  # fmt: skip
-from xpm_build.dataset.rows import normalised, problems_of, read_rows, write_rows
+from xpm_build.dataset.rows import completion_of, normalised, problems_of, prompt_of, read_rows, write_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.dataset.split import TRAIN, VALID, circle_file, split_rows
 from xpm_build.domains import DOMAINS, draw_cases
 from xpm_build.errors import DatasetError
+from xpm_build.training.prompts import conversation as conversation_of
 
 MANIFEST = {"name": "expert-x", "version": "0.1.0", "base_models": [{"name": "b"}]}
 
@@ -51,6 +52,7 @@ def cases(name, count):
         ),
         ({"sql_prompt": "How many?", "sql": "SELECT"}, "How many?", "SELECT"),
         ({"question": "Who?", "schema": "(:A)", "cypher": "MATCH"}, "Who?\n\n(:A)", "MATCH"),
+        ({"text": "How many?", "sql": "SELECT"}, "How many?", "SELECT"),
         ({"prompt": "a", "completion": "b", "family": "x"}, "a", "b"),
     ],
 )
@@ -67,8 +69,14 @@ def test_fields_are_found(raw, prompt, completion):
         ({"prompt": "a", "completion": [None]}, {}, {"prompt": "a", "completion": "[null]"}),
         ({"text": "a", "label": 0}, {"completion": "label"}, {"prompt": "a", "completion": "0"}),
         ({"prompt": 0, "completion": "b", "context": ""}, {}, {"prompt": "0", "completion": "b", "context": ""}),
-        ({"chat": [1], "prompt": "a"}, {"messages": "chat"}, {"messages": [1], "prompt": "a"}),
+        ({"chat": [1], "prompt": "a"}, {"messages": "chat"}, {"messages": [1]}),
         ({"messages": None, "prompt": "a", "completion": "b"}, {}, {"prompt": "a", "completion": "b"}),
+        (
+            {"q": "a", "a": "b", "messages": [3]},
+            {"prompt": "q", "completion": "a"},
+            {"prompt": "a", "completion": "b"},
+        ),
+        ({"text": "a", "group": "x"}, {}, {"text": "a", "group": "x"}),
     ],
 )
 def test_values_that_are_no_plain_texts(raw, mapping, row):
@@ -232,6 +240,26 @@ def test_json_is_held_against_its_schema():
     assert "does not fit its schema" in validate_rows([row], "json")[0].reason
 
 
+@pytest.mark.parametrize("schema", [{"$ref": "http://127.0.0.1:9/a.json"}, {"$ref": "#/nowhere"}, {"type": 3}, 3])
+def test_a_schema_that_cannot_be_followed_is_a_problem(schema):
+    row = {"prompt": "a", "completion": "1", "check": {"schema": schema}}
+    assert "schema" in validate_rows([row], "json")[0].reason
+
+
+@pytest.mark.parametrize(
+    ("language", "text"), [("json", "[" * 100_000), ("python", "(" * 100_000), ("sql", "(" * 9_000)]
+)
+def test_what_is_nested_too_deeply_is_a_problem(language, text):
+    assert len(validate_rows([{"prompt": "a", "completion": text}], language)) == 1
+
+
+def test_messages_beside_another_form_are_not_read():
+    row = {"prompt": "a", "completion": "b", "messages": None}
+    assert problems_of(row) == []
+    assert conversation_of(row) == [{"role": "user", "content": "a"}]
+    assert (prompt_of(row), completion_of(row)) == ("a", "b")
+
+
 def test_duplicates():
     rows = [
         {"prompt": "List the names of all users, please", "completion": "SELECT name FROM users"},
@@ -295,6 +323,18 @@ def test_split_says_what_it_dropped(tmp_path):
     dataset = {"preprocessing": {"max_characters": 99}}
     (tmp_path / "manifest.json").write_text(json.dumps({**MANIFEST, "training": {"dataset": dataset}}))
     assert "dropped 3 equal, 1 too long, 1 same prompt" in run("split", tmp_path).output
+
+
+def test_a_split_does_not_write_over_its_data(tmp_path):
+    data = tmp_path / "data" / "train.jsonl"
+    write_rows(data, cases("sql", 40))
+    before = data.read_bytes()
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({**MANIFEST, "training": {"dataset": {"path": "data/train.jsonl"}}})
+    )
+    assert "which the split would overwrite" in str(run("split", tmp_path).exception)
+    assert [each.name for each in data.parent.iterdir()] == ["train.jsonl"]
+    assert data.read_bytes() == before
 
 
 def test_execution_says_what_it_did_not_run(tmp_path):
@@ -383,6 +423,8 @@ def test_a_split_that_leaves_nothing_is_refused(tmp_path):
         ({"generation": {"count": 0}}, r"training\.dataset\.generation\.count"),
         ({"generation": {"count": "many"}}, r"training\.dataset\.generation\.count"),
         ({"split": {"valid": 0.5, "test": 0.5}}, "leave nothing"),
+        ({"split": {"hold_out": {"/../../../victim": 0}}}, "a circle cannot be called so"),
+        ({"split": {"hold_out": {"rows": 0.1}}}, "a circle cannot be called so"),
         ({"split": {"hold_out": {"group": 2}}}, r"training\.dataset\.split\.hold_out\.group"),
         ({"type": "multi_task"}, r"training\.dataset\.tasks is missing"),
         ({"format": "xml"}, r"training\.dataset\.format"),

@@ -43,6 +43,7 @@ def test_what_is_not_supported_says_why(knob):
         ({"packing": True, "group_by_length": True}, "group_by_length has no meaning"),
         ({"adapter_type": "prompt_tuning", "target_modules": ["q_proj"]}, "target_modules has no meaning"),
         ({"lr_scheduler": "magic"}, "lr_scheduler"),
+        ({"attn_implementation": "magic"}, "it is one of sdpa, eager|attn_implementation"),
         ({"target_modules": [3]}, "target_modules"),
         ({"adapter_type": "ia3", "rank": 8}, "rank has no meaning with adapter_type ia3"),
         ({"adapter_type": "ia3", "use_dora": True}, "use_dora has no meaning"),

@@ -1,5 +1,6 @@
 """The judges: what they take for right and wrong, and that what they run can do no harm."""
 
+import re
 import resource
 import socket
 import subprocess
@@ -9,8 +10,9 @@ import time
 import pytest
 
 from tests.support.sandbox import needs_sandbox
-from xpm_build.errors import BuildError
+from xpm_build.errors import BuildError, EvaluationError
 from xpm_build.judges import judge_of, measure_of, rust, typescript
+from xpm_build.judges.checks import problem_of
 from xpm_build.judges.cypher import syntax_error
 from xpm_build.judges.sandbox import Limits, SandboxError, isolation, run, scratch_folder
 
@@ -63,6 +65,57 @@ def test_python(answer, right, parses):
     assert (found.right, found.parses) == (right, parses), found
 
 
+@pytest.mark.parametrize(
+    ("first", "type_"), [("", "str"), ("", '"str"'), ("from __future__ import annotations\n", "str")]
+)
+def test_a_python_dataclass_may_have_annotations_that_are_texts(first, type_):
+    check = {"records": [["User", [["name", "str"], ["age", "int"]]]], "define": True}
+    answer = f"{first}@dataclass\nclass User:\n    name: {type_}\n    age: int"
+    assert verdict("python", check, "", answer).right
+
+
+@pytest.mark.parametrize("language", ["python", "typescript", "rust"])
+def test_a_name_that_is_asked_for_has_to_be_there(language):
+    """A renamed parameter changes no call."""
+    answer = {
+        "python": "def double(x: int) -> int:\n    return x + x",
+        "typescript": "function double(x: number): number { return x + x; }",
+        "rust": "fn double(x: i64) -> i64 { x + x }",
+    }[language]
+    renamed = re.sub(r"\bx\b", "amount", answer)
+    found = judge_of(language)(
+        [{"completion": renamed, "check": {**FUNCTION, "named": ["amount"]}}] * 2, [answer, renamed]
+    )
+    assert [each.right for each in found] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("language", "check", "problem"),
+    [
+        ("python", FUNCTION, ""),
+        ("sql", TABLES, ""),
+        ("neo4j", GRAPH, ""),
+        ("rust", {"records": [["A", [["a", "int"]]]], "define": True}, ""),
+        ("json", {"anything": 1}, ""),
+        ("sql", {"tables": [["users", [["id", "serial"]]]], "literals": []}, "check.tables[0][1][0][1]"),
+        ("sql", {"tables": []}, "check"),
+        ("neo4j", {**GRAPH, "nodes": [["City", ["name"]]]}, "check.nodes[0][1][0]"),
+        ("typescript", {"name": "double"}, "'params' is a required property"),
+        ("rust", {**FUNCTION, "returns": "float"}, "check.returns"),
+        ("python", {**FUNCTION, "params": [["x", "@User"]]}, "check.records has no User"),
+        ("python", {**FUNCTION, "tests": [[[1, 2], 3]]}, "check.tests[0] has 2 arguments"),
+        ("python", {"define": True}, "'records' is a required property"),
+    ],
+)
+def test_a_check_that_cannot_be_run_is_refused(language, check, problem):
+    assert problem in problem_of(language, check)
+    assert bool(problem) == bool(problem_of(language, check))
+    row = {"prompt": "a", "completion": "b", "check": check}
+    if problem:
+        with pytest.raises(EvaluationError, match="cannot be run by its check"):
+            judge_of(language)([row], ["b"])
+
+
 def test_one_bad_answer_costs_no_other():
     answers = [
         "def double(x):\n    while True: pass",
@@ -95,6 +148,21 @@ def test_one_bad_answer_costs_no_other():
             True,
         ),
         ("SELECT 1;", "SELECT length(zeroblob(2000000000))", False, True),
+        (
+            "SELECT name FROM users ORDER BY age DESC LIMIT 3",
+            "select name from users order by age desc limit 3",
+            True,
+            True,
+        ),
+        ("select name from users order by age, id;", "SELECT name FROM users", False, True),
+        ("SELECT name FROM users WHERE age > 30", "DELETE FROM users WHERE age > 30 RETURNING name", False, True),
+        ("INSERT INTO users (age) VALUES (3);", "INSERT INTO users (age) VALUES (3) RETURNING id;", True, True),
+        (
+            "SELECT name FROM users GROUP BY name HAVING COUNT(*) > 9",
+            "SELECT name FROM users GROUP BY name HAVING COUNT(*) > 99",
+            False,
+            True,
+        ),
     ],
 )
 def test_sql(gold, answer, right, parses):
@@ -129,6 +197,12 @@ def test_sql(gold, answer, right, parses):
         ("CREATE (a:City {name: 'Oslo'})", "CREATE (:City {name: 'Rome'})", False, True),
         ("MATCH (a:Order) WHERE a.total > 30 DETACH DELETE a", "MATCH (a:Order) DETACH DELETE a", False, True),
         ("MATCH (a:City) RETURN a", "", False, False),
+        ("MATCH (a:City) RETURN a.name", "match (a:City) return a.name", True, True),
+        ("MATCH (a:City) RETURN a.name", "MATCH (a:City) SET a.size = 0 RETURN a.name", False, True),
+        ("CREATE (a:City {name: 'Oslo'})", "CREATE (a:City {name: 'Oslo'}) RETURN a", True, True),
+        ("MERGE (a:City {size: 30})", "MERGE (a:City {size: 30})", True, True),
+        ("MERGE (a:City {size: 30})", "MERGE (a:Order {total: 30})", False, True),
+        ("MATCH (a:City) RETURN a.name LIMIT 20", "MATCH (a:City) RETURN a.name", False, True),
         ("MATCH (a:City) RETURN count(a)", "MATCH (a:City) RETURN count(a); RETURN 1", False, False),
     ],
 )
@@ -194,6 +268,30 @@ def test_typescript_that_ends_node_costs_itself_alone():
     found = judge_of("typescript")([{"completion": "", "check": FUNCTION}] * len(answers), answers)
     assert [each.right for each in found] == [True, False, False, True], found
     assert time.monotonic() - started < 60
+
+
+@pytest.mark.skipif(not _works(typescript), reason="no TypeScript compiler")
+def test_typescript_that_breaks_the_compiler_costs_itself_alone(monkeypatch, tmp_path):
+    fragile = tmp_path / "tsc"
+    fragile.write_text(
+        f'#!/bin/sh\ngrep -q FATAL case_*.ts 2>/dev/null && exit 134\nexec {typescript.compiler()} "$@"\n'
+    )
+    fragile.chmod(0o755)
+    monkeypatch.setenv("XPM_TSC", str(fragile))
+    good = "function double(x: number): number { return 2 * x; }"
+    answers = [good, good, f"{good} // FATAL", good, "let a: number = true;"]
+    found = judge_of("typescript")([{"completion": "", "check": FUNCTION}] * len(answers), answers)
+    assert [verdict.right for verdict in found] == [True, True, False, True, False]
+    assert found[2].reason == "the compiler fails on it"
+
+
+@pytest.mark.skipif(not _works(typescript), reason="no TypeScript compiler")
+def test_memory_beside_the_heap_of_typescript_is_bounded():
+    eager = "const kept: ArrayBuffer[] = []; for (let i = 0; i < 12; i++) kept.push(new Uint8Array(2 ** 28).buffer);"
+    answers = [f"function double(x: number): number {{ {text} return 2 * x; }}" for text in ("", eager)]
+    found = judge_of("typescript")([{"completion": "", "check": FUNCTION}] * len(answers), answers)
+    assert [verdict.right for verdict in found] == [True, False]
+    assert "allocation failed" in found[1].reason
 
 
 @pytest.mark.skipif(not _works(rust), reason="no Rust compiler")

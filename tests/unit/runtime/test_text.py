@@ -85,6 +85,15 @@ def _with_template(folder, tmp_path, template):
     return tmp_path
 
 
+@pytest.mark.parametrize("stated", ["<|im_start|>", {"content": "<|im_start|>", "lstrip": False}])
+def test_a_template_may_name_special_tokens(stated, folder, tmp_path):
+    folder = _with_template(folder, tmp_path, "{{ bos_token }}{{ messages[0]['content'] }}{{ cls_token }}")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "bos_token": stated}))
+    codec = TextCodec(folder)
+    assert codec.encode_chat([Message("user", "hi")]) == codec.encode("<|im_start|>hi")
+
+
 def test_a_template_may_refuse(folder, tmp_path):
     codec = TextCodec(_with_template(folder, tmp_path, "{{ raise_exception('no system turns') }}"))
     with pytest.raises(RequestError, match="refuses the messages") as caught:

@@ -46,6 +46,7 @@ def edit_function(author: Author, name: str, task: Task) -> Draft:
         old, type_ = rng.choice(task.params)
         new = author.items() if type_.startswith(("[", "{")) else author.number() if type_ == "int" else author.text()
         after, check = _rewrite(author, name, task, lambda text: re.sub(rf"\b{old}\b", new, text))
+        check["named"] = [new]  # calls alone would not tell
         prompt = speaker.say(kind, a=old, b=new, code=before)
     elif kind == "change_number":
         old = numbers[0][0]
