@@ -17,7 +17,7 @@ from xpm.cli.main import cli
 from xpm_build.dataset import generate as generating
 from xpm_build.dataset.generate import estimate, generate
 from xpm_build.dataset.providers import OpenAIProvider, api_key, provider_of
-from xpm_build.dataset.rows import read_rows
+from xpm_build.dataset.rows import read_rows, write_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import DatasetError
 
@@ -58,7 +58,24 @@ def test_rows_usage_and_what_was_not_usable(provider, server, tmp_path):
     assert report.broken == 3  # one in each of three batches
     assert (report.usage.requests, report.usage.input_tokens, report.usage.output_tokens) == (3, 600, 900)
     assert report.usage.dollars == pytest.approx((600 * 2.5 + 900 * 10) / 1e6)
-    assert not (tmp_path / "data.jsonl.journal").exists()
+    sent = len(server.requests)
+    generate(generation(provider, server.url, model="gpt-4o", count=26), tmp_path / "data.jsonl")
+    assert len(server.requests) == sent  # for rows that were paid for before
+
+
+def test_what_was_there_before_is_kept(tmp_path):
+    path, told = tmp_path / "data.jsonl", []
+    write_rows(path, [{"prompt": "by hand", "completion": "b"}])
+    for count in (10, 10, 12):
+        stated = {"domain": "sql", "count": count, "schemas": 4}
+        generate(
+            dataset_settings({"training": {"dataset": {"generation": stated}}}).generation, path, report=told.append
+        )
+    assert [each for each in told if "kept" in each] == [
+        f"what data.jsonl held before is kept as data.jsonl.{number}" for number in (1, 2)
+    ]
+    assert next(read_rows(tmp_path / "data.jsonl.1"))["prompt"] == "by hand"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["data.jsonl", "data.jsonl.1", "data.jsonl.2"]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -105,7 +105,7 @@ def import_command(
                 hint="KEY is prompt, input, completion, messages, chosen or rejected",
             )
         fields[key] = field
-    count = operations.import_data(folder, sources, form=form or "", mapping=fields, append=append)
+    count = operations.import_data(folder, sources, form=form or "", mapping=fields, append=append, report=console.say)
     if as_json:
         console.json({"rows": count})
     else:

@@ -74,20 +74,29 @@ def _generation(folder: Path, overrides: Mapping[str, Any]) -> Any:
     return dataset_settings({**raw, "training": {**training, "dataset": dataset}}).generation
 
 
-def import_data(folder: Path, sources: Sequence[str], *, form: str, mapping: Mapping[str, str], append: bool) -> int:
-    """Bring rows into the expert's data set; how many there are now."""
+def import_data(
+    folder: Path, sources: Sequence[str], *, form: str, mapping: Mapping[str, str], append: bool, report: Report
+) -> int:
+    """Bring rows into the expert's data set; how many there are now. The manifest's own sources are looked for beside it."""
     known = settings(folder)
     from xpm_build.dataset.importing import import_rows
-    from xpm_build.dataset.rows import read_rows, write_rows
+    from xpm_build.dataset.rows import read_rows, replace_rows, write_rows
 
-    chosen = list(sources) or list(known.sources)
+    chosen = list(sources) or [
+        str(folder / each) if (folder / each.split("::")[0]).exists() else each for each in known.sources
+    ]
     if not chosen:
         raise UsageError("no source is named", hint="name a file, or set training.dataset.sources in the manifest")
     path = folder / known.path
     rows: list[Row] = list(read_rows(path)) if append and path.is_file() else []
     for source in chosen:
         rows += import_rows(source, form=form or known.form, mapping=mapping or known.field_mapping)
-    return write_rows(path, rows)
+    if append:
+        return write_rows(path, rows)
+    count, before = replace_rows(path, rows)
+    if before:
+        report(f"what {path.name} held before is kept as {before.name}")
+    return count
 
 
 def data_file(target: Path) -> Path:

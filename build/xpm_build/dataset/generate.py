@@ -6,7 +6,6 @@ killed goes on where it was, and with the ``template`` provider ends with the sa
 
 import asyncio
 import hashlib
-import itertools
 import json
 import os
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xpm_build.dataset.providers import BATCH_ROWS, Batch, BrokenAnswer, Provider, Usage, provider_of
-from xpm_build.dataset.rows import Row, context_of, write_rows
+from xpm_build.dataset.rows import Row, context_of, moved_aside, replace_rows
 from xpm_build.dataset.settings import Generation
 from xpm_build.errors import DatasetError
 
@@ -60,7 +59,8 @@ def generate(
     """Make the rows that a manifest asks for and write them to ``path``.
 
     Args:
-        path: replaced whole at the end; the journal beside it is removed then.
+        path: replaced whole at the end; what it held before is kept beside it. So is the journal of rows that were paid for:
+            asking for more goes on from there.
         concurrency: how many requests may be under way at once.
         url_is_confirmed: see ``Provider.connect``.
     Raises:
@@ -74,13 +74,16 @@ def generate(
     rows, duplicates, alike = _chosen(journal.batches(), generation)
     if len(rows) < generation.count:
         report(f"only {len(rows)} rows differ enough and fit the difficulties asked for")
-    write_rows(path, rows)
+    _, before = replace_rows(path, rows)
+    if before:
+        report(f"what {path.name} held before is kept as {before.name}")
     usage = sum((batch.usage for batch in journal.batches()), Usage())
     result = GenerationReport(
         rows=len(rows), duplicates=duplicates, too_alike=alike, broken=sum(each.broken for each in journal.batches()),
         retries=retries, usage=usage, elapsed_s=time.monotonic() - started,
     )  # fmt: skip
-    journal.remove()
+    if not provider.is_remote:
+        journal.remove()
     return result
 
 
@@ -276,7 +279,7 @@ class _Journal:
                 stream.truncate(sum(len(line) + 1 for line in whole))
         else:
             if len(whole) > 1:
-                report(f"{path.name} is of other settings; it is kept as {_moved_aside(path).name}")
+                report(f"{path.name} is of other settings; it is kept as {moved_aside(path).name}")
             path.write_text(header + "\n")
 
     def append(self, number: int, batch: Batch) -> None:
@@ -296,9 +299,3 @@ class _Journal:
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
-
-
-def _moved_aside(path: Path) -> Path:
-    """Give a file the first free name ``<name>.1``, ``.2``, ...; the new path."""
-    names = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
-    return path.rename(next(each for each in names if not each.exists()))

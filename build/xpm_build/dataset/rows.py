@@ -4,10 +4,12 @@ A row has ``prompt`` and ``completion``, or ``messages``, or ``prompt``, ``chose
 (``family``, ``group``, ``phrasing``, ``check``, ...) are kept: the split, the statistics and the judges read them.
 """
 
+import filecmp
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, zip_longest
+from itertools import count as count_from
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,27 @@ def write_rows(path: Path, rows: Iterable[Row]) -> int:
     finally:
         partial.unlink(missing_ok=True)
     return count
+
+
+def replace_rows(path: Path, rows: Iterable[Row]) -> tuple[int, Path | None]:
+    """Write rows as ``write_rows`` does: (how many, where that is kept which was there before and is something else)."""
+    before = moved_aside(path) if path.is_file() else None
+    try:
+        count = write_rows(path, rows)
+    except BaseException:
+        if before:
+            before.rename(path)
+        raise
+    if before and filecmp.cmp(before, path, shallow=False):
+        before.unlink()
+        before = None
+    return count, before
+
+
+def moved_aside(path: Path) -> Path:
+    """Give a file the first free name ``<name>.1``, ``.2``, ...; the new path."""
+    names = (path.with_name(f"{path.name}.{number}") for number in count_from(1))
+    return path.rename(next(each for each in names if not each.exists()))
 
 
 def normalised(raw: Mapping[str, Any], mapping: Mapping[str, str], *, where: str) -> Row:

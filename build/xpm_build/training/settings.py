@@ -231,6 +231,11 @@ def _consistent(settings: TrainingSettings, fields: Fields) -> None:
             f"{fields.at('adapter_type')} prompt_tuning cannot be trained with {other}",
             context="its virtual tokens have no counterpart in the labels", hint="use lora",
         )  # fmt: skip
+    if settings.label_smoothing and settings.gradient_accumulation_steps > 1:
+        raise TrainingError(
+            f"{fields.at('label_smoothing')} cannot be trained with gradient_accumulation_steps",
+            context="the smoothed loss of each part would count as that of all", hint="use a larger batch_size",
+        )  # fmt: skip
     if alone := sorted(set(settings.feedforward_modules) - set(settings.target_modules)):
         raise TrainingError(
             f"{fields.at('feedforward_modules')} must be among target_modules", context=f"{', '.join(alone)} is not"

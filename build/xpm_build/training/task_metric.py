@@ -4,15 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 from xpm_build.dataset.rows import completion_of
-from xpm_build.errors import TrainingError
+from xpm_build.evaluation.answers import sampling_of
 from xpm_build.judges import judge_of
 from xpm_build.judges.sandbox import isolation
 from xpm_build.judges.verdict import EXECUTED, require_sound_checks
 from xpm_build.training.data import Material
-from xpm_build.training.prompts import ANSWER_TOKENS, conversation, render
+from xpm_build.training.prompts import conversation, render
 from xpm_build.training.settings import TrainingSettings
-from xpm_index.fields import Fields
 from xpm_index.manifest import Manifest
+from xpm_runtime import SamplingParams
 
 
 def task_metric(
@@ -21,7 +21,7 @@ def task_metric(
     """The share of the first validation cases that a model gets right, greedily and as its language's judge sees it.
 
     Raises:
-        TrainingError: ``decoding`` makes no sense. SandboxError: answers cannot be run here.
+        EvaluationError: ``decoding`` makes no sense, or a row cannot be judged. SandboxError: answers cannot be run here.
     """
     if settings.metric != "task" or not language or not material.valid:
         return None
@@ -29,8 +29,7 @@ def task_metric(
         isolation()  # rather now than after the first hundred steps
     cases = sorted(material.valid[: settings.eval_cases], key=lambda row: len(str(row.get("prompt", ""))))
     prompts = [render(tokenizer, conversation(row)) for row in cases]
-    decoding = Fields(dict(manifest.decoding), "decoding", error=TrainingError)
-    most = decoding.integer("max_tokens", default=ANSWER_TOKENS)
+    sampling = sampling_of(manifest)
     end_id = tokenizer.convert_tokens_to_ids(end)
     judge = judge_of(language)
     require_sound_checks(language, cases)
@@ -40,14 +39,14 @@ def task_metric(
     def share(model: Any) -> float:
         answers = []
         for start in range(0, len(prompts), settings.eval_batch_size):
-            answers += _answers(model, tokenizer, prompts[start : start + settings.eval_batch_size], most, end_id)
+            answers += _answers(model, tokenizer, prompts[start : start + settings.eval_batch_size], sampling, end_id)
         verdicts = judge(cases, answers)
         return sum(verdict.right for verdict in verdicts) / len(verdicts)
 
     return share
 
 
-def _answers(model: Any, tokenizer: Any, prompts: list[str], max_tokens: int, end_id: int) -> list[str]:
+def _answers(model: Any, tokenizer: Any, prompts: list[str], sampling: SamplingParams, end_id: int) -> list[str]:
     import torch
 
     side, tokenizer.padding_side = tokenizer.padding_side, "left"
@@ -56,8 +55,9 @@ def _answers(model: Any, tokenizer: Any, prompts: list[str], max_tokens: int, en
     batch.pop("token_type_ids", None)
     with torch.inference_mode():
         out = model.generate(
-            **batch, max_new_tokens=max_tokens, do_sample=False, eos_token_id=end_id, pad_token_id=tokenizer.pad_token_id,
-            use_cache=True,
+            **batch, max_new_tokens=sampling.max_tokens, repetition_penalty=sampling.repetition_penalty, do_sample=False,
+            eos_token_id=end_id, pad_token_id=tokenizer.pad_token_id, use_cache=True,
         )  # fmt: skip
     written = out[:, batch["input_ids"].shape[1] :] if out.shape[1] > batch["input_ids"].shape[1] else out
-    return [str(text) for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
+    texts = tokenizer.batch_decode(written, skip_special_tokens=True)
+    return [min((str(text).split(stop)[0] for stop in sampling.stop), key=len, default=str(text)) for text in texts]

@@ -54,6 +54,9 @@ def test_what_is_not_supported_says_why(knob):
         ({"method": "dpo", "completion_only_loss": True}, "completion_only_loss has no meaning"),
         ({"method": "distillation", "teacher": "x", "label_smoothing": 0.1}, "label_smoothing has no meaning"),
         ({"packaging_checkpoint": "final"}, "packaging_checkpoint is unknown"),
+        ({"label_smoothing": 0.1, "gradient_accumulation_steps": 2}, "cannot be trained with"),
+        ({"label_smoothing": 0.1, "adapter_type": "prompt_tuning"}, "cannot be trained with label_smoothing"),
+        ({"method": "distillation", "teacher": "x", "adapter_type": "prompt_tuning"}, "with method distillation"),
     ],
 )
 def test_values_that_make_no_sense(config, message):
