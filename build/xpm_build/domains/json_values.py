@@ -222,11 +222,11 @@ def _schema_of(value: Any) -> dict[str, Any]:
 _FAMILIES: dict[str, tuple[int, Any]] = {
     "object": (16, _object),
     "nested": (8, _nested),
-    "extract": (18, _extract),
-    "shape": (10, _shape),
+    "extract": (22, _extract),
+    "shape": (12, _shape),
     "array": (8, _array),
     "records": (12, _records),
     "repair": (12, _repair),
-    "transform": (16, _transform),
+    "transform": (22, _transform),
     "schema": (8, _schema),
 }

@@ -14,7 +14,7 @@ from xpm_build.embedded.tokenizer import END_OF_TEXT, TURN_END, alphabetic_token
 from xpm_build.embedded.training import TrainingPlan, train
 
 VOCAB_SIZE = 2048
-PLAN = TrainingPlan(steps=6000, learning_rate=2e-3, batch_tokens=4096, given_weight=0.1, seed=1)
+PLAN = TrainingPlan(steps=12000, learning_rate=2e-3, batch_tokens=4096, given_weight=0.1, seed=1)
 
 # From which share of the training on words are how odd: first well-formed ones, until copying is learned; then odd ones too, of
 # the tokenizer's own tokens, until copying holds for every token; at last fewer of them.

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 from xpm_build.dataset.hold_out import HoldOut
 from xpm_build.domains import DOMAINS, Case, draw_case
+from xpm_build.domains.speech import Speaker
 from xpm_build.domains.words import NUM_GROUPS, Oddity, Vocabulary
 from xpm_build.embedded.tokenizer import END_OF_TEXT, TURN_END, chat_prompt
 
 HELD_BACK = HoldOut(seed=810, shares={"group": 0.2, "phrasing": 0.18})
 """The same as in the ``split`` of the six experts' manifests."""
 
-_SHARES = {"sql": 24, "json": 26, "neo4j": 16, "python": 10, "typescript": 12, "rust": 12}
+_SHARES = {"sql": 28, "json": 40, "neo4j": 18, "python": 11, "typescript": 10, "rust": 10}
 _COMMENTS = {"sql": "-- ", "json": "", "neo4j": "// ", "python": "# ", "typescript": "// ", "rust": "// "}
-_FILE_SHARE, _CHAT_SHARE = 0.66, 0.16
+_FILE_SHARE, _CHAT_SHARE = 0.70, 0.12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +100,27 @@ def _meant(words: Vocabulary) -> tuple[str, str]:
     return f"Which part is meant by the {part.replace('_', ' ')}s? {name}({', '.join(parts)})", part
 
 
+def _told(words: Vocabulary) -> tuple[str, dict[str, str]]:
+    """A text of a few sentences, and the facts in it: what is named, and its value."""
+    count, thing = words.rng.randint(2, 5), words.table()
+    facts = dict(zip(words.distinct(count, words.text_column), words.distinct(count, words.value), strict=True))
+    while True:
+        speaker = Speaker("json", words.rng)
+        text = " ".join(speaker.say("sentence", k=name, v=value, thing=thing) for name, value in facts.items())
+        if not any(HELD_BACK.holds("phrasing", frame) for frame in speaker.frames):
+            return text, facts
+
+
 def _look_up(words: Vocabulary) -> tuple[str, str]:
-    facts = {words.text_column(): words.value() for _ in range(words.rng.randint(2, 5))}
+    text, facts = _told(words)
     key = words.rng.choice(list(facts))
-    text = " ".join(f"The {name} is {value}." for name, value in facts.items())
     return f"{text} What is the {key}?", facts[key]
 
 
-_EXERCISES = (_repeat, _nth_word, _after, _parts, _owner, _meant, _look_up)
+def _what_it_is(words: Vocabulary) -> tuple[str, str]:
+    text, facts = _told(words)
+    key = words.rng.choice(list(facts))
+    return f"{text} What is {facts[key]}?", key
+
+
+_EXERCISES = (_repeat, _nth_word, _after, _parts, _owner, _meant, _look_up, _look_up, _what_it_is)

@@ -9,6 +9,7 @@ from tests.support.sandbox import needs_sandbox
 from xpm_build.dataset.hold_out import HoldOut, values_of
 from xpm_build.dataset.rows import problems_of
 from xpm_build.domains import DOMAINS, draw_case, draw_cases
+from xpm_build.domains.functions.edits import _renamed
 from xpm_build.domains.speech import LEAST_FRAMES, NUM_PLAIN, Speaker, frames_of
 from xpm_build.domains.words import GROUPS, NUM_GROUPS, Vocabulary, group_of
 from xpm_build.embedded.corpus import HELD_BACK, base_document
@@ -157,3 +158,15 @@ def test_hold_out_depends_on_the_value_alone():
     assert values_of({"a": ["x", "y"], "b": 3}, "a") == ["x", "y"]
     assert values_of({"b": 3}, "b") == ["3"]
     assert values_of({}, "b") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("values.values()", "cats.values()"),
+        ("for i in 0..values { values[i] }", "for i in 0..cats { cats[i] }"),
+        ("invalid_values + f(values)", "invalid_values + f(cats)"),
+    ],
+)
+def test_renaming_a_parameter_leaves_a_method_of_its_name(text, wanted):
+    assert _renamed(text, "values", "cats") == wanted

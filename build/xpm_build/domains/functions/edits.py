@@ -45,7 +45,7 @@ def edit_function(author: Author, name: str, task: Task) -> Draft:
     elif kind == "rename_parameter":
         old, type_ = rng.choice(task.params)
         new = author.items() if type_.startswith(("[", "{")) else author.number() if type_ == "int" else author.text()
-        after, check = _rewrite(author, name, task, lambda text: re.sub(rf"\b{old}\b", new, text))
+        after, check = _rewrite(author, name, task, lambda text: _renamed(text, old, new))
         check["named"] = [new]  # calls alone would not tell
         prompt = speaker.say(kind, a=old, b=new, code=before)
     elif kind == "change_number":
@@ -57,6 +57,11 @@ def edit_function(author: Author, name: str, task: Task) -> Draft:
         after, check, default = _guarded(author, name, task)
         prompt = speaker.say(kind, n=default, a=task.params[0][0], code=before)
     return prompt, after, "edit", check, speaker.say("words", name=name)
+
+
+def _renamed(text: str, old: str, new: str) -> str:
+    """``text`` with another name for a parameter; a field or method of the same name, behind one dot, keeps its own."""
+    return re.sub(rf"(?<!(?<!\.)\.)\b{old}\b", new, text)
 
 
 def _rewrite(author: Author, name: str, task: Task, change: Callable[[str], str]) -> tuple[str, dict[str, object]]:
