@@ -91,12 +91,7 @@ def import_data(
     rows: list[Row] = list(read_rows(path)) if append and path.is_file() else []
     for source in chosen:
         rows += import_rows(source, form=form or known.form, mapping=mapping or known.field_mapping)
-    if append:
-        return write_rows(path, rows)
-    count, before = replace_rows(path, rows)
-    if before:
-        report(f"what {path.name} held before is kept as {before.name}")
-    return count
+    return write_rows(path, rows) if append else replace_rows(path, rows, report)
 
 
 def data_file(target: Path) -> Path:

@@ -74,9 +74,7 @@ def generate(
     rows, duplicates, alike = _chosen(journal.batches(), generation)
     if len(rows) < generation.count:
         report(f"only {len(rows)} rows differ enough and fit the difficulties asked for")
-    _, before = replace_rows(path, rows)
-    if before:
-        report(f"what {path.name} held before is kept as {before.name}")
+    replace_rows(path, rows, report)
     usage = sum((batch.usage for batch in journal.batches()), Usage())
     result = GenerationReport(
         rows=len(rows), duplicates=duplicates, too_alike=alike, broken=sum(each.broken for each in journal.batches()),

@@ -164,6 +164,22 @@ class _Remote:
         read = ("provider", "url", "task", "domain", "difficulty", "temperature", "seed")
         self.origin: Mapping[str, Any] = {"model": self.model, **{name: getattr(generation, name) for name in read}}
 
+    def connect(self, *, url_is_confirmed: bool) -> None:
+        generation = self._generation
+        key = api_key(generation.provider, is_needed=not generation.url)
+        self._client = self._open(
+            api_key=key or "none", base_url=generation.url or None, timeout=_TIMEOUT_S, max_retries=0
+        )
+        if generation.url and not url_is_confirmed:
+            _refuse_stranger(generation.provider, self._client.base_url)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    def _open(self, **options: Any) -> Any:
+        """The SDK's client."""
+        raise NotImplementedError
+
     def _request(self, number: int, count: int) -> str:
         generation = self._generation
         shares = generation.difficulty or {"easy": 0.4, "medium": 0.4, "hard": 0.2}
@@ -208,16 +224,10 @@ class _Remote:
 class OpenAIProvider(_Remote):
     """OpenAI, or any server that speaks its protocol (``url``): DeepSeek, a local one."""
 
-    def connect(self, *, url_is_confirmed: bool) -> None:
+    def _open(self, **options: Any) -> Any:
         import openai
 
-        generation = self._generation
-        key = api_key("openai", is_needed=not generation.url)
-        self._client = openai.AsyncOpenAI(
-            api_key=key or "none", base_url=generation.url or None, timeout=_TIMEOUT_S, max_retries=0
-        )
-        if generation.url and not url_is_confirmed:
-            _refuse_stranger("openai", self._client.base_url)
+        return openai.AsyncOpenAI(**options)
 
     async def batch(self, number: int, count: int) -> Batch:
         stream = await self._client.chat.completions.create(
@@ -236,21 +246,12 @@ class OpenAIProvider(_Remote):
             raise BrokenAnswer("the model's answer was cut off", usage)
         return self._read(text, usage)
 
-    async def close(self) -> None:
-        await self._client.close()
-
 
 class AnthropicProvider(_Remote):
-    def connect(self, *, url_is_confirmed: bool) -> None:
+    def _open(self, **options: Any) -> Any:
         import anthropic
 
-        generation = self._generation
-        key = api_key("anthropic", is_needed=not generation.url)
-        self._client = anthropic.AsyncAnthropic(
-            api_key=key or "none", base_url=generation.url or None, timeout=_TIMEOUT_S, max_retries=0
-        )
-        if generation.url and not url_is_confirmed:
-            _refuse_stranger("anthropic", self._client.base_url)
+        return anthropic.AsyncAnthropic(**options)
 
     async def batch(self, number: int, count: int) -> Batch:
         async with self._client.messages.stream(
@@ -264,9 +265,6 @@ class AnthropicProvider(_Remote):
         if message.stop_reason != "end_turn":
             raise BrokenAnswer(f"the model's answer was cut off ({message.stop_reason})", usage)
         return self._read("".join(getattr(block, "text", "") for block in message.content), usage)
-
-    async def close(self) -> None:
-        await self._client.close()
 
 
 def _refuse_stranger(provider: str, url: Any) -> None:

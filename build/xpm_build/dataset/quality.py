@@ -14,6 +14,7 @@ from typing import Any
 from xpm_build.dataset.rows import Row, completion_of, context_of, num_characters, problems_of, prompt_of
 from xpm_build.errors import DatasetError
 from xpm_build.judges.checks import problem_of
+from xpm_build.judges.verdict import has_check
 
 _NUM_PERMUTATIONS = 256
 _SHINGLE = 5
@@ -45,7 +46,7 @@ def validate_rows(rows: Iterable[Row], language: str = "") -> list[Problem]:
         reasons = problems_of(row)
         if not reasons and parse is not None and (reason := parse(completion_of(row), row)):
             reasons = [f"the completion is not {language}: {reason}"]
-        if not reasons and isinstance(row.get("check"), dict) and (reason := problem_of(language, row["check"])):
+        if not reasons and has_check(row) and (reason := problem_of(language, row["check"])):
             reasons = [reason]
         problems += [Problem(row=number, reason=reason) for reason in reasons]
     return problems
@@ -56,7 +57,7 @@ def _json_problem(text: str, row: Row) -> str:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         return str(error)
-    schema = row.get("check", {}).get("schema") if isinstance(row.get("check"), dict) else None
+    schema = row["check"].get("schema") if has_check(row) else None
     if schema is not None:
         import jsonschema
         import referencing.exceptions

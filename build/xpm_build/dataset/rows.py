@@ -7,7 +7,7 @@ A row has ``prompt`` and ``completion``, or ``messages``, or ``prompt``, ``chose
 import filecmp
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, zip_longest
 from itertools import count as count_from
 from pathlib import Path
@@ -23,6 +23,7 @@ _INPUT_KEYS = ("input", "context", "schema")
 _COMPLETION_KEYS = ("completion", "response", "output", "answer", "cypher", "sql", "text")
 MAPPED_KEYS = ("prompt", "input", "completion", "messages", "chosen", "rejected")
 _FORMS = (("prompt", "completion"), ("prompt", "chosen", "rejected"), ("messages",), ("text",))
+_OF_OTHER_FORMS = frozenset(chain(*_FORMS)) - {"text"}
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -99,8 +100,8 @@ def write_rows(path: Path, rows: Iterable[Row]) -> int:
     return count
 
 
-def replace_rows(path: Path, rows: Iterable[Row]) -> tuple[int, Path | None]:
-    """Write rows as ``write_rows`` does: (how many, where that is kept which was there before and is something else)."""
+def replace_rows(path: Path, rows: Iterable[Row], report: Callable[[str], None]) -> int:
+    """Write rows as ``write_rows`` does; what was there before is kept if it is something else, and ``report`` told where."""
     before = moved_aside(path) if path.is_file() else None
     try:
         count = write_rows(path, rows)
@@ -110,8 +111,9 @@ def replace_rows(path: Path, rows: Iterable[Row]) -> tuple[int, Path | None]:
         raise
     if before and filecmp.cmp(before, path, shallow=False):
         before.unlink()
-        before = None
-    return count, before
+    elif before:
+        report(f"what {path.name} held before is kept as {before.name}")
+    return count
 
 
 def moved_aside(path: Path) -> Path:
@@ -159,8 +161,7 @@ def normalised(raw: Mapping[str, Any], mapping: Mapping[str, str], *, where: str
 
 def _rest(raw: Mapping[str, Any], used: Set[str]) -> Row:
     """What a row keeps of its source: all that was not used, but for what would make it one of another form."""
-    forms = {key for form in _FORMS for key in form if key != "text"}
-    return {str(key): value for key, value in raw.items() if key not in used | forms}
+    return {str(key): value for key, value in raw.items() if key not in used and key not in _OF_OTHER_FORMS}
 
 
 def _text_of(value: Any) -> str:

@@ -28,7 +28,7 @@ from xpm_build.evaluation.metrics import figures
 from xpm_build.evaluation.report import write_reports
 from xpm_build.judges import Judge, Verdict, judge_of, measure_of
 from xpm_build.judges.sandbox import isolation
-from xpm_build.judges.verdict import EXECUTED, has_check, require_sound_checks
+from xpm_build.judges.verdict import EXECUTED, has_check, require_judgeable
 from xpm_build.manifest_file import write_manifest
 from xpm_index.archive import MANIFEST
 from xpm_index.manifest import Manifest
@@ -74,10 +74,7 @@ def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Re
     if options.execution and language in EXECUTED and any(has_check(row) for each in circles for row in each.rows):
         isolation()  # rather now than after all the answers
     for each in circles:
-        if options.execution:
-            require_sound_checks(language, each.rows)
-        if language == "json":
-            judge(each.rows, [completion_of(row) for row in each.rows])  # what is no JSON is refused now
+        require_judgeable(language, each.rows, execution=options.execution)
     subjects = {"expert": folder, **({"against": options.against} if options.against else {})}
     subjects |= {f"+{each.name}": each for each in options.others}
     with engine_of(base, options.variant, subjects, threads=options.threads, report=report) as engine:

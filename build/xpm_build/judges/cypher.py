@@ -37,8 +37,8 @@ def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
         return False, False, "nothing was written"
     if _is_several(answer):
         return False, False, _SEVERAL
-    is_ordered = "ORDER BY" in gold.upper()
-    databases = [job["check"]] if _returns(gold) else [job["check"], {**job["check"], "literals": []}]
+    is_ordered, returns = "ORDER BY" in gold.upper(), _returns(gold)
+    databases = [job["check"]] if returns else [job["check"], {**job["check"], "literals": []}]
     for check in databases:
         wanted, wanted_graph = _effect(check, gold)
         try:
@@ -47,7 +47,7 @@ def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
             return False, not str(error).startswith("Parser exception"), str(error)
         if not is_ordered:
             wanted, got = sorted(wanted), sorted(got)
-        if _returns(gold) and wanted != got:
+        if returns and wanted != got:
             return False, True, "other rows"
         if graph != wanted_graph:
             return False, True, "another graph"

@@ -7,7 +7,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from xpm_build.dataset.rows import prompt_of
+from xpm_build.dataset.rows import completion_of, prompt_of
 from xpm_build.errors import BuildError, EvaluationError
 from xpm_build.judges.checks import problem_of
 
@@ -98,6 +98,18 @@ def require_sound_checks(language: str, rows: Sequence[Row]) -> None:
                 f"an answer cannot be run by its check: {problem}", context=f"its prompt is {prompt_of(row)[:80]!r}",
                 hint='the form is in docs/training.md, "How an answer is run"; find all such rows with `xpm dataset validate`',
             )  # fmt: skip
+
+
+def require_judgeable(language: str, rows: Sequence[Row], *, execution: bool = True) -> None:
+    """Refuse, before any answer is made, rows that their judge would refuse afterwards.
+
+    Raises:
+        EvaluationError: a check is malformed, or a gold answer is not JSON.
+    """
+    if language == "json":
+        judge_of(language)(rows, [completion_of(row) for row in rows])
+    elif execution:
+        require_sound_checks(language, rows)
 
 
 def _judge_code(

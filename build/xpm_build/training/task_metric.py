@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from xpm_build.dataset.rows import completion_of
 from xpm_build.evaluation.answers import sampling_of
 from xpm_build.judges import judge_of
 from xpm_build.judges.sandbox import isolation
-from xpm_build.judges.verdict import EXECUTED, require_sound_checks
+from xpm_build.judges.verdict import EXECUTED, require_judgeable
 from xpm_build.training.data import Material
 from xpm_build.training.prompts import conversation, render
 from xpm_build.training.settings import TrainingSettings
@@ -32,9 +31,7 @@ def task_metric(
     sampling = sampling_of(manifest)
     end_id = tokenizer.convert_tokens_to_ids(end)
     judge = judge_of(language)
-    require_sound_checks(language, cases)
-    if language == "json":
-        judge(cases, [completion_of(row) for row in cases])  # what is no JSON is refused now
+    require_judgeable(language, cases)
 
     def share(model: Any) -> float:
         answers = []
