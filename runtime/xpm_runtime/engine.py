@@ -210,15 +210,22 @@ class Engine:
 
     def generate_batch(self, requests: Items[Request]) -> list[GenerationResult]:
         """Answer several prompts, each with its own composition, in one continuous batch; results in the order of requests."""
+        results = dict(self.as_completed(requests))
+        return [results[number] for number in range(len(requests))]
+
+    def as_completed(self, requests: Items[Request]) -> Iterator[tuple[int, GenerationResult]]:
+        """Like ``generate_batch``, but yield (place in ``requests``, result) as each is done. Leaving the loop cancels the rest."""
         sequences: list[Sequence] = []
         try:
             sequences += [self.submit(request) for request in requests]
-            while not all(sequence.is_finished for sequence in sequences):
+            waiting = dict(enumerate(sequences))
+            while waiting:
                 self.step()
+                for number in [number for number, sequence in waiting.items() if sequence.is_finished]:
+                    yield number, waiting.pop(number).result()
         finally:
             for sequence in sequences:
                 self.cancel(sequence)
-        return [sequence.result() for sequence in sequences]
 
     def stream(
         self, prompt: Prompt, *, experts: Items[str] = (), sampling: SamplingParams | None = None

@@ -36,7 +36,7 @@ One prompt and its answer, as the expert writes it.
 State it here and under `limitations` in manifest.json.
 """
 _ATTRIBUTES = "*.safetensors filter=lfs diff=lfs merge=lfs -text\n*.expert filter=lfs diff=lfs merge=lfs -text\n"
-_IGNORED = ".xpm/\ndata/\ntraining/checkpoints/\nvalidation/answers.jsonl\ndist/\n"
+_IGNORED = ".xpm/\ndata/\ntraining/checkpoints/\nvalidation/answers.*\ndist/\n"
 _NUM_EXAMPLES = 8
 _LOAD_ORDERS = {"json": 1, "python": 4, "typescript": 4, "rust": 4, "sql": 6, "neo4j": 6}
 

@@ -1,8 +1,12 @@
 """An expert's answers as its users will have them: compiled to slots and run by the engine."""
 
+import hashlib
+import json
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,13 +23,105 @@ from xpm_runtime import AdapterSpec, CapacityError, Engine, Message, Request, Sa
 from xpm_runtime.adapter import SLOTS
 
 _BATCH = 16
+_TOLD_EVERY_S = 10.0
 Report = Callable[[str], None]
 
 
+class AnswerJournal:
+    """Answers on disk, a line each, under a digest of all that an answer depends on; a torn last line is dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._answers: dict[str, str] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = path.open("a+b")
+        self._stream.seek(0)
+        whole = 0
+        for line in self._stream:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                self._answers.update(json.loads(line))
+            except (TypeError, ValueError):
+                break
+            whole += len(line)
+        self._stream.truncate(whole)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._answers
+
+    def __getitem__(self, key: str) -> str:
+        return self._answers[key]
+
+    def __setitem__(self, key: str, answer: str) -> None:
+        self._answers[key] = answer
+        self._stream.write(json.dumps({key: answer}).encode() + b"\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class Answerer:
+    """Answers of the subjects of a validation, alone or composed; what the journal has already is not asked again."""
+
+    def __init__(self, engine: Engine, journal: AnswerJournal) -> None:
+        self._engine = engine
+        self._journal = journal
+        self._digests: dict[str, str] = {}
+
+    @property
+    def base(self) -> str:
+        """The base's digest."""
+        return self._engine.graph.base_digest
+
+    def attach(self, name: str, slots: Path) -> None:
+        self._engine.attach(AdapterSpec.read(name, slots))
+        self._digests[name] = hashlib.sha256(slots.read_bytes()).hexdigest()
+
+    def answers(
+        self, rows: Sequence[Row], experts: tuple[str, ...], sampling: SamplingParams, *, what: str, report: Report
+    ) -> tuple[list[str], list[str]]:
+        """(answers, refusals) to rows: for a prompt that no lane can hold, "" and why; for any other, its answer and "".
+
+        Args:
+            what: is being answered, for ``report``.
+        """
+        requests = [Request(prompt=_messages(row), experts=experts, sampling=sampling) for row in rows]
+        keys = [self._key(row, experts, sampling) for row in rows]
+        refusals = [_refusal(self._engine, request) for request in requests]
+        taken = [number for number, refusal in enumerate(refusals) if not refusal]
+        waiting = [number for number in taken if keys[number] not in self._journal]
+        before = len(taken) - len(waiting)
+        report(f"{what}: {len(rows)} cases" + (f", {before} answered before" if before else ""))
+        started = told = time.monotonic()
+        answered = self._engine.as_completed([requests[number] for number in waiting])
+        for done, (place, result) in enumerate(answered, start=1):
+            self._journal[keys[waiting[place]]] = result.text
+            if (now := time.monotonic()) - told > _TOLD_EVERY_S and done < len(waiting):
+                left = (now - started) / done * (len(waiting) - done)
+                report(f"{what}: {before + done}/{len(taken)}, {left:.0f} s left")
+                told = now
+        return ["" if refusal else self._journal[key] for key, refusal in zip(keys, refusals, strict=True)], refusals
+
+    def _key(self, row: Row, experts: tuple[str, ...], sampling: SamplingParams) -> str:
+        graph = self._engine.graph
+        parts = [
+            graph.base_digest, graph.variant, [self._digests[name] for name in experts], asdict(sampling), conversation(row),
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
 @contextmanager
-def engine_of(
-    base: Path, variant: str, subjects: Mapping[str, Path], *, threads: int | None = None, report: Report
-) -> Iterator[Engine]:
+def answerer_of(
+    base: Path,
+    variant: str,
+    subjects: Mapping[str, Path],
+    journal: AnswerJournal,
+    *,
+    threads: int | None,
+    report: Report,
+) -> Iterator[Answerer]:
     """An engine with every subject attached under its key."""
     with tempfile.TemporaryDirectory(prefix="xpm-validate-") as scratch:
         graph = Path(scratch) / "graph"
@@ -37,9 +133,10 @@ def engine_of(
             _compile(source, Path(scratch) / str(number), model)
         del model
         with Engine.load(graph, threads=threads, max_lanes=_BATCH) as engine:
+            answerer = Answerer(engine, journal)
             for number, name in enumerate(subjects):
-                engine.attach(AdapterSpec.read(name, Path(scratch) / str(number) / SLOTS))
-            yield engine
+                answerer.attach(name, Path(scratch) / str(number) / SLOTS)
+            yield answerer
 
 
 def _compile(source: Path, out: Path, model: Any) -> None:
@@ -69,20 +166,6 @@ def sampling_of(manifest: Manifest) -> SamplingParams:
         repetition_penalty=fields.number("repetition_penalty", default=plain.repetition_penalty),
         stop=fields.strings("stop_sequences"),
     )
-
-
-def answers_of(
-    engine: Engine, rows: Sequence[Row], experts: tuple[str, ...], sampling: SamplingParams
-) -> tuple[list[str], list[str]]:
-    """(answers, refusals) to rows: for a prompt that no lane can hold, "" and why; for any other, its answer and ""."""
-    requests = [Request(prompt=_messages(row), experts=experts, sampling=sampling) for row in rows]
-    refusals = [_refusal(engine, request) for request in requests]
-    taken = [number for number, refusal in enumerate(refusals) if not refusal]
-    results = engine.generate_batch([requests[number] for number in taken])
-    answers = [""] * len(rows)
-    for number, result in zip(taken, results, strict=True):
-        answers[number] = result.text
-    return answers, refusals
 
 
 def _refusal(engine: Engine, request: Request) -> str:

@@ -31,6 +31,10 @@ def compare_experts(first: Path, second: Path) -> tuple[dict[str, Any], list[Blo
     names = [f"{each['name']} {each['version']}" for each in documents]
     if names[0] == names[1]:  # two ways of training the same expert
         names = [f"{name} ({folder.resolve().name})" for name, folder in zip(names, (first, second), strict=True)]
+    for key in ("variant", "base"):
+        stated = [str(each.get(key, "not stated")).removeprefix("sha256:")[:12] for each in documents]
+        if stated[0] != stated[1]:
+            names = [f"{name}, {key} {value}" for name, value in zip(names, stated, strict=True)]
     document = {
         "experts": names, "metrics": metrics,
         "circles": {
@@ -59,10 +63,11 @@ def write_comparison(document: Mapping[str, Any], blocks: Sequence[Block], out: 
     }
     if len(shares) == 2 and document["circles"]:
         draw_shares(shares, picture)
+    shown = picture.name if picture.is_file() else ""
     if out.suffix == ".html":
-        text = to_html(" and ".join(document["experts"]), blocks, picture=picture.name if picture.is_file() else "")
+        text = to_html(" and ".join(document["experts"]), blocks, picture=shown)
     else:
-        text = to_markdown(blocks)
+        text = to_markdown(blocks, picture=shown)
     out.write_text(text, encoding="utf-8")
 
 

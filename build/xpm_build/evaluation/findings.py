@@ -16,6 +16,7 @@ from xpm_build.judges import Verdict
 VALIDATION = Path("validation")
 REPORT = VALIDATION / "report.json"
 ANSWERS = VALIDATION / "answers.jsonl"
+JOURNAL = VALIDATION / "answers.journal"
 _WEAK = 0.8
 _MAX_FAILURES = 50
 
@@ -79,8 +80,12 @@ class CircleResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
+    """``base`` is the digest of the base it was judged on, ``variant`` the base's number format."""
+
     name: str
     version: str
+    base: str
+    variant: str
     language: str
     metric: str
     circles: tuple[CircleResult, ...]
@@ -89,7 +94,8 @@ class Validation:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "name": self.name, "version": self.version, "language": self.language, "metric": self.metric,
+            "name": self.name, "version": self.version, "base": self.base, "variant": self.variant,
+            "language": self.language, "metric": self.metric,
             "circles": {each.circle.name: each.to_dict() for each in self.circles}, "failures": self.failures(),
             "limitations": list(self.limitations), "elapsed_s": round(self.elapsed_s, 1),
         }  # fmt: skip

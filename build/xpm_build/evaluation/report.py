@@ -5,17 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_COLUMNS = {
-    "right": "right", "parses": "parses", "exact": "exact", "normalised_exact": "normalised exact", "f1": "F1", "bleu": "BLEU",
-}  # fmt: skip
+_PICTURED = "share of right answers by circle"
 
 
 def write_reports(folder: Path, document: Mapping[str, Any]) -> None:
     """``report.md``, ``report.html`` and ``report.png`` in ``folder``."""
-    blocks = blocks_of(document)
-    (folder / "report.md").write_text(to_markdown(blocks), encoding="utf-8")
-    draw(document, folder / "report.png")
-    (folder / "report.html").write_text(to_html(document["name"], blocks, picture="report.png"), encoding="utf-8")
+    blocks, picture = blocks_of(document), folder / "report.png"
+    draw(document, picture)
+    (folder / "report.md").write_text(to_markdown(blocks, picture=picture.name), encoding="utf-8")
+    (folder / "report.html").write_text(to_html(document["name"], blocks, picture=picture.name), encoding="utf-8")
 
 
 Block = str | tuple[str, list[list[str]]]
@@ -25,19 +23,26 @@ Block = str | tuple[str, list[list[str]]]
 def blocks_of(document: Mapping[str, Any]) -> list[Block]:
     """The report's parts, in order."""
     blocks: list[Block] = [f"# {document['name']} {document['version']}", f"Judged by {document['metric']}."]
-    rows = [["circle", "cases", "expert", "base alone", "better than the base by", "parses", "exact", "F1", "BLEU"]]
+    rows = [[
+        "circle", "cases", "expert", "base alone", "better than the base by", "wins/losses", "parses", "exact",
+        "normalised exact", "F1", "BLEU",
+    ]]  # fmt: skip
     for name, circle in document["circles"].items():
         expert, over = circle["expert"], circle["over_base"]
         low, high = over["interval"]
         rows.append(
             [
                 name, str(circle["cases"]), percent(expert["right"]), percent(circle["base"]["right"]),
-                f"{percent(over['difference'])} [{percent(low)}, {percent(high)}]", percent(expert["parses"]),
-                percent(expert["exact"]), percent(expert["f1"]), f"{expert['bleu']:.1f}",
+                f"{percent(over['difference'])} [{percent(low)}, {percent(high)}]", f"{over['wins']}/{over['losses']}",
+                percent(expert["parses"]), percent(expert["exact"]),
+                percent(expert["normalised_exact"]), percent(expert["f1"]), f"{expert['bleu']:.1f}",
             ]
         )  # fmt: skip
     blocks.append(("table", rows))
-    blocks.append("The interval is the 95 % bootstrap interval of the difference, case by case.")
+    blocks.append(
+        "Wins and losses are the cases that the expert alone, and the base alone, gets right; the interval is the 95 % bootstrap "
+        "interval of the difference, case by case."
+    )
     blocks += _families(document)
     blocks += _comparisons(document)
     if document["limitations"]:
@@ -121,7 +126,7 @@ def _family_differences(first: Mapping[str, Any], second: Mapping[str, Any], nam
     return ["## Families that differ", ("table", rows)] if len(rows) > 1 else []
 
 
-def to_markdown(blocks: Sequence[Block]) -> str:
+def to_markdown(blocks: Sequence[Block], *, picture: str = "") -> str:
     parts = []
     for block in blocks:
         if isinstance(block, str):
@@ -130,6 +135,8 @@ def to_markdown(blocks: Sequence[Block]) -> str:
         header, *rows = block[1]
         lines = [_line(header), "|" + "---|" * len(header), *map(_line, rows)]
         parts.append("\n".join(lines))
+    if picture:
+        parts.append(f"![{_PICTURED}]({picture})")
     return "\n\n".join(parts) + "\n"
 
 
@@ -151,7 +158,7 @@ def to_html(title: str, blocks: Sequence[Block], *, picture: str = "") -> str:
             "<tr>" + "".join(f"<td><pre>{html.escape(each)}</pre></td>" for each in row) + "</tr>" for row in rows
         )
         parts.append(f"<table><tr>{cells}</tr>{body}</table>")
-    image = f'<img src="{html.escape(picture)}" alt="share of right answers by circle">' if picture else ""
+    image = f'<img src="{html.escape(picture)}" alt="{_PICTURED}">' if picture else ""
     style = (
         "body{font:15px/1.5 system-ui;max-width:70rem;margin:2rem auto;padding:0 1rem}table{border-collapse:collapse}"
         "th,td{border:1px solid #ccc;padding:.2rem .6rem;text-align:left;vertical-align:top}pre{margin:0;white-space:pre-wrap}"

@@ -1,21 +1,24 @@
 """``xpm validate``: an expert judged by what its answers do.
 
 Every circle of cases is answered by the expert and by the base alone, and if asked by an earlier version and by the expert with
-others at work beside it. What the answers do is judged by ``xpm_build.judges``.
+others at work beside it. What the answers do is judged by ``xpm_build.judges``. Answers are kept as they come until the report
+is written, so a validation that was stopped goes on where it was.
 """
 
 import json
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from xpm_build.dataset.rows import Row, completion_of, write_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import EvaluationError
-from xpm_build.evaluation.answers import Report, answers_of, engine_of, sampling_of
+from xpm_build.evaluation.answers import Answerer, AnswerJournal, Report, answerer_of, sampling_of
 from xpm_build.evaluation.cases import Circle, read_circles
 from xpm_build.evaluation.findings import (
     ANSWERS,
+    JOURNAL,
     REPORT,
     VALIDATION,
     Answered,
@@ -32,7 +35,7 @@ from xpm_build.judges.verdict import EXECUTED, has_check, require_judgeable
 from xpm_build.manifest_file import write_manifest
 from xpm_index.archive import MANIFEST
 from xpm_index.manifest import Manifest
-from xpm_runtime import Engine, SamplingParams
+from xpm_runtime import SamplingParams
 from xpm_runtime.engine import MAX_EXPERTS
 
 _ALL = "all"  # the composition of all experts
@@ -77,14 +80,20 @@ def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Re
         require_judgeable(language, each.rows, execution=options.execution)
     subjects = {"expert": folder, **({"against": options.against} if options.against else {})}
     subjects |= {f"+{each.name}": each for each in options.others}
-    with engine_of(base, options.variant, subjects, threads=options.threads, report=report) as engine:
-        results = tuple(_judge_circle(engine, circle, judge, language, sampling, options, report) for circle in circles)
+    with (
+        closing(AnswerJournal(folder / JOURNAL)) as journal,
+        answerer_of(base, options.variant, subjects, journal, threads=options.threads, report=report) as answerer,
+    ):
+        results = tuple(
+            _judge_circle(answerer, circle, judge, language, sampling, options, report) for circle in circles
+        )
     validation = Validation(
-        name=manifest.name, version=str(manifest.version), language=language,
+        name=manifest.name, version=str(manifest.version), base=answerer.base, variant=options.variant, language=language,
         metric=measure_of(language, [row for circle in circles for row in circle.rows], execution=options.execution),
         circles=results, limitations=tuple(limitations_of(results)), elapsed_s=time.monotonic() - started,
     )  # fmt: skip
     _write(folder, validation, options)
+    (folder / JOURNAL).unlink(missing_ok=True)
     return validation
 
 
@@ -103,12 +112,13 @@ def _check_others(options: ValidationOptions) -> None:
 
 
 def _judge_circle(
-    engine: Engine, circle: Circle, judge: Judge, language: str, sampling: SamplingParams, options: ValidationOptions,
+    answerer: Answerer, circle: Circle, judge: Judge, language: str, sampling: SamplingParams, options: ValidationOptions,
     report: Report,
 ) -> CircleResult:  # fmt: skip
     def answered(name: str, experts: tuple[str, ...]) -> Answered:
-        report(f"{circle.name}: {len(circle.rows)} cases, {name}")
-        answers, refusals = answers_of(engine, circle.rows, experts, sampling)
+        answers, refusals = answerer.answers(
+            circle.rows, experts, sampling, what=f"{circle.name}, {name}", report=report
+        )
         verdicts = [
             Verdict(right=False, parses=False, reason=refusal) if refusal else verdict
             for verdict, refusal in zip(judge(circle.rows, answers), refusals, strict=True)

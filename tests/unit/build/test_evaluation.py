@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from contextlib import closing
 
 import pytest
 
 from xpm_build.dataset.rows import write_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import DatasetError, EvaluationError
-from xpm_build.evaluation.answers import answers_of, sampling_of
+from xpm_build.evaluation.answers import Answerer, AnswerJournal, sampling_of
 from xpm_build.evaluation.cases import read_circles
 from xpm_build.evaluation.compare import compare_experts
 from xpm_build.evaluation.metrics import figures
@@ -16,6 +17,7 @@ from xpm_build.evaluation.report import to_markdown
 from xpm_build.evaluation.validate import ValidationOptions, validate
 from xpm_build.judges import Verdict
 from xpm_index.manifest import Manifest
+from xpm_runtime import Request, SamplingParams
 
 _TASKS = {name: {"train": f"{name}.jsonl", "test": f"{name}-test.jsonl"} for name in ("one", "two", "three")}
 
@@ -107,15 +109,56 @@ def test_what_the_manifest_says_of_decoding_holds():
     assert (sampling.max_tokens, sampling.stop, sampling.temperature) == (7, ("\n\n",), 0.0)
 
 
-def test_a_prompt_that_no_lane_holds_costs_itself_alone(tiny_engine):
+def test_a_prompt_that_no_lane_holds_costs_itself_alone(tiny_engine, tmp_path):
     sampling = sampling_of(Manifest.parse(json.dumps(document()).encode()))
     asked = [{"prompt": "short"}, {"prompt": "long " * 500}, {"prompt": "short"}]
-    answers, refusals = answers_of(tiny_engine, asked, (), sampling)
+    answerer = Answerer(tiny_engine, AnswerJournal(tmp_path / "journal"))
+    answers, refusals = answerer.answers(asked, (), sampling, what="rows", report=lambda text: None)
     assert answers[0] == answers[2]
     assert answers[1] == ""
     assert [bool(each) for each in refusals] == [False, True, False]
     assert "a lane holds" in refusals[1]
     assert tiny_engine.violations() == []
+
+
+def test_a_stopped_validation_goes_on(tiny_engine, tiny_adapter, tmp_path):
+    sampling = sampling_of(Manifest.parse(json.dumps(document()).encode()))
+    asked = [{"prompt": f"case {number}"} for number in range(6)]
+    one, other = tiny_adapter("lora", seed=1).slots, tiny_adapter("lora", seed=2).slots
+
+    def answered(count, journal, slots=one, experts=("expert",)):
+        told = []
+        with closing(AnswerJournal(journal)) as kept:
+            if "expert" in tiny_engine.attached:
+                tiny_engine.detach("expert")
+            answerer = Answerer(tiny_engine, kept)
+            answerer.attach("expert", slots)
+            answers, _ = answerer.answers(asked[:count], experts, sampling, what="rows", report=told.append)
+        return answers, told[0]
+
+    whole, told = answered(6, tmp_path / "whole")
+    assert told == "rows: 6 cases"
+    journal = tmp_path / "stopped"
+    first, _ = answered(4, journal)
+    with journal.open("ab") as stream:  # killed while it wrote the fifth
+        stream.write(b'{"0123": "half')
+    assert answered(6, journal) == (whole, "rows: 6 cases, 4 answered before")
+    assert first == whole[:4]
+    assert answered(6, journal)[1] == "rows: 6 cases, 6 answered before"
+    assert answered(6, journal, experts=())[1] == "rows: 6 cases", "the base alone answers for itself"
+    assert answered(6, journal, slots=other)[1] == "rows: 6 cases", "another adapter answers for itself"
+
+
+def test_results_come_as_they_are_done(tiny_engine):
+    requests = [Request(prompt="case", sampling=SamplingParams(max_tokens=count)) for count in (9, 2, 5)]
+    places = [place for place, _ in tiny_engine.as_completed(requests)]
+    assert places == [1, 2, 0]
+    for _ in tiny_engine.as_completed(requests):
+        break
+    assert tiny_engine.violations() == []
+    assert [each.text for each in tiny_engine.generate_batch(requests)] == [
+        tiny_engine.generate("case", sampling=each.sampling).text for each in requests
+    ]
 
 
 def test_preferences_are_judged_and_what_was_edited_meanwhile_is_kept(tiny_base, tiny_adapter, tmp_path):
@@ -140,15 +183,19 @@ def test_preferences_are_judged_and_what_was_edited_meanwhile_is_kept(tiny_base,
     assert "a lane holds" in failures[0]["reason"]
     assert [each["wanted"] for each in failures[1:]] == ["x = 1", "x = 1"]
     assert [each["prompt"] for each in failures[1:]] == ["a", "a"]
+    assert sorted(each.name for each in (folder / "validation").iterdir()) == [
+        "answers.jsonl", "report.html", "report.json", "report.md", "report.png",
+    ]  # fmt: skip
+    assert "](report.png)" in (folder / "validation/report.md").read_text()
 
 
 # Comparison
 
 
-def validated(folder, metric):
+def validated(folder, metric, variant="fp32"):
     circle = {"cases": 2, "digest": "d", "expert": {"right": 0.5}, "by_family": {"all": [1, 2]}}
     (folder / "validation").mkdir(parents=True)
-    report = {"name": folder.name, "version": "1", "metric": metric, "circles": {"rows": circle}}
+    report = {"name": folder.name, "version": "1", "metric": metric, "variant": variant, "circles": {"rows": circle}}
     (folder / "validation/report.json").write_text(json.dumps(report))
     write_rows(folder / "validation/answers.jsonl", [{"circle": "rows", "right": right} for right in (True, False)])
     return folder
@@ -162,3 +209,8 @@ def test_what_was_judged_by_another_measure_is_not_compared(metric, paired, tmp_
     assert found["metrics"] == ["execution accuracy", metric]
     assert ("Not compared: " in to_markdown(blocks)) is not paired
     assert (f"the second by {metric}" in to_markdown(blocks)) is not paired
+
+
+def test_what_was_judged_on_another_variant_is_named_by_it(tmp_path):
+    folders = [validated(tmp_path / "a", "x", variant="fp32"), validated(tmp_path / "b", "x", variant="int4")]
+    assert compare_experts(*folders)[0]["experts"] == ["a 1, variant fp32", "b 1, variant int4"]
