@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xpm_build.dataset.apportion import apportion
 from xpm_build.dataset.providers import BATCH_ROWS, Batch, BrokenAnswer, Provider, Usage, provider_of
 from xpm_build.dataset.rows import Row, context_of, moved_aside, replace_rows
 from xpm_build.dataset.settings import Generation
@@ -227,8 +228,8 @@ def _chosen(batches: list[Batch], generation: Generation) -> tuple[list[Row], in
 
 def _by_difficulty(rows: list[Row], generation: Generation) -> list[Row]:
     """The first rows of each difficulty, as many as were asked for; all if nothing was."""
-    quotas = _quotas(generation)
-    if not quotas:
+    quotas = apportion(generation.count, generation.difficulty)
+    if not any(quotas.values()):
         return rows
     kept = []
     for row in rows:
@@ -237,18 +238,6 @@ def _by_difficulty(rows: list[Row], generation: Generation) -> list[Row]:
             quotas[level] -= 1
             kept.append(row)
     return kept
-
-
-def _quotas(generation: Generation) -> dict[str, int]:
-    """How many rows of each difficulty; they add up to the count (largest remainders)."""
-    total = sum(generation.difficulty.values())
-    if not total:
-        return {}
-    exact = {name: generation.count * share / total for name, share in generation.difficulty.items()}
-    quotas = {name: int(value) for name, value in exact.items()}
-    for name in sorted(exact, key=lambda name: quotas[name] - exact[name])[: generation.count - sum(quotas.values())]:
-        quotas[name] += 1
-    return quotas
 
 
 def _identity(provider: Provider) -> str:

@@ -1,17 +1,17 @@
 """Parting a data set: training, validation, and one test set per circle, so that nothing leaks.
 
 A field whose values are held out (``group``: the identifiers; ``phrasing``: the sentence frames) makes a circle of its own. Rows
-with nothing held out are trained on, but for a share that becomes ``valid`` and the innermost circle, ``rows``. A row in
-which several fields have held-out values belongs to the circle of the last of them.
+with nothing held out are trained on, but for a share of each family that becomes ``valid`` and the innermost circle, ``rows``.
+A row in which several fields have held-out values belongs to the circle of the last of them.
 """
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from xpm_build.dataset.apportion import apportion
 from xpm_build.dataset.hold_out import values_of
 from xpm_build.dataset.rows import Row, completion_of, context_of, write_rows
 from xpm_build.dataset.settings import ROWS, Split
@@ -47,21 +47,23 @@ def is_part(path: Path) -> bool:
 def split_rows(rows: Iterable[Row], split: Split, folder: Path) -> SplitReport:
     """Write ``train.jsonl``, ``valid.jsonl`` and a ``test-<circle>.jsonl`` per circle to ``folder``.
 
-    Each row's part depends on the row and the seed alone. A prompt that occurs twice is kept once.
+    The parts are the same for the same rows in any order. A prompt that occurs twice is kept once.
 
     Raises:
         DatasetError: nothing is left to train on.
     """
+    given = list(rows)
+    unique: dict[str, Row] = {}
+    for row in given:
+        unique.setdefault(_normal(context_of(row) or completion_of(row)), row)
+    held_in = {key: split.hold_out.held_fields(row) for key, row in unique.items()}
+    inner = _inner_parts({key: row for key, row in unique.items() if not held_in[key]}, split)
     parts: dict[str, dict[str, Row]] = {TRAIN: {}, VALID: {}, circle_file(ROWS): {}}
     for name in split.hold_out.shares:
         parts[circle_file(name)] = {}
-    dropped = 0
-    for row in rows:
-        key = _normal(context_of(row) or completion_of(row))
-        part = _part(row, key, split)
-        if any(key in each for each in parts.values()):
-            dropped += 1
-            continue
+    for key, row in unique.items():
+        held = held_in[key]
+        part = circle_file([name for name in split.hold_out.shares if name in held][-1]) if held else inner[key]
         parts[part][key] = row
     if not parts[TRAIN]:
         raise DatasetError(
@@ -75,17 +77,22 @@ def split_rows(rows: Iterable[Row], split: Split, folder: Path) -> SplitReport:
         counts={name: len(each) for name, each in parts.items()},
         overlap={name: len(train & set(each)) for name, each in parts.items() if name != TRAIN}
         | _values_shared(parts, split),
-        dropped={"same prompt": dropped},
+        dropped={"same prompt": len(given) - len(unique)},
     )
 
 
-def _part(row: Row, key: str, split: Split) -> str:
-    held = split.hold_out.held_fields(row)
-    if held:
-        return circle_file([name for name in split.hold_out.shares if name in held][-1])
-    digest = hashlib.sha256(f"{split.hold_out.seed}/row/{key}".encode()).digest()
-    draw = int.from_bytes(digest[:8], "big") / 2**64
-    return VALID if draw < split.valid else circle_file(ROWS) if draw < split.valid + split.test else TRAIN
+def _inner_parts(rows: Mapping[str, Row], split: Split) -> dict[str, str]:
+    """Which part each row of which nothing is held out belongs to: of every family the same shares, chosen by hash."""
+    families: dict[str, list[str]] = {}
+    for key in sorted(rows, key=lambda key: hashlib.sha256(f"{split.hold_out.seed}/row/{key}".encode()).digest()):
+        families.setdefault(str(rows[key].get("family", "")), []).append(key)
+    parts = dict.fromkeys(rows, TRAIN)
+    for part, share in ((VALID, split.valid), (circle_file(ROWS), split.test)):
+        left = {family: len(keys) for family, keys in families.items()}
+        for family, number in apportion(round(share * len(rows)), left).items():
+            parts |= dict.fromkeys(families[family][:number], part)
+            families[family] = families[family][number:]
+    return parts
 
 
 def _values_shared(parts: dict[str, dict[str, Row]], split: Split) -> dict[str, int]:
@@ -100,7 +107,3 @@ def _values_shared(parts: dict[str, dict[str, Row]], split: Split) -> dict[str, 
 
 def _normal(text: str) -> str:
     return " ".join(text.lower().split())
-
-
-def families(rows: Iterable[Row]) -> Counter[str]:
-    return Counter(str(row.get("family", "")) for row in rows)

@@ -3,6 +3,7 @@
 import csv
 import datetime
 import json
+from collections import Counter
 
 import click.testing
 import datasets
@@ -403,7 +404,24 @@ def test_the_split_leaks_nothing(tmp_path):
         for name, rows in parts.items()
     }
     assert not identifiers[TRAIN] & identifiers[circle_file("group")]
-    assert split_rows(rows[::-1], split, tmp_path / "again").counts == report.counts
+    split_rows(rows[::-1], split, tmp_path / "again")
+    for name, part in parts.items():
+        again = {row["prompt"] for row in read_rows(tmp_path / "again" / name)}
+        assert again == {row["prompt"] for row in part}
+
+
+def test_every_family_has_the_same_share_in_each_part(tmp_path):
+    sizes = {"common": 300, "rare": 40, "": 60}
+    rows = [
+        {"prompt": f"{family} {number}", "completion": "x", "family": family}
+        for family, size in sizes.items()
+        for number in range(size)
+    ]
+    report = split_rows(rows, settings(split={"valid": 0.05, "test": 0.1}).split, tmp_path)
+    assert report.counts == {TRAIN: 340, VALID: 20, circle_file("rows"): 40}
+    for name, share in ((VALID, 0.05), (circle_file("rows"), 0.1)):
+        found = Counter(row["family"] for row in read_rows(tmp_path / name))
+        assert found == {family: share * size for family, size in sizes.items()}
 
 
 def test_a_split_that_leaves_nothing_is_refused(tmp_path):
