@@ -73,9 +73,9 @@ def expert(folder, data, **config):
     [
         {"adapter_type": "lora", "dropout": 0.1, "gradient_accumulation_steps": 2},
         {"adapter_type": "dora", "save_dtype": "bfloat16", "bf16": True},
-        {"adapter_type": "rslora", "packing": True, "max_seq_length": 256, "metric": "loss"},
+        {"adapter_type": "rslora", "packing": True, "max_seq_length": 256, "metric": "loss", "eval_cases": None},
         {"adapter_type": "ia3", "rank": None, "gradient_checkpointing": True, "early_stopping_patience": 1},
-        {"adapter_type": "prompt_tuning", "rank": None, "num_virtual_tokens": 4, "metric": "loss"},
+        {"adapter_type": "prompt_tuning", "rank": None, "num_virtual_tokens": 4, "metric": "loss", "eval_cases": None},
         {"method": "distillation", "teacher": "teacher", "neftune_noise_alpha": 5.0, "gradient_accumulation_steps": 2},
     ],
     ids=lambda config: config.get("method") or config["adapter_type"],
@@ -101,7 +101,7 @@ def test_methods(config, data, tiny_base, tmp_path):
 def test_both_kinds_of_attention_learn_the_same(data, tiny_base, tmp_path):
     scores = {}
     for kind in ("sdpa", "eager"):
-        folder = expert(tmp_path / kind, data, attn_implementation=kind, metric="loss")
+        folder = expert(tmp_path / kind, data, attn_implementation=kind, metric="loss", eval_cases=None)
         scores[kind] = train(folder, tiny_base.source).score
         model = with_adapter(training_settings(manifest(attn_implementation=kind)), tiny_base.source)
         assert model.config._attn_implementation == kind
@@ -147,6 +147,26 @@ def test_what_is_refused_changes_nothing(data, tiny_base, tmp_path):
     assert {each: each.stat().st_mtime_ns for each in (folder / "training").rglob("*") if each.is_file()} == made
 
 
+@pytest.mark.parametrize(
+    ("config", "has_valid", "language", "message"),
+    [
+        ({"early_stopping_patience": 1}, False, None, "early_stopping_patience needs validation rows"),
+        ({"metric": "task"}, False, None, "metric task needs validation rows"),
+        ({"metric": "task"}, True, "", "metric task needs a language"),
+    ],
+)
+def test_a_choice_that_could_not_be_made_is_refused(config, has_valid, language, message, data, tiny_base, tmp_path):
+    folder = expert(tmp_path / "expert", data, **config)
+    document = json.loads((folder / "manifest.json").read_text())
+    if language == "":
+        document["training"]["dataset"]["generation"] = {}
+        (folder / "manifest.json").write_text(json.dumps(document))
+    if not has_valid:
+        (folder / "data/valid.jsonl").write_text("")
+    with pytest.raises(TrainingError, match=message):
+        train(folder, tiny_base.source)
+
+
 def test_another_measure_is_another_run(data, tiny_base, tmp_path):
     folder = expert(tmp_path / "expert", data, max_steps=2)
     train(folder, tiny_base.source)
@@ -161,7 +181,7 @@ def test_rows_that_are_too_long_are_counted(data, tiny_base, tmp_path):
     known = texts(list(read_rows(data / "valid.jsonl")), tokenizer, "<|im_end|>", method="sft")
     longest = max(len(tokenizer(each["prompt"] + each["completion"])["input_ids"]) for each in known)
     said = []
-    folder = expert(tmp_path / "expert", data, max_seq_length=longest - 1, metric="loss", max_steps=2)
+    folder = expert(tmp_path / "expert", data, max_seq_length=longest - 1, metric="loss", eval_cases=None, max_steps=2)
     train(folder, tiny_base.source, report=said.append)
     (line,) = [each for each in said if f"max_seq_length {longest - 1} is too short" in each]
     assert re.search(r"[1-9][0-9]* rows are cut", line)

@@ -49,6 +49,7 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     manifest = Manifest.parse((folder / MANIFEST).read_bytes())
     settings, data = training_settings(manifest.raw), dataset_settings(manifest.raw)
     material = read_material(folder, data, seed=settings.seed)
+    _require_judged(settings, material, data.language)
     identity = _identity(settings, material, base, {"language": data.language, "decoding": manifest.decoding})
     if not restart:
         _refuse_another(folder, identity)
@@ -65,7 +66,7 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
         f"{trainable:,} parameters of {settings.adapter_type}, {len(material.train):,} rows, {len(material.valid):,} for validation"
     )
     judge = task_metric(settings, material, tokenizer, end, manifest, data.language)
-    if judge is None and settings.metric == "task":
+    if judge is None and settings.metric != "loss":
         report("evaluation.language is not set, or there are no validation rows: the best checkpoint is chosen by loss")
     metric = "task" if judge else "loss"
     trainer = _trainer(folder, settings, model, tokenizer, material, end, metric)
@@ -93,6 +94,21 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     _keep(folder, kept, settings.save_dtype)
     write_report(folder, result, settings, trainer.state.log_history, torch.get_num_threads())
     return result
+
+
+def _require_judged(settings: TrainingSettings, material: Material, language: str) -> None:
+    """Refuse knobs about a choice among checkpoints that could not be made."""
+    if not material.valid and (settings.early_stopping_patience or settings.metric == "task"):
+        knob = "early_stopping_patience" if settings.early_stopping_patience else "metric task"
+        raise TrainingError(
+            f"training.config: {knob} needs validation rows, and there are none",
+            hint="hold some back with training.dataset.split.valid, or take it out",
+        )
+    if settings.metric == "task" and not language:
+        raise TrainingError(
+            "training.config: metric task needs a language whose judge runs the answers",
+            hint="set evaluation.language, or take it out",
+        )
 
 
 def _identity(settings: TrainingSettings, material: Material, base: Path, judged_by: dict[str, Any]) -> str:
@@ -193,11 +209,7 @@ def _trainer(
             "eval_strategy": "steps", "eval_steps": settings.eval_steps, "load_best_model_at_end": True,
             "metric_for_best_model": f"eval_{metric}", "greater_is_better": metric == "task",
         }  # fmt: skip
-    callbacks = (
-        [EarlyStoppingCallback(settings.early_stopping_patience)]
-        if settings.early_stopping_patience and len(valid)
-        else []
-    )
+    callbacks = [EarlyStoppingCallback(settings.early_stopping_patience)] if settings.early_stopping_patience else []
     arguments: dict[str, Any] = {
         "model": model, "train_dataset": train, "eval_dataset": valid if len(valid) else None,
         "processing_class": tokenizer, "callbacks": callbacks,

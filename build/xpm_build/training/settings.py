@@ -38,7 +38,7 @@ _MEANT_FOR: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "beta": ("method", ("dpo",)), "teacher": ("method", ("distillation",)),
     "distillation_weight": ("method", ("distillation",)), "distillation_temperature": ("method", ("distillation",)),
     "packing": ("method", _LIKELIHOOD), "completion_only_loss": ("method", _LIKELIHOOD),
-    "eval_cases": ("method", _LIKELIHOOD), "label_smoothing": ("method", ("sft",)),
+    "eval_cases": ("metric", ("task",)), "label_smoothing": ("method", ("sft",)),
 }  # fmt: skip
 _SECTION = frozenset(
     (
@@ -79,8 +79,8 @@ _REFUSED = {
 class TrainingSettings:
     """Names and meanings are those of PEFT and TRL. ``max_steps`` 0 means: by ``epochs``; ``save_dtype`` is the kept adapter's.
 
-    ``packaging_checkpoint`` is "" for the best one, "final" or "checkpoint-N". It and ``save_total_limit`` change
-    nothing of what is trained: ``trained_by`` leaves them out.
+    ``metric`` is "" for task where answers can be judged, else loss. ``packaging_checkpoint`` is "" for the best one, "final" or
+    "checkpoint-N". It and ``save_total_limit`` change nothing of what is trained: ``trained_by`` leaves them out.
     """
 
     method: str
@@ -150,7 +150,8 @@ def training_settings(raw: Mapping[str, Any]) -> TrainingSettings:
     _known(fields)
     method = _one_of(fields, "method", METHODS, default="sft", refused={"rlhf": _REFUSED["reward_model"]})
     adapter = _one_of(fields, "adapter_type", ADAPTERS, default="lora")
-    _meaningful(fields, {"method": method, "adapter_type": adapter})
+    metric = _metric(fields, method)
+    _meaningful(fields, {"method": method, "adapter_type": adapter, "metric": metric or "task"})
     if _flag(fields, "use_dora", False):
         adapter = "dora"
     if _flag(fields, "use_rslora", False):
@@ -191,7 +192,7 @@ def training_settings(raw: Mapping[str, Any]) -> TrainingSettings:
         eval_steps=eval_steps, save_steps=_between(fields, "save_steps", eval_steps, 1, 10**6),
         save_total_limit=_between(fields, "save_total_limit", 2, 1, 1000),
         early_stopping_patience=_between(fields, "early_stopping_patience", 0, 0, 1000),
-        metric=_metric(fields, method),
+        metric=metric,
         eval_cases=_between(fields, "eval_cases", 100, 1, 100_000), beta=_positive(fields, "beta", 0.1),
         teacher=fields.text("teacher", required=method == "distillation"),
         distillation_weight=_share(fields, "distillation_weight", 0.5),
@@ -260,8 +261,10 @@ def _meaningful(fields: Fields, chosen: Mapping[str, str]) -> None:
 
 
 def _metric(fields: Fields, method: str) -> str:
-    metric = _one_of(fields, "metric", _METRICS, default="loss" if method == "dpo" else "task")
-    if metric == "task" and method == "dpo":
+    if method != "dpo":
+        return _one_of(fields, "metric", _METRICS, default="")
+    metric = _one_of(fields, "metric", _METRICS, default="loss")
+    if metric == "task":
         raise TrainingError(
             f"{fields.at('metric')} task has no meaning with method dpo", hint="take it out: it is loss"
         )
@@ -292,7 +295,7 @@ def _one_of(
     value = fields.text(key, required=False) or default
     if refused and value in refused:
         raise TrainingError(f"{fields.at(key)} {value} is not supported", context=refused[value])
-    if value not in values:
+    if value not in (*values, default):
         raise TrainingError(f"{fields.at(key)} {value[:40]!r} is unknown", hint=f"it is one of {', '.join(values)}")
     return value
 

@@ -22,7 +22,7 @@ def task_metric(
     Raises:
         EvaluationError: ``decoding`` makes no sense, or a row cannot be judged. SandboxError: answers cannot be run here.
     """
-    if settings.metric != "task" or not language or not material.valid:
+    if settings.metric == "loss" or not language or not material.valid:
         return None
     if language in EXECUTED:
         isolation()  # rather now than after the first hundred steps

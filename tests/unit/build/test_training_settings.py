@@ -51,6 +51,8 @@ def test_what_is_not_supported_says_why(knob):
         ({"adapter_type": "ia3", "feedforward_modules": ["up_proj"]}, "must be among target_modules"),
         ({"teacher": "base"}, "teacher has no meaning with method sft"),
         ({"method": "dpo", "metric": "task"}, "metric task has no meaning"),
+        ({"metric": "loss", "eval_cases": 9}, "eval_cases has no meaning with metric loss"),
+        ({"method": "dpo", "eval_cases": 9}, "eval_cases has no meaning with metric loss"),
         ({"method": "dpo", "completion_only_loss": True}, "completion_only_loss has no meaning"),
         ({"method": "distillation", "teacher": "x", "label_smoothing": 0.1}, "label_smoothing has no meaning"),
         ({"packaging_checkpoint": "final"}, "packaging_checkpoint is unknown"),
