@@ -10,6 +10,7 @@ from xpm.cli.context import here
 from xpm.cli.render import Console
 from xpm.errors import UsageError
 from xpm.operations import expert as operations
+from xpm.operations.build import require_extra
 from xpm_index.errors import XpmError
 
 _folder = click.argument(
@@ -83,7 +84,11 @@ def generate_command(
     help="By default what the name says.",
 )
 @click.option(
-    "--map", "mapping", multiple=True, metavar="KEY=FIELD", help="Where prompt, input, completion or messages are."
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="KEY=FIELD",
+    help="Where prompt, input, completion, messages, family, group … are.",
 )
 @click.option("--append", is_flag=True, help="Keep the rows that are there.")
 @_json
@@ -96,14 +101,14 @@ def import_command(
 
     Example: xpm dataset import questions.csv --map prompt=question --map completion=query
     """
+    require_extra()
+    from xpm_build.dataset.rows import MAPPED_KEYS
+
     fields = {}
     for text in mapping:
         key, equals, field = text.partition("=")
-        if not equals or key not in ("prompt", "input", "completion", "messages", "chosen", "rejected"):
-            raise UsageError(
-                f"--map {text!r} is not KEY=FIELD",
-                hint="KEY is prompt, input, completion, messages, chosen or rejected",
-            )
+        if not equals or key not in MAPPED_KEYS:
+            raise UsageError(f"--map {text!r} is not KEY=FIELD", hint=f"KEY is one of {', '.join(MAPPED_KEYS)}")
         fields[key] = field
     count = operations.import_data(folder, sources, form=form or "", mapping=fields, append=append, report=console.say)
     if as_json:

@@ -21,7 +21,8 @@ Row = dict[str, Any]
 _PROMPT_KEYS = ("instruction", "prompt", "question", "text", "sql_prompt")
 _INPUT_KEYS = ("input", "context", "schema")
 _COMPLETION_KEYS = ("completion", "response", "output", "answer", "cypher", "sql", "text")
-MAPPED_KEYS = ("prompt", "input", "completion", "messages", "chosen", "rejected")
+_LABELS = ("family", "group", "phrasing", "difficulty", "language", "check")
+MAPPED_KEYS = ("prompt", "input", "completion", "messages", "chosen", "rejected", "text", *_LABELS)
 _FORMS = (("prompt", "completion"), ("prompt", "chosen", "rejected"), ("messages",), ("text",))
 _OF_OTHER_FORMS = frozenset(chain(*_FORMS)) - {"text"}
 
@@ -134,9 +135,12 @@ def normalised(raw: Mapping[str, Any], mapping: Mapping[str, str], *, where: str
     for source in mapping.values():
         if source not in raw:
             raise DatasetError(f"{where} has no field {source!r}", hint=f"it has {', '.join(map(str, raw))}")
-    row: Row = {key: raw[source] for key, source in mapping.items()}
+    row: Row = {key: raw[source] for key, source in mapping.items() if key not in _LABELS}
+    labels = {key: raw[source] for key, source in mapping.items() if key in _LABELS}
     used = set(mapping.values())
-    if "messages" in row or (raw.get("messages") is not None and not row):
+    if "text" in row and len(row) == 1:
+        row = {"text": _text_of(row["text"])}
+    elif "messages" in row or (raw.get("messages") is not None and not row):
         row = {"messages": row.get("messages", raw.get("messages"))}
         used.add("messages")
     elif {"prompt", "chosen", "rejected"} <= {*raw, *row}:
@@ -147,7 +151,7 @@ def normalised(raw: Mapping[str, Any], mapping: Mapping[str, str], *, where: str
         prompt = row["prompt"] if "prompt" in row else _first(raw, _PROMPT_KEYS, used)
         if prompt is None and completion is not None and "prompt" not in row:
             row = {"text": _text_of(completion)}
-            return row | _rest(raw, used | set(row))
+            return row | labels | _rest(raw, used | {*row, *labels})
         if prompt is None or completion is None:
             raise DatasetError(
                 f"{where}: no prompt and completion were found", context=f"fields: {', '.join(map(str, raw))}",
@@ -156,7 +160,7 @@ def normalised(raw: Mapping[str, Any], mapping: Mapping[str, str], *, where: str
         context = row.pop("input") if "input" in row else _first(raw, _INPUT_KEYS, used)
         texts = [_text_of(each) for each in (prompt, context) if each not in (None, "")]
         row |= {"prompt": "\n\n".join(texts), "completion": _text_of(completion)}
-    return row | _rest(raw, used | set(row))
+    return row | labels | _rest(raw, used | {*row, *labels})
 
 
 def _rest(raw: Mapping[str, Any], used: Set[str]) -> Row:

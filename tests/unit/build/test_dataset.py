@@ -71,6 +71,12 @@ def test_fields_are_found(raw, prompt, completion):
         ({"text": "a", "label": 0}, {"completion": "label"}, {"prompt": "a", "completion": "0"}),
         ({"prompt": 0, "completion": "b", "context": ""}, {}, {"prompt": "0", "completion": "b", "context": ""}),
         ({"chat": [1], "prompt": "a"}, {"messages": "chat"}, {"messages": [1]}),
+        ({"story": "a", "kind": "b"}, {"text": "story", "family": "kind"}, {"text": "a", "family": "b"}),
+        (
+            {"q": "a", "a": "b", "schema_id": 7, "family": "c"},
+            {"prompt": "q", "completion": "a", "group": "schema_id"},
+            {"prompt": "a", "completion": "b", "group": 7, "family": "c"},
+        ),
         ({"messages": None, "prompt": "a", "completion": "b"}, {}, {"prompt": "a", "completion": "b"}),
         (
             {"q": "a", "a": "b", "messages": [3]},
@@ -302,6 +308,13 @@ def test_what_is_too_long_is_dropped_and_counted(row):
 
 def run(*arguments):
     return click.testing.CliRunner().invoke(cli, ["dataset", *map(str, arguments)])
+
+
+def test_a_mapping_of_what_no_row_has_is_refused(tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST))
+    (tmp_path / "x.jsonl").write_text("")
+    done = run("import", tmp_path / "x.jsonl", "--folder", tmp_path, "--map", "promt=q")
+    assert "is not KEY=FIELD" in str(done.exception)
 
 
 @pytest.mark.parametrize("messages", [None, [], [3]])
