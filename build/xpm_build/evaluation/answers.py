@@ -31,7 +31,6 @@ class AnswerJournal:
     """Answers on disk, a line each, under a digest of all that an answer depends on; a torn last line is dropped."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._answers: dict[str, str] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         self._stream = path.open("a+b")
