@@ -121,6 +121,27 @@ def test_what_is_held_back_leaves_every_kind_something():
     assert held > 60
 
 
+def sentences(frame):
+    """Every sentence that a frame stands for."""
+    alternatives = re.search(r"\[([^\[\]]*)\]", frame)
+    if not alternatives:
+        return {re.sub("  +", " ", frame).strip(" .?").lower()}
+    before, after = frame[: alternatives.start()], frame[alternatives.end() :]
+    return {text for word in alternatives[1].split("|") for text in sentences(before + word + after)}
+
+
+@pytest.mark.parametrize("name", ["sql", "json", "neo4j", "functions"])
+def test_what_is_held_back_is_worded_like_nothing_else(name):
+    for kind, languages in frames_of(name).items():
+        for language, frames in languages.items():
+            if len(frames) < LEAST_FRAMES:
+                continue
+            held = {n for n in range(NUM_PLAIN, len(frames)) if HELD_BACK.holds("phrasing", f"{kind}/{language}/{n}")}
+            others = set().union(*(sentences(frame) for n, frame in enumerate(frames) if n not in held))
+            for number in held:
+                assert not sentences(frames[number]) & others, (kind, frames[number])
+
+
 def test_the_experts_hold_back_what_the_base_never_read():
     from xpm_build.dataset.settings import dataset_settings
     from xpm_build.embedded.rebuild import EXPERTS, PACKAGES
