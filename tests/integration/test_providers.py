@@ -90,6 +90,14 @@ def test_what_passes_is_tried_again(provider, server, tmp_path):
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_temperature_is_sent_where_the_manifest_has_one(provider, server, tmp_path):
+    generate(generation(provider, server.url, count=5), tmp_path / "plain.jsonl")
+    assert "temperature" not in server.requests[-1]
+    generate(generation(provider, server.url, count=5, temperature=0.5), tmp_path / "cool.jsonl")
+    assert server.requests[-1]["temperature"] == 0.5
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_refusal_is_final_and_names_no_key(provider, server, tmp_path, monkeypatch):
     secret = "sk-not-to-be-seen"
     monkeypatch.setenv("OPENAI_API_KEY" if provider == "openai" else "ANTHROPIC_API_KEY", secret)

@@ -1,7 +1,7 @@
 """Making a data set with a provider: many requests at once, held to a rate, tried again where that helps, resumed after a kill.
 
-Finished batches are appended to a journal beside the data set, a line each; a torn last line is dropped. So a run that was
-killed goes on where it was, and with the ``template`` provider ends with the same bytes as one that was not.
+Finished batches are appended to a journal beside the data set, a line each. So a run that was killed goes on where it was, and
+with the ``template`` provider ends with the same bytes as one that was not.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from xpm_build.dataset.providers import BATCH_ROWS, Batch, BrokenAnswer, Provide
 from xpm_build.dataset.rows import Row, context_of, moved_aside, replace_rows
 from xpm_build.dataset.settings import Generation
 from xpm_build.errors import DatasetError
+from xpm_build.json_lines import recover
 
 _MAX_TRIES = 6
 _LONGEST_WAIT_S = 60.0
@@ -252,22 +253,16 @@ class _Journal:
         self._path = path
         self._batches: dict[int, Batch] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_bytes().split(b"\n") if path.is_file() else []
-        whole = lines[:-1]  # what follows the last newline was torn
-        header = json.dumps({"generation": identity})
-        if whole and whole[0] == header.encode():
-            for line in whole[1:]:
-                document = json.loads(line)
-                usage = Usage(**document["usage"])
-                self._batches[document["batch"]] = Batch(
-                    rows=tuple(document["rows"]), usage=usage, broken=document["broken"]
-                )
-            with path.open("r+b") as stream:
-                stream.truncate(sum(len(line) + 1 for line in whole))
-        else:
-            if len(whole) > 1:
+        header = {"generation": identity}
+        first, *documents = recover(path) or [None]
+        if first != header:
+            if documents:
                 report(f"{path.name} is of other settings; it is kept as {moved_aside(path).name}")
-            path.write_text(header + "\n")
+            path.write_text(json.dumps(header) + "\n")
+            return
+        for each in documents:
+            usage = Usage(**each["usage"])
+            self._batches[each["batch"]] = Batch(rows=tuple(each["rows"]), usage=usage, broken=each["broken"])
 
     def append(self, number: int, batch: Batch) -> None:
         usage = {name: getattr(batch.usage, name) for name in batch.usage.__slots__}

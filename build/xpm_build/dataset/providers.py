@@ -190,6 +190,11 @@ class _Remote:
             + f"Write {count} examples; of these {wanted}. This is batch {number}: choose a subject that no other batch would."
         )
 
+    def _sampling(self) -> dict[str, float]:
+        """What is asked for beyond the model's own: models that reason refuse a temperature."""
+        temperature = self._generation.temperature
+        return {} if temperature is None else {"temperature": temperature}
+
     def estimate(self, count: int) -> Usage:
         requests = -(-count // BATCH_ROWS)
         words = len(_SYSTEM) + len(self._request(0, BATCH_ROWS))
@@ -231,8 +236,8 @@ class OpenAIProvider(_Remote):
 
     async def batch(self, number: int, count: int) -> Batch:
         stream = await self._client.chat.completions.create(
-            model=self.model, temperature=self._generation.temperature, stream=True,
-            stream_options={"include_usage": True}, seed=self._generation.seed + number,
+            model=self.model, stream=True, stream_options={"include_usage": True}, seed=self._generation.seed + number,
+            extra_body=self._sampling(),
             messages=[{"role": "system", "content": _SYSTEM}, {"role": "user", "content": self._request(number, count)}],
         )  # fmt: skip
         text, usage, finished = "", Usage(requests=1), False
@@ -255,9 +260,7 @@ class AnthropicProvider(_Remote):
 
     async def batch(self, number: int, count: int) -> Batch:
         async with self._client.messages.stream(
-            model=self.model, max_tokens=8192,
-            system=_SYSTEM,
-            extra_body={"temperature": min(1.0, self._generation.temperature)},
+            model=self.model, max_tokens=8192, system=_SYSTEM, extra_body=self._sampling(),
             messages=[{"role": "user", "content": self._request(number, count)}],
         ) as stream:  # fmt: skip
             message = await stream.get_final_message()

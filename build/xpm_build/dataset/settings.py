@@ -39,7 +39,7 @@ class Generation:
     provider: str
     model: str
     url: str
-    temperature: float
+    temperature: float | None
     seed: int
     schemas: int
     diversity_threshold: float
@@ -125,6 +125,11 @@ def _known(fields: Fields, keys: set[str]) -> None:
             raise DatasetError(f"{fields.at(key)} is unknown", hint=f"known are {', '.join(sorted(keys))}")
 
 
+def _temperature(fields: Fields) -> float | None:
+    """None where the provider's own holds: not every model lets it be chosen."""
+    return None if fields.raw.get("temperature") is None else fields.number("temperature", default=0.0)
+
+
 def _generation(fields: Fields) -> Generation:
     _known(
         fields,
@@ -146,7 +151,7 @@ def _generation(fields: Fields) -> Generation:
     return Generation(
         domain=domain, task=fields.text("task", required=False), count=count, provider=provider,
         model=fields.text("model", required=False), url=fields.text("url", required=False),
-        temperature=fields.number("temperature", default=0.8), seed=fields.integer("seed", default=1),
+        temperature=_temperature(fields), seed=fields.integer("seed", default=1),
         schemas=_at_least_one(fields, "schemas", max(10, count // 6)),
         diversity_threshold=_share(fields, "diversity_threshold", 0.0),
         difficulty={key: float(value) for key, value in difficulty.items()},

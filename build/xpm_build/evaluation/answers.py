@@ -14,6 +14,7 @@ from xpm_build.adapters import base_digest, compile_adapters, complete, save_slo
 from xpm_build.dataset.rows import Row
 from xpm_build.errors import EvaluationError
 from xpm_build.export import export_base, load_model
+from xpm_build.json_lines import recover
 from xpm_build.packages import adapter_places
 from xpm_build.training.prompts import ANSWER_TOKENS, conversation
 from xpm_index.archive import MANIFEST, extract_archive
@@ -25,26 +26,18 @@ from xpm_runtime.adapter import SLOTS
 _BATCH = 16
 _TOLD_EVERY_S = 10.0
 Report = Callable[[str], None]
+Turns = Sequence[dict[str, str]]
 
 
 class AnswerJournal:
-    """Answers on disk, a line each, under a digest of all that an answer depends on; a torn last line is dropped."""
+    """Answers on disk, under a digest of all that an answer depends on."""
 
     def __init__(self, path: Path) -> None:
-        self._answers: dict[str, str] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = path.open("a+b")
-        self._stream.seek(0)
-        whole = 0
-        for line in self._stream:
-            if not line.endswith(b"\n"):
-                break
-            try:
-                self._answers.update(json.loads(line))
-            except (TypeError, ValueError):
-                break
-            whole += len(line)
-        self._stream.truncate(whole)
+        self._answers: dict[str, str] = {}
+        for record in recover(path):
+            self._answers |= record
+        self._stream = path.open("ab")
 
     def __contains__(self, key: str) -> bool:
         return key in self._answers
@@ -86,12 +79,13 @@ class Answerer:
         Args:
             what: is being answered, for ``report``.
         """
-        requests = [Request(prompt=_messages(row), experts=experts, sampling=sampling) for row in rows]
-        keys = [self._key(row, experts, sampling) for row in rows]
-        refusals = [_refusal(self._engine, request) for request in requests]
-        taken = [number for number, refusal in enumerate(refusals) if not refusal]
-        waiting = [number for number in taken if keys[number] not in self._journal]
-        before = len(taken) - len(waiting)
+        prompts = [conversation(row) for row in rows]
+        keys = [self._key(prompt, experts, sampling) for prompt in prompts]
+        requests = [Request(prompt=_messages(prompt), experts=experts, sampling=sampling) for prompt in prompts]
+        asked = [number for number, key in enumerate(keys) if key not in self._journal]
+        refusals = {number: refusal for number in asked if (refusal := _refusal(self._engine, requests[number]))}
+        waiting = [number for number in asked if number not in refusals]
+        before, taken = len(rows) - len(asked), len(rows) - len(refusals)
         report(f"{what}: {len(rows)} cases" + (f", {before} answered before" if before else ""))
         started = told = time.monotonic()
         answered = self._engine.as_completed([requests[number] for number in waiting])
@@ -99,14 +93,15 @@ class Answerer:
             self._journal[keys[waiting[place]]] = result.text
             if (now := time.monotonic()) - told > _TOLD_EVERY_S and done < len(waiting):
                 left = (now - started) / done * (len(waiting) - done)
-                report(f"{what}: {before + done}/{len(taken)}, {left:.0f} s left")
+                report(f"{what}: {before + done}/{taken}, {left:.0f} s left")
                 told = now
-        return ["" if refusal else self._journal[key] for key, refusal in zip(keys, refusals, strict=True)], refusals
+        answers = ["" if number in refusals else self._journal[key] for number, key in enumerate(keys)]
+        return answers, [refusals.get(number, "") for number in range(len(rows))]
 
-    def _key(self, row: Row, experts: tuple[str, ...], sampling: SamplingParams) -> str:
+    def _key(self, prompt: Turns, experts: tuple[str, ...], sampling: SamplingParams) -> str:
         graph = self._engine.graph
         parts = [
-            graph.base_digest, graph.variant, [self._digests[name] for name in experts], asdict(sampling), conversation(row),
+            graph.base_digest, graph.variant, [self._digests[name] for name in experts], asdict(sampling), prompt,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -175,5 +170,5 @@ def _refusal(engine: Engine, request: Request) -> str:
     return ""
 
 
-def _messages(row: Row) -> list[Message]:
-    return [Message(cast(Any, each["role"]), each["content"]) for each in conversation(row)]
+def _messages(prompt: Turns) -> list[Message]:
+    return [Message(cast(Any, each["role"]), each["content"]) for each in prompt]
