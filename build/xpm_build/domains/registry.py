@@ -1,7 +1,7 @@
 """The six domains and how cases are drawn from them."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from xpm_build.domains.case import Case, Draft, difficulty_of
@@ -35,16 +35,24 @@ DOMAINS = {
 }
 
 
-def draw_case(domain: Domain, rng: random.Random, *, schema: int | None = None, oddity: Oddity | None = None) -> Case:
+def draw_case(
+    domain: Domain,
+    rng: random.Random,
+    *,
+    schema: int | None = None,
+    oddity: Oddity | None = None,
+    strangers: Sequence[str] = (),
+) -> Case:
     """Draw one case.
 
     Args:
         schema: the number of the tables, keys or names that are asked about; its remainder by ``NUM_GROUPS`` is their group.
             A fresh one if None.
         oddity: how odd invented identifiers are.
+        strangers: words that now and then come into its sentence frames, as of ``Speaker``.
     """
     number = rng.randrange(2**32) if schema is None else schema
-    speaker = Speaker.draw(domain.phrases, rng)
+    speaker = Speaker.draw(domain.phrases, rng, strangers=strangers)
     while True:
         words = Vocabulary(
             number % NUM_GROUPS, rng, schema=random.Random(f"{domain.phrases}/{number}"), oddity=oddity or Oddity()
@@ -52,7 +60,7 @@ def draw_case(domain: Domain, rng: random.Random, *, schema: int | None = None, 
         prompt, completion, family, check, in_words = domain.make(words, speaker)
         if not speaker.is_mixed:
             break
-        speaker = Speaker(domain.phrases, rng)
+        speaker = Speaker(domain.phrases, rng, strangers=strangers)
     return Case(
         prompt=prompt, completion=completion, family=family, group=GROUPS[number % NUM_GROUPS],
         frames=tuple(speaker.frames), language=speaker.language, difficulty=difficulty_of(completion),

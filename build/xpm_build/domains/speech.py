@@ -8,6 +8,7 @@ what is asked about. Frames are kept by kind and language in ``phrases/<domain>.
 import random
 import re
 import tomllib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,12 @@ ANY = "any"  # said alike in every language
 _FOREIGN_SHARE = 0.12
 _TYPO_SHARE = 0.05
 _LOWER_SHARE = 0.12
+_STRANGE_SHARE = 0.2
+_SMALL_WORDS = frozenset(
+    "the a an of its it is are was were be has have had that this which who whom with for to in on at by as from all any "
+    "please me us we i you your their them there here do does can could would will so then also just now".split()
+)
+_LEAST_OWN = 3  # words that a frame must have for one of them to be replaced
 
 Frames = dict[str, dict[str, list[str]]]
 
@@ -34,30 +41,43 @@ def frames_of(domain: str) -> Frames:
     return tomllib.loads((_PHRASES / f"{domain}.toml").read_text(encoding="utf-8"))
 
 
+def words_of(domain: str, *, without: Callable[[str], bool] = lambda frame: False) -> frozenset[str]:
+    """The English words, in small letters, of a domain's frames; of those whose id ``without`` says yes to, none."""
+    texts = (
+        text
+        for kind, languages in frames_of(domain).items()
+        for number, text in enumerate(languages.get(ENGLISH, ()))
+        if not without(f"{kind}/{ENGLISH}/{number}")
+    )
+    return frozenset(match[0].lower() for text in texts for match in _WORD.finditer(text))
+
+
 @dataclass(slots=True)
 class Speaker:
     """Words one request: remembers which frames it used, and keeps to one language and one degree of care.
 
     ``frames`` holds the sentence frames used, of kinds with ``LEAST_FRAMES`` or more (what has fewer is a matter of words), and
     without the first ``NUM_PLAIN`` of a kind, which are how everybody says it: they are never held back.
-    ``careless`` is "", "typo" (one slip somewhere) or "lower" (no capitals, no full stop).
+    ``careless`` is "", "typo" (one slip somewhere) or "lower" (no capitals, no full stop). ``strangers`` are words that
+    the domain's frames do not know: if there are any, now and then some come between a frame's words or take a small one's place.
     """
 
     domain: str
     rng: random.Random
     language: str = ENGLISH
     careless: str = ""
+    strangers: Sequence[str] = ()
     frames: list[str] = field(default_factory=list)
     languages: set[str] = field(default_factory=set)
 
     @classmethod
-    def draw(cls, domain: str, rng: random.Random) -> "Speaker":
+    def draw(cls, domain: str, rng: random.Random, *, strangers: Sequence[str] = ()) -> "Speaker":
         foreign = rng.random() < _FOREIGN_SHARE
         languages = sorted({language for kinds in frames_of(domain).values() for language in kinds} - {ENGLISH, ANY})
         draw = rng.random()
         careless = "typo" if draw < _TYPO_SHARE else "lower" if draw < _TYPO_SHARE + _LOWER_SHARE else ""
         language = rng.choice(languages) if foreign and languages else ENGLISH
-        return cls(domain, rng, language=language, careless=careless)
+        return cls(domain, rng, language=language, careless=careless, strangers=strangers)
 
     def say(self, kind: str, /, **values: str) -> str:
         """One wording of ``kind`` with its placeholders replaced.
@@ -80,6 +100,8 @@ class Speaker:
         if len(kinds[language]) >= LEAST_FRAMES and number >= NUM_PLAIN:
             self.frames.append(f"{kind}/{language}/{number}")
         text = self._choose(kinds[language][number])
+        if self.strangers and self.rng.random() < _STRANGE_SHARE:
+            text = self._estrange(text)
         if self.careless == "lower":
             text = re.sub(r"^\w", lambda match: match[0].lower(), text)
         elif self.careless == "typo" and (slipped := self._slip(text)) != text:
@@ -101,6 +123,21 @@ class Speaker:
         while (chosen := _ALTERNATIVES.sub(lambda match: self.rng.choice(match[1].split("|")), frame)) != frame:
             frame = chosen
         return re.sub("  +", " ", frame).rstrip(" ")  # what an empty alternative leaves
+
+    def _estrange(self, text: str) -> str:
+        """A strange word or two between two words of a frame, or one in place of a small word."""
+        words = text.split(" ")
+        own = ["{" not in word for word in words]
+        small = [number for number, word in enumerate(words) if word.lower() in _SMALL_WORDS]
+        gaps = [number for number in range(1, len(words)) if own[number - 1] and own[number]]
+        strange = self.rng.sample(self.strangers, 2)
+        if small and sum(own) >= _LEAST_OWN and self.rng.random() < 0.5:
+            at = self.rng.choice(small)
+            words[at] = strange[0]
+        elif gaps:
+            at = self.rng.choice(gaps)
+            words[at:at] = strange[: self.rng.choice((1, 1, 2))]
+        return " ".join(words)
 
     def _slip(self, text: str) -> str:
         """Two letters swapped, one lost or one doubled, in a word of the frame itself."""

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,14 +12,39 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from xpm_build.domains.words import Oddity
 from xpm_build.embedded.corpus import Document, base_document
 from xpm_build.embedded.tokenizer import END_OF_TEXT, TURN_END, alphabetic_tokens, save_tokenizer, train_tokenizer
-from xpm_build.embedded.training import TrainingPlan, train
+from xpm_build.embedded.training import Draw, TrainingPlan, train
 
 VOCAB_SIZE = 2048
-PLAN = TrainingPlan(steps=12000, learning_rate=2e-3, batch_tokens=4096, given_weight=0.1, seed=1)
 
-# From which share of the training on words are how odd: first well-formed ones, until copying is learned; then odd ones too, of
-# the tokenizer's own tokens, until copying holds for every token; at last fewer of them.
-_ODDITIES = ((0.0, 0.1, False), (0.12, 0.3, False), (0.25, 0.4, True), (0.8, 0.25, True))
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A part of the base's training.
+
+    ``oddities`` says from which share of the stage on words are how odd: (share, share of odd words, whether of the tokenizer's
+    own tokens). In a ``strange`` stage requests are not worded quite as the frames have them.
+    """
+
+    plan: TrainingPlan
+    oddities: tuple[tuple[float, float, bool], ...]
+    strange: bool = False
+
+
+# At first words are well-formed, until copying is learned; then odd ones come too, of the tokenizer's own tokens, until copying
+# holds for every token; then fewer of them. The second stage is for sentences that are worded like none that was read.
+STAGES = (
+    Stage(
+        plan=TrainingPlan(steps=12_000, learning_rate=2e-3, batch_tokens=4096, given_weight=0.1, seed=1),
+        oddities=((0.0, 0.1, False), (0.12, 0.3, False), (0.25, 0.4, True), (0.8, 0.25, True)),
+    ),
+    Stage(
+        plan=TrainingPlan(
+            steps=3_000, learning_rate=1e-3, embedding_learning_rate=7.5e-4, batch_tokens=4096, given_weight=0.1, seed=2
+        ),
+        oddities=((0.0, 0.35, True), (0.7, 0.25, True)),
+        strange=True,
+    ),
+)
 _TOKENIZER_SEED = 1
 _TOKENIZER_DOCUMENTS = 40_000
 
@@ -43,7 +69,7 @@ def make_config(tokenizer: Tokenizer) -> Qwen3Config:
     )
 
 
-def train_base(folder: Path, plan: TrainingPlan = PLAN) -> None:
+def train_base(folder: Path) -> None:
     """Train tokenizer and base from nothing and write them to ``folder``; an interrupted training goes on.
 
     The weights are rounded to bfloat16 and stored so: what the experts are trained on, what is exported and what is shipped is
@@ -55,13 +81,10 @@ def train_base(folder: Path, plan: TrainingPlan = PLAN) -> None:
     tokenizer = train_tokenizer((each.given + each.written for each in documents), vocab_size=VOCAB_SIZE)
     torch.manual_seed(_TOKENIZER_SEED)
     model = Qwen3ForCausalLM(make_config(tokenizer))
-    pieces = alphabetic_tokens(tokenizer)
-
-    def draw(rng: random.Random, progress: float) -> Document:
-        _, share, of_tokens = [each for each in _ODDITIES if each[0] <= progress][-1]
-        return base_document(rng, oddity=Oddity(share=share, pieces=pieces if of_tokens else ()))
-
-    train(model, tokenizer, draw, plan, checkpoint=folder / "training.pt")
+    checkpoints = [folder / f"training-{number}.pt" for number in range(len(STAGES))]
+    begun = max((number for number, path in enumerate(checkpoints) if path.is_file()), default=0)
+    for stage, checkpoint in list(zip(STAGES, checkpoints, strict=True))[begun:]:
+        train(model, tokenizer, _draw_of(stage, alphabetic_tokens(tokenizer)), stage.plan, checkpoint=checkpoint)
     model.to(torch.bfloat16).save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
     generation = {
@@ -70,4 +93,14 @@ def train_base(folder: Path, plan: TrainingPlan = PLAN) -> None:
         "do_sample": False,
     }
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
-    (folder / "training.pt").unlink(missing_ok=True)
+    for checkpoint in checkpoints:
+        checkpoint.unlink(missing_ok=True)
+
+
+def _draw_of(stage: Stage, pieces: tuple[str, ...]) -> Draw:
+    def draw(rng: random.Random, progress: float) -> Document:
+        _, share, of_tokens = [each for each in stage.oddities if each[0] <= progress][-1]
+        oddity = Oddity(share=share, pieces=pieces if of_tokens else ())
+        return base_document(rng, oddity=oddity, strange=stage.strange)
+
+    return draw

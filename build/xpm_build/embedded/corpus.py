@@ -6,18 +6,20 @@ expert adds can be told from what the base does. Nothing that is held back from 
 
 import random
 from dataclasses import dataclass
+from functools import cache
 
 from xpm_build.dataset.hold_out import HoldOut
 from xpm_build.domains import DOMAINS, Case, draw_case
-from xpm_build.domains.speech import Speaker
+from xpm_build.domains.speech import Speaker, words_of
 from xpm_build.domains.words import NUM_GROUPS, Oddity, Vocabulary
 from xpm_build.embedded.tokenizer import END_OF_TEXT, TURN_END, chat_prompt
 
 HELD_BACK = HoldOut(seed=810, shares={"group": 0.2, "phrasing": 0.18})
 """The same as in the ``split`` of the six experts' manifests."""
 
-_SHARES = {"sql": 28, "json": 40, "neo4j": 18, "python": 11, "typescript": 10, "rust": 10}
+_SHARES = {"sql": 28, "json": 56, "neo4j": 18, "python": 11, "typescript": 10, "rust": 10}
 _COMMENTS = {"sql": "-- ", "json": "", "neo4j": "// ", "python": "# ", "typescript": "// ", "rust": "// "}
+_STRANGE_TO = {"json": ("sql", "neo4j"), "sql": ("json",), "neo4j": ("json",)}  # whose words mean nothing there
 _FILE_SHARE, _CHAT_SHARE = 0.70, 0.12
 
 
@@ -29,23 +31,36 @@ class Document:
     written: str
 
 
-def training_case(name: str, rng: random.Random, *, oddity: Oddity) -> Case:
-    """A case of one domain of which nothing is held back."""
+@cache
+def strangers_of(phrases: str) -> tuple[str, ...]:
+    """Words that no request of a domain is put in, from the frames of others; none that only a held-back frame has."""
+
+    def is_held_back(frame: str) -> bool:
+        return HELD_BACK.holds("phrasing", frame)
+
+    words = (words_of(each, without=is_held_back) for each in _STRANGE_TO.get(phrases, ()))
+    return tuple(sorted(frozenset[str]().union(*words) - words_of(phrases)))
+
+
+def training_case(name: str, rng: random.Random, *, oddity: Oddity, strange: bool = False) -> Case:
+    """A case of one domain of which nothing is held back; a ``strange`` one is not worded quite as its frames have it."""
+    domain = DOMAINS[name]
+    strangers = strangers_of(domain.phrases) if strange else ()
     while True:
-        case = draw_case(DOMAINS[name], rng, oddity=oddity)
+        case = draw_case(domain, rng, oddity=oddity, strangers=strangers)
         if not HELD_BACK.held_fields(case.to_row()):
             return case
 
 
-def base_document(rng: random.Random, *, oddity: Oddity) -> Document:
-    """Draw one document of the base's corpus."""
+def base_document(rng: random.Random, *, oddity: Oddity, strange: bool = False) -> Document:
+    """Draw one document of the base's corpus, as ``training_case`` does."""
     kind = rng.random()
     if kind < _FILE_SHARE:
         name = rng.choices(list(_SHARES), weights=list(_SHARES.values()))[0]
-        case = training_case(name, rng, oddity=oddity)
+        case = training_case(name, rng, oddity=oddity, strange=strange)
         return Document(given=f"{_COMMENTS[name]}{case.prompt}\n\n", written=case.completion + END_OF_TEXT)
     if kind < _FILE_SHARE + _CHAT_SHARE:
-        case = training_case(rng.choice(list(_SHARES)), rng, oddity=oddity)
+        case = training_case(rng.choice(list(_SHARES)), rng, oddity=oddity, strange=strange)
         return Document(given=chat_prompt(case.prompt), written=case.in_words + TURN_END)
     while True:
         group = rng.randrange(NUM_GROUPS)

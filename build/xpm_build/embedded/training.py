@@ -64,7 +64,8 @@ def train(model: torch.nn.Module, tokenizer: Tokenizer, draw: Draw, plan: Traini
         for part, saved in zip((*optimizers, *schedules), state["parts"], strict=True):
             part.load_state_dict(saved)
         losses = state["losses"]
-        batches.skip(len(losses))
+        if len(losses) < plan.steps:
+            batches.skip(len(losses))
     started, seen, first = time.monotonic(), 0, len(losses)
     compiled = torch.compile(model, dynamic=True)
     model.train()

@@ -10,9 +10,9 @@ from xpm_build.dataset.hold_out import HoldOut, values_of
 from xpm_build.dataset.rows import problems_of
 from xpm_build.domains import DOMAINS, draw_case, draw_cases
 from xpm_build.domains.functions.edits import _renamed
-from xpm_build.domains.speech import LEAST_FRAMES, NUM_PLAIN, Speaker, frames_of
+from xpm_build.domains.speech import LEAST_FRAMES, NUM_PLAIN, Speaker, frames_of, words_of
 from xpm_build.domains.words import GROUPS, NUM_GROUPS, Vocabulary, group_of
-from xpm_build.embedded.corpus import HELD_BACK, base_document
+from xpm_build.embedded.corpus import HELD_BACK, base_document, strangers_of
 from xpm_build.judges import judge_of
 
 _COUNTS = {"json": 600, "sql": 300, "neo4j": 60, "python": 300, "typescript": 300, "rust": 300}
@@ -103,6 +103,29 @@ def test_careless_speakers_never_touch_what_is_asked_about():
     }
     assert len(set(said) - plain) > 100
     assert speaker.frames == []
+
+
+def test_strange_words_come_between_those_of_a_frame_or_in_place_of_small_ones():
+    said = [
+        Speaker("sql", random.Random(seed), strangers=("zqzq", "qzqz")).say("select", cols="wxwxwx", table="xwxwxw", where="")
+        for seed in range(300)
+    ]  # fmt: skip
+    assert all("wxwxwx" in text and "xwxwxw" in text for text in said)
+    strange = [text for text in said if re.search("zqzq|qzqz", text)]
+    assert 20 < len(strange) < 100
+    assert max(len(re.findall("zqzq|qzqz", text)) for text in strange) == 2
+
+
+@pytest.mark.parametrize("name", ["sql", "json", "neo4j"])
+def test_strangers_are_words_of_other_domains_trained_frames(name):
+    def is_held_back(frame):
+        return HELD_BACK.holds("phrasing", frame)
+
+    strangers = set(strangers_of(name))
+    assert len(strangers) > 100
+    assert not strangers & words_of(name)
+    others = ("sql", "json", "neo4j")
+    assert strangers <= set().union(*(words_of(each, without=is_held_back) for each in others))
 
 
 def test_what_is_held_back_leaves_every_kind_something():
