@@ -254,7 +254,7 @@ class _Journal:
         self._batches: dict[int, Batch] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         header = {"generation": identity}
-        first, *documents = recover(path) or [None]
+        first, *documents = recover(path) or [{}]
         if first != header:
             if documents:
                 report(f"{path.name} is of other settings; it is kept as {moved_aside(path).name}")
