@@ -6,6 +6,7 @@ never written anywhere.
 
 import ipaddress
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -157,6 +158,7 @@ class _Remote:
     """What the two protocols share: the request's words, the price and the reading of answers."""
 
     is_remote = True
+    _warmest = math.inf  # a manifest's temperature is lowered to it
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
@@ -193,7 +195,7 @@ class _Remote:
     def _sampling(self) -> dict[str, float]:
         """What is asked for beyond the model's own: models that reason refuse a temperature."""
         temperature = self._generation.temperature
-        return {} if temperature is None else {"temperature": temperature}
+        return {} if temperature is None else {"temperature": min(self._warmest, temperature)}
 
     def estimate(self, count: int) -> Usage:
         requests = -(-count // BATCH_ROWS)
@@ -253,6 +255,8 @@ class OpenAIProvider(_Remote):
 
 
 class AnthropicProvider(_Remote):
+    _warmest = 1.0
+
     def _open(self, **options: Any) -> Any:
         import anthropic
 
