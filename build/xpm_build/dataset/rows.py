@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xpm_build.errors import DatasetError
+from xpm_build.json_lines import object_in
 
 Row = dict[str, Any]
 
@@ -65,16 +66,7 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Row]]:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
-            try:
-                text = line.decode()
-                row = json.loads(text)
-            except UnicodeDecodeError as error:
-                raise DatasetError(f"{path}, line {number} is not UTF-8", context=str(error)) from error
-            except (ValueError, RecursionError) as error:
-                raise DatasetError(f"{path}, line {number} is not JSON", context=str(error)) from error
-            if not isinstance(row, dict):
-                raise DatasetError(f"{path}, line {number} must be an object", context=text[:80].strip())
-            yield number, row
+            yield number, object_in(line, f"{path}, line {number}")
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> int:

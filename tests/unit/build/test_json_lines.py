@@ -2,7 +2,7 @@
 
 import pytest
 
-from xpm_build.errors import BuildError
+from xpm_build.errors import DatasetError
 from xpm_build.json_lines import recover
 
 
@@ -17,11 +17,20 @@ def test_what_was_torn_is_cut_off(tmp_path):
     assert path.read_bytes() == b""
 
 
-@pytest.mark.parametrize("broken", [b"no json", b"5", b"", b"\xff", b"[" * 100_000])
-def test_what_something_else_wrote_is_named_and_kept(broken, tmp_path):
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (b"no json", "is not JSON"),
+        (b"5", "must be an object"),
+        (b"", "is not JSON"),
+        (b"\xff", "is not UTF-8"),
+        (b"[" * 100_000, "is not JSON"),
+    ],
+)
+def test_what_something_else_wrote_is_named_and_kept(broken, why, tmp_path):
     path = tmp_path / "journal"
     written = b'{"a": 1}\n' + broken + b'\n{"c": 3}\n{"d'
     path.write_bytes(written)
-    with pytest.raises(BuildError, match=r"journal, line 2 is no JSON object"):
+    with pytest.raises(DatasetError, match=f"journal, line 2 {why}"):
         recover(path)
     assert path.read_bytes() == written
