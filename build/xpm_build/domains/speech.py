@@ -42,7 +42,7 @@ def frames_of(domain: str) -> Frames:
 
 
 def words_of(domain: str, *, without: Callable[[str], bool] = lambda frame: False) -> frozenset[str]:
-    """The English words, in small letters, of a domain's frames; of those whose id ``without`` says yes to, none."""
+    """The English words of four letters or more, in small ones, of a domain's frames but those whose id ``without`` says yes to."""
     texts = (
         text
         for kind, languages in frames_of(domain).items()

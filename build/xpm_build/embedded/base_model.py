@@ -82,9 +82,10 @@ def train_base(folder: Path) -> None:
     torch.manual_seed(_TOKENIZER_SEED)
     model = Qwen3ForCausalLM(make_config(tokenizer))
     checkpoints = [folder / f"training-{number}.pt" for number in range(len(STAGES))]
+    pieces = alphabetic_tokens(tokenizer)
     begun = max((number for number, path in enumerate(checkpoints) if path.is_file()), default=0)
     for stage, checkpoint in list(zip(STAGES, checkpoints, strict=True))[begun:]:
-        train(model, tokenizer, _draw_of(stage, alphabetic_tokens(tokenizer)), stage.plan, checkpoint=checkpoint)
+        train(model, tokenizer, _draw_of(stage, pieces), stage.plan, checkpoint=checkpoint)
     model.to(torch.bfloat16).save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
     generation = {

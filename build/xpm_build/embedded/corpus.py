@@ -6,7 +6,7 @@ expert adds can be told from what the base does. Nothing that is held back from 
 
 import random
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from xpm_build.dataset.hold_out import HoldOut
 from xpm_build.domains import DOMAINS, Case, draw_case
@@ -34,10 +34,7 @@ class Document:
 @cache
 def strangers_of(phrases: str) -> tuple[str, ...]:
     """Words that no request of a domain is put in, from the frames of others; none that only a held-back frame has."""
-
-    def is_held_back(frame: str) -> bool:
-        return HELD_BACK.holds("phrasing", frame)
-
+    is_held_back = partial(HELD_BACK.holds, "phrasing")
     words = (words_of(each, without=is_held_back) for each in _STRANGE_TO.get(phrases, ()))
     return tuple(sorted(frozenset[str]().union(*words) - words_of(phrases)))
 

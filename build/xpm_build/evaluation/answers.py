@@ -81,11 +81,14 @@ class Answerer:
         """
         prompts = [conversation(row) for row in rows]
         keys = [self._key(prompt, experts, sampling) for prompt in prompts]
-        requests = [Request(prompt=_messages(prompt), experts=experts, sampling=sampling) for prompt in prompts]
-        asked = [number for number, key in enumerate(keys) if key not in self._journal]
-        refusals = {number: refusal for number in asked if (refusal := _refusal(self._engine, requests[number]))}
-        waiting = [number for number in asked if number not in refusals]
-        before, taken = len(rows) - len(asked), len(rows) - len(refusals)
+        requests = {
+            number: Request(prompt=_messages(prompts[number]), experts=experts, sampling=sampling)
+            for number, key in enumerate(keys)
+            if key not in self._journal
+        }
+        refusals = {number: why for number, request in requests.items() if (why := _refusal(self._engine, request))}
+        waiting = [number for number in requests if number not in refusals]
+        before, taken = len(rows) - len(requests), len(rows) - len(refusals)
         report(f"{what}: {len(rows)} cases" + (f", {before} answered before" if before else ""))
         started = told = time.monotonic()
         answered = self._engine.as_completed([requests[number] for number in waiting])

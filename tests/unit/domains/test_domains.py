@@ -2,6 +2,7 @@
 
 import random
 import re
+from functools import partial
 
 import pytest
 
@@ -118,9 +119,7 @@ def test_strange_words_come_between_those_of_a_frame_or_in_place_of_small_ones()
 
 @pytest.mark.parametrize("name", ["sql", "json", "neo4j"])
 def test_strangers_are_words_of_other_domains_trained_frames(name):
-    def is_held_back(frame):
-        return HELD_BACK.holds("phrasing", frame)
-
+    is_held_back = partial(HELD_BACK.holds, "phrasing")
     strangers = set(strangers_of(name))
     assert len(strangers) > 100
     assert not strangers & words_of(name)
