@@ -8,10 +8,12 @@ what is asked about. Frames are kept by kind and language in ``phrases/<domain>.
 import random
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+
+from xpm_build.domains.words import COMMON_WORDS
 
 _PHRASES = Path(__file__).with_name("phrases")
 _ALTERNATIVES = re.compile(r"\[([^\[\]]*)\]")
@@ -22,10 +24,11 @@ ENGLISH = "en"
 LEAST_FRAMES = 5
 NUM_PLAIN = 2
 ANY = "any"  # said alike in every language
+IN_WORDS = "words"  # the kind that is no request: what a chat model without an expert answers
 _FOREIGN_SHARE = 0.12
 _TYPO_SHARE = 0.05
 _LOWER_SHARE = 0.12
-_STRANGE_SHARE = 0.2
+_STRANGE_SHARE = 0.25
 _SMALL_WORDS = frozenset(
     "the a an of its it is are was were be has have had that this which who whom with for to in on at by as from all any "
     "please me us we i you your their them there here do does can could would will so then also just now".split()
@@ -41,15 +44,16 @@ def frames_of(domain: str) -> Frames:
     return tomllib.loads((_PHRASES / f"{domain}.toml").read_text(encoding="utf-8"))
 
 
-def words_of(domain: str, *, without: Callable[[str], bool] = lambda frame: False) -> frozenset[str]:
-    """The English words of four letters or more, in small ones, of a domain's frames but those whose id ``without`` says yes to."""
-    texts = (
-        text
-        for kind, languages in frames_of(domain).items()
-        for number, text in enumerate(languages.get(ENGLISH, ()))
-        if not without(f"{kind}/{ENGLISH}/{number}")
-    )
-    return frozenset(match[0].lower() for text in texts for match in _WORD.finditer(text))
+def words_of(domain: str) -> frozenset[str]:
+    """The English words of four letters or more, in small ones, of a domain's frames."""
+    frames = (frame for languages in frames_of(domain).values() for frame in languages.get(ENGLISH, ()))
+    return frozenset(match[0].lower() for frame in frames for match in _WORD.finditer(frame))
+
+
+@cache
+def strangers_of(domain: str) -> tuple[str, ...]:
+    """Everyday words that no frame of a domain has."""
+    return tuple(sorted(frozenset(COMMON_WORDS) - words_of(domain)))
 
 
 @dataclass(slots=True)
@@ -100,7 +104,7 @@ class Speaker:
         if len(kinds[language]) >= LEAST_FRAMES and number >= NUM_PLAIN:
             self.frames.append(f"{kind}/{language}/{number}")
         text = self._choose(kinds[language][number])
-        if self.strangers and self.rng.random() < _STRANGE_SHARE:
+        if self.strangers and kind != IN_WORDS and self.rng.random() < _STRANGE_SHARE:
             text = self._estrange(text)
         if self.careless == "lower":
             text = re.sub(r"^\w", lambda match: match[0].lower(), text)

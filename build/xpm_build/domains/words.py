@@ -91,6 +91,46 @@ get find make compute collect select pick build check apply filter keep convert 
 derive scan take read handle update adjust sort merge split parse clean resolve evaluate measure reduce map show
 """.split()
 
+# Everyday words that say nothing in a request: no number, order, comparison or negation. None is in a list above.
+COMMON_WORDS = """
+able abroad absorb accept accompany achieve actor adopt advance advice afford afternoon agency ahead aimed alarm alike alive
+aloud amazing ample ancient announce anxious apologise appeal appreciate approach approve arise army asleep assure attach
+attend attract awake aware awful baby bake bare basis basket bath bear beauty because become bedroom behave being believe bell
+bend benefit bitter blame blanket bless blow boil bold bone borrow bother bound bowl brave bread breakfast breathe brick brief
+bright bring brother brought brush burn bury busy butter button calm came candle careful carefully carried casual catch cause
+celebrate central ceremony chain chance cheer cheese cherish circle citizen claim clever climb clock cloth cloud coast coat
+coffee collar comfort company complain concern confess connect conscious consent corner cough courage cousin crack cross crowd
+cruel curious curtain custom dance danger daring dawn deal dear decent declare delight deserve desire devote differ dinner
+direct dirt discover dozen drag dream dress drift drink drive dust eager earn earth ease easily eaten echo effort elbow
+elegant embrace emerge employ encourage enjoy enter envy errand escape evening evident example excite excuse exist expect
+explain explore express fabulous faint fair faith fame family famous fancy farewell fashion father fault favour fear feather
+feel fellow fence fetch fever fierce fight finger fire fist flame flash flow flower folded fond food fool foreign forgive
+formal fortune fought found frame frank freedom frequent friendly fruit funny gain gentle genuine ghost gift given glad glance
+glory glove going gossip grace grain grand grant grateful gravity greet grief grin ground growth guide habit hair handy happen
+happy hard harvest hasty haul heal heap heard heart held hello help herself hesitate hidden himself holiday hollow holy honest
+honour hope horizon host humble hunt hurry ideal idle imagine inform inherit inspire intend invite iron itself jacket jealous
+jolly journey joyful jump justice keen kept kettle kick kiss kitchen knee knife knock known ladder lady laid landed lantern
+laugh lazy lean learn leather lend liberty lift lively load lonely lord loud love lovely loyal lucky luggage magic maid manner
+march marry master meadow meant meanwhile meet mend merry mild milk mind mirror mischief moment monster moonlight morning
+mother mouth music myself mystery naked native naturally nature neat needle neighbour nephew nerve night noble noise notice
+oath obey oblige obvious occasion ocean oneself opinion oppose ordinary ourselves oven owed pain palace palm pardon parent
+passion path patience pause peace perfect perform permit person pillow pink pity plain plate play pleasant please pleasure
+plenty pocket poet polite pond porch possible pour powder praise pray precious prepare pretend pretty prince promise proper
+proud prove pull pupil purpose push quarrel quick quickly quiet quietly rain reach readily ready reason recall refer regret
+rejoice relax relief remark remind rescue rest revive ride ring risk roar roof rough rude ruin rush sacred safe said sail
+salute sand scarce scene scold scratch scream secret seek seem send sensible serious settle shade shadow shake shame sharp
+shelf shine shock shone shout shown sight silence silent silk silly simple sincere sing sister skill sleep slender slow slowly
+smart smell smile smoke smooth snow soap soft soldier solid somehow soon sorrow sorry soul sound spare speak spend spirit
+splendid spoke spread staircase stare steady steal steep stick stir stone stood storm story straight stranger stream strength
+strict stupid succeed sudden suddenly suffer suit sunny suppose surely surprise sweep swim sword sympathy tail talent talk
+taste tear tease tender terrible thank theirs themselves thing think thirst thorn thought thrill thumb thunder tidy tight
+tired tongue touch tough toward trace travel treasure tremble trick trouble truth turn twist ugly uncle understand unhappy
+upright upset upstairs useful usual vain valley vanish vast velvet verse victory virtue visible voice wage wagon wait wake
+walk wander warm warn wash watch water wealth wear weary weather wedding weep weird welcome went whenever whereas whisper
+whistle whoever whom wicked widow wild willing window wine wing wipe wisdom wise wish wonder wool world worry worship wrap
+wrist yawn yesterday yonder youth
+""".split()
+
 # What the demonstration and its comparative adjectives (older, cheaper, ...) speak of; never in a held-back group.
 _FIRST_GROUP = frozenset(
     "user order product name age price height weight length city title salary email country".split()

@@ -31,7 +31,7 @@ class Stage:
 
 
 # At first words are well-formed, until copying is learned; then odd ones come too, of the tokenizer's own tokens, until copying
-# holds for every token; then fewer of them. The second stage is for sentences that are worded like none that was read.
+# holds for every token; then fewer of them. The other stages are for sentences that are worded like none that was read.
 STAGES = (
     Stage(
         plan=TrainingPlan(steps=12_000, learning_rate=2e-3, batch_tokens=4096, given_weight=0.1, seed=1),
@@ -40,6 +40,13 @@ STAGES = (
     Stage(
         plan=TrainingPlan(
             steps=3_000, learning_rate=1e-3, embedding_learning_rate=7.5e-4, batch_tokens=4096, given_weight=0.1, seed=2
+        ),
+        oddities=((0.0, 0.35, True), (0.7, 0.25, True)),
+        strange=True,
+    ),
+    Stage(
+        plan=TrainingPlan(
+            steps=5_000, learning_rate=1.5e-3, embedding_learning_rate=1e-3, batch_tokens=4096, given_weight=0.1, seed=3
         ),
         oddities=((0.0, 0.35, True), (0.7, 0.25, True)),
         strange=True,

@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
@@ -99,9 +100,21 @@ def make_experts(places: Sequence[tuple[Path, Path]], base: Path, *, report: Rep
     """
     num_workers = min(len(places), len(os.sched_getaffinity(0)))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_work) as pool:
         made = [pool.submit(make_expert, source, folder, base, report=report) for source, folder in places]
         return [each.result() for each in made]
+
+
+def _begin_work() -> None:
+    """In a worker: one core, and no life after the process that it works for, however that one ended."""
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def make_expert(source: Path, folder: Path, base: Path, *, report: Report) -> Path:
