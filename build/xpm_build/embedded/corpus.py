@@ -18,9 +18,7 @@ HELD_BACK = HoldOut(seed=810, shares={"group": 0.2, "phrasing": 0.18})
 
 _SHARES = {"sql": 28, "json": 90, "neo4j": 20, "python": 9, "typescript": 8, "rust": 8}
 _COMMENTS = {"sql": "-- ", "json": "", "neo4j": "// ", "python": "# ", "typescript": "// ", "rust": "// "}
-_STRANGE = frozenset(
-    ("json", "sql", "neo4j")
-)  # where a small word more or less changes nothing; in a function's task it may
+_STRANGE = frozenset(("json", "sql", "neo4j"))  # where a word more changes nothing, as it may in a function's task
 _FILE_SHARE, _CHAT_SHARE = 0.70, 0.12
 
 
