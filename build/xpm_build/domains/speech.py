@@ -24,7 +24,7 @@ ENGLISH = "en"
 LEAST_FRAMES = 5
 NUM_PLAIN = 2
 ANY = "any"  # said alike in every language
-IN_WORDS = "words"  # the kind that is no request: what a chat model without an expert answers
+_IN_WORDS = "words"  # the kind that is no request: what a chat model without an expert answers
 _FOREIGN_SHARE = 0.12
 _TYPO_SHARE = 0.05
 _LOWER_SHARE = 0.12
@@ -104,7 +104,7 @@ class Speaker:
         if len(kinds[language]) >= LEAST_FRAMES and number >= NUM_PLAIN:
             self.frames.append(f"{kind}/{language}/{number}")
         text = self._choose(kinds[language][number])
-        if self.strangers and kind != IN_WORDS and self.rng.random() < _STRANGE_SHARE:
+        if self.strangers and kind != _IN_WORDS and self.rng.random() < _STRANGE_SHARE:
             text = self._estrange(text)
         if self.careless == "lower":
             text = re.sub(r"^\w", lambda match: match[0].lower(), text)

@@ -30,6 +30,8 @@ class Stage:
     strange: bool = False
 
 
+_FEWER_ODDITIES = ((0.0, 0.35, True), (0.7, 0.25, True))
+
 # At first words are well-formed, until copying is learned; then odd ones come too, of the tokenizer's own tokens, until copying
 # holds for every token; then fewer of them. The other stages are for sentences that are worded like none that was read.
 STAGES = (
@@ -41,14 +43,14 @@ STAGES = (
         plan=TrainingPlan(
             steps=3_000, learning_rate=1e-3, embedding_learning_rate=7.5e-4, batch_tokens=4096, given_weight=0.1, seed=2
         ),
-        oddities=((0.0, 0.35, True), (0.7, 0.25, True)),
+        oddities=_FEWER_ODDITIES,
         strange=True,
     ),
     Stage(
         plan=TrainingPlan(
             steps=5_000, learning_rate=1.5e-3, embedding_learning_rate=1e-3, batch_tokens=4096, given_weight=0.1, seed=3
         ),
-        oddities=((0.0, 0.35, True), (0.7, 0.25, True)),
+        oddities=_FEWER_ODDITIES,
         strange=True,
     ),
 )

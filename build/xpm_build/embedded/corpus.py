@@ -104,7 +104,7 @@ def _meant(words: Vocabulary) -> tuple[str, str]:
 
 
 def _told(words: Vocabulary) -> tuple[str, dict[str, str]]:
-    """A text of a few sentences or pairs, and the facts in it: what is named, and its value."""
+    """A text of a few sentences or pairs, and some of the facts in it: what is named, and its value."""
     count, thing = words.rng.randint(2, 6), words.table()
     facts = dict(zip(words.distinct(count, words.text_column), words.distinct(count, words.value), strict=True))
     paired = words.rng.random() < 0.3
@@ -116,19 +116,17 @@ def _told(words: Vocabulary) -> tuple[str, dict[str, str]]:
         else:
             text = " ".join(speaker.say("sentence", k=name, v=value, thing=thing) for name, value in facts.items())
         if not any(HELD_BACK.holds("phrasing", frame) for frame in speaker.frames):
-            return text, facts
+            return text, dict(words.rng.sample(list(facts.items()), words.rng.randint(1, len(facts))))
 
 
 def _look_up(words: Vocabulary) -> tuple[str, str]:
-    text, facts = _told(words)
-    asked = words.rng.sample(list(facts), words.rng.randint(1, len(facts)))
-    return f"{text} What is the {', '.join(asked)}?", ", ".join(facts[name] for name in asked)
+    text, asked = _told(words)
+    return f"{text} What is the {', '.join(asked)}?", ", ".join(asked.values())
 
 
 def _what_it_is(words: Vocabulary) -> tuple[str, str]:
-    text, facts = _told(words)
-    asked = words.rng.sample(list(facts), words.rng.randint(1, len(facts)))
-    return f"{text} What is {', '.join(facts[name] for name in asked)}?", ", ".join(asked)
+    text, asked = _told(words)
+    return f"{text} What is {', '.join(asked.values())}?", ", ".join(asked)
 
 
 _EXERCISES = (_repeat, _nth_word, _after, _parts, _owner, _meant, _look_up, _look_up, _look_up, _what_it_is)

@@ -17,7 +17,7 @@ from xpm_build.embedded.corpus import HELD_BACK, base_document
 from xpm_build.judges import judge_of
 
 _COUNTS = {"json": 600, "sql": 300, "neo4j": 60, "python": 300, "typescript": 300, "rust": 300}
-LISTED = [
+_LISTED = [
     word for name in ("TABLES", "NUMERIC_COLUMNS", "TEXT_COLUMNS", "DATE_COLUMNS", "GIVEN_NAMES", "PLACES", "PLAIN_VALUES",
                       "RELATIONSHIPS", "VERBS")
     for word in getattr(vocabulary, name)
@@ -127,7 +127,7 @@ def test_strangers_are_words_of_no_frame_and_never_an_identifier_or_a_value(name
     strangers = set(strangers_of(name))
     assert len(strangers) > 500
     assert not strangers & words_of(name)
-    listed = {part for word in LISTED for part in re.split("[:_]", word.lower())}
+    listed = {part for word in _LISTED for part in re.split("[:_]", word.lower())}
     assert not strangers & listed
 
 
