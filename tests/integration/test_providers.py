@@ -100,6 +100,14 @@ def test_a_temperature_is_sent_where_the_manifest_has_one(provider, server, tmp_
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_seed_is_sent_where_the_manifest_and_the_protocol_have_one(provider, server, tmp_path):
+    generate(generation(provider, server.url, count=5), tmp_path / "plain.jsonl")
+    assert "seed" not in server.requests[-1]
+    generate(generation(provider, server.url, count=5, seed=7), tmp_path / "seeded.jsonl")
+    assert server.requests[-1].get("seed") == {"openai": 7, "anthropic": None}[provider]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_refusal_is_final_and_names_no_key(provider, server, tmp_path, monkeypatch):
     secret = "sk-not-to-be-seen"
     monkeypatch.setenv("OPENAI_API_KEY" if provider == "openai" else "ANTHROPIC_API_KEY", secret)

@@ -128,18 +128,17 @@ class TemplateProvider:
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
+        self._seed = 1 if generation.seed is None else generation.seed
         self.origin: Mapping[str, Any] = {
-            name: getattr(generation, name) for name in ("provider", "domain", "seed", "schemas")
-        }
+            "provider": generation.provider, "domain": generation.domain, "seed": self._seed, "schemas": generation.schemas
+        }  # fmt: skip
 
     def connect(self, *, url_is_confirmed: bool) -> None:
         pass
 
     async def batch(self, number: int, count: int) -> Batch:
         generation = self._generation
-        cases = draw_cases(
-            DOMAINS[generation.domain], generation.seed * 1_000_003 + number, num_schemas=generation.schemas
-        )
+        cases = draw_cases(DOMAINS[generation.domain], self._seed * 1_000_003 + number, num_schemas=generation.schemas)
         rows: list[Row] = []
         for case in cases:
             rows.append(case.to_row())
@@ -192,8 +191,8 @@ class _Remote:
             + f"Write {count} examples; of these {wanted}. This is batch {number}: choose a subject that no other batch would."
         )
 
-    def _sampling(self) -> dict[str, float]:
-        """What is asked for beyond the model's own: models that reason refuse a temperature."""
+    def _sampling(self, number: int) -> dict[str, float]:
+        """What is asked for in a batch beyond the model's own: models that reason refuse a temperature."""
         temperature = self._generation.temperature
         return {} if temperature is None else {"temperature": min(self._warmest, temperature)}
 
@@ -236,10 +235,13 @@ class OpenAIProvider(_Remote):
 
         return openai.AsyncOpenAI(**options)
 
+    def _sampling(self, number: int) -> dict[str, float]:
+        seed = self._generation.seed
+        return super()._sampling(number) | ({} if seed is None else {"seed": seed + number})
+
     async def batch(self, number: int, count: int) -> Batch:
         stream = await self._client.chat.completions.create(
-            model=self.model, stream=True, stream_options={"include_usage": True}, seed=self._generation.seed + number,
-            extra_body=self._sampling(),
+            model=self.model, stream=True, stream_options={"include_usage": True}, extra_body=self._sampling(number),
             messages=[{"role": "system", "content": _SYSTEM}, {"role": "user", "content": self._request(number, count)}],
         )  # fmt: skip
         text, usage, finished = "", Usage(requests=1), False
@@ -264,7 +266,7 @@ class AnthropicProvider(_Remote):
 
     async def batch(self, number: int, count: int) -> Batch:
         async with self._client.messages.stream(
-            model=self.model, max_tokens=8192, system=_SYSTEM, extra_body=self._sampling(),
+            model=self.model, max_tokens=8192, system=_SYSTEM, extra_body=self._sampling(number),
             messages=[{"role": "user", "content": self._request(number, count)}],
         ) as stream:  # fmt: skip
             message = await stream.get_final_message()

@@ -30,7 +30,7 @@ _KEYS = {
 class Generation:
     """``task`` describes, for a language model, what is to be made; the ``template`` provider needs ``domain`` alone.
 
-    ``prices`` are dollars for a million tokens, in and out.
+    ``prices`` are dollars for a million tokens, in and out. ``seed`` is sent to a language model only if the manifest has one.
     """
 
     domain: str
@@ -40,7 +40,7 @@ class Generation:
     model: str
     url: str
     temperature: float | None
-    seed: int
+    seed: int | None
     schemas: int
     diversity_threshold: float
     difficulty: Mapping[str, float]
@@ -130,6 +130,10 @@ def _temperature(fields: Fields) -> float | None:
     return None if fields.raw.get("temperature") is None else fields.number("temperature", default=0.0)
 
 
+def _seed(fields: Fields) -> int | None:
+    return None if fields.raw.get("seed") is None else fields.integer("seed", default=0)
+
+
 def _generation(fields: Fields) -> Generation:
     _known(
         fields,
@@ -151,7 +155,7 @@ def _generation(fields: Fields) -> Generation:
     return Generation(
         domain=domain, task=fields.text("task", required=False), count=count, provider=provider,
         model=fields.text("model", required=False), url=fields.text("url", required=False),
-        temperature=_temperature(fields), seed=fields.integer("seed", default=1),
+        temperature=_temperature(fields), seed=_seed(fields),
         schemas=_at_least_one(fields, "schemas", max(10, count // 6)),
         diversity_threshold=_share(fields, "diversity_threshold", 0.0),
         difficulty={key: float(value) for key, value in difficulty.items()},
