@@ -72,6 +72,12 @@ class StoreError(XpmError):
     code = "store"
 
 
+class BusyError(XpmError):
+    """Another process works on the same folder."""
+
+    code = "busy"
+
+
 class MissingExtraError(XpmError):
     """A command needs packages that are not installed."""
 

@@ -1,5 +1,6 @@
 """Where xpm keeps what is not a project's: one folder per user, ``XPM_HOME`` or the platform's data folder."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
-from xpm.errors import StoreError
+from xpm.errors import BusyError, StoreError
 from xpm.files import locked_file
 
 _LOCK_TIMEOUT_S = 600
@@ -65,6 +66,24 @@ class Home:
             raise StoreError(
                 f"another xpm holds {self.root / 'lock'}", hint="wait for it to end and try again"
             ) from error
+
+    @contextmanager
+    def alone_in(self, folder: Path) -> Iterator[None]:
+        """Keep this user's other processes from making something in ``folder`` at the same time.
+
+        The lock lies here rather than there, where it would be a file that nobody asked for.
+
+        Raises:
+            BusyError: one of them is at it.
+        """
+        folder, locks = folder.resolve(), self.root / "locks"
+        self.make()
+        locks.mkdir(exist_ok=True)
+        try:
+            with locked_file(locks / hashlib.sha256(os.fsencode(folder)).hexdigest(), timeout_s=0):
+                yield
+        except TimeoutError as error:
+            raise BusyError(f"another xpm is at work in {folder}", hint="wait for it to end, or stop it") from error
 
     def make(self) -> None:
         try:

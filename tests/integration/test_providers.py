@@ -208,6 +208,7 @@ def test_a_manifest_sends_no_key_to_a_stranger(provider, url, host, monkeypatch)
 @pytest.mark.parametrize("typed", [[], ["--url", "https://evil.example/v1"]])
 def test_only_a_typed_url_confirms_a_server(typed, tmp_path, monkeypatch):
     asked = []
+    monkeypatch.setenv("XPM_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(OpenAIProvider, "connect", lambda self, **options: asked.append(options) or 1 / 0)
     stated = {"provider": "openai", "url": "https://evil.example/v1", "task": "Answer."}
     manifest = {"name": "expert-x", "version": "0.1.0", "base_models": [{"name": "b"}]}

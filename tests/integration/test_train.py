@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 import tokenizers
+from click.testing import CliRunner
 
+from xpm.cli.main import cli
+from xpm.errors import BusyError
+from xpm.home import Home
 from xpm_build.dataset.generate import generate
 from xpm_build.dataset.rows import read_rows, write_rows
 from xpm_build.dataset.settings import dataset_settings
@@ -282,6 +286,20 @@ def test_a_killed_training_ends_with_the_same_figures(data, tiny_base, tmp_path)
     assert reports[0] == reports[1]
     adapters = [(folder / "adapter_model.safetensors").read_bytes() for folder in folders]
     assert adapters[0] == adapters[1]
+
+
+@pytest.mark.parametrize("command", ["train", "validate", "dataset generate"])
+def test_an_expert_that_another_process_works_on_is_left_alone(command, data, tiny_base, tmp_path, monkeypatch):
+    monkeypatch.setenv("XPM_HOME", str(tmp_path / "home"))
+    folder = expert(tmp_path / "expert", data)
+    before = sorted(folder.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    with Home.of_user().alone_in(folder):
+        base = [] if command == "dataset generate" else ["--base", str(tiny_base.source)]
+        refused = CliRunner().invoke(cli, [*command.split(), "expert", *base])
+    assert isinstance(refused.exception, BusyError)
+    assert str(folder) in str(refused.exception)
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_a_run_with_other_settings_is_not_gone_on_with(data, tiny_base, tmp_path):

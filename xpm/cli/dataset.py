@@ -63,7 +63,7 @@ def generate_command(
         }
     else:
         document = operations.generate(
-            folder, overrides=overrides, concurrency=concurrency, report=console.say
+            here().home, folder, overrides=overrides, concurrency=concurrency, report=console.say
         ).to_dict()
     if as_json:
         console.json(document)

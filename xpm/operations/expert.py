@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpm.environment import Environment
 from xpm.errors import UsageError
+from xpm.home import Home
 from xpm.operations.build import base_source, require_extra
 from xpm.progress import Progress
 from xpm_index.archive import MANIFEST
@@ -45,15 +46,18 @@ def settings(folder: Path) -> "DatasetSettings":
     return dataset_settings(_manifest(folder).raw)
 
 
-def generate(folder: Path, *, overrides: Mapping[str, Any], concurrency: int, report: Report) -> "GenerationReport":
+def generate(
+    home: Home, folder: Path, *, overrides: Mapping[str, Any], concurrency: int, report: Report
+) -> "GenerationReport":
     """Make the data that the manifest asks for; ``overrides`` replace its settings."""
     known = settings(folder)
     from xpm_build.dataset.generate import generate as make
 
-    return make(
-        _generation(folder, overrides), folder / known.path, concurrency=concurrency,
-        url_is_confirmed="url" in overrides, report=report,
-    )  # fmt: skip
+    with home.alone_in(folder):
+        return make(
+            _generation(folder, overrides), folder / known.path, concurrency=concurrency,
+            url_is_confirmed="url" in overrides, report=report,
+        )  # fmt: skip
 
 
 def estimate(folder: Path, *, overrides: Mapping[str, Any]) -> "Usage":
@@ -222,7 +226,8 @@ def train(
     require_extra()
     from xpm_build.training.run import train as run
 
-    return run(folder, expert_base(environment, folder, base, progress=progress), restart=restart, report=report)
+    with environment.home.alone_in(folder):
+        return run(folder, expert_base(environment, folder, base, progress=progress), restart=restart, report=report)
 
 
 def validate(
@@ -238,7 +243,8 @@ def validate(
     require_extra()
     from xpm_build.evaluation.validate import validate as judge
 
-    return judge(folder, expert_base(environment, folder, base, progress=progress), options, report=report)
+    with environment.home.alone_in(folder):
+        return judge(folder, expert_base(environment, folder, base, progress=progress), options, report=report)
 
 
 def compare(first: Path, second: Path, *, out: Path | None) -> "tuple[dict[str, Any], list[Block]]":
