@@ -22,18 +22,21 @@ class Stage:
     """A part of the base's training.
 
     ``oddities`` says from which share of the stage on words are how odd: (share, share of odd words, whether of the tokenizer's
-    own tokens). In a ``strange`` stage requests are not worded quite as the frames have them.
+    own tokens). In a ``strange`` stage requests are not worded quite as the frames have them; in a ``hard`` one more of them
+    are of the families that take the most practice.
     """
 
     plan: TrainingPlan
     oddities: tuple[tuple[float, float, bool], ...]
     strange: bool = False
+    hard: bool = False
 
 
 _FEWER_ODDITIES = ((0.0, 0.35, True), (0.7, 0.25, True))
 
 # At first words are well-formed, until copying is learned; then odd ones come too, of the tokenizer's own tokens, until copying
-# holds for every token; then fewer of them. The other stages are for sentences that are worded like none that was read.
+# holds for every token; then fewer of them. The other stages are for sentences that are worded like none that was read,
+# the last one with more of what is still got wrong.
 STAGES = (
     Stage(
         plan=TrainingPlan(steps=12_000, learning_rate=2e-3, batch_tokens=4096, given_weight=0.1, seed=1),
@@ -52,6 +55,14 @@ STAGES = (
         ),
         oddities=_FEWER_ODDITIES,
         strange=True,
+    ),
+    Stage(
+        plan=TrainingPlan(
+            steps=7_500, learning_rate=1.5e-3, embedding_learning_rate=1e-3, batch_tokens=4096, given_weight=0.1, seed=4
+        ),
+        oddities=_FEWER_ODDITIES,
+        strange=True,
+        hard=True,
     ),
 )
 _TOKENIZER_SEED = 1
@@ -111,6 +122,6 @@ def _draw_of(stage: Stage, pieces: tuple[str, ...]) -> Draw:
     def draw(rng: random.Random, progress: float) -> Document:
         _, share, of_tokens = [each for each in stage.oddities if each[0] <= progress][-1]
         oddity = Oddity(share=share, pieces=pieces if of_tokens else ())
-        return base_document(rng, oddity=oddity, strange=stage.strange)
+        return base_document(rng, oddity=oddity, strange=stage.strange, hard=stage.hard)
 
     return draw

@@ -19,6 +19,8 @@ HELD_BACK = HoldOut(seed=810, shares={"group": 0.2, "phrasing": 0.18})
 _SHARES = {"sql": 28, "json": 90, "neo4j": 20, "python": 9, "typescript": 8, "rust": 8}
 _COMMENTS = {"sql": "-- ", "json": "", "neo4j": "// ", "python": "# ", "typescript": "// ", "rust": "// "}
 _STRANGE = frozenset(("json", "sql", "neo4j"))  # where a word more changes nothing, as it may in a function's task
+_HARD = {"json": frozenset(("transform", "extract"))}  # the families that take the most practice
+_REDRAWN = 0.66  # of the other families' cases, in a hard corpus
 _FILE_SHARE, _CHAT_SHARE = 0.70, 0.12
 
 
@@ -30,25 +32,31 @@ class Document:
     written: str
 
 
-def training_case(name: str, rng: random.Random, *, oddity: Oddity, strange: bool = False) -> Case:
-    """A case of one domain of which nothing is held back; a ``strange`` one is not worded quite as its frames have it."""
+def training_case(name: str, rng: random.Random, *, oddity: Oddity, strange: bool = False, hard: bool = False) -> Case:
+    """A case of one domain of which nothing is held back.
+
+    A ``strange`` one is not worded quite as its frames have it; of ``hard`` ones more are of the families that take practice.
+    """
     domain = DOMAINS[name]
+    practiced = _HARD.get(name, ()) if hard else ()
     strangers = strangers_of(domain.phrases) if strange and domain.phrases in _STRANGE else ()
     while True:
         case = draw_case(domain, rng, oddity=oddity, strangers=strangers)
+        if practiced and case.family not in practiced and rng.random() < _REDRAWN:
+            continue
         if not HELD_BACK.held_fields(case.to_row()):
             return case
 
 
-def base_document(rng: random.Random, *, oddity: Oddity, strange: bool = False) -> Document:
+def base_document(rng: random.Random, *, oddity: Oddity, strange: bool = False, hard: bool = False) -> Document:
     """Draw one document of the base's corpus, as ``training_case`` does."""
     kind = rng.random()
     if kind < _FILE_SHARE:
         name = rng.choices(list(_SHARES), weights=list(_SHARES.values()))[0]
-        case = training_case(name, rng, oddity=oddity, strange=strange)
+        case = training_case(name, rng, oddity=oddity, strange=strange, hard=hard)
         return Document(given=f"{_COMMENTS[name]}{case.prompt}\n\n", written=case.completion + END_OF_TEXT)
     if kind < _FILE_SHARE + _CHAT_SHARE:
-        case = training_case(rng.choice(list(_SHARES)), rng, oddity=oddity, strange=strange)
+        case = training_case(rng.choice(list(_SHARES)), rng, oddity=oddity, strange=strange, hard=hard)
         return Document(given=chat_prompt(case.prompt), written=case.in_words + TURN_END)
     while True:
         group = rng.randrange(NUM_GROUPS)
