@@ -99,12 +99,11 @@ def test_a_temperature_is_sent_where_the_manifest_has_one(provider, server, tmp_
     assert server.requests[-1]["temperature"] == {"openai": 1.5, "anthropic": 1.0}[provider]
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_seed_is_sent_where_the_manifest_and_the_protocol_have_one(provider, server, tmp_path):
-    generate(generation(provider, server.url, count=5), tmp_path / "plain.jsonl")
+def test_a_seed_is_sent_where_the_manifest_has_one(server, tmp_path):
+    generate(generation("openai", server.url, count=5), tmp_path / "plain.jsonl")
     assert "seed" not in server.requests[-1]
-    generate(generation(provider, server.url, count=5, seed=7), tmp_path / "seeded.jsonl")
-    assert server.requests[-1].get("seed") == {"openai": 7, "anthropic": None}[provider]
+    generate(generation("openai", server.url, count=5, seed=7), tmp_path / "seeded.jsonl")
+    assert server.requests[-1]["seed"] == 7
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -215,6 +214,18 @@ def test_only_a_typed_url_confirms_a_server(typed, tmp_path, monkeypatch):
     (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "training": {"dataset": {"generation": stated}}}))
     click.testing.CliRunner().invoke(cli, ["dataset", "generate", str(tmp_path), *typed])
     assert asked == [{"url_is_confirmed": bool(typed)}]
+
+
+def test_another_provider_than_the_manifests_passes_over_what_is_not_for_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XPM_HOME", str(tmp_path / "home"))
+    stated = {"provider": "template", "domain": "sql", "task": "Write SQL.", "count": 30, "seed": 1, "schemas": 9}
+    manifest = {"name": "expert-x", "version": "0.1.0", "base_models": [{"name": "b"}]}
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "training": {"dataset": {"generation": stated}}}))
+    command = ["dataset", "generate", str(tmp_path), "--provider", "anthropic", "--dry-run", "--json"]
+    found = click.testing.CliRunner().invoke(cli, command)
+    assert json.loads(found.stdout)["usage"]["requests"] == 3
+    found = click.testing.CliRunner().invoke(cli, [*command, "--seed", "7"])
+    assert "training.dataset.generation.seed means nothing to the provider 'anthropic'" in str(found.exception)
 
 
 def test_a_dry_run_sends_nothing(server):

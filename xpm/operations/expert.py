@@ -69,12 +69,16 @@ def estimate(folder: Path, *, overrides: Mapping[str, Any]) -> "Usage":
 
 
 def _generation(folder: Path, overrides: Mapping[str, Any]) -> Any:
-    from xpm_build.dataset.settings import dataset_settings
+    """The manifest's settings but what a provider named instead of the manifest's has no use for."""
+    from xpm_build.dataset.settings import MEANINGLESS, dataset_settings
 
     raw = _manifest(folder).raw
     training = dict(raw.get("training") or {})
     dataset = dict(training.get("dataset") or {})
-    dataset["generation"] = {**(dataset.get("generation") or {}), **overrides}
+    stated = dict(dataset.get("generation") or {})
+    for key in MEANINGLESS.get(overrides.get("provider", ""), ()):
+        stated.pop(key, None)
+    dataset["generation"] = stated | overrides
     return dataset_settings({**raw, "training": {**training, "dataset": dataset}}).generation
 
 

@@ -18,7 +18,12 @@ from xpm_index.fields import Fields
 DATASET = Path("data/dataset.jsonl")
 ROWS = "rows"
 """The innermost circle: unseen rows with nothing held out."""
-PROVIDERS = ("template", "openai", "anthropic")
+MEANINGLESS: Mapping[str, frozenset[str]] = {
+    "template": frozenset(("model", "url", "temperature", "requests_per_minute", "prices")),
+    "openai": frozenset(("schemas",)),
+    "anthropic": frozenset(("schemas", "seed")),
+}
+"""What of ``generation`` each provider has no use for."""
 _REFUSED = {"streaming": "rows are read whole from data/; import what is larger in parts"}
 _KEYS = {
     "path", "type", "format", "source", "sources", "field_mapping", "tasks", "validation", "preprocessing", "generation",
@@ -145,7 +150,13 @@ def _generation(fields: Fields) -> Generation:
     difficulty = fields.object("difficulty_distribution").raw
     if any(not isinstance(each, (int, float)) or each < 0 for each in difficulty.values()):
         raise DatasetError(f"{fields.at('difficulty_distribution')} must map difficulties to shares of 0 or more")
-    provider = _one_of(fields, "provider", ("", *PROVIDERS)) or "template"
+    provider = _one_of(fields, "provider", ("", *MEANINGLESS)) or "template"
+    for key in sorted(MEANINGLESS[provider]):
+        if fields.raw.get(key) is not None:
+            raise DatasetError(
+                f"{fields.at(key)} means nothing to the provider {provider!r}",
+                hint="take it out, or name another provider",
+            )
     domain = fields.text("domain", required=False)
     if provider == "template" and domain and domain not in DOMAINS:
         raise DatasetError(
