@@ -98,7 +98,7 @@ def make_experts(places: Sequence[tuple[Path, Path]], base: Path, *, report: Rep
         places: (source, folder) of each, as of ``make_expert``; the longest first.
         report: is called in other processes, so it must be a module's function, as ``say`` is.
     """
-    num_workers = min(len(places), len(os.sched_getaffinity(0)))
+    num_workers = min(len(places), os.cpu_count() or 1)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_work) as pool:
         made = [pool.submit(make_expert, source, folder, base, report=report) for source, folder in places]
