@@ -78,7 +78,7 @@ def _generation(folder: Path, overrides: Mapping[str, Any]) -> Any:
     stated = dict(dataset.get("generation") or {})
     for key in MEANINGLESS.get(overrides.get("provider", ""), ()):
         stated.pop(key, None)
-    dataset["generation"] = stated | overrides
+    dataset["generation"] = {**stated, **overrides}
     return dataset_settings({**raw, "training": {**training, "dataset": dataset}}).generation
 
 
