@@ -6,7 +6,6 @@ never written anywhere.
 
 import ipaddress
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -157,7 +156,6 @@ class _Remote:
     """What the two protocols share: the request's words, the price and the reading of answers."""
 
     is_remote = True
-    _warmest = math.inf  # a manifest's temperature is lowered to it
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
@@ -194,7 +192,7 @@ class _Remote:
     def _sampling(self, number: int) -> dict[str, float]:
         """What is asked for in a batch beyond the model's own: models that reason refuse a temperature."""
         temperature = self._generation.temperature
-        return {} if temperature is None else {"temperature": min(self._warmest, temperature)}
+        return {} if temperature is None else {"temperature": temperature}
 
     def estimate(self, count: int) -> Usage:
         requests = -(-count // BATCH_ROWS)
@@ -257,8 +255,6 @@ class OpenAIProvider(_Remote):
 
 
 class AnthropicProvider(_Remote):
-    _warmest = 1.0
-
     def _open(self, **options: Any) -> Any:
         import anthropic
 

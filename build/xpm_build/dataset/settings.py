@@ -24,6 +24,8 @@ MEANINGLESS: Mapping[str, frozenset[str]] = {
     "anthropic": frozenset(("schemas", "seed")),
 }
 """What of ``generation`` each provider has no use for."""
+_WARMEST: Mapping[str, float] = {"openai": 2.0, "anthropic": 1.0}
+"""The highest temperature that each protocol takes."""
 _REFUSED = {"streaming": "rows are read whole from data/; import what is larger in parts"}
 _KEYS = {
     "path", "type", "format", "source", "sources", "field_mapping", "tasks", "validation", "preprocessing", "generation",
@@ -130,9 +132,17 @@ def _known(fields: Fields, keys: set[str]) -> None:
             raise DatasetError(f"{fields.at(key)} is unknown", hint=f"known are {', '.join(sorted(keys))}")
 
 
-def _temperature(fields: Fields) -> float | None:
+def _temperature(fields: Fields, provider: str) -> float | None:
     """None where the provider's own holds: not every model lets it be chosen."""
-    return None if fields.raw.get("temperature") is None else fields.number("temperature", default=0.0)
+    if fields.raw.get("temperature") is None:
+        return None
+    temperature = fields.number("temperature", default=0.0)
+    if not 0 <= temperature <= _WARMEST[provider]:
+        raise DatasetError(
+            f"{fields.at('temperature')} must be from 0 to {_WARMEST[provider]:g} for the provider {provider!r}",
+            context=f"it is {temperature:g}",
+        )
+    return temperature
 
 
 def _seed(fields: Fields) -> int | None:
@@ -166,7 +176,7 @@ def _generation(fields: Fields) -> Generation:
     return Generation(
         domain=domain, task=fields.text("task", required=False), count=count, provider=provider,
         model=fields.text("model", required=False), url=fields.text("url", required=False),
-        temperature=_temperature(fields), seed=_seed(fields),
+        temperature=_temperature(fields, provider), seed=_seed(fields),
         schemas=_at_least_one(fields, "schemas", max(10, count // 6)),
         diversity_threshold=_share(fields, "diversity_threshold", 0.0),
         difficulty={key: float(value) for key, value in difficulty.items()},
