@@ -37,7 +37,8 @@ class Solver:
         self._solution = PartialSolution()
         self._known: dict[Package, list[Incompatibility]] = {}
         self._told: set[Package] = set()
-        self._expanded: set[tuple[Package, int]] = set()
+        self._expanded: dict[tuple[Package, int], int] = {}
+        """The versions whose facts were followed up, with the level at which: going back below it undoes what followed."""
         self._stated: set[tuple[object, ...]] = set()
 
     def solve(self) -> dict[Package, Entry]:
@@ -75,9 +76,9 @@ class Solver:
         package = min([*fresh, *open_packages], key=lambda p: self._solution.total(p).bit_count())
         version = self._preferred(package)
         added = self._learn(self._facts.of_version(package, version))
-        self._expanded.add((package, version))
         if not any(self._is_contradicted(each, package, version) for each in added):
             self._solution.decide(package, version)
+        self._expanded[package, version] = self._solution.level
         return package
 
     def _is_expanded(self, package: Package) -> bool:
@@ -176,6 +177,7 @@ class Solver:
             previous = max([_PROJECT_LEVEL, *earlier])
             if satisfier.cause is None or previous != satisfier.level:
                 self._solution.backtrack(previous)
+                self._expanded = {each: level for each, level in self._expanded.items() if level <= previous}
                 if isinstance(conflict.cause, Derived):
                     self._add(conflict)
                 return conflict

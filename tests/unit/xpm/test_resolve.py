@@ -116,6 +116,15 @@ def test_a_circle_is_avoided_by_an_older_version(world):
     assert world.resolve("a") == ["b 1.0.0", "a 1.0.0"]
 
 
+def test_what_followed_from_a_version_follows_again_after_going_back(world):
+    """a is needed by d's only version, found so before c 1.1.0 fails for want of b."""
+    world.serve_base("tiny", "1.0.0").serve_base("tiny", "2.0.0")
+    world.serve("a", "1.0.0", yanked=True).serve("a", "1.1.0").serve("b", "1.0.0", yanked=True)
+    world.serve("c", "1.0.0").serve("c", "1.1.0", requires=["b@*"]).serve("c", "2.0.0", yanked=True)
+    world.serve("d", "1.0.0", requires=["a@*", "c@*"])
+    assert world.resolve("d") == ["a 1.1.0", "c 1.0.0", "d 1.0.0"]
+
+
 def test_hard_conflicts_end_soon(world):
     """Where plain backtracking tries every combination, the first conflict rules out all of them."""
     for name in "abcdefgh":
