@@ -37,8 +37,15 @@ class PartialSolution:
         self._assign(package, mask, cause)
 
     def undecided(self) -> list[Package]:
-        """Packages that must be there and whose version is still open, in the order in which they came up."""
-        return [p for p, total in self._totals.items() if not total & ABSENT and total.bit_count() > 1]
+        """Packages that must be there without a decision, in the order in which they came up.
+
+        One may have a single version left: what that version requires follows only from its decision.
+        """
+        return [
+            package
+            for package, assignments in self._of.items()
+            if not self._totals[package] & ABSENT and assignments[-1][1].cause is not None
+        ]
 
     def decisions(self) -> dict[Package, int]:
         """Packages that are there, with their one version."""

@@ -37,8 +37,6 @@ class Solver:
         self._solution = PartialSolution()
         self._known: dict[Package, list[Incompatibility]] = {}
         self._told: set[Package] = set()
-        self._expanded: dict[tuple[Package, int], int] = {}
-        """The versions whose facts were followed up, with the level at which: going back below it undoes what followed."""
         self._stated: set[tuple[object, ...]] = set()
 
     def solve(self) -> dict[Package, Entry]:
@@ -69,20 +67,15 @@ class Solver:
 
         A version whose facts contradict what is known is not decided: propagation will rule it out.
         """
-        open_packages = self._solution.undecided()
-        fresh = [p for p in self._solution.decisions() if p.kind != "project" and not self._is_expanded(p)]
-        if not open_packages and not fresh:
+        undecided = self._solution.undecided()
+        if not undecided:
             return None
-        package = min([*fresh, *open_packages], key=lambda p: self._solution.total(p).bit_count())
+        package = min(undecided, key=lambda p: self._solution.total(p).bit_count())
         version = self._preferred(package)
         added = self._learn(self._facts.of_version(package, version))
         if not any(self._is_contradicted(each, package, version) for each in added):
             self._solution.decide(package, version)
-        self._expanded[package, version] = self._solution.level
         return package
-
-    def _is_expanded(self, package: Package) -> bool:
-        return (package, self._solution.total(package)) in self._expanded
 
     def _preferred(self, package: Package) -> int:
         """The locked version if it is still possible, else the newest, or the oldest if the project prefers that."""
@@ -177,7 +170,6 @@ class Solver:
             previous = max([_PROJECT_LEVEL, *earlier])
             if satisfier.cause is None or previous != satisfier.level:
                 self._solution.backtrack(previous)
-                self._expanded = {each: level for each, level in self._expanded.items() if level <= previous}
                 if isinstance(conflict.cause, Derived):
                     self._add(conflict)
                 return conflict
