@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 
 import numpy as np
-import onnx
+from onnx import TensorProto
 
 from xpm_build.architecture import LinearGroup
 from xpm_build.base_tensors import BaseTensors
@@ -18,6 +18,7 @@ class DecoderGraph(ABC):
         self.g = GraphWriter()
         self.tensors = tensors
         self.a = tensors.architecture
+        self.dtype = tensors.dtype  # of activations
 
     @abstractmethod
     def attend(self, layer: int, qkv: LinearGroup, x: str) -> str:
@@ -31,9 +32,37 @@ class DecoderGraph(ABC):
     def gated(self, gate_up: LinearGroup, x: str) -> str:
         """silu(gate) ⊙ up"""
 
+    def float(self, tensor: TensorProto) -> str:
+        """An initializer in the type that the graph computes in."""
+        return self.g.initializer(tensor)
+
+    def embed(self, *, has_soft: bool = True) -> str:
+        """Rows of the vocabulary; for ids from the vocabulary's size on, where a graph has them, rows of ``soft_embeds``."""
+        g, a, matrix = self.g, self.a, self.tensors.embedding
+        last = g.constant(np.array(a.vocab_size - 1, np.int64))
+        known = g.op("Min", "input_ids", last) if has_soft else "input_ids"
+        if matrix.scales is None:
+            rows = g.op("Gather", g.initializer(matrix.weight), known, axis=0)
+        else:
+            flat = reshaped(
+                matrix.weight, "embedding.rows", (a.vocab_size, a.hidden_size * (self.tensors.bits or 8) // 8)
+            )
+            rows = g.op(
+                "GatherBlockQuantized", g.initializer(flat), known, self.float(matrix.scales), domain=MICROSOFT,
+                bits=self.tensors.bits, block_size=self.tensors.block, gather_axis=0, quantize_axis=1,
+            )  # fmt: skip
+        if not has_soft:
+            return rows
+        zero = g.constant(np.zeros((1, a.hidden_size), self.dtype))
+        soft_ids = g.op("Max", g.op("Sub", "input_ids", last), g.constant(np.array(0, np.int64)))
+        soft = g.op("Gather", g.op("Concat", zero, "soft_embeds", axis=0), soft_ids, axis=0)
+        is_soft = g.op("Unsqueeze", g.op("Greater", "input_ids", last), g.shape(-1))
+        return g.op("Where", is_soft, soft, rows)
+
     def layers(self, hidden: str) -> str:
         """From the embedding to the last norm."""
-        g, a, norms = self.g, self.a, self.tensors.norms
+        g, a = self.g, self.a
+        norms = {name: self.float(tensor) for name, tensor in self.tensors.norms.items()}
         residual = ""
         for layer in range(a.num_layers):
             qkv, attended, gate_up, down = a.groups(layer)
@@ -54,34 +83,14 @@ class DecoderGraph(ABC):
         return [f"{prefix}.{layer}.{part}" for layer in range(self.a.num_layers) for part in ("key", "value")]
 
 
-def embed(g: GraphWriter, tensors: BaseTensors, input_ids: str, soft_embeds: str) -> str:
-    """Rows of the vocabulary, or of ``soft_embeds`` for ids from the vocabulary's size on."""
-    a, matrix = tensors.architecture, tensors.embedding
-    last = g.constant(np.array(a.vocab_size - 1, np.int64))
-    known = g.op("Min", input_ids, last)
-    if matrix.scales is None:
-        rows = g.op("Gather", g.initializer(matrix.weight), known, axis=0)
-    else:
-        flat = reshaped(matrix.weight, "embedding.rows", (a.vocab_size, a.hidden_size * (tensors.bits or 8) // 8))
-        rows = g.op(
-            "GatherBlockQuantized", g.initializer(flat), known, g.initializer(matrix.scales), domain=MICROSOFT,
-            bits=tensors.bits, block_size=tensors.block, gather_axis=0, quantize_axis=1,
-        )  # fmt: skip
-    zero = g.constant(np.zeros((1, a.hidden_size), tensors.dtype))
-    soft_ids = g.op("Max", g.op("Sub", input_ids, last), g.constant(np.array(0, np.int64)))
-    soft = g.op("Gather", g.op("Concat", zero, soft_embeds, axis=0), soft_ids, axis=0)
-    is_soft = g.op("Unsqueeze", g.op("Greater", input_ids, last), g.shape(-1))
-    return g.op("Where", is_soft, soft, rows)
-
-
-def skip_norm(g: GraphWriter, hidden: str, residual: str, weight: onnx.TensorProto, epsilon: float) -> tuple[str, str]:
+def skip_norm(g: GraphWriter, hidden: str, residual: str, weight: str, epsilon: float) -> tuple[str, str]:
     """(normalised hidden + residual, hidden + residual)."""
     into = [g.fresh("norm"), "", "", g.fresh("sum")]
     normed, total = g.ops(
         "SkipSimplifiedLayerNormalization",
         hidden,
         residual,
-        g.initializer(weight),
+        weight,
         domain=MICROSOFT,
         into=into,
         epsilon=epsilon,
@@ -89,5 +98,5 @@ def skip_norm(g: GraphWriter, hidden: str, residual: str, weight: onnx.TensorPro
     return normed, total
 
 
-def norm(g: GraphWriter, x: str, weight: onnx.TensorProto, epsilon: float) -> str:
-    return g.op("SimplifiedLayerNormalization", x, g.initializer(weight), axis=-1, epsilon=epsilon, stash_type=1)
+def norm(g: GraphWriter, x: str, weight: str, epsilon: float) -> str:
+    return g.op("SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=epsilon, stash_type=1)

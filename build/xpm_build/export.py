@@ -1,7 +1,7 @@
 """Export a base to ONNX with universal slots: weights are read from the checkpoint, the graph is written node by node.
 
-The result is a folder: ``model.onnx`` (and ``native.onnx`` for a quantised base) over one ``model.onnx_data``, ``graph.json`` and
-the tokenizer files. Nothing is traced, and no more than one matrix is in memory at a time.
+The result is a folder: ``model.onnx`` (and ``native.onnx`` for a quantised base, ``cuda*.onnx`` for all but float32) over one
+``model.onnx_data``, ``graph.json`` and the tokenizer files. Nothing is traced, and no more than one matrix is in memory at a time.
 """
 
 import json
@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from xpm_build.architecture import Architecture
 from xpm_build.base_tensors import BaseTensors
 from xpm_build.chat_templates import CHAT_TEMPLATE
+from xpm_build.cuda_graph import FILES, CudaGraph, has_cuda_graphs
 from xpm_build.errors import BuildError
 from xpm_build.fingerprint import fingerprint
 from xpm_build.native_graph import NativeGraph, has_native_graph
@@ -90,6 +91,9 @@ def export_base(
     is_native = has_native_graph(tensors)
     if is_native:
         (out / NATIVE_GRAPH).write_bytes(NativeGraph(tensors).write().SerializeToString(deterministic=True))
+    if has_cuda_graphs(tensors):
+        for kind, name in FILES.items():
+            (out / name).write_bytes(CudaGraph(tensors, kind).write().SerializeToString(deterministic=True))
     document = architecture.graph_document(
         base_digest=digest or fingerprint(weights, config),
         variant=variant,

@@ -11,7 +11,7 @@ import onnx
 
 from xpm_build.architecture import LinearGroup
 from xpm_build.base_tensors import BaseTensors, Matrix
-from xpm_build.decoder_graph import DecoderGraph, embed
+from xpm_build.decoder_graph import DecoderGraph
 from xpm_build.graph_writer import XPM
 
 _SLOTS = ("slot_table", "slot_types", "row_slots", "row_scales")
@@ -32,7 +32,7 @@ class NativeGraph(DecoderGraph):
     def write(self) -> onnx.ModelProto:
         g, a = self.g, self.a
         self._declare_inputs()
-        embedded = embed(g, self.tensors, "input_ids", "soft_embeds")
+        embedded = self.embed()
         x = self.layers(g.op("Reshape", embedded, g.shape(-1, a.hidden_size)))
         self._product(self.tensors.head, g.op("Gather", x, "logit_positions", axis=0), into="logits", first_linear=-1)
         g.output("logits", np.float32, ["num_logits", a.vocab_size])

@@ -11,7 +11,7 @@ from onnx import helper
 
 from xpm_build.architecture import Architecture, LinearGroup
 from xpm_build.base_tensors import Matrix
-from xpm_build.decoder_graph import DecoderGraph, embed, norm
+from xpm_build.decoder_graph import DecoderGraph, norm
 from xpm_build.graph_writer import MICROSOFT
 
 _ACCURACY_INT8_ACTIVATIONS = 4  # of MatMulNBits: activations in 8 bits inside the product
@@ -36,7 +36,7 @@ class SlotGraph(DecoderGraph):
         g, a, dtype = self.g, self.a, self.tensors.dtype
         self._declare_inputs()
         self._spread_scales()
-        x = self.layers(embed(g, self.tensors, "input_ids", "soft_embeds"))
+        x = self.layers(self.embed())
         places = g.op("Unsqueeze", "logit_positions", g.shape(-1))
         wanted = g.op("GatherElements", x, g.op("Expand", places, g.shape(1, 1, a.hidden_size)), axis=1)
         self._head(wanted)
@@ -143,4 +143,4 @@ class SlotGraph(DecoderGraph):
     def _head_norm(self, x: str, heads: int, name: str) -> str:
         g = self.g
         parted = g.op("Reshape", x, g.shape(0, 0, heads, -1))
-        return g.op("Reshape", norm(g, parted, self.tensors.norms[name], self.a.epsilon), g.shape(0, 0, -1))
+        return g.op("Reshape", norm(g, parted, self.float(self.tensors.norms[name]), self.a.epsilon), g.shape(0, 0, -1))

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from xpm_runtime.adapter import AdapterSpec
 from xpm_runtime.conversation import EngineSession
+from xpm_runtime.cuda import CudaRunner
 from xpm_runtime.errors import CapacityError, RequestError
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import KvLanes
@@ -60,7 +61,7 @@ class Engine:
         self._codec = codec
         self._lanes = lanes
         self._memory = plan
-        self._runner = Runner(session, graph, lanes)
+        self._runner = CudaRunner(session, graph, lanes) if session.is_cuda else Runner(session, graph, lanes)
         self._scheduler = Scheduler(
             num_lanes=lanes.num_lanes,
             capacity=lanes.capacity,
@@ -70,7 +71,7 @@ class Engine:
         self._adapters = ResidentAdapters(graph, is_native=session.is_native, budget=plan.adapters)
         self._prefixes = PrefixCache(lanes, budget=plan.prefix)
         self._pinned: Counter[str] = Counter()
-        self._packs = Packs(graph, self._adapters, is_native=session.is_native)
+        self._packs = Packs(graph, self._adapters, is_native=session.is_native, is_cuda=session.is_cuda)
         self._stepper = Stepper(
             graph, self._runner, lanes, self._scheduler, self._prefixes, self._adapters, self._packs
         )
@@ -104,6 +105,8 @@ class Engine:
             raise RequestError("max_lanes and context must be at least 1")
         codec = TextCodec(folder)
         session = Session(folder, device=device, threads=threads, spinning=spinning, kernels=kernels)
+        if session.is_cuda:
+            graph = replace(graph, dtype="float16")
         lanes = KvLanes(session, graph, num_lanes=max_lanes, capacity=capacity)
         plan = plan_memory(
             folder, is_native=session.is_native, bytes_per_token=lanes.bytes_per_token, num_tokens=max_lanes * capacity,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from xpm_runtime.cuda import CudaSlots
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.resident import ResidentAdapters
 from xpm_runtime.slots import AddressedSlots, Composition, PackedSlots, SlotPack
@@ -10,10 +11,11 @@ from xpm_runtime.slots import AddressedSlots, Composition, PackedSlots, SlotPack
 class Packs:
     """``current`` is the pack that was last needed."""
 
-    def __init__(self, graph: GraphSpec, adapters: ResidentAdapters, *, is_native: bool) -> None:
+    def __init__(self, graph: GraphSpec, adapters: ResidentAdapters, *, is_native: bool, is_cuda: bool = False) -> None:
         self._graph = graph
         self._adapters = adapters
         self._is_native = is_native
+        self._is_cuda = is_cuda
         self.current = self._new(())
 
     def reset(self) -> None:
@@ -45,4 +47,6 @@ class Packs:
         adapters = self._adapters.need(names)
         if self._is_native:
             return AddressedSlots(self._graph, list((adapters | self._adapters.loaded).values()))
+        if self._is_cuda:
+            return CudaSlots(self._graph, list(adapters.values()))
         return PackedSlots(self._graph, list(adapters.values()))

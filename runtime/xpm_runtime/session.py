@@ -21,9 +21,10 @@ from xpm_runtime.errors import EngineError, ModelLoadError
 from xpm_runtime.native import AllowedMemory, library
 
 DEVICES = ("auto", "cpu", "cuda")
-KERNELS = ("auto", "native", "portable")
+KERNELS = ("auto", "native", "portable", "cuda")
 _ERRORS_ONLY = 3
 _SILENT = 4
+CUDA_GRAPH = "cuda.onnx"
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
@@ -69,6 +70,21 @@ class DeviceBuffer:
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
+class DeviceArray:
+    """An array on CUDA, at an address that stays; ``put`` copies a host array of the same shape and type into it."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def put(self, array: NDArray[Any]) -> None:
+        self.value.update_inplace(np.ascontiguousarray(array))
+
+    def numpy(self) -> NDArray[Any]:
+        """A copy on the host."""
+        result: NDArray[Any] = self.value.numpy()
+        return result
+
+
 class Session:
     """A loaded graph. ``device`` is "cpu" or "cuda", whichever it really runs on; ``is_native``: with kernels of our own."""
 
@@ -82,23 +98,24 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
         want_cuda = device == "cuda" or (device == "auto" and _CUDA in ort.get_available_providers() and _has_driver())
         operators = (
-            None if want_cuda or kernels == "portable" else _native_operators(folder, required=kernels == "native")
+            None if want_cuda or kernels in ("portable", "cuda") else _native_operators(folder, required=kernels == "native")
         )
         self.is_native = operators is not None
         if operators is not None:
             options.register_custom_ops_library(str(operators))
+        self._folder, self._options = folder, options
         if want_cuda:
             ort.set_default_logger_severity(_SILENT)
             with contextlib.redirect_stdout(io.StringIO()):  # it prints what it can't find
                 ort.preload_dlls()
-        try:
-            self._session = ort.InferenceSession(
-                str(folder / ("native.onnx" if self.is_native else "model.onnx")),
-                options,
-                providers=[_CUDA, _CPU] if want_cuda else [_CPU],
-            )
-        except Exception as error:  # onnxruntime raises its own, unrelated types
-            raise ModelLoadError(f"the graph in {folder} could not be loaded", context=str(error)[:300]) from error
+        self.is_cuda = (kernels == "cuda" or (want_cuda and kernels == "auto")) and (folder / CUDA_GRAPH).is_file()
+        self._graphs: dict[str, ort.InferenceSession] = {}
+        file = CUDA_GRAPH if self.is_cuda else "native.onnx" if self.is_native else "model.onnx"
+        providers: list[Any] = [_CUDA, _CPU] if want_cuda else [_CPU]
+        if self.is_cuda and want_cuda:
+            providers[0] = (_CUDA, {"enable_cuda_graph": "1"})
+        self._providers = providers
+        self._session = self._load(file)
         self.device = "cuda" if self._session.get_providers()[0] == _CUDA else "cpu"
         if device == "cuda" and self.device != "cuda":
             raise ModelLoadError(
@@ -113,6 +130,30 @@ class Session:
 
     def binding(self) -> "Binding":
         return Binding(self._session, self.device)
+
+    # For graphs made for CUDA
+
+    def device_array(self, array: NDArray[Any]) -> DeviceArray:
+        return DeviceArray(ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self.device, 0))
+
+    def device_empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        return DeviceArray(ort.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(dtype), self.device, 0))
+
+    def cuda_binding(self, file: str) -> "CudaBinding":
+        """A binding of another graph of the base, loaded when it is first needed."""
+        return CudaBinding(self._load(file), self.device)
+
+    def _load(self, file: str) -> ort.InferenceSession:
+        if file not in self._graphs:
+            try:
+                self._graphs[file] = ort.InferenceSession(
+                    str(self._folder / file), self._options, providers=self._providers
+                )
+            except Exception as error:  # onnxruntime raises its own, unrelated types
+                raise ModelLoadError(
+                    f"the graph in {self._folder} could not be loaded", context=str(error)[:300]
+                ) from error
+        return self._graphs[file]
 
 
 class Binding:
@@ -173,6 +214,53 @@ class Binding:
     def run(self) -> None:
         try:
             self._session.run_with_iobinding(self._io)
+        except Exception as error:  # onnxruntime raises its own, unrelated types
+            raise EngineError("the graph could not be run", context=str(error)[:300]) from error
+
+
+class CudaBinding:
+    """The inputs and outputs of one shape of run, all at fixed addresses."""
+
+    def __init__(self, session: ort.InferenceSession, device: str) -> None:
+        self._session = session
+        self._device = device
+        self._io = session.io_binding()
+        self.inputs = frozenset(each.name for each in session.get_inputs())
+        self._arrays: dict[str, DeviceArray] = {}
+        self._buffers: list[DeviceBuffer] = []
+
+    def take(self, name: str, array: DeviceArray) -> None:
+        """Bind an input."""
+        self._arrays[name] = array
+        self._io.bind_ortvalue_input(name, array.value)
+
+    def give(self, name: str, array: DeviceArray) -> None:
+        """Bind an output."""
+        self._arrays[name] = array
+        self._io.bind_ortvalue_output(name, array.value)
+
+    def put(self, name: str, array: NDArray[Any]) -> None:
+        """Copy a host array to where an input was bound."""
+        self._arrays[name].put(array)
+
+    def host(self, name: str, array: NDArray[Any]) -> None:
+        """Bind an input that the graph reads on the host."""
+        self._io.bind_cpu_input(name, array)
+
+    def bind_rows(self, input_name: str, output_name: str | None, buffer: DeviceBuffer, first: int, count: int) -> None:
+        """Bind rows ``first : first + count`` of a buffer as an input and, in place, as an output."""
+        self._buffers.append(buffer)
+        shape, address = (count, *buffer.shape[1:]), buffer.address(first)
+        self._io.bind_input(input_name, self._device, 0, buffer.dtype, shape, address)
+        if output_name is not None:
+            self._io.bind_output(output_name, self._device, 0, buffer.dtype, shape, address)
+
+    def run(self, graph_id: int) -> None:
+        """Run; under a number above 0 the run is captured when it is first made, and replayed from then on."""
+        options = ort.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", str(graph_id))
+        try:
+            self._session.run_with_iobinding(self._io, options)
         except Exception as error:  # onnxruntime raises its own, unrelated types
             raise EngineError("the graph could not be run", context=str(error)[:300]) from error
 

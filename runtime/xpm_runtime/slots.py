@@ -41,10 +41,11 @@ class SlotPack:
         """The graph's slot inputs for a batch whose rows have these compositions."""
         raise NotImplementedError
 
-    def _scales_of(self, compositions: Iterable[Composition]) -> dict[Composition, "_Scales"]:
+    def _scales_of(self, compositions: Iterable[Composition]) -> dict[Composition, "Scales"]:
         """For each different composition whose adapters scale outputs, what they do together."""
         combined = {
-            each: _combine(self._graph, [self.adapters[name] for name in each]) for each in dict.fromkeys(compositions)
+            each: combine_scales(self._graph, [self.adapters[name] for name in each])
+            for each in dict.fromkeys(compositions)
         }
         return {composition: scales for composition, scales in combined.items() if scales is not None}
 
@@ -119,7 +120,7 @@ class AddressedSlots(SlotPack):
             self._table[number] = adapter.addresses
             self._types[number] = adapter.rank, adapter.is_half
         self._number = {adapter.name: number for number, adapter in enumerate(adapters)}
-        self._scales: dict[Composition, _Scales] = {}
+        self._scales: dict[Composition, Scales] = {}
 
     def inputs(self, rows: Sequence[Composition]) -> Inputs:
         """slot_table (E, linears, 2) and slot_types (E, 2); row_slots (rows, n), -1 for none; row_scales (rows, 2) addresses."""
@@ -136,7 +137,7 @@ class AddressedSlots(SlotPack):
         }  # fmt: skip
 
 
-class _Scales:
+class Scales:
     """What outputs are multiplied by, less one, and what is added: float32 (total_out,) each."""
 
     __slots__ = ("_allowed", "offsets", "scales")
@@ -147,7 +148,7 @@ class _Scales:
         self._allowed = [AllowedMemory(array.ctypes.data, array.nbytes) for array in (self.scales, self.offsets)]
 
 
-def _combine(graph: GraphSpec, adapters: Sequence[Adapter]) -> _Scales | None:
+def combine_scales(graph: GraphSpec, adapters: Sequence[Adapter]) -> Scales | None:
     """DoRA's deltas add, the factors of adapters without ranks (IA3) multiply; their offsets are bias · (factor - 1)."""
     if all(adapter.scales is None for adapter in adapters):
         return None
@@ -161,4 +162,4 @@ def _combine(graph: GraphSpec, adapters: Sequence[Adapter]) -> _Scales | None:
             offsets *= 1 + adapter.scales
             if adapter.offsets is not None:
                 offsets += adapter.offsets
-    return _Scales(added * factor - 1, offsets)
+    return Scales(added * factor - 1, offsets)

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from xpm_runtime.cuda import CudaRunner
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.packs import Packs
@@ -29,7 +30,7 @@ class Stepper:
     """Moves sequences through the lanes."""
 
     def __init__(
-        self, graph: GraphSpec, runner: Runner, lanes: KvLanes, scheduler: Scheduler, prefixes: PrefixCache,
+        self, graph: GraphSpec, runner: Runner | CudaRunner, lanes: KvLanes, scheduler: Scheduler, prefixes: PrefixCache,
         adapters: ResidentAdapters, packs: Packs,
     ) -> None:  # fmt: skip
         self._graph = graph

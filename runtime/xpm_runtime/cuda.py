@@ -1,0 +1,278 @@
+"""Running a base on CUDA: one of three graphs, whichever does what the rows need and no more, and decoding by replay.
+
+A decode run of a number of rows and a bucket of ranks has buffers of its own, at addresses that never change: ONNX Runtime captures
+it once as a CUDA graph and replays it. What varies is in the buffers: tokens, lengths, which ranks act on which row. Prefill has
+too many shapes for that and is run as it comes.
+
+Invariant: a captured run is keyed by everything that its shapes and addresses depend on (graph, rows, bucket).
+"""
+
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpm_runtime.adapter import Adapter
+from xpm_runtime.graph import GraphSpec
+from xpm_runtime.lanes import KvLanes
+from xpm_runtime.rope import rope_tables
+from xpm_runtime.session import CudaBinding, DeviceArray, Session
+from xpm_runtime.slots import Composition, SlotPack, combine_scales
+
+FILES = {"base": "cuda.onnx", "slots": "cuda_slots.onnx", "scaled": "cuda_scaled.onnx"}
+GROUPS = {
+    "qkv": ("q_proj", "k_proj", "v_proj"), "attended": ("o_proj",), "gate_up": ("gate_proj", "up_proj"), "down": ("down_proj",),
+}  # fmt: skip
+BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 2560)
+Logits = NDArray[np.float32]
+Arrays = dict[str, NDArray[Any]]
+_HALF = np.dtype(np.float16)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Linears over one input: (number of the first output column, of outputs) of each."""
+
+    name: str
+    linears: tuple[str, ...]
+    num_in: int
+    columns: tuple[tuple[int, int], ...]
+
+    @property
+    def num_out(self) -> int:
+        return sum(size for _, size in self.columns)
+
+
+def groups_of(graph: GraphSpec) -> tuple[_Group, ...]:
+    """The groups of linears in the order of the graph."""
+    linears, column = {}, 0
+    for linear in graph.linears:
+        linears[linear.name] = (linear, column)
+        column += linear.num_out
+    groups = []
+    for layer in range(graph.num_layers):
+        for name, modules in GROUPS.items():
+            members = [linears[f"{layer}.{module}"] for module in modules]
+            groups.append(
+                _Group(
+                    f"{layer}.{name}",
+                    tuple(linear.name for linear, _ in members),
+                    members[0][0].num_in,
+                    tuple((first, linear.num_out) for linear, first in members),
+                )
+            )
+    return tuple(groups)
+
+
+class CudaSlots(SlotPack):
+    """Adapters side by side in a bucket of ranks: A of a group stacked, B block by block along the diagonal."""
+
+    def __init__(self, graph: GraphSpec, adapters: Items[Adapter]) -> None:
+        super().__init__(graph, adapters)
+        self.bucket = next(size for size in (0, *BUCKETS) if size >= self.rank)
+        self._places: dict[str, slice] = {}
+        first = 0
+        for adapter in adapters:
+            self._places[adapter.name] = slice(first, first + adapter.rank)
+            first += adapter.rank
+
+    @property
+    def soft_embeds(self) -> NDArray[Any]:
+        """At least one row: an input of no rows could not be bound."""
+        return self._soft_embeds if len(self._soft_embeds) else np.zeros((1, self._graph.hidden_size), _HALF)
+
+    @property
+    def has_soft(self) -> bool:
+        return len(self._soft_embeds) > 0
+
+    @cached_property
+    def weights(self) -> Arrays:
+        """``slots.{group}.A`` (linears · bucket, in) and ``.B`` (linears · bucket, out), float16."""
+        size = max(self.bucket, BUCKETS[0])
+        result: Arrays = {}
+        for group in groups_of(self._graph):
+            a = np.zeros((len(group.linears) * size, group.num_in), _HALF)
+            b = np.zeros((len(group.linears) * size, group.num_out), _HALF)
+            first_out = 0
+            for number, (linear, (_, num_out)) in enumerate(zip(group.linears, group.columns, strict=True)):
+                for name, adapter in self.adapters.items():
+                    if linear in adapter.a:
+                        place = self._places[name]
+                        rows = slice(number * size + place.start, number * size + place.stop)
+                        a[rows] = adapter.a[linear]
+                        b[rows, first_out : first_out + num_out] = adapter.b[linear]
+                first_out += num_out
+            result[f"slots.{group.name}.A"], result[f"slots.{group.name}.B"] = a, b
+        return result
+
+    def kind(self, rows: Items[Composition]) -> str:
+        """Which graph the rows need."""
+        acting = [self.adapters[name] for row in rows for name in row]
+        if any(adapter.scales is not None for adapter in acting):
+            return "scaled"
+        return "slots" if any(adapter.rank for adapter in acting) else "base"
+
+    def gates(self, rows: Items[Composition]) -> Arrays:
+        """``gate.{n}`` bool (rows, 1, n · bucket) for groups of n linears."""
+        size = max(self.bucket, BUCKETS[0])
+        gate = np.zeros((len(rows), 1, size), np.bool_)
+        for row, composition in enumerate(rows):
+            for name in composition:
+                gate[row, 0, self._places[name]] = True
+        return {f"gate.{n}": np.tile(gate, (1, 1, n)) for n in sorted({len(each) for each in GROUPS.values()})}
+
+    def scaled(self, rows: Items[Composition], num_scales: int) -> Arrays:
+        """``row_scales`` (rows,), and ``factors.{group}``, ``offsets.{group}`` (num_scales, 1, out); the first changes nothing."""
+        known: dict[Composition, int] = {}
+        factors = np.ones((num_scales, self._graph.total_out), _HALF)
+        offsets = np.zeros((num_scales, self._graph.total_out), _HALF)
+        for composition in dict.fromkeys(rows):
+            scales = combine_scales(self._graph, [self.adapters[name] for name in composition])
+            if scales is not None:
+                known[composition] = number = len(known) + 1
+                factors[number], offsets[number] = scales.scales + 1, scales.offsets
+        result: Arrays = {"row_scales": np.array([known.get(row, 0) for row in rows], np.int64)}
+        for group in groups_of(self._graph):
+            columns = slice(group.columns[0][0], group.columns[0][0] + group.num_out)
+            result[f"factors.{group.name}"] = factors[:, None, columns]
+            if self._graph.has_offsets:
+                result[f"offsets.{group.name}"] = offsets[:, None, columns]
+        return result
+
+
+@dataclass(slots=True)
+class _Run:
+    """A binding with its buffers. What is ``constant`` in it, and what was last put there."""
+
+    binding: CudaBinding
+    logits: DeviceArray
+    gates: dict[str, DeviceArray] = field(default_factory=dict)
+    pack: CudaSlots | None = None
+    rows: tuple[Composition, ...] | None = None
+
+
+class CudaRunner:
+    """Prefill and decode as ``Runner`` offers them."""
+
+    def __init__(self, session: Session, graph: GraphSpec, lanes: KvLanes) -> None:
+        self._session = session
+        self._graph = graph
+        self._lanes = lanes
+        tables = rope_tables(
+            head_dim=graph.head_dim, theta=graph.rope_theta, num_positions=lanes.capacity, scaling=graph.rope_scaling,
+            dtype="float16",
+        )  # fmt: skip
+        self._rope = [session.device_array(table) for table in tables]
+        self._slots: dict[int, dict[str, DeviceArray]] = {}
+        self._scales: dict[str, DeviceArray] = {}
+        self._held: dict[int, CudaSlots] = {}  # what the slots of a bucket hold
+        self._scaled_rows: tuple[CudaSlots, tuple[Composition, ...]] | None = None
+        self._decodes: dict[tuple[str, int, int], _Run] = {}
+
+    def prefill(
+        self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, composition: Composition, every: bool = False
+    ) -> Logits:
+        """See ``Runner.prefill``."""
+        assert isinstance(pack, CudaSlots)
+        num_logits = len(ids) if every else 1
+        positions = np.arange(len(ids))[None] if every else np.array([[len(ids) - 1]], np.int64)
+        kind = self._kind(pack, (composition,), ids)
+        run = self._run(kind, pack, 1, length=len(ids), num_logits=num_logits, first_lane=lane)
+        run.binding.put("logit_positions", positions)
+        self._fill(run, kind, pack, (composition,))
+        self._launch(run, [list(ids)], [start + len(ids) - 1], total=start + len(ids), graph_id=-1)
+        return run.logits.numpy().astype(np.float32)
+
+    def decode(self, tokens: Items[int], lengths: Items[int], rows: tuple[Composition, ...], pack: SlotPack) -> Logits:
+        """See ``Runner.decode``."""
+        assert isinstance(pack, CudaSlots)
+        kind = self._kind(pack, rows, ())
+        key = (kind, pack.bucket if kind != "base" else 0, len(tokens))
+        run = self._decodes.get(key)
+        if run is None:
+            run = self._decodes[key] = self._run(kind, pack, len(tokens), length=1, num_logits=1, first_lane=0)
+            run.binding.put("logit_positions", np.zeros((len(tokens), 1), np.int64))
+        self._fill(run, kind, pack, rows)
+        # The sum of lengths is read when the run is captured, so it is the most that a lane can hold.
+        number = 1 + list(self._decodes).index(key)
+        self._launch(run, [[token] for token in tokens], lengths, total=self._lanes.capacity, graph_id=number)
+        return run.logits.numpy().astype(np.float32)
+
+    def _kind(self, pack: CudaSlots, rows: tuple[Composition, ...], ids: Items[int]) -> str:
+        kind = pack.kind(rows)
+        has_soft = any(each >= self._graph.vocab_size for each in ids)
+        return "slots" if kind == "base" and has_soft else kind
+
+    def _run(
+        self, kind: str, pack: CudaSlots, num_rows: int, *, length: int, num_logits: int, first_lane: int
+    ) -> _Run:  # fmt: skip
+        session = self._session
+        binding = session.cuda_binding(FILES[kind])
+        binding.take("input_ids", session.device_empty((num_rows, length), np.int64))
+        binding.take("seqlens_k", session.device_empty((num_rows,), np.int32))
+        binding.take("logit_positions", session.device_empty((num_rows, num_logits), np.int64))
+        for name, table in zip(("rope_cos", "rope_sin"), self._rope, strict=True):
+            binding.take(name, table)
+        logits = session.device_empty((num_rows * num_logits, self._graph.vocab_size), np.float16)
+        binding.give("logits", logits)
+        self._lanes.bind(binding, first_lane, num_rows)
+        run = _Run(binding, logits)
+        if kind != "base":
+            soft = pack.soft_embeds if length > 1 or pack.has_soft else np.zeros((1, self._graph.hidden_size), _HALF)
+            binding.take("soft_embeds", session.device_array(soft.astype(_HALF)))
+            for name, array in self._slots_of(pack).items():
+                binding.take(name, array)
+            run.gates = {name: session.device_array(gate) for name, gate in pack.gates([()] * num_rows).items()}
+            for name, gate in run.gates.items():
+                binding.take(name, gate)
+        if kind == "scaled":
+            binding.take("row_scales", session.device_empty((num_rows,), np.int64))
+            for name, array in self._scale_buffers(pack).items():
+                if name in binding.inputs:  # groups without biases have no offsets
+                    binding.take(name, array)
+        return run
+
+    def _slots_of(self, pack: CudaSlots) -> dict[str, DeviceArray]:
+        """The buffers of the pack's bucket."""
+        if pack.bucket not in self._slots:
+            self._slots[pack.bucket] = {
+                name: self._session.device_array(array) for name, array in pack.weights.items()
+            }  # fmt: skip
+            self._held[pack.bucket] = pack
+        return self._slots[pack.bucket]
+
+    def _scale_buffers(self, pack: CudaSlots) -> dict[str, DeviceArray]:
+        if not self._scales:
+            arrays = pack.scaled((), self._lanes.num_lanes + 1)
+            del arrays["row_scales"]
+            self._scales = {name: self._session.device_array(array) for name, array in arrays.items()}
+        return self._scales
+
+    def _fill(self, run: _Run, kind: str, pack: CudaSlots, rows: tuple[Composition, ...]) -> None:
+        """Put into the buffers what acts on which row, where it is not there yet."""
+        if kind == "base":
+            return
+        if self._held[pack.bucket] is not pack:
+            for name, array in pack.weights.items():
+                self._slots[pack.bucket][name].put(array)
+            self._held[pack.bucket] = pack
+        if run.pack is not pack or run.rows != rows:
+            for name, gate in pack.gates(rows).items():
+                run.gates[name].put(gate)
+            run.pack, run.rows = pack, rows
+        if kind == "scaled":
+            arrays = pack.scaled(rows, self._lanes.num_lanes + 1)
+            run.binding.put("row_scales", arrays.pop("row_scales"))
+            if self._scaled_rows is None or self._scaled_rows[0] is not pack or self._scaled_rows[1] != rows:
+                for name, array in arrays.items():
+                    self._scales[name].put(array)
+                self._scaled_rows = (pack, rows)
+
+    def _launch(self, run: _Run, tokens: list[list[int]], lengths: Items[int], *, total: int, graph_id: int) -> None:
+        run.binding.put("input_ids", np.array(tokens, np.int64))
+        run.binding.put("seqlens_k", np.array(lengths, np.int32))
+        run.binding.host("total_sequence_length", np.array(total, np.int32))
+        run.binding.run(graph_id)
