@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpm_build.errors import BuildError
+from xpm_runtime.graph import FORMAT
 
-GRAPH_FORMAT = "xpm-slot-graph-1"
 SUPPORTED = ("qwen3", "qwen2", "llama")
 _ROPE_TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
 
@@ -154,7 +154,7 @@ class Architecture:
         config = self.config
         eos = config.eos_token_id
         document = {
-            "format": GRAPH_FORMAT,
+            "format": FORMAT,
             "architecture": config.model_type,
             "base_digest": base_digest,
             "variant": variant,

@@ -40,11 +40,14 @@ class CudaGraph(DecoderGraph):
         wanted = g.op("GatherElements", x, g.op("Expand", places, g.shape(1, 1, a.hidden_size)), axis=1)
         rows = g.op("Reshape", wanted, g.shape(-1, a.hidden_size))
         head = self.tensors.head
-        if head.scales is None:
-            g.op("Gemm", rows, g.initializer(head.weight), transB=1, into="logits")
-        else:
-            self._product(head, rows, into="logits")
-        g.output("logits", _HALF, ["rows", a.vocab_size])
+        is_float = head.scales is None
+        logits = g.op("Gemm", rows, g.initializer(head.weight), transB=1) if is_float else self._product(head, rows)
+        g.op("Cast", logits, to=TensorProto.FLOAT, into="logits")
+        g.op("ArgMax", logits, axis=-1, keepdims=0, into="greedy")
+        g.op("ReduceSum", "logits", g.shape(1), keepdims=0, into="total")
+        g.output("logits", np.float32, ["rows", a.vocab_size])
+        g.output("greedy", np.int64, ["rows"])
+        g.output("total", np.float32, ["rows"])
         for name in self.cache_names("present"):
             g.output(name, _HALF, self.cache_shape)
         return g.model("base for CUDA")
@@ -121,12 +124,12 @@ class CudaGraph(DecoderGraph):
     def _of_row(self, name: str) -> str:
         return self.g.op("Gather", name, "row_scales", axis=0)
 
-    def _product(self, matrix: Matrix, x: str, *, into: str | None = None) -> str:
+    def _product(self, matrix: Matrix, x: str) -> str:
         g = self.g
         weight = g.initializer(matrix.weight)
         if matrix.scales is None:
-            return g.op("MatMul", x, weight, into=into)
+            return g.op("MatMul", x, weight)
         return g.op(
-            "MatMulNBits", x, weight, self.float(matrix.scales), domain=MICROSOFT, into=into, K=matrix.num_in,
+            "MatMulNBits", x, weight, self.float(matrix.scales), domain=MICROSOFT, K=matrix.num_in,
             N=matrix.num_out, bits=self.tensors.bits, block_size=self.tensors.block,
         )  # fmt: skip

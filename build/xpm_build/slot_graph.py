@@ -1,6 +1,6 @@
 """A base as a graph of standard and ONNX Runtime operators, with a slot at every linear. Runs on every device.
 
-    y = (W x) ⊙ (1 + gate_scale·scales) + bias + gate_scale·offsets + ((x·Aᵀ) ⊙ gate_rank)·B
+    y = (W x) ⊙ (1 + gate_scale·scales) + bias + gate_scale·offsets + where(gate_rank, x·Aᵀ, 0)·B
 
 docs/formats/graph.md has the inputs. Slot inputs have defaults of rank zero: a base-only run feeds none of them.
 """
@@ -70,11 +70,11 @@ class SlotGraph(DecoderGraph):
             "gate_scale": ["gate_batch", 1, "num_scales"],
             "soft_embeds": ["num_soft"],
         }
-        kind = helper.np_dtype_to_tensor_dtype(dtype)
         for name, dims in slot_defaults(a).items():
             named: list[int | str] = free.get(name, ["rank" if name.startswith("slots.") else "num_scales"])
-            g.input(name, dtype, [*named, *dims[len(named) :]])
-            g.initializer(helper.make_tensor(name, kind, dims, []))
+            kind = np.dtype(np.bool_) if name == "gate_rank" else dtype
+            g.input(name, kind, [*named, *dims[len(named) :]])
+            g.initializer(helper.make_tensor(name, helper.np_dtype_to_tensor_dtype(kind), dims, []))
 
     def _spread_scales(self) -> None:
         """What each group's product is multiplied by, and, where the base has biases, what is added to it."""
@@ -105,7 +105,8 @@ class SlotGraph(DecoderGraph):
     def _slot(self, name: str, x: str) -> str:
         g = self.g
         reduced = g.op("MatMul", x, g.op("Transpose", f"slots.{name}.A", perm=[1, 0]))
-        return g.op("MatMul", g.op("Mul", reduced, "gate_rank"), f"slots.{name}.B")
+        chosen = g.op("Where", "gate_rank", reduced, g.constant(np.zeros((), self.tensors.dtype)))
+        return g.op("MatMul", chosen, f"slots.{name}.B")
 
     def _product(self, matrix: Matrix, x: str, *, into: str | None = None) -> str:
         g = self.g

@@ -17,6 +17,7 @@ from xpm_runtime.native import AllowedMemory
 FORMAT = "xpm-slots-1"
 SLOTS = "slots.safetensors"
 MAX_RANK = 256
+MAX_MAGNITUDE = 1e9  # products of two such and of activations stay finite in float32
 MAX_SOFT_TOKENS = 1024
 DEFAULT_LOAD_ORDER = 5
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I8": np.dtype("i1")}
@@ -28,21 +29,26 @@ Identity = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterSpec:
-    """Where an adapter is and under which name it is attached. ``load_order`` (1..10) orders it in compositions."""
+    """Where an adapter is and under which name it is attached. ``load_order`` (1..10) orders it in compositions.
+
+    ``digest``: of the package that it is from, if whoever attaches it vouches for that: prefixes computed with it are found again
+    after it was detached.
+    """
 
     name: str
     path: Path
     load_order: int = DEFAULT_LOAD_ORDER
+    digest: str = ""
 
     @classmethod
-    def read(cls, name: str, path: Path, *, load_order: int = DEFAULT_LOAD_ORDER) -> "AdapterSpec":
+    def read(cls, name: str, path: Path, *, load_order: int = DEFAULT_LOAD_ORDER, digest: str = "") -> "AdapterSpec":
         """``path`` is a ``slots.safetensors`` or the folder that holds one."""
-        return cls(name=name, path=path / SLOTS if path.is_dir() else path, load_order=load_order)
+        return cls(name=name, path=path / SLOTS if path.is_dir() else path, load_order=load_order, digest=digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """An adapter's arrays, in the graph's dtype, or mapped as they are stored (``is_half``: in float16) for native kernels.
+    """An adapter's arrays, in the graph's dtype, or as they are stored (``is_half``: in float16) for native kernels.
 
     ``a`` and ``b`` map a linear's name to (rank, in) and (rank, out); ``scales`` is (total_out,) of output-scale deltas or None,
     ``offsets`` (total_out,) of what is added to outputs or None; ``soft_embeds`` is (num_soft, hidden), num_soft being 0 if
@@ -89,7 +95,7 @@ def identity_of(path: Path) -> Identity:
 
 
 def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_native: bool = False) -> Adapter:
-    """Map and check a compiled adapter.
+    """Read and check a compiled adapter.
 
     Args:
         is_native: keep A and B as they are stored, float32 or float16; else they are given the graph's dtype.
@@ -151,7 +157,7 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_native: bool = False
 
 
 def _allow(arrays: list[NDArray[Any]]) -> tuple[AllowedMemory, ...]:
-    """Let the kernels read arrays: the whole of a mapped file once, arrays of their own each."""
+    """Let the kernels read arrays: the whole of a file once, arrays of their own each."""
     owners = {}
     for array in arrays:
         owner = array
@@ -167,11 +173,14 @@ def _address(part: dict[str, NDArray[Any]], linear: str) -> int:
 
 
 def _read(spec: AdapterSpec) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """The file's tensors, mapped and not copied, and its metadata. The library checks the header, offsets and sizes."""
+    """The file's tensors and its metadata. The library checks the header, offsets and sizes.
+
+    The file is read, not mapped: what happens to it later reaches nobody, where a mapped file that is cut short kills the process.
+    """
     try:
         with safe_open(spec.path, framework="numpy") as file:
             metadata = file.metadata() or {}
-        data: NDArray[np.uint8] = np.asarray(np.memmap(spec.path, np.uint8, mode="r"))
+        data: NDArray[np.uint8] = np.fromfile(spec.path, np.uint8)
         length = int.from_bytes(data[:8].tobytes(), "little")
         header = json.loads(data[8 : 8 + length].tobytes())
         tensors: dict[str, NDArray[Any]] = {}
@@ -214,6 +223,11 @@ def _checked(spec: AdapterSpec, name: str, tensor: NDArray[Any], shape: tuple[in
         result = np.ascontiguousarray(tensor, dtype)
     if not _is_finite(result):
         raise AdapterMismatchError(f"{spec.name}: {name} has values that are not finite numbers in {np.dtype(dtype)}")
+    if result.size and max(-float(result.min()), float(result.max())) > MAX_MAGNITUDE:
+        raise AdapterMismatchError(
+            f"{spec.name}: {name} has values beyond {MAX_MAGNITUDE:.0e}",
+            hint="no training ends there: build the expert anew",
+        )
     return result
 
 

@@ -19,6 +19,8 @@ from xpm_runtime.adapter import Adapter
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.rope import rope_tables
+from xpm_runtime.runner import RowLogits
+from xpm_runtime.sampler import require_finite
 from xpm_runtime.session import CudaBinding, DeviceArray, Session
 from xpm_runtime.slots import Composition, SlotPack, combine_scales
 
@@ -27,7 +29,7 @@ GROUPS = {
     "qkv": ("q_proj", "k_proj", "v_proj"), "attended": ("o_proj",), "gate_up": ("gate_proj", "up_proj"), "down": ("down_proj",),
 }  # fmt: skip
 BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 2560)
-Logits = NDArray[np.float32]
+_Logits = NDArray[np.float32]
 Arrays = dict[str, NDArray[Any]]
 _HALF = np.dtype(np.float16)
 
@@ -145,13 +147,42 @@ class CudaSlots(SlotPack):
 
 @dataclass(slots=True)
 class _Run:
-    """A binding with its buffers. What is ``constant`` in it, and what was last put there."""
+    """A binding with its buffers, and what was last put there."""
 
     binding: CudaBinding
     logits: DeviceArray
+    greedy: DeviceArray
+    total: DeviceArray
     gates: dict[str, DeviceArray] = field(default_factory=dict)
     pack: CudaSlots | None = None
     rows: tuple[Composition, ...] | None = None
+
+
+class _DeviceLogits(RowLogits):
+    """Rows that stay on the device: what is greedy needs only the token, and the sum that tells whether all is finite."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+
+    @cached_property
+    def _tokens(self) -> NDArray[np.int64]:
+        return self._run.greedy.numpy()
+
+    @cached_property
+    def _totals(self) -> NDArray[np.float32]:
+        return self._run.total.numpy()
+
+    @cached_property
+    def _all(self) -> _Logits:
+        return self._run.logits.numpy()
+
+    def __getitem__(self, row: int) -> NDArray[np.float32]:
+        values: NDArray[np.float32] = self._all[row]
+        return values
+
+    def greedy(self, row: int) -> int:
+        require_finite(self._totals[row])
+        return int(self._tokens[row])
 
 
 class CudaRunner:
@@ -174,7 +205,7 @@ class CudaRunner:
 
     def prefill(
         self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, composition: Composition, every: bool = False
-    ) -> Logits:
+    ) -> _Logits:
         """See ``Runner.prefill``."""
         assert isinstance(pack, CudaSlots)
         num_logits = len(ids) if every else 1
@@ -184,9 +215,12 @@ class CudaRunner:
         run.binding.put("logit_positions", positions)
         self._fill(run, kind, pack, (composition,))
         self._launch(run, [list(ids)], [start + len(ids) - 1], total=start + len(ids), graph_id=-1)
-        return run.logits.numpy().astype(np.float32)
+        result: _Logits = run.logits.numpy()
+        return result
 
-    def decode(self, tokens: Items[int], lengths: Items[int], rows: tuple[Composition, ...], pack: SlotPack) -> Logits:
+    def decode(
+        self, tokens: Items[int], lengths: Items[int], rows: tuple[Composition, ...], pack: SlotPack
+    ) -> RowLogits:
         """See ``Runner.decode``."""
         assert isinstance(pack, CudaSlots)
         kind = self._kind(pack, rows, ())
@@ -199,7 +233,7 @@ class CudaRunner:
         # The sum of lengths is read when the run is captured, so it is the most that a lane can hold.
         number = 1 + list(self._decodes).index(key)
         self._launch(run, [[token] for token in tokens], lengths, total=self._lanes.capacity, graph_id=number)
-        return run.logits.numpy().astype(np.float32)
+        return _DeviceLogits(run)
 
     def _kind(self, pack: CudaSlots, rows: tuple[Composition, ...], ids: Items[int]) -> str:
         kind = pack.kind(rows)
@@ -216,10 +250,16 @@ class CudaRunner:
         binding.take("logit_positions", session.device_empty((num_rows, num_logits), np.int64))
         for name, table in zip(("rope_cos", "rope_sin"), self._rope, strict=True):
             binding.take(name, table)
-        logits = session.device_empty((num_rows * num_logits, self._graph.vocab_size), np.float16)
-        binding.give("logits", logits)
+        count = num_rows * num_logits
+        run = _Run(
+            binding,
+            logits=session.device_empty((count, self._graph.vocab_size), np.float32),
+            greedy=session.device_empty((count,), np.int64),
+            total=session.device_empty((count,), np.float32),
+        )
+        for name, array in (("logits", run.logits), ("greedy", run.greedy), ("total", run.total)):
+            binding.give(name, array)
         self._lanes.bind(binding, first_lane, num_rows)
-        run = _Run(binding, logits)
         if kind != "base":
             soft = pack.soft_embeds if length > 1 or pack.has_soft else np.zeros((1, self._graph.hidden_size), _HALF)
             binding.take("soft_embeds", session.device_array(soft.astype(_HALF)))

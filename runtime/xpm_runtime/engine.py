@@ -4,11 +4,15 @@ Every public method may be called from any thread; steps take turns.
 """
 
 import asyncio
+import atexit
+import os
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from collections.abc import Sequence as Items
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +36,7 @@ from xpm_runtime.sampler import Sampler, SamplingParams
 from xpm_runtime.scheduler import Scheduler
 from xpm_runtime.sequence import GenerationResult, Prompt, Request, Sequence
 from xpm_runtime.session import Session
+from xpm_runtime.shared_steps import SharedSteps
 from xpm_runtime.slots import Composition
 from xpm_runtime.stepper import Stepper, StepReport
 from xpm_runtime.text import GrowingText, TextCodec
@@ -39,6 +44,20 @@ from xpm_runtime.text import GrowingText, TextCodec
 MAX_EXPERTS = 10
 _CHUNK_TOKENS = 256
 _DEFAULT_CONTEXT = 2048
+
+
+_LIVE: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Let running steps end before the interpreter takes their threads away."""
+    for engine in list(_LIVE):
+        engine.close()
+
+
+def _max_threads() -> int:
+    return max(64, 4 * (os.cpu_count() or 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +95,9 @@ class Engine:
             graph, self._runner, lanes, self._scheduler, self._prefixes, self._adapters, self._packs
         )
         self._lock = threading.RLock()
-        self._step_in_flight: asyncio.Task[StepReport] | None = None
+        self._shared = SharedSteps(self.step)
         self._is_closed = False
+        _LIVE.add(self)
 
     @classmethod
     def load(
@@ -103,6 +123,8 @@ class Engine:
         capacity = min(context or _DEFAULT_CONTEXT, graph.max_positions)
         if max_lanes < 1 or capacity < 1:
             raise RequestError("max_lanes and context must be at least 1")
+        if threads is not None and not 1 <= threads <= _max_threads():
+            raise RequestError(f"threads must be 1 to {_max_threads()} here", context=f"got {threads}")
         codec = TextCodec(folder)
         session = Session(folder, device=device, threads=threads, spinning=spinning, kernels=kernels)
         if session.is_cuda:
@@ -123,13 +145,21 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Drop the session and every array; the engine can't be used afterwards. Closing twice does no harm."""
+        """Drop the session and every array; the engine can't be used afterwards. Closing twice does no harm.
+
+        What is unfinished ends as cancelled; threads that wait for it get a RequestError.
+        """
         with self._lock:
+            if self._is_closed:
+                return
             self._is_closed = True
+            for sequence in self._unfinished():
+                sequence.finish_reason = "cancelled"
+                self._stepper.remove(sequence)
             self._adapters.clear()
-            self._prefixes.clear()
-            for name in ("_runner", "_lanes", "_packs", "_stepper"):
+            for name in ("_runner", "_lanes", "_packs", "_stepper", "_prefixes"):
                 self.__dict__.pop(name, None)
+        self._shared.close()
 
     # Experts
 
@@ -181,17 +211,20 @@ class Engine:
 
     def submit(self, request: Request) -> Sequence:
         """Queue a request; raises RequestError or CapacityError before anything is computed."""
+        ids = encode_prompt(request.prompt, self._codec, self.graph.vocab_size)  # may take long: nobody waits for it
+        text = GrowingText(self._codec, request.sampling.stop)
         with self._opened():
             composition = self._compose(request.experts)
-            ids = encode_prompt(request.prompt, self._codec, self.graph.vocab_size)
             num_soft = sum(self._adapters.attached[name].num_soft for name in composition)
-            text = GrowingText(self._codec, request.sampling.stop)
-            sequence = Sequence([0] * num_soft + ids, num_soft, composition, Sampler(request.sampling), text)
+            sampler = Sampler(request.sampling)
+            sequence = Sequence([0] * num_soft + ids, num_soft, composition, sampler, text, owner=self._lock)
             self._scheduler.add(sequence)
         return sequence
 
     def cancel(self, sequence: Sequence) -> None:
-        """End a sequence now; its lane is free at once."""
+        """End a sequence now; its lane is free at once. Raises RequestError if it is another engine's."""
+        if sequence.owner is not self._lock:
+            raise RequestError("the sequence was not submitted to this engine", hint="cancel it where it was submitted")
         with self._lock:
             if not sequence.is_finished:
                 sequence.finish_reason = "cancelled"
@@ -252,7 +285,7 @@ class Engine:
         sequence = await asyncio.to_thread(self.submit, request)
         try:
             while not sequence.is_finished:
-                await self._shared_step()
+                await self._shared.wait()
                 if piece := sequence.text.take(final=sequence.is_finished):
                     yield piece
             yield sequence.result()
@@ -300,23 +333,19 @@ class Engine:
         if stray := set(self._adapters.resident) - self._adapters.attached.keys():
             found.append(f"{min(stray)} is in memory but not attached")
         if self._prefixes.num_bytes > self._memory.prefix:
-            found.append("more beginnings are kept than the budget allows")
+            found.append("more prefixes are kept than the budget allows")
         return found
-
-    async def _shared_step(self) -> None:
-        """Wait for one step: the one that is under way, or a new one in a thread of its own."""
-        if self._step_in_flight is None or self._step_in_flight.done():
-            self._step_in_flight = asyncio.create_task(asyncio.to_thread(self.step))
-        await asyncio.shield(self._step_in_flight)
 
     def _unfinished(self) -> list[Sequence]:
         return [*self._scheduler.running, *self._scheduler.waiting]
 
-    def _opened(self) -> threading.RLock:
-        """The lock, to be held while the engine works; raises RequestError if it was closed."""
-        if self._is_closed:
-            raise RequestError("the engine was closed", hint="load it again")
-        return self._lock
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        """Hold the lock while the engine works; raises RequestError if it was closed, also while one waited."""
+        with self._lock:
+            if self._is_closed:
+                raise RequestError("the engine was closed", hint="load it again")
+            yield
 
     # Compositions
 

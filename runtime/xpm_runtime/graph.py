@@ -7,7 +7,8 @@ from typing import Any
 
 from xpm_runtime.errors import ModelLoadError
 
-FORMAT = "xpm-slot-graph-1"
+FORMAT = "xpm-slot-graph-2"
+_OLD_FORMAT = "xpm-slot-graph-1"  # rows are told apart by multiplying with 0 and 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,8 @@ class GraphSpec:
     """A graph's dimensions. ``dtype`` is that of its float inputs, its KV cache and its logits.
 
     ``native_kv_dtype`` is the cache's in the graph for our own kernels, None if there is no such graph. ``has_offsets``: whether
-    the base has biases, to which adapters that scale outputs add.
+    the base has biases, to which adapters that scale outputs add. ``selects_rows``: ranks that don't act on a row are left out
+    of it; in the older format they are multiplied by zero.
     """
 
     base_digest: str
@@ -42,6 +44,7 @@ class GraphSpec:
     linears: tuple[Linear, ...]
     native_kv_dtype: str | None = None
     has_offsets: bool = False
+    selects_rows: bool = True
 
     @property
     def total_out(self) -> int:
@@ -53,7 +56,7 @@ class GraphSpec:
         path = folder / "graph.json"
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
-            if raw["format"] != FORMAT:
+            if raw["format"] not in (FORMAT, _OLD_FORMAT):
                 raise ModelLoadError(f"{path} has format {raw['format']!r}", hint=f"this runtime reads {FORMAT}")
             if raw["dtype"] not in ("float32", "float16"):
                 raise ModelLoadError(f"{path}: dtype {raw['dtype']!r} is unknown")
@@ -75,6 +78,7 @@ class GraphSpec:
                 ),
                 native_kv_dtype=raw.get("native_kv_dtype"),
                 has_offsets=bool(raw.get("has_offsets", False)),
+                selects_rows=raw["format"] == FORMAT,
             )
         except FileNotFoundError as error:
             raise ModelLoadError(f"{folder} is not an exported base", context="it has no graph.json") from error

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from xpm_runtime.cuda import CudaSlots
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.resident import ResidentAdapters
-from xpm_runtime.slots import AddressedSlots, Composition, PackedSlots, SlotPack
+from xpm_runtime.slots import AddressedSlots, Composition, PackedSlots, SlotPack, combine_scales
 
 
 class Packs:
@@ -17,9 +17,18 @@ class Packs:
         self._is_native = is_native
         self._is_cuda = is_cuda
         self.current = self._new(())
+        self._sound: set[Composition] = set()
+
+    def check(self, composition: Composition) -> None:
+        """Raise EngineError if adapters of a composition can't be loaded any more, or can't act together."""
+        adapters = self._adapters.need(composition)
+        if composition not in self._sound:
+            combine_scales(self._graph, list(adapters.values()))
+            self._sound.add(composition)
 
     def reset(self) -> None:
         """Let go of what is packed: an adapter was detached."""
+        self._sound.clear()
         self.current = self._new(())
 
     def serve(self, names: Iterable[str]) -> SlotPack:

@@ -1,7 +1,7 @@
 """Keys and values of prompts' beginnings, kept in blocks of 16 tokens so that the same beginning is not computed twice.
 
-A block is found by a hash over everything before it: the adapters that act, and all tokens up to its end. So nothing is ever
-reused between different compositions, or after an adapter was attached anew.
+A block is found by a hash over everything before it: the adapters that act, by digest where they have one, and all tokens up to
+its end. So nothing is ever reused between different compositions, and the same package finds its blocks again.
 """
 
 import hashlib
@@ -31,11 +31,11 @@ class PrefixCache:
     def num_bytes(self) -> int:
         return len(self._blocks) * self._block_bytes
 
-    def restore(self, lane: int, acting: Sequence[int], ids: Sequence[int]) -> int:
+    def restore(self, lane: int, acting: Sequence[str], ids: Sequence[int]) -> int:
         """Fill a lane with what is known of a prompt's beginning; the number of tokens filled, fewer than the prompt has.
 
         Args:
-            acting: numbers of the adapters that act, in order.
+            acting: keys of the adapters that act, in order: an expert's digest, or what no other attachment has.
         """
         known = list(
             itertools.takewhile(self._blocks.__contains__, self._keys(acting, ids[:-1]))
@@ -45,7 +45,7 @@ class PrefixCache:
         self._touch(known)
         return len(known) * BLOCK_TOKENS
 
-    def keep(self, lane: int, acting: Sequence[int], ids: Sequence[int]) -> None:
+    def keep(self, lane: int, acting: Sequence[str], ids: Sequence[int]) -> None:
         """Remember the whole blocks of a prompt that a lane holds, as many of the first as the budget allows."""
         keys = self._keys(acting, ids)[: self._budget // self._block_bytes]
         for number, key in enumerate(keys):
@@ -64,7 +64,7 @@ class PrefixCache:
     def clear(self) -> None:
         self._blocks.clear()
 
-    def _keys(self, acting: Sequence[int], ids: Sequence[int]) -> list[bytes]:
+    def _keys(self, acting: Sequence[str], ids: Sequence[int]) -> list[bytes]:
         """One hash per whole block, each over the one before."""
         if self._budget == 0:
             return []

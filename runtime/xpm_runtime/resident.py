@@ -16,10 +16,15 @@ _MAX_RECENT = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttachedAdapter:
-    """What stays known of an adapter while it is not in memory. ``number`` is never given twice."""
+    """What stays known of an adapter while it is not in memory.
+
+    ``key``: what its cached prefixes are found by, the package's digest or a number that is never given twice.
+    ``identity``: that of the file that was attached.
+    """
 
     spec: AdapterSpec
-    number: int
+    key: str
+    identity: Identity
     rank: int
     num_soft: int
     num_bytes: int
@@ -64,8 +69,9 @@ class ResidentAdapters:
                 hint="raise the memory budget",
             )
         known = AttachedAdapter(
-            spec=spec, number=self.num_loads, rank=adapter.rank, num_soft=adapter.num_soft, num_bytes=adapter.num_bytes
-        )
+            spec=spec, key=spec.digest or f"#{self.num_loads}", identity=adapter.identity, rank=adapter.rank,
+            num_soft=adapter.num_soft, num_bytes=adapter.num_bytes,
+        )  # fmt: skip
         self.attached[spec.name] = known
         self._loaded[spec.name] = adapter
         self._trim(needed={spec.name})
@@ -111,12 +117,11 @@ class ResidentAdapters:
 
     def _load_again(self, name: str) -> Adapter:
         known = self.attached[name]
-        adapter = self._load(known.spec)
-        if (adapter.rank, adapter.num_soft, adapter.num_bytes) != (known.rank, known.num_soft, known.num_bytes):
+        if identity_of(known.spec.path) != known.identity:
             raise AdapterMismatchError(
-                f"{known.spec.path} was replaced while {name} was attached", hint="attach it anew"
+                f"{known.spec.path} was replaced while {name} was attached", hint="detach it and attach it anew"
             )
-        return adapter
+        return self._load(known.spec)
 
     def _trim(self, *, needed: Container[str]) -> None:
         if self._budget is None:

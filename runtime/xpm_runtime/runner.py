@@ -12,10 +12,28 @@ from numpy.typing import NDArray
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.rope import rope_tables
+from xpm_runtime.sampler import require_finite
 from xpm_runtime.session import Binding, Session
 from xpm_runtime.slots import Composition, SlotPack
 
 Logits = NDArray[np.float32]
+
+
+class RowLogits:
+    """Logits of the rows of a run, float32 (rows, vocab), valid until the next run."""
+
+    def __init__(self, values: Logits) -> None:
+        self._values = values
+
+    def __getitem__(self, row: int) -> NDArray[np.float32]:
+        values: NDArray[np.float32] = self._values[row]
+        return values
+
+    def greedy(self, row: int) -> int:
+        """The likeliest token, the first of equals; raises EngineError if the row has a NaN or an infinity above all."""
+        token = int(np.argmax(self._values[row]))
+        require_finite(self._values[row, token])
+        return token
 
 
 class _Inputs:
@@ -85,7 +103,9 @@ class Runner:
         logits: Logits = inputs.logits[0]
         return logits
 
-    def decode(self, tokens: Items[int], lengths: Items[int], rows: tuple[Composition, ...], pack: SlotPack) -> Logits:
+    def decode(
+        self, tokens: Items[int], lengths: Items[int], rows: tuple[Composition, ...], pack: SlotPack
+    ) -> RowLogits:
         """Run one token of each lane ``0 : len(tokens)``.
 
         Args:
@@ -93,7 +113,7 @@ class Runner:
             lengths: tokens already in each lane.
             rows: the composition of each lane.
         Returns:
-            float32 (len(tokens), vocab), valid until the next decode.
+            one row for each token.
         """
         count = len(tokens)
         inputs = self._decode_inputs.get(count)
@@ -103,8 +123,7 @@ class Runner:
         inputs.seqlens_k[:] = lengths
         inputs.total[...] = max(lengths) + 1
         self._run(self._decode, inputs, first_lane=0, pack=pack, rows=rows)
-        logits: Logits = inputs.logits[:, 0]
-        return logits
+        return RowLogits(inputs.logits[:, 0])
 
     def _run(
         self, bound: _Bound, inputs: _Inputs, *, first_lane: int, pack: SlotPack, rows: tuple[Composition, ...]

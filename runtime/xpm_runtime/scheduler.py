@@ -126,6 +126,8 @@ class Scheduler:
             if sequence.num_computed > self.capacity:
                 found.append(f"lane {lane} holds {sequence.num_computed} of {self.capacity} tokens")
             written = len(sequence.prompt_ids) + max(0, len(sequence.token_ids) - 1)
+            if sequence.is_prefilled and not sequence.token_ids:
+                found.append(f"lane {lane} holds a sequence that is prefilled and has no token")
             if sequence.is_prefilled and sequence.num_computed != written:
                 found.append(f"lane {lane} has computed {sequence.num_computed} of {written} tokens")
         held = self.running

@@ -10,7 +10,7 @@ from xpm_runtime.sampler import Sampler, SamplingParams
 from xpm_runtime.slots import Composition
 from xpm_runtime.text import GrowingText, Message
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled", "error"]
 Prompt = str | Items[Message] | Items[int]
 
 
@@ -27,6 +27,7 @@ class Request:
 class GenerationResult:
     """What a sequence became. Times are wall-clock milliseconds of the steps it took part in.
 
+    ``error`` says what went wrong where ``finish_reason`` is "error"; ``text`` is what was written before.
     ``num_reused_tokens`` of the prompt were known from an earlier one with the same experts, and not computed again.
     """
 
@@ -38,6 +39,7 @@ class GenerationResult:
     num_reused_tokens: int
     prefill_ms: float
     decode_ms: float
+    error: str | None = None
 
     @property
     def prefill_tok_s(self) -> float:
@@ -67,6 +69,8 @@ class Sequence:
     num_reused: int = 0
     lane: int | None = None
     finish_reason: FinishReason | None = None
+    error: str | None = None
+    owner: object = None  # the engine that it was submitted to
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
 
@@ -92,4 +96,5 @@ class Sequence:
             num_reused_tokens=self.num_reused,
             prefill_ms=self.prefill_ms,
             decode_ms=self.decode_ms,
+            error=self.error,
         )

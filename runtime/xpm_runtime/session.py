@@ -98,7 +98,9 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
         want_cuda = device == "cuda" or (device == "auto" and _CUDA in ort.get_available_providers() and _has_driver())
         operators = (
-            None if want_cuda or kernels in ("portable", "cuda") else _native_operators(folder, required=kernels == "native")
+            None
+            if want_cuda or kernels in ("portable", "cuda")
+            else _native_operators(folder, required=kernels == "native")
         )
         self.is_native = operators is not None
         if operators is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.adapter import Adapter
+from xpm_runtime.errors import EngineError
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.native import AllowedMemory
 
@@ -70,7 +71,7 @@ class PackedSlots(SlotPack):
         result = dict(self._packed)
         dtype = self._graph.dtype
         if self.rank:
-            gate = np.zeros((len(rows), 1, self.rank), dtype)
+            gate = np.zeros((len(rows), 1, self.rank), np.bool_ if self._graph.selects_rows else dtype)
             for row, composition in enumerate(rows):
                 for name in composition:
                     gate[row, 0, self._rank_of[name]] = 1
@@ -149,7 +150,10 @@ class Scales:
 
 
 def combine_scales(graph: GraphSpec, adapters: Sequence[Adapter]) -> Scales | None:
-    """DoRA's deltas add, the factors of adapters without ranks (IA3) multiply; their offsets are bias · (factor - 1)."""
+    """DoRA's deltas add, the factors of adapters without ranks (IA3) multiply; their offsets are bias · (factor - 1).
+
+    Raises EngineError if what they come to is not finite: it would reach other rows.
+    """
     if all(adapter.scales is None for adapter in adapters):
         return None
     added, factor = np.ones(graph.total_out, np.float32), np.ones(graph.total_out, np.float32)
@@ -162,4 +166,10 @@ def combine_scales(graph: GraphSpec, adapters: Sequence[Adapter]) -> Scales | No
             offsets *= 1 + adapter.scales
             if adapter.offsets is not None:
                 offsets += adapter.offsets
-    return Scales(added * factor - 1, offsets)
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = Scales(added * factor - 1, offsets)
+        together = (np.abs(result.scales) + np.abs(result.offsets)).astype(graph.dtype)
+    if not np.isfinite(together).all():
+        names = ", ".join(adapter.name for adapter in adapters)
+        raise EngineError(f"{names} together scale outputs beyond {graph.dtype}", hint="leave one of them out")
+    return result

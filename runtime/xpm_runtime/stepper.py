@@ -1,20 +1,31 @@
-"""One step of all sequences: admit → plan → prefill → decode → sample → commit. Knows no threads, prompts or results."""
+"""One step of all sequences: admit → plan → prefill → decode → sample → commit. Knows no threads, prompts or results.
+
+A step is a transaction for each sequence: what it computed, its token and its text are committed together or not at all. What goes
+wrong with one ends that one, with ``finish_reason`` "error"; what goes wrong with a run ends those that ran in it.
+"""
 
 import time
+from collections.abc import Callable
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xpm_runtime.cuda import CudaRunner
+from xpm_runtime.errors import EngineError
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
 from xpm_runtime.resident import ResidentAdapters
-from xpm_runtime.runner import Runner
+from xpm_runtime.runner import RowLogits, Runner
 from xpm_runtime.scheduler import Chunk, Plan, Scheduler
-from xpm_runtime.sequence import Sequence
+from xpm_runtime.sequence import FinishReason, Sequence
 from xpm_runtime.slots import Composition
 
-_Sampled = list[tuple[Sequence, int]]
+_NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +51,20 @@ class Stepper:
         self._prefixes = prefixes
         self._adapters = adapters
         self._packs = packs
+        self._ended: list[Sequence] = []  # in this step
 
     def step(self) -> StepReport:
         """Advance every running sequence by one token, and waiting prompts by a chunk."""
         self._admit()
-        plan = self._scheduler.plan()
+        plan = self._without_broken(self._scheduler.plan())
         acting = [*(chunk.sequence for chunk in plan.prefill), *plan.rows]
         self._packs.serve(name for sequence in acting for name in sequence.composition)
-        sampled = [pair for chunk in plan.prefill for pair in self._prefill(chunk)]
-        sampled += self._decode(plan)
-        finished = tuple(sequence for sequence, token in sampled if self._commit(sequence, token))
+        for chunk in plan.prefill:
+            self._attempt([chunk.sequence], partial(self._prefill, chunk))
+        if plan.rows:
+            self._attempt(plan.rows, partial(self._decode, plan))
         self._compact()
+        finished, self._ended = tuple(self._ended), []
         num_prefilled = sum(chunk.stop - chunk.start for chunk in plan.prefill)
         return StepReport(num_prefilled=num_prefilled, num_decoded=len(plan.rows), finished=finished)
 
@@ -65,12 +79,36 @@ class Stepper:
         """Put what is known of a prompt's beginning into the lane that its sequence was just given."""
         for sequence in self._scheduler.admit():
             assert sequence.lane is not None
-            acting = self._numbers(sequence.composition)
+            acting = self._keys(sequence.composition)
             sequence.num_reused = self._prefixes.restore(sequence.lane, acting, sequence.prompt_ids)
             sequence.num_computed = sequence.num_reused
 
-    def _prefill(self, chunk: Chunk) -> _Sampled:
-        """Prefill a chunk; the sequence with its first token if that was its last chunk."""
+    def _without_broken(self, plan: Plan) -> Plan:
+        """The plan without sequences whose adapters can't act any more; those end."""
+        broken: set[int] = set()
+        for sequence in [*(chunk.sequence for chunk in plan.prefill), *plan.rows]:
+            try:
+                self._packs.check(sequence.composition)
+            except Exception as error:  # whatever it is, it is this sequence's
+                self._fail(sequence, error)
+                broken.add(id(sequence))
+        if not broken:
+            return plan
+        rows = tuple(sequence for sequence in plan.rows if id(sequence) not in broken)
+        chunks = tuple(chunk for chunk in plan.prefill if id(chunk.sequence) not in broken)
+        return Plan(chunks, rows, 1 + max((s.lane for s in rows if s.lane is not None), default=-1))
+
+    def _attempt(self, sequences: Items[Sequence], run: Callable[[], None]) -> None:
+        """Do a run; if it fails, end the sequences that were in it and did not end by themselves."""
+        try:
+            run()
+        except Exception as error:  # the other sequences must go on
+            for sequence in sequences:
+                if not sequence.is_finished:
+                    self._fail(sequence, error)
+
+    def _prefill(self, chunk: Chunk) -> None:
+        """Prefill a chunk; if it was the last, its sequence gets its first token."""
         started = time.perf_counter()
         sequence = chunk.sequence
         assert sequence.lane is not None
@@ -79,18 +117,15 @@ class Stepper:
             ids[chunk.start : chunk.stop], lane=sequence.lane, start=chunk.start, pack=self._packs.current,
             composition=sequence.composition,
         )  # fmt: skip
-        sequence.num_computed = chunk.stop
-        sampled = []
-        if sequence.is_prefilled:
-            sampled.append((sequence, sequence.sampler.choose(logits[0], sequence.seen)))
-            self._prefixes.keep(sequence.lane, self._numbers(sequence.composition), sequence.prompt_ids)
+        if chunk.stop < len(sequence.prompt_ids):
+            sequence.num_computed = chunk.stop
+        else:
+            self._prefixes.keep(sequence.lane, self._keys(sequence.composition), sequence.prompt_ids)
+            self._advance(sequence, RowLogits(logits), row=0, num_computed=chunk.stop)
         sequence.prefill_ms += 1e3 * (time.perf_counter() - started)
-        return sampled
 
-    def _decode(self, plan: Plan) -> _Sampled:
+    def _decode(self, plan: Plan) -> None:
         """Decode one token of every planned lane; lanes between them that are not planned compute nothing of use."""
-        if not plan.rows:
-            return []
         started = time.perf_counter()
         tokens, lengths = [0] * plan.num_rows, [0] * plan.num_rows
         compositions: list[Composition] = [()] * plan.num_rows
@@ -103,30 +138,46 @@ class Stepper:
             tokens[sequence.lane] = sequence.token_ids[-1]
             compositions[sequence.lane] = sequence.composition
         logits = self._runner.decode(tokens, lengths, tuple(compositions), self._packs.current)
-        sampled = []
         for sequence in plan.rows:
-            sequence.num_computed += 1
-            sampled.append((sequence, sequence.sampler.choose(logits[sequence.lane], sequence.seen)))
+            assert sequence.lane is not None
+            self._advance(sequence, logits, row=sequence.lane, num_computed=sequence.num_computed + 1)
         elapsed_ms = 1e3 * (time.perf_counter() - started)
         for sequence in plan.rows:
             sequence.decode_ms += elapsed_ms
-        return sampled
 
-    def _commit(self, sequence: Sequence, token: int) -> bool:
-        """Append a token; True, and the lane freed, if the sequence ends with it."""
+    def _advance(self, sequence: Sequence, logits: RowLogits, *, row: int, num_computed: int) -> None:
+        """Draw the next token and commit it with what was computed; whatever goes wrong is this sequence's."""
+        sampler = sequence.sampler
+        try:
+            if sampler.is_greedy:
+                token = logits.greedy(row)
+            else:
+                has_penalty = sampler.params.repetition_penalty != 1
+                token = sampler.choose(logits[row], sequence.seen if has_penalty else _NOTHING)
+            is_end = token in self._graph.eos_token_ids
+            if not is_end:
+                sequence.text.append(token)
+        except Exception as error:  # a sampler's, or a tokenizer's
+            self._fail(sequence, error)
+            return
+        sequence.num_computed = num_computed
         sequence.token_ids.append(token)
-        if token in self._graph.eos_token_ids:
-            sequence.finish_reason = "stop"
-        else:
-            sequence.text.append(token)
-            is_full = sequence.num_computed >= self._lanes.capacity
-            if sequence.text.is_stopped:
-                sequence.finish_reason = "stop"
-            elif len(sequence.token_ids) >= sequence.sampler.params.max_tokens or is_full:
-                sequence.finish_reason = "length"
-        if sequence.is_finished:
-            self.remove(sequence)
-        return sequence.is_finished
+        is_full = num_computed >= self._lanes.capacity
+        if is_end or sequence.text.is_stopped:
+            self._end(sequence, "stop")
+        elif len(sequence.token_ids) >= sampler.params.max_tokens or is_full:
+            self._end(sequence, "length")
+
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        parts = (error.message, error.context) if isinstance(error, EngineError) else (type(error).__name__, str(error))
+        sequence.error = ": ".join(part for part in parts if part)
+        self._end(sequence, "error")
+
+    def _end(self, sequence: Sequence, reason: FinishReason) -> None:
+        """Free the lane."""
+        sequence.finish_reason = reason
+        self.remove(sequence)
+        self._ended.append(sequence)
 
     def _compact(self) -> None:
         """Move the last lanes down onto free ones, so that a decode run has no idle rows."""
@@ -138,5 +189,5 @@ class Stepper:
                 return
             self._scheduler.move(source, target)
 
-    def _numbers(self, composition: Composition) -> list[int]:
-        return [self._adapters.attached[name].number for name in composition]
+    def _keys(self, composition: Composition) -> list[str]:
+        return [self._adapters.attached[name].key for name in composition]

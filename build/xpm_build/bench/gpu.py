@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -263,7 +264,7 @@ def placement(bench: Bench) -> None:
             session = ort.InferenceSession(
                 str(folder / name), options, providers=["CUDAExecutionProvider", "CPUExecutionProvider"]
             )
-            feeds = {}
+            feeds: dict[str, Any] = {}
             sizes = {
                 "batch": 1,
                 "seq": 1,
@@ -310,13 +311,18 @@ def speed(bench: Bench) -> None:
                     figure = _measure(engine, experts, rows)
                     found[f"{variant} {case} x{rows}"] = figure
                     print(f"  {variant} {case}, {rows} rows: {figure}")
+            drawn = SamplingParams(temperature=0.7, top_p=0.9, top_k=40, repetition_penalty=1.1)
+            found[f"{variant} base x1 drawn"] = figure = _measure(engine, (), 1, sampling=drawn)
+            print(f"  {variant} base, one row, temperature 0.7: {figure}")
             free, total = torch.cuda.mem_get_info()
             found[f"{variant} device_bytes"] = total - free
 
 
-def _measure(engine: Engine, experts: tuple[str, ...], rows: int) -> dict[str, float]:
+def _measure(
+    engine: Engine, experts: tuple[str, ...], rows: int, *, sampling: SamplingParams | None = None
+) -> dict[str, float]:  # fmt: skip
     """Tokens per second over all rows: of a step as users get it (scheduling and sampling included), after a warm-up."""
-    sampling = SamplingParams(max_tokens=_DECODE_TOKENS + 40)
+    sampling = replace(sampling or SamplingParams(), max_tokens=_DECODE_TOKENS + 40)
     sequences = [
         engine.submit(Request(prompt=_tokens(_PROMPT_TOKENS, row), experts=experts, sampling=sampling))
         for row in range(rows)
@@ -377,7 +383,7 @@ def peers(bench: Bench) -> None:
                 def step(model: Any = model, token: Any = token, cache: Any = cache) -> Any:
                     return model(input_ids=token, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
 
-                ways = {"eager": step}
+                ways: dict[str, Callable[[], Any]] = {"eager": step}
                 try:
                     side = torch.cuda.Stream()
                     with torch.cuda.stream(side):
@@ -387,7 +393,12 @@ def peers(bench: Bench) -> None:
                     graph = torch.cuda.CUDAGraph()
                     with torch.cuda.graph(graph):
                         out = step()
-                    ways["graph"] = lambda graph=graph, out=out: (graph.replay(), out)[1]
+
+                    def replay(graph: Any = graph, out: Any = out) -> Any:
+                        graph.replay()
+                        return out
+
+                    ways["graph"] = replay
                 except RuntimeError as error:
                     print("  no CUDA graph of Transformers:", str(error)[:100])
                     torch.cuda.synchronize()
