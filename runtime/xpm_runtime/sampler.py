@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from xpm_runtime.errors import EngineError, RequestError
 
 Row = NDArray[np.float32]
+_MANY = 4096  # logits from which on weights are computed in float32
+_COLD = 1e-3  # temperature below which float32 does not hold the quotients
+_BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,40 +105,89 @@ class Sampler:
         """
         params = self.params
         require_finite(logits.max())
-        wide = logits.astype(np.float64)
         if params.repetition_penalty != 1.0:
-            wide = penalise(wide, seen, params.repetition_penalty)
+            logits = penalise(logits, seen, params.repetition_penalty)
         if params.temperature == 0:
-            return int(np.argmax(wide))
-        probabilities = filtered_probabilities(wide, params)
-        return int(self._rng.choice(len(probabilities), p=probabilities))
+            return int(np.argmax(logits))
+        ids, weights = survivors(logits, params)
+        sums = np.cumsum(weights)
+        place = int(np.searchsorted(sums, self._rng.random() * sums[-1], side="right"))
+        return int(ids[min(place, len(ids) - 1)])
 
 
-def penalise(logits: NDArray[Any], seen: NDArray[np.int64], penalty: float) -> NDArray[Any]:
-    """Divide the positive and multiply the negative logits of ``seen`` tokens by ``penalty`` (CTRL, arXiv 1909.05858)."""
+def penalise(logits: Row, seen: NDArray[np.int64], penalty: float) -> Row:
+    """Divide the positive and multiply the negative logits of ``seen`` tokens by ``penalty`` (CTRL, arXiv 1909.05858).
+
+    What would leave float32 stays at its bounds.
+    """
     result = logits.copy()
     ids = np.unique(seen[seen < len(logits)])
-    result[ids] = np.where(result[ids] > 0, result[ids] / penalty, result[ids] * penalty)
+    wide = result[ids].astype(np.float64)
+    bound = np.finfo(np.float32).max
+    result[ids] = np.clip(np.where(wide > 0, wide / penalty, wide * penalty), -bound, bound)
     return result
 
 
-def filtered_probabilities(logits: NDArray[Any], params: SamplingParams) -> NDArray[np.float64]:
-    """Softmax at the temperature, then top-k, top-p and min-p, in this order; float64 (vocab,), sums to one."""
-    with np.errstate(over="ignore"):  # below the likeliest by more than any number: its probability is 0
-        scaled = (logits.astype(np.float64) - logits.max()) / params.temperature
-    probabilities = np.exp(scaled)
-    probabilities /= probabilities.sum()
-    order = np.argsort(-probabilities, kind="stable")
-    ranked = probabilities[order]
-    keep = np.ones(len(ranked), dtype=bool)
-    if params.top_k:
-        keep[params.top_k :] = False
+def survivors(logits: Row, params: SamplingParams) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """What may be drawn: softmax at the temperature, then top-k, top-p and min-p, in this order.
+
+    The vocabulary is cut before anything is sorted, and only what top-p can keep is.
+
+    Returns:
+        ids in ascending order, and float64 weights in proportion to their probabilities, that of the likeliest 1. Of equals
+        at a border, those with the lowest ids are kept.
+    """
+    largest = logits.max()
+    is_cut = 0 < params.top_k < len(logits)
+    ids = _likeliest(logits, params.top_k) if is_cut else np.arange(len(logits))
+    weights = _weights(logits[ids] if is_cut else logits, largest, params.temperature)
     if params.top_p < 1:
-        before = np.cumsum(ranked) - ranked  # the token that crosses top_p is kept
-        keep &= before < params.top_p
+        kept = _nucleus(weights, params.top_p)
+        ids, weights = ids[kept], weights[kept]
     if params.min_p:
-        keep &= ranked >= params.min_p * ranked[0]
-    keep[0] = True
-    filtered = np.zeros_like(probabilities)
-    filtered[order[keep]] = ranked[keep]
-    return filtered / filtered.sum()  # type: ignore[no-any-return]
+        is_kept = weights >= params.min_p
+        ids, weights = ids[is_kept], weights[is_kept]
+    return ids, weights
+
+
+def _weights(logits: Row, largest: np.float32, temperature: float) -> NDArray[np.float64]:
+    """exp((logits - largest) / temperature); what lies below by more than any number comes to 0."""
+    if len(logits) > _MANY and temperature > _COLD:
+        narrow: Row = np.exp((logits - largest) * np.float32(1 / temperature))
+        return narrow.astype(np.float64)
+    with np.errstate(over="ignore"):
+        result: NDArray[np.float64] = np.exp((logits.astype(np.float64) - largest) / temperature)
+    return result
+
+
+def _nucleus(weights: NDArray[np.float64], share: float) -> NDArray[np.int64]:
+    """Places of the fewest largest that come to a share of the sum; the one that crosses it is kept."""
+    needed = share * weights.sum()
+    best, count = np.arange(len(weights)), 256
+    while count < len(weights):
+        some = _likeliest(weights, count)
+        if weights[some].sum() >= needed:
+            best = some
+            break
+        count *= 16
+    ranked = np.sort(weights[best])[::-1]
+    num_kept = int(np.count_nonzero(np.cumsum(ranked) - ranked < needed))
+    return best[_likeliest(weights[best], max(1, num_kept))]
+
+
+def _likeliest(values: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Places of the ``count`` largest, ascending; of those equal to the smallest of them, the first."""
+    if count >= len(values):
+        return np.arange(len(values))
+    places = None
+    if count * _BLOCK * 4 < len(
+        values
+    ):  # as many blocks as are wanted have a largest above the border, so as many values do
+        whole = len(values) // _BLOCK * _BLOCK
+        tops = values[:whole].reshape(-1, _BLOCK).max(axis=1)
+        places = np.flatnonzero(values >= np.partition(tops, len(tops) - count)[len(tops) - count])
+        values = values[places]
+    border = np.partition(values, len(values) - count)[len(values) - count]
+    above = np.flatnonzero(values > border)
+    found = np.sort(np.concatenate([above, np.flatnonzero(values == border)[: count - len(above)]]))
+    return found if places is None else places[found]

@@ -4,15 +4,28 @@ import numpy as np
 import pytest
 
 from xpm_runtime import RequestError, SamplingParams
-from xpm_runtime.sampler import Sampler, filtered_probabilities, penalise
+from xpm_runtime.errors import EngineError
+from xpm_runtime.sampler import Sampler, penalise, survivors
 
 LOGITS = np.log(np.array([0.5, 0.25, 0.15, 0.07, 0.03], np.float32))
 NOTHING = np.array([], np.int64)
 
 
 def kept(**settings):
-    params = SamplingParams(temperature=1.0, **settings)
-    return np.flatnonzero(filtered_probabilities(LOGITS, params)).tolist()
+    return survivors(LOGITS, SamplingParams(temperature=1.0, **settings))[0].tolist()
+
+
+def plain_survivors(logits, params):
+    """The same, by sorting everything."""
+    probabilities = np.exp((logits.astype(np.float64) - logits.max()) / params.temperature)
+    probabilities /= probabilities.sum()
+    order = np.argsort(-logits, kind="stable")
+    if params.top_k:
+        order = order[: params.top_k]
+    ranked = probabilities[order]
+    if params.top_p < 1:
+        order = order[: max(1, int((np.cumsum(ranked) - ranked < params.top_p * ranked.sum()).sum()))]
+    return sorted(order[probabilities[order] >= params.min_p * probabilities[order][0]].tolist())
 
 
 @pytest.mark.parametrize(
@@ -32,15 +45,51 @@ def test_filters_keep_the_likeliest(settings, wanted):
     assert kept(**settings) == wanted
 
 
-def test_filtered_probabilities_sum_to_one_and_keep_their_ratios():
-    probabilities = filtered_probabilities(LOGITS, SamplingParams(temperature=1.0, top_k=2))
-    assert probabilities.sum() == pytest.approx(1.0)
-    assert probabilities[0] / probabilities[1] == pytest.approx(2.0, rel=1e-5)
+def test_what_survives_keeps_its_ratios():
+    ids, weights = survivors(LOGITS, SamplingParams(temperature=1.0, top_k=2))
+    assert ids.tolist() == [0, 1]
+    assert weights[0] / weights[1] == pytest.approx(2.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [5, 300, 6_000, 40_000])
+@pytest.mark.parametrize("spread", [0.01, 1.0, 9.0])
+@pytest.mark.parametrize(
+    "settings", [{}, {"top_k": 40}, {"top_p": 0.9}, {"min_p": 0.05}, {"top_k": 50, "top_p": 0.7, "min_p": 0.02}]
+)  # fmt: skip
+def test_what_survives_is_what_sorting_everything_would_keep(size, spread, settings):
+    rng = np.random.default_rng(size)
+    logits = (spread * rng.standard_normal(size)).astype(np.float32)
+    logits[rng.integers(0, size, size // 4)] = logits[0]  # equals, also at the border
+    for temperature in (0.3, 1.0):
+        params = SamplingParams(temperature=temperature, **settings)
+        ids, wanted = survivors(logits, params)[0].tolist(), plain_survivors(logits, params)
+        # What float32 can't tell from the border of top-p may fall on either side of it.
+        assert len(set(ids) ^ set(wanted)) <= (2 if size > 4096 and params.top_p < 1 else 0), temperature
 
 
 def test_temperature_flattens_and_sharpens():
-    hot, cold = (filtered_probabilities(LOGITS, SamplingParams(temperature=t))[0] for t in (10.0, 0.1))
-    assert hot < 0.3 < 0.99 < cold
+    def share(temperature):
+        weights = survivors(LOGITS, SamplingParams(temperature=temperature))[1]
+        return weights[0] / weights.sum()
+
+    assert share(10.0) < 0.3 < 0.99 < share(0.1)
+
+
+@pytest.mark.parametrize("size", [5, 6_000])
+def test_settings_at_the_edge_of_numbers_still_draw(size):
+    logits = np.linspace(-30, 30, size, dtype=np.float32)
+    for settings in ({"temperature": 1e-310}, {"temperature": 1e-5}, {"temperature": 1.0, "repetition_penalty": 1e-40}):
+        sampler = Sampler(SamplingParams(seed=1, **settings))
+        assert sampler.choose(logits, np.array([size - 1])) == size - 1, settings
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_logits_that_are_no_numbers_are_refused(bad, temperature):
+    logits = LOGITS.copy()
+    logits[2] = bad
+    with pytest.raises(EngineError, match="not finite"):
+        Sampler(SamplingParams(temperature=temperature)).choose(logits, NOTHING)
 
 
 def test_greedy_takes_the_first_of_the_likeliest():
@@ -75,7 +124,8 @@ def test_draws_follow_the_distribution():
     "settings",
     [
         {"max_tokens": 0}, {"temperature": -1}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0}, {"top_p": 1.1},
-        {"min_p": 1}, {"repetition_penalty": 0}, {"stop": ("",)}, {"seed": -1},
+        {"min_p": 1}, {"repetition_penalty": 0}, {"stop": ("",)}, {"seed": -1}, {"top_k": 2.5}, {"seed": 1.5}, {"stop": "ab"},
+        {"stop": (5,)}, {"max_tokens": 2.5}, {"max_tokens": True}, {"temperature": "1"}, {"top_p": None}, {"stop": None},
     ],
 )  # fmt: skip
 def test_settings_out_of_bounds_are_refused(settings):
