@@ -3,6 +3,8 @@
  * Work is split over the session's own threads (KernelContext_ParallelFor). Shapes and addresses are checked before anything
  * is computed: a graph comes from a package and is not trusted.
  */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +12,7 @@
 #include "ort_abi.h"
 #include "registry.h"
 
-enum { MAX_DIMS = 8, MAX_PARTS = 3, MAX_RANK = 256, BATCHES = 16 };
+enum { MAX_DIMS = 8, MAX_PARTS = 3, MAX_RANK = 256, BATCHES = 16, KEPT = 5 };
 
 typedef struct {
     void *data; /* NULL if the input is absent */
@@ -67,17 +69,48 @@ static void parallel(Call *call, void (*task)(void *, size_t), size_t count, voi
     call->status = KernelContext_ParallelFor(call->api)(call->context, task, count, batches, work);
 }
 
-/* Memory that a thread keeps from run to run. */
-static void *scratch(Call *call, int which, size_t bytes) {
-    static _Thread_local struct { void *data; size_t size; } kept[4];
-    if (kept[which].size < bytes) {
-        free(kept[which].data);
-        size_t rounded = (bytes + 4095) / 4096 * 4096;
-        kept[which].data = aligned_alloc(64, rounded);
-        kept[which].size = kept[which].data ? rounded : 0;
-        if (!kept[which].data) fail(call, "there is not enough memory");
+/* Memory that a thread keeps from run to run, and that is freed when the thread ends. */
+typedef struct { void *data[KEPT]; size_t sizes[KEPT]; } Kept;
+
+static pthread_key_t kept_key;
+static pthread_once_t kept_once = PTHREAD_ONCE_INIT;
+static int kept_status;
+
+static void free_kept(void *of_thread) {
+    Kept *kept = of_thread;
+    for (int which = 0; which < KEPT; which++) free(kept->data[which]);
+    free(kept);
+}
+
+static void make_kept_key(void) { kept_status = pthread_key_create(&kept_key, free_kept); }
+
+/* `bytes` of this thread's memory number `which`; NULL if there are none. */
+static void *thread_memory(int which, size_t bytes) {
+    pthread_once(&kept_once, make_kept_key);
+    if (kept_status) return NULL;
+    Kept *kept = pthread_getspecific(kept_key);
+    if (!kept) {
+        kept = calloc(1, sizeof *kept);
+        if (!kept) return NULL;
+        if (pthread_setspecific(kept_key, kept)) {
+            free(kept);
+            return NULL;
+        }
     }
-    return kept[which].data;
+    if (kept->sizes[which] < bytes) {
+        free(kept->data[which]);
+        size_t rounded = (bytes + 4095) / 4096 * 4096;
+        kept->data[which] = aligned_alloc(64, rounded);
+        kept->sizes[which] = kept->data[which] ? rounded : 0;
+    }
+    return kept->data[which];
+}
+
+/* The same for a call, which fails if there is not enough. */
+static void *scratch(Call *call, int which, size_t bytes) {
+    void *data = thread_memory(which, bytes);
+    if (!data && bytes) fail(call, "there is not enough memory");
+    return data;
 }
 
 /* A number of a node, `otherwise` if it is absent; 0, which no operator takes for a size, if it is out of all bounds. */
@@ -321,6 +354,7 @@ typedef struct {
     const int32_t *seqlens;
     const float *cos, *sin, *q_norm, *k_norm;
     size_t num_tokens, per_row, capacity, width, queries_per_task, tasks_per_head;
+    atomic_int lacks_memory;
 } AttentionWork;
 
 static size_t position_of(const AttentionWork *work, size_t token) {
@@ -353,11 +387,10 @@ static void attend_task(void *data, size_t index) {
     size_t first = tile * work->queries_per_task, last = first + work->queries_per_task;
     if (last > work->per_row) last = work->per_row;
     size_t longest = position_of(work, row * work->per_row + last - 1) + 1;
-    static _Thread_local struct { float *data; size_t size; } kept;
-    if (kept.size < MAX_QUERIES * longest) {
-        free(kept.data);
-        kept.size = MAX_QUERIES * (longest + 1024);
-        kept.data = malloc(kept.size * sizeof(float));
+    float *scores = thread_memory(4, MAX_QUERIES * (longest + 1024) * sizeof(float));
+    if (!scores) {
+        atomic_store(&work->lacks_memory, 1);
+        return;
     }
     const float *queries[MAX_QUERIES];
     float *outputs[MAX_QUERIES];
@@ -370,7 +403,7 @@ static void attend_task(void *data, size_t index) {
             outputs[count] = work->out + token * op->heads * op->dim + query * op->dim;
             lengths[count++] = position_of(work, token) + 1;
             if (count < MAX_QUERIES && !(i + 1 == last && g + 1 == group)) continue;
-            attend(queries, outputs, lengths, count, work->keys + place, work->values + place, op->dim, op->scale, kept.data, longest);
+            attend(queries, outputs, lengths, count, work->keys + place, work->values + place, op->dim, op->scale, scores, longest);
             count = 0;
         }
 }
@@ -416,6 +449,7 @@ static OrtStatus *slot_attention_compute(void *kernel, OrtKernelContext *context
     work.queries_per_task = group >= MAX_QUERIES ? 1 : MAX_QUERIES / group;
     work.tasks_per_head = (work.per_row + work.queries_per_task - 1) / work.queries_per_task;
     parallel(&call, attend_task, rows * op->kv_heads * work.tasks_per_head, &work);
+    require(&call, !atomic_load(&work.lacks_memory), "there is not enough memory");
     return call.status;
 }
 
