@@ -158,15 +158,15 @@ def combine_scales(graph: GraphSpec, adapters: Sequence[Adapter]) -> Scales | No
         return None
     added, factor = np.ones(graph.total_out, np.float32), np.ones(graph.total_out, np.float32)
     offsets = np.zeros(graph.total_out, np.float32)
-    for adapter in adapters:
-        if adapter.scales is not None and adapter.rank:
-            added += adapter.scales
-        elif adapter.scales is not None:
-            factor *= 1 + adapter.scales
-            offsets *= 1 + adapter.scales
-            if adapter.offsets is not None:
-                offsets += adapter.offsets
     with np.errstate(over="ignore", invalid="ignore"):
+        for adapter in adapters:
+            if adapter.scales is not None and adapter.rank:
+                added += adapter.scales
+            elif adapter.scales is not None:
+                factor *= 1 + adapter.scales
+                offsets *= 1 + adapter.scales
+                if adapter.offsets is not None:
+                    offsets += adapter.offsets
         result = Scales(added * factor - 1, offsets)
         together = (np.abs(result.scales) + np.abs(result.offsets)).astype(graph.dtype)
     if not np.isfinite(together).all():
