@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := xpm index/xpm_index runtime/xpm_runtime build/xpm_build
 
-.PHONY: demo test check bench faults embedded evaluate clean
+.PHONY: demo test check bench gpu faults embedded evaluate clean
 
 demo: $(VENV)/.core  ## install xpm without torch, install two experts into a new project, ask them
 	@sh examples/demo.sh $(CURDIR)/$(BIN)/xpm
@@ -21,6 +21,9 @@ check: $(VENV)/.test  ## format, lint, types, import contracts
 
 bench: $(VENV)/.bench  ## the engine beside llama.cpp and Transformers + PEFT at Qwen3-0.6B size (about 10 minutes, a quiet machine)
 	$(BIN)/xpm bench speed --work .bench --out .bench/report
+
+gpu:  ## parity, placement, speed and memory on a CUDA device (5 minutes; needs PyTorch for CUDA and onnxruntime-gpu in PYTHON)
+	PYTHONPATH=index:runtime:build:. $(PYTHON) -m xpm_build.bench.gpu --out .bench/gpu
 
 faults: $(VENV)/.test  ## inject faults into the file-system calls of every command that changes something (needs strace)
 	$(BIN)/python -m tests.faults --max 260
