@@ -180,7 +180,10 @@ class Engine:
         """Queue a request; raises RequestError or CapacityError before anything is computed."""
         with self._opened():
             composition = self._compose(request.experts)
-            ids = encode_prompt(request.prompt, self._codec, self.graph.vocab_size)
+            ids = encode_prompt(
+                request.prompt, self._codec, self.graph.vocab_size, max_tokens=self._lanes.capacity,
+                allow_special=request.allow_special,
+            )  # fmt: skip
             num_soft = sum(self._adapters.attached[name].num_soft for name in composition)
             text = GrowingText(self._codec, request.sampling.stop)
             sequence = Sequence([0] * num_soft + ids, num_soft, composition, Sampler(request.sampling), text)
