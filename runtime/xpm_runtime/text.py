@@ -43,6 +43,10 @@ class TextCodec:
         self._special_ids = {number for number, each in added.items() if each.special}
         self._special_start = re.compile(f"(?={'|'.join(map(re.escape, special)) or '(?!)'})(.)", re.DOTALL)
 
+    @property
+    def has_chat_template(self) -> bool:
+        return self._template is not None
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text in which special tokens may stand.
 
