@@ -1,14 +1,19 @@
 """Which bases can be exported, and their dimensions: dense decoders with RMSNorm, RoPE, grouped queries and SwiGLU."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
 from xpm_build.errors import BuildError
+from xpm_runtime.errors import EngineError
 from xpm_runtime.graph import FORMAT
+from xpm_runtime.rope import rope_frequencies, rope_type
 
 SUPPORTED = ("qwen3", "qwen2", "llama")
-_ROPE_TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +74,51 @@ class Architecture:
             raise BuildError("bases with sliding-window attention are not supported")
         if getattr(config, "partial_rotary_factor", 1.0) not in (None, 1.0):
             raise BuildError("bases that rotate only a part of each head are not supported")
-        scaling = config.rope_scaling or {}
-        rope = scaling.get("rope_type") or scaling.get("type") or "default"
-        if rope not in _ROPE_TYPES:
-            raise BuildError(f"RoPE scaling {rope!r} is not supported", hint=f"supported: {', '.join(_ROPE_TYPES)}")
+        if self.head_dim % 16 or self.num_heads % self.num_kv_heads:
+            raise BuildError(
+                f"{self.num_heads} heads of {self.head_dim} dimensions over {self.num_kv_heads} are not supported",
+                hint="dimensions must be a multiple of 16, and query heads one of key heads",
+            )
+        self._check_rope()
+
+    def _check_rope(self) -> None:
+        """Raise BuildError if the runtime would turn positions in another way than Transformers does."""
+        config = self.config
+        if getattr(config, "rope_parameters", None):
+            raise BuildError(
+                "config.json states RoPE as rope_parameters, which the installed Transformers does not read",
+                hint="write its rope_theta as a key of its own, and the others as rope_scaling",
+            )
+        if not isinstance(config.rope_scaling or {}, dict):
+            raise BuildError("rope_scaling must be an object")
+        if not config.rope_scaling:
+            return
+        try:
+            frequencies, magnitude = rope_frequencies(
+                head_dim=self.head_dim, theta=config.rope_theta, scaling=self.rope_scaling
+            )
+            of_type = ROPE_INIT_FUNCTIONS[rope_type(config.rope_scaling or {})]
+            wanted, wanted_magnitude = of_type(config, "cpu", seq_len=config.max_position_embeddings)
+        except EngineError as error:
+            raise BuildError(error.message, context=error.context, hint=error.hint) from error
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            raise BuildError(f"Transformers refuses rope_scaling: {error!r}"[:200]) from error
+        if not (
+            np.allclose(frequencies, wanted.numpy(), rtol=1e-4, atol=0)
+            and math.isclose(magnitude, wanted_magnitude, rel_tol=1e-6)
+        ):
+            raise BuildError(
+                "rope_scaling has a meaning in Transformers that is not supported", context=f"{self.rope_scaling}"[:200]
+            )
+
+    @property
+    def rope_scaling(self) -> dict[str, Any] | None:
+        """As the runtime takes it: with the positions that yarn stretches, which are the base's own if not stated."""
+        scaling = self.config.rope_scaling
+        if not scaling or rope_type(scaling) != "yarn":
+            return dict(scaling) if scaling else None
+        original = scaling.get("original_max_position_embeddings") or self.config.max_position_embeddings
+        return dict(scaling) | {"original_max_position_embeddings": original}
 
     @property
     def num_layers(self) -> int:
@@ -149,10 +195,11 @@ class Architecture:
         option = "attention_bias" if module in ("q_proj", "k_proj", "v_proj", "o_proj") else "mlp_bias"
         return bool(getattr(self.config, option, False))
 
-    def graph_document(self, *, base_digest: str, variant: str, dtype: str, native_kv: bool) -> dict[str, Any]:
+    def graph_document(
+        self, *, base_digest: str, variant: str, dtype: str, native_kv: bool, eos_token_ids: Sequence[int]
+    ) -> dict[str, Any]:
         """The content of graph.json (docs/formats/graph.md). ``native_kv``: whether there is a native graph."""
         config = self.config
-        eos = config.eos_token_id
         document = {
             "format": FORMAT,
             "architecture": config.model_type,
@@ -166,8 +213,8 @@ class Architecture:
             "hidden_size": self.hidden_size,
             "vocab_size": self.vocab_size,
             "max_position_embeddings": config.max_position_embeddings,
-            "rope": {"theta": float(config.rope_theta), "scaling": config.rope_scaling},
-            "eos_token_ids": eos if isinstance(eos, list) else [eos] if eos is not None else [],
+            "rope": {"theta": float(config.rope_theta), "scaling": self.rope_scaling},
+            "eos_token_ids": list(eos_token_ids),
             "pad_token_id": config.pad_token_id,
             "linears": [{"name": each.name, "in": each.num_in, "out": each.num_out} for each in self.linears()],
         }

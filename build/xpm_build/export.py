@@ -5,7 +5,6 @@ The result is a folder: ``model.onnx`` (and ``native.onnx`` for a quantised base
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,18 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from xpm_build.architecture import Architecture
 from xpm_build.base_tensors import BaseTensors
-from xpm_build.chat_templates import CHAT_TEMPLATE
 from xpm_build.cuda_graph import FILES, CudaGraph, has_cuda_graphs
 from xpm_build.errors import BuildError
 from xpm_build.fingerprint import fingerprint
 from xpm_build.native_graph import NativeGraph, has_native_graph
 from xpm_build.slot_graph import SlotGraph
+from xpm_build.text_files import copy_text_files, end_token_ids
 from xpm_build.weights import Weights
 
 GRAPH = "model.onnx"
 GRAPH_DATA = "model.onnx_data"
 NATIVE_GRAPH = "native.onnx"
 DEFAULT_BLOCK = 32
-TOKENIZER_FILES = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    CHAT_TEMPLATE,
-)
 
 
 def load_config(source: Path) -> Any:
@@ -99,12 +91,7 @@ def export_base(
         variant=variant,
         dtype=tensors.dtype.name,
         native_kv=is_native,
+        eos_token_ids=end_token_ids(source, config),
     )
     (out / "graph.json").write_text(json.dumps(document, indent=2) + "\n")
-    copy_tokenizer(source, out)
-
-
-def copy_tokenizer(source: Path, out: Path) -> None:
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, out / name)
+    copy_text_files(source, out)

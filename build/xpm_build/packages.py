@@ -4,7 +4,6 @@ Each build works in a temporary folder, checks parity, records what it measured 
 archive under its final name.
 """
 
-import json
 import math
 import shutil
 import sys
@@ -24,7 +23,6 @@ from xpm_build.export import (
     GRAPH,
     GRAPH_DATA,
     NATIVE_GRAPH,
-    TOKENIZER_FILES,
     export_base,
     load_config,
     load_model,
@@ -33,6 +31,7 @@ from xpm_build.fingerprint import fingerprint
 from xpm_build.methods import CompiledAdapter
 from xpm_build.parity import check_adapter, check_base
 from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from xpm_build.text_files import TEXT_FILES, check_chat_template, copy_text_files, has_chat_template
 from xpm_build.weights import Weights
 from xpm_index.archive import MANIFEST, archive_name, write_archive
 from xpm_index.digests import sha256_file
@@ -81,7 +80,7 @@ def build_base(
     for required in ("tokenizer.json", "tokenizer_config.json"):
         if not (source / required).is_file():
             raise BuildError(f"{source} has no {required}")
-    if template and _has_chat_template(source):
+    if template and has_chat_template(source):
         raise BuildError(f"{source} has a chat template of its own", hint="leave --template out")
     report(f"reading {source}")
     weights = Weights(source)
@@ -89,10 +88,13 @@ def build_base(
     out.mkdir(parents=True, exist_ok=True)
     built = []
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as scratch:
-        extra = dict(extra_files or {})
+        text = Path(scratch) / "text"
+        text.mkdir()
+        copy_text_files(source, text)
         if template:
-            extra[CHAT_TEMPLATE] = Path(scratch) / CHAT_TEMPLATE
-            extra[CHAT_TEMPLATE].write_text(TEMPLATES[template], encoding="utf-8")
+            (text / CHAT_TEMPLATE).write_text(TEMPLATES[template], encoding="utf-8")
+        check_chat_template(text)
+        extra = {path.name: path for path in text.iterdir()} | dict(extra_files or {})
         for variant in variants:
             folder, error = source, None
             if variant != "source":
@@ -110,11 +112,6 @@ def build_base(
             if folder != source:
                 shutil.rmtree(folder)
     return built
-
-
-def _has_chat_template(folder: Path) -> bool:
-    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    return (folder / CHAT_TEMPLATE).is_file() or bool(config.get("chat_template"))
 
 
 def _peak_memory() -> str:
@@ -152,7 +149,7 @@ def _base_manifest(
 
 
 def _variant_files(folder: Path, variant: str) -> dict[str, Path]:
-    names = [*TOKENIZER_FILES, *((GRAPH, NATIVE_GRAPH, GRAPH_DATA, "graph.json") if variant != "source" else ())]
+    names = [*TEXT_FILES, *((GRAPH, NATIVE_GRAPH, GRAPH_DATA, "graph.json") if variant != "source" else ())]
     files = {name: folder / name for name in names if (folder / name).is_file()}
     if variant == "source":
         files |= {path.name: path for path in [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]}

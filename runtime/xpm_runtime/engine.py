@@ -211,7 +211,10 @@ class Engine:
 
     def submit(self, request: Request) -> Sequence:
         """Queue a request; raises RequestError or CapacityError before anything is computed."""
-        ids = encode_prompt(request.prompt, self._codec, self.graph.vocab_size)  # may take long: nobody waits for it
+        ids = encode_prompt(  # may take long: nobody waits for it
+            request.prompt, self._codec, self.graph.vocab_size, max_tokens=self._scheduler.capacity,
+            allow_special=request.allow_special,
+        )  # fmt: skip
         text = GrowingText(self._codec, request.sampling.stop)
         with self._opened():
             composition = self._compose(request.experts)

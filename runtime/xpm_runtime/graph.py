@@ -57,24 +57,26 @@ class GraphSpec:
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
             if raw["format"] not in (FORMAT, _OLD_FORMAT):
-                raise ModelLoadError(f"{path} has format {raw['format']!r}", hint=f"this runtime reads {FORMAT}")
+                raise ModelLoadError(f"{path} has format {raw['format']!r}"[:200], hint=f"this runtime reads {FORMAT}")
             if raw["dtype"] not in ("float32", "float16"):
-                raise ModelLoadError(f"{path}: dtype {raw['dtype']!r} is unknown")
+                raise ModelLoadError(f"{path}: dtype {raw['dtype']!r} is unknown"[:200])
+            scaling = raw["rope"].get("scaling")
             return cls(
                 base_digest=raw["base_digest"],
                 variant=raw["variant"],
                 dtype=raw["dtype"],
-                num_layers=int(raw["num_layers"]),
-                num_kv_heads=int(raw["num_kv_heads"]),
-                head_dim=int(raw["head_dim"]),
-                hidden_size=int(raw["hidden_size"]),
-                vocab_size=int(raw["vocab_size"]),
-                max_positions=int(raw["max_position_embeddings"]),
+                num_layers=_count(raw, "num_layers"),
+                num_kv_heads=_count(raw, "num_kv_heads"),
+                head_dim=_count(raw, "head_dim"),
+                hidden_size=_count(raw, "hidden_size"),
+                vocab_size=_count(raw, "vocab_size"),
+                max_positions=_count(raw, "max_position_embeddings"),
                 rope_theta=float(raw["rope"]["theta"]),
-                rope_scaling=raw["rope"].get("scaling"),
-                eos_token_ids=tuple(raw["eos_token_ids"]),
+                rope_scaling=None if scaling is None else {**scaling},
+                eos_token_ids=tuple(_whole(each, "eos_token_ids", least=0) for each in raw["eos_token_ids"]),
                 linears=tuple(
-                    Linear(name=x["name"], num_in=int(x["in"]), num_out=int(x["out"])) for x in raw["linears"]
+                    Linear(name=str(x["name"]), num_in=_count(x, "in"), num_out=_count(x, "out"))
+                    for x in raw["linears"]
                 ),
                 native_kv_dtype=raw.get("native_kv_dtype"),
                 has_offsets=bool(raw.get("has_offsets", False)),
@@ -82,5 +84,17 @@ class GraphSpec:
             )
         except FileNotFoundError as error:
             raise ModelLoadError(f"{folder} is not an exported base", context="it has no graph.json") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except OSError as error:
+            raise ModelLoadError(f"{path} could not be read", context=str(error)[:200]) from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ModelLoadError(f"{path} is malformed", context=f"{type(error).__name__}: {error}"[:200]) from error
+
+
+def _count(raw: dict[str, Any], key: str) -> int:
+    return _whole(raw[key], key, least=1)
+
+
+def _whole(value: Any, key: str, *, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{key} must be a whole number from {least}, not {value!r}")
+    return value

@@ -3,22 +3,36 @@
 import operator
 from collections.abc import Sequence as Items
 
-from xpm_runtime.errors import RequestError
+from xpm_runtime.errors import CapacityError, RequestError
 from xpm_runtime.sequence import Prompt
 from xpm_runtime.text import Message, TextCodec
 
 
-def encode_prompt(prompt: Prompt, codec: TextCodec, vocab_size: int) -> list[int]:
-    """Ids of one user turn, a conversation, or ids; raises RequestError if it is empty or mixed."""
+def encode_prompt(
+    prompt: Prompt, codec: TextCodec, vocab_size: int, *, max_tokens: int | None = None, allow_special: bool = False
+) -> list[int]:
+    """Ids of one user turn, a conversation, or ids.
+
+    Args:
+        max_tokens: what it may come to; a text that can't be so few is refused before it is encoded.
+        allow_special: whether what reads like a special token in a text is one.
+    Raises:
+        RequestError: it is empty or mixed, or can't be encoded. CapacityError: it is too long.
+    """
     if len(prompt) == 0:
         raise RequestError("the prompt is empty")
     if isinstance(prompt, str):
         prompt = [Message("user", prompt)]
+    num_messages = sum(isinstance(item, Message) for item in prompt)
+    if num_messages == 0:
+        ids = [item for item in prompt if not isinstance(item, Message)]
+        if max_tokens is not None and len(ids) > max_tokens:
+            raise CapacityError(f"the prompt has {len(ids)} tokens", context=f"at most {max_tokens} fit")
+        return checked_ids(ids, vocab_size)
     messages = [item for item in prompt if isinstance(item, Message)]
-    ids = [item for item in prompt if not isinstance(item, Message)]
-    if messages and ids:
+    if num_messages < len(prompt):
         raise RequestError("the prompt mixes messages and token ids")
-    return codec.encode_chat(messages) if messages else checked_ids(ids, vocab_size)
+    return codec.encode_chat(messages, max_tokens=max_tokens, allow_special=allow_special)
 
 
 def checked_ids(ids: Items[int], vocab_size: int) -> list[int]:

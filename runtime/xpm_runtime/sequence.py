@@ -16,11 +16,15 @@ Prompt = str | Items[Message] | Items[int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """``prompt`` is one user turn, a conversation, or token ids that are used as they are."""
+    """``prompt`` is one user turn, a conversation, or token ids that are used as they are.
+
+    What reads like a special token in a message is text, unless ``allow_special``.
+    """
 
     prompt: Prompt
     experts: tuple[str, ...] = ()
     sampling: SamplingParams = field(default_factory=SamplingParams)
+    allow_special: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,7 @@ class Sequence:
 
     def result(self) -> GenerationResult:
         return GenerationResult(
-            text=self.text.text,
+            text=self.text.finish(),
             token_ids=tuple(self.token_ids),
             experts=self.composition,
             finish_reason=self.finish_reason or "cancelled",

@@ -1,15 +1,20 @@
 """The house itself: what the wheel holds, what importing costs, that every command is documented, where imports point."""
 
+import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from xpm.cli.main import COMMANDS, cli
+from xpm_runtime.native.build import platform_tag
 
 ROOT = Path(__file__).parents[2]
+_KERNELS = "xpm_runtime/native/libxpm_kernels.so"
 HEAVY = ("numpy", "torch", "onnxruntime", "dulwich", "transformers")
 
 
@@ -43,11 +48,17 @@ def test_every_command_has_an_example_and_is_documented(name, command):
     assert f"`xpm {name}" in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 
 
-def test_the_wheel_holds_the_four_packages_and_nothing_else(tmp_path):
-    options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(tmp_path)]
+def _wheel(folder, **environment):
+    options = ["--no-deps", "--no-build-isolation", "--quiet", "--no-cache-dir", "--wheel-dir", str(folder)]
     command = [sys.executable, "-m", "pip", "wheel", *options, str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def test_the_wheel_holds_the_four_packages_and_nothing_else(tmp_path):
+    wheel = _wheel(tmp_path)
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"xpm", "xpm_index", "xpm_runtime", "xpm_build"}
@@ -58,6 +69,40 @@ def test_the_wheel_holds_the_four_packages_and_nothing_else(tmp_path):
     assert needed <= set(names)
     assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 32e6
     assert not [name for name in names if name.endswith((".pyc", ".pkl", ".bin")) or "tests" in name.split("/")]
+    # The kernels are loaded by address, so the wheel is for every CPython, of the platform that they were compiled for.
+    platform_tag = "manylinux_2_\\d+_x86_64|linux_x86_64" if _KERNELS in names else "any"
+    assert re.fullmatch(rf"xpm_experts-[\d.]+-py3-none-({platform_tag})\.whl", wheel.name)
+
+
+@pytest.mark.parametrize("compiler", ["nope", "false", "'unbalanced", " "])
+def test_without_a_compiler_that_works_the_wheel_is_pure_python(compiler, tmp_path):
+    wheel = _wheel(tmp_path, CC=compiler)
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert _KERNELS not in zipfile.ZipFile(wheel).namelist()
+
+
+@pytest.mark.parametrize(
+    ("names", "tag"),
+    [
+        (("libc.so.6", "GLIBC_2.2.5", "GLIBC_2.34", "GLIBC_2.4"), "manylinux_2_34_x86_64"),
+        (("libc.so.6", "libm.so.6", "GLIBC_2.2.5"), "manylinux_2_17_x86_64"),
+        (("libc.so.6", "libgomp.so.1", "GLIBC_2.34"), "linux_x86_64"),
+        (("libc.musl-x86_64.so.1",), "linux_x86_64"),
+    ],
+)
+def test_the_platform_of_a_wheel_is_what_its_library_needs(names, tag, tmp_path, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    library = tmp_path / "libxpm_kernels.so"
+    library.write_bytes(b"\x7fELF\0" + b"".join(name.encode() + b"\0" for name in names))
+    assert platform_tag(library) == tag
+
+
+def test_the_requirements_with_the_cpu_runtime_are_the_package_s_own():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        dependencies = tomllib.load(file)["project"]["dependencies"]
+    wanted = {each.split(";")[0].replace("onnxruntime-gpu", "onnxruntime") for each in dependencies}
+    lines = (ROOT / "requirements-cpu.txt").read_text(encoding="utf-8").splitlines()
+    assert {line for line in lines if not line.startswith("#")} == wanted
 
 
 def test_every_module_says_what_it_owns():

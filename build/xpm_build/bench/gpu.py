@@ -93,7 +93,7 @@ class Bench:
                 (out / name).write_bytes(CudaGraph(tensors, kind).write().SerializeToString())
             digest = self._digests.setdefault(shape, fingerprint(weights, config))
             document = architecture.graph_document(
-                base_digest=digest, variant=variant, dtype="float16", native_kv=False
+                base_digest=digest, variant=variant, dtype="float16", native_kv=False, eos_token_ids=[1]
             )
             (out / "tokenizer_config.json").write_text("{}")
             (out / "tokenizer.json").write_bytes((source / "tokenizer.json").read_bytes())

@@ -111,6 +111,83 @@ def test_a_base_without_a_chat_template_is_given_one(name, tiny_base, tmp_path):
         build_base(tiny_base.source, tmp_path / "dist", name="x", version="1.0.0", variants=("source",), template=name)
 
 
+def _source(tiny_base, folder, **changes):
+    """A copy of the base's folder with top-level keys of its JSON files changed: ``config={...}`` of config.json."""
+    shutil.copytree(tiny_base.source, folder)
+    for name, keys in changes.items():
+        path = folder / f"{name}.json"
+        before = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps({**before, **keys}))
+    return folder
+
+
+def _built(source, tmp_path, variant="fp32"):
+    (built,) = build_base(source, tmp_path / "dist", name="x", version="1.0.0", variants=(variant,))
+    extract_archive(built.path, tmp_path / "base")
+    return tmp_path / "base"
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "wanted"),
+    [
+        (2, [2, 25], [2, 25]),
+        (2, 25, [2, 25]),
+        ([2, 7], [25, 2], [2, 7, 25]),
+        (None, [25], [25]),
+        (2, None, [2]),
+        (None, None, []),
+    ],
+)
+def test_answers_end_where_either_configuration_says(config, generation, wanted, tiny_base, tmp_path):
+    source = _source(
+        tiny_base, tmp_path / "source", config={"eos_token_id": config}, generation_config={"eos_token_id": generation}
+    )
+    assert json.loads((_built(source, tmp_path) / "graph.json").read_text())["eos_token_ids"] == wanted
+
+
+@pytest.mark.parametrize("ids", ["2", [2.5], [True], [-1]])
+def test_an_end_that_is_no_token(ids, tiny_base, tmp_path):
+    source = _source(tiny_base, tmp_path / "source", generation_config={"eos_token_id": ids})
+    with pytest.raises(BuildError, match="is not a token id"):
+        _built(source, tmp_path)
+
+
+@pytest.mark.parametrize("variant", ["source", "fp32"])
+def test_a_base_s_tokenizer_neither_cuts_nor_pads(variant, tiny_base, tmp_path):
+    batching = {"truncation": {"direction": "Right", "max_length": 12, "strategy": "LongestFirst", "stride": 0}}
+    batching["padding"] = {
+        "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+        "pad_token": "x",
+    }  # fmt: skip
+    source = _source(tiny_base, tmp_path / "source", tokenizer=batching)
+    built = json.loads((_built(source, tmp_path, variant) / "tokenizer.json").read_text())
+    assert built == {**built, "truncation": None, "padding": None}
+    assert len(built["model"]["vocab"]) == models.VOCAB_SIZE
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{% for t in tools %}{{ t }}{% endfor %}", "refuses the messages"), ("{% if %}", "malformed"),
+        ("{# nothing #}", "makes nothing of the messages"), ("{% for a in range(99999) %}" * 3 + "{% endfor %}" * 3, "refuses"),
+    ],
+)  # fmt: skip
+def test_a_chat_template_that_can_t_write_a_turn(template, message, tiny_base, tmp_path):
+    source = _source(tiny_base, tmp_path / "source", tokenizer_config={"chat_template": template})
+    with pytest.raises(BuildError, match=message):
+        _built(source, tmp_path, "source")
+    assert not list((tmp_path / "dist").glob("*"))
+
+
+def test_of_several_chat_templates_one_is_the_default(tiny_base, tmp_path):
+    named = [{"name": "default", "template": "{{ messages[0].content }}!"}, {"name": "tool_use", "template": "tools"}]
+    source = _source(tiny_base, tmp_path / "source", tokenizer_config={"chat_template": named})
+    codec = TextCodec(_built(source, tmp_path, "source"))
+    assert codec.encode_chat([Message(role="user", content="hi")]) == codec.encode("hi!")
+    with pytest.raises(BuildError, match="chat template of its own"):
+        build_base(source, tmp_path / "x", name="x", version="1.0.0", variants=("source",), template="chatml")
+
+
 def test_a_folder_that_is_no_model(tmp_path):
     with pytest.raises(BuildError, match="not a model folder"):
         build_base(tmp_path, tmp_path / "out", name="x", version="1.0.0")
