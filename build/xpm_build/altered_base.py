@@ -47,7 +47,7 @@ def without_beginning(folder: Path, config: dict[str, Any], weights: Parts) -> t
     if beginning is None:
         raise BuildError(
             f"the adapter was initialised with {_SUBTRACTABLE[method]}, which took a part out of the base's weights",
-            context=f"{ADAPTER_CONFIG} has init_lora_weights {config['init_lora_weights']!r}: it is no change of the base as published",
+            context=f"{ADAPTER_CONFIG} has init_lora_weights {config['init_lora_weights']!r}: no change of the published base",
             hint=f"put the adapter as it was before training beside it as {method}_init/, or convert it when saving: "
             "model.save_pretrained(FOLDER, path_initial_model_for_weight_conversion=INITIAL_ADAPTER)",
         )
