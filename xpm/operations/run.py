@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from xpm.environment import Environment
 from xpm.errors import UsageError
+from xpm.operations.decoding import sampling_defaults
 from xpm.operations.inspect import Installed, find_installed, installed
 from xpm.operations.install import require_stored
 from xpm.operations.options import Options
 from xpm.progress import Progress
-from xpm_index.manifest import Manifest
 from xpm_index.requirements import Requirement
 
 if TYPE_CHECKING:
     from xpm_runtime import Engine, GenerationResult
-
-_DEFAULT_MAX_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +54,8 @@ def run(
     from xpm_runtime import SamplingParams
 
     try:
-        sampling = SamplingParams(**{**sampling_defaults(manifests), **options.sampling})
+        defaults = sampling_defaults(manifests, given=options.sampling)
+        sampling = SamplingParams(**{**defaults, **options.sampling})
     except TypeError as error:
         raise UsageError(f"the sampling settings are not valid: {error}") from error
     with load_engine(base, options) as engine:
@@ -116,25 +115,24 @@ def _with_required(chosen: list[Installed], experts: Sequence[Installed]) -> lis
 
 def _by_keywords(prompt: str, experts: Sequence[Installed]) -> list[Installed]:
     """The expert with the most of its keywords in the prompt and no excluded one; ties go to priority, then to the name."""
-    words = set(re.findall(r"[\w'-]+", prompt.lower()))
+    text = prompt.casefold()
     scored = []
     for each in experts:
         routing = each.manifest().routing
-        matches = sum(keyword.lower() in words for keyword in routing.keywords)
-        if matches and not any(keyword.lower() in words for keyword in routing.exclude_keywords):
+        matches = sum(occurs(keyword, text) for keyword in routing.keywords)
+        if matches and not any(occurs(keyword, text) for keyword in routing.exclude_keywords):
             scored.append((-matches, -routing.priority, each.package.name, each))
     return [min(scored, key=lambda item: item[:3])[3]] if scored else []
 
 
-def sampling_defaults(manifests: Sequence[Manifest]) -> dict[str, Any]:
-    """What the composition's manifests say of decoding; the expert that acts last has the last word."""
-    known = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_tokens"}
-    settings: dict[str, Any] = {"max_tokens": _DEFAULT_MAX_TOKENS}
-    for manifest in sorted(manifests, key=lambda each: (each.load_order, each.name)):
-        settings |= {key: value for key, value in manifest.decoding.items() if key in known and value is not None}
-        if stop := manifest.decoding.get("stop_sequences"):
-            settings["stop"] = tuple(stop)
-    return settings
+def occurs(keyword: str, text: str) -> bool:
+    """Whether a keyword stands in a case-folded text by itself: one word, several, or one with signs (``c++``, ``node.js``)."""
+    words = keyword.casefold().split()
+    if not words:
+        return False
+    ends_in_a_word = words[-1][-1].isalnum() or words[-1][-1] == "_"
+    after = r"(?!\w)(?![-']\w)" if ends_in_a_word else ""
+    return re.search(r"(?<!\w)(?<!\w[-'])" + r"\s+".join(map(re.escape, words)) + after, text) is not None
 
 
 def _folder(each: Installed) -> Path:
