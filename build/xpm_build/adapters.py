@@ -12,6 +12,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from xpm_build.altered_base import without_beginning
 from xpm_build.architecture import Architecture, Linear, tensor_name
 from xpm_build.errors import BuildError
 from xpm_build.fingerprint import fingerprint
@@ -30,15 +31,24 @@ def compile_adapter(folder: Path, model: Any) -> CompiledAdapter:
         BuildError: a file is missing, the method or an option is not supported, or a tensor has an unknown name, a wrong
             shape or a value that is not finite.
     """
-    config = read_config(folder)
-    weights = read_weights(folder)
-    method = str(config.get("peft_type"))
-    if method not in COMPILERS:
+    config, weights, _ = read_whole(folder, model)
+    return COMPILERS[config["peft_type"]](config, weights, model)
+
+
+def read_whole(folder: Path, model: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor], bool]:
+    """(configuration, weights) of an adapter as a change of the base as it is, and whether the files hold just that.
+
+    LoRA-FA's files lack the A that was drawn; those of PiSSA and the like are a change of a base that was altered at the start.
+    """
+    config, weights = read_config(folder), read_weights(folder)
+    if config["peft_type"] not in COMPILERS:
         raise BuildError(
-            f"adapters of type {method} are not supported",
+            f"adapters of type {config['peft_type'][:40]} are not supported",
             hint=f"supported: {', '.join(COMPILERS)} (DoRA, rsLoRA and LoRA-FA are LORA)",
         )
-    return COMPILERS[method](config, with_frozen_a(config, weights, model), model)
+    whole = with_frozen_a(config, weights, model)
+    plain, whole = without_beginning(folder, config, whole)
+    return plain, whole, whole is weights
 
 
 def compile_adapters(folders: list[Path], model: Any) -> CompiledAdapter:
@@ -75,10 +85,9 @@ def frozen_a(linear: Linear, rank: int, *, seed: int, number: int) -> torch.Tens
 
 
 def complete(folder: Path, out: Path, model: Any) -> Path:
-    """A folder that PEFT can load: ``folder`` itself, or for LoRA-FA a copy in ``out`` that holds A too."""
-    config, weights = read_config(folder), read_weights(folder)
-    whole = with_frozen_a(config, weights, model)
-    if whole is weights:
+    """A folder that PEFT can load on the base as it is: ``folder`` itself, or a copy in ``out`` as ``read_whole`` reads it."""
+    config, whole, is_as_saved = read_whole(folder, model)
+    if is_as_saved:
         return folder
     out.mkdir(parents=True)
     kept = {key: value for key, value in config.items() if key != FROZEN_SEED}

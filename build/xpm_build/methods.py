@@ -4,7 +4,6 @@ Every method becomes, per linear, a product of low rank (A, B), a factor on the 
 need in ``offsets``), or virtual tokens (``soft_embeds``).
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 
 from xpm_build.architecture import Architecture, Linear, tensor_name
 from xpm_build.errors import BuildError
-from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Parts, by_linear, require_shape
+from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Parts, by_linear, number, number_for, require_shape
 from xpm_runtime.adapter import MAX_RANK
 
 _NEGLIGIBLE = 1e-6  # of the largest singular value
@@ -36,7 +35,6 @@ class CompiledAdapter:
         return self.tensors["soft_embeds"].shape[0] if "soft_embeds" in self.tensors else 0
 
 
-_LOKR_SCALE = (("alpha", "alpha"), ("rank", "r"))
 LowRank = dict[Linear, tuple[torch.Tensor, torch.Tensor]]  # (rank, in) and (rank, out)
 
 
@@ -65,10 +63,8 @@ def compile_lora(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor],
 
 def compile_adalora(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], model: Any) -> CompiledAdapter:
     """AdaLoRA: B·(A ⊙ E), scaled by alpha over the rank that it began with; ranks that were pruned have E = 0 and are dropped."""
-    begun_with = float(config.get("init_r") or 0)
-    alpha = float(config.get("lora_alpha") or 0) or begun_with
-    if begun_with <= 0:
-        raise BuildError(f"{ADAPTER_CONFIG}: init_r must be a rank", context=f"it is {config.get('init_r')!r}")
+    begun_with = number(config, "init_r")
+    alpha = begun_with if config.get("lora_alpha") == 0 else number(config, "lora_alpha")  # as PEFT has it
     pairs: LowRank = {}
     for linear, parts in by_linear(weights, Architecture(model.config)).items():
         rank = _require_pair(linear, parts)
@@ -90,8 +86,8 @@ def compile_lokr(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor],
         require_shape(
             torch.kron(first.to("meta"), second.to("meta")), (linear.num_out, linear.num_in), f"{linear.name}.lokr"
         )
-        alpha, rank = (float(_pattern(config, f"{key}_pattern", linear, config[name])) for key, name in _LOKR_SCALE)
-        pair, error = _kronecker_pair(first, second, alpha / rank)
+        scale = number_for(config, "alpha", "alpha_pattern", linear) / number_for(config, "r", "rank_pattern", linear)
+        pair, error = _kronecker_pair(first, second, scale)
         pairs[linear] = pair
         truncation = max(truncation, error)
     adapter = _low_rank("lokr", pairs)
@@ -231,17 +227,16 @@ def _kronecker_pair(
 
 
 def _lora_scale(config: Mapping[str, Any], linear: Linear, rank: int) -> float:
-    alpha = float(_pattern(config, "alpha_pattern", linear, config["lora_alpha"]))
+    """What B is multiplied with; the configuration must agree with the tensors on the rank, or it is another adapter's."""
+    stated = number_for(config, "r", "rank_pattern", linear)
+    if stated != rank:
+        raise BuildError(
+            f"{ADAPTER_CONFIG} and {ADAPTER_WEIGHTS} are of different adapters",
+            context=f"r of {linear.name} is {stated:g} in the one, {rank} in the other",
+            hint="put together the two files that one save_pretrained wrote",
+        )
+    alpha = number_for(config, "lora_alpha", "alpha_pattern", linear)
     return alpha / (rank**0.5 if config.get("use_rslora") else rank)
-
-
-def _pattern(config: Mapping[str, Any], key: str, linear: Linear, otherwise: Any) -> Any:
-    """A value that may be given per module, by patterns that match the end of its full name, as PEFT has it."""
-    name = tensor_name(linear).removesuffix(".weight")
-    for pattern, value in (config.get(key) or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", name):
-            return value
-    return otherwise
 
 
 def _parameter(model: Any, linear: Linear, part: str) -> torch.Tensor:

@@ -17,6 +17,7 @@ from typing import Any
 
 from xpm_build.adapters import base_digest, compile_adapters, complete, save_slots
 from xpm_build.chat_templates import CHAT_TEMPLATE, TEMPLATES
+from xpm_build.check import check
 from xpm_build.errors import BuildError
 from xpm_build.export import (
     DEFAULT_BLOCK,
@@ -28,6 +29,7 @@ from xpm_build.export import (
     load_model,
 )
 from xpm_build.fingerprint import fingerprint
+from xpm_build.manifest_check import require_sound
 from xpm_build.methods import CompiledAdapter
 from xpm_build.parity import check_adapter, check_base
 from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -175,9 +177,11 @@ def build_expert(
         name: the base's package name; by default the one in the manifest.
         storage: how A and B are stored: float32, float16 or int8; what that costs is measured and recorded.
     Raises:
-        BuildError: something is missing or not supported. ParityError: the slots compute something else than PEFT.
+        BuildError: something is missing or not supported, or `xpm check` finds an error. ParityError: the slots compute something
+            else than PEFT.
     """
     manifest = _read_manifest(folder)
+    require_sound(check(folder), str(folder / MANIFEST))
     if len(manifest.bases) != 1:
         raise BuildError(
             "an archive is for one base",
@@ -211,7 +215,8 @@ def build_expert(
         files = {SLOTS: slots}
         for place, source in zip(places, whole, strict=True):
             files |= {str(place / each): source / each for each in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}
-        files |= {extra: folder / extra for extra in _EXTRAS if (folder / extra).is_file()}
+        extras = (*_EXTRAS, *_grammar(manifest))
+        files |= {extra: folder / extra for extra in extras if (folder / extra).is_file()}
         package_name = base_name(name or manifest.bases[0].name)
         document = _expert_manifest(
             manifest, package_name, digest, adapter, dict(zip(places, whole, strict=True)), storage, error
@@ -235,15 +240,45 @@ def _read_manifest(folder: Path) -> Manifest:
     return Manifest.parse(path.read_bytes())
 
 
+def _grammar(manifest: Manifest) -> tuple[str, ...]:
+    """The grammar's file that the manifest names, if it names one within the folder."""
+    path = Path(str(manifest.decoding.get("grammar_file") or ""))
+    return () if path == Path() or path.is_absolute() or ".." in path.parts else (path.as_posix(),)
+
+
 def adapter_places(manifest: Manifest, folder: Path) -> list[Path]:
-    """The folders, relative to the expert's, of the PEFT adapters that it consists of: where its manifest's paths lead."""
+    """The folders, relative to the expert's, of the PEFT adapters that it consists of: where its manifest's paths lead.
+
+    Older manifests name a file that was never there and keep the adapter beside them: where no path leads to one, it is there.
+
+    Raises:
+        BuildError: a path leads out of the folder, or some of them, or one of a soft prompt, lead to nothing that PEFT saved.
+    """
     base = (manifest.raw.get("base_models") or [manifest.raw.get("base_model") or {}])[0]
-    entries = [*(base.get("adapters") or manifest.raw.get("adapters") or []), *(manifest.raw.get("soft_prompts") or [])]
-    places = [Path(str(entry.get("path") or ADAPTER_WEIGHTS)).parent for entry in entries]
-    found = [place for place in dict.fromkeys(places) if (folder / place / ADAPTER_CONFIG).is_file()]
+    prompts = {_place(each): each for each in manifest.raw.get("soft_prompts") or []}
+    entries = base.get("adapters") or manifest.raw.get("adapters") or []
+    places = list(dict.fromkeys([*map(_place, entries), *prompts]))
+    found = [place for place in places if (folder / place / ADAPTER_CONFIG).is_file()]
     if any(place.is_absolute() or ".." in place.parts for place in found):
         raise BuildError("an adapter's path leads out of the expert's folder", context=", ".join(map(str, found)))
+    lost = [place for place in places if place not in found and (found or place in prompts)]
+    if lost:
+        what = "a soft prompt" if lost[0] in prompts else "an adapter"
+        raise BuildError(
+            f"the manifest names {what} in {lost[0]}/, where there is none", context=f"{folder / lost[0]} has no {ADAPTER_CONFIG}",
+            hint="put in the folder that PEFT's save_pretrained wrote, or take the entry out",
+        )  # fmt: skip
+    for place in prompts:
+        if Path(str(prompts[place]["path"])).name != ADAPTER_WEIGHTS:
+            raise BuildError(
+                f"a soft prompt is {ADAPTER_WEIGHTS} as PEFT saves it", context=f"the manifest names {prompts[place]['path']}",
+                hint="name that file; pickles are never read",
+            )  # fmt: skip
     return found or [Path()]
+
+
+def _place(entry: Mapping[str, Any]) -> Path:
+    return Path(str(entry.get("path") or ADAPTER_WEIGHTS)).parent
 
 
 def _expert_manifest(

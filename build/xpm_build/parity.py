@@ -10,8 +10,9 @@ import torch
 from peft import PeftModel
 
 from xpm_build.adapters import compile_adapter, save_slots
-from xpm_build.errors import ParityError
+from xpm_build.errors import BuildError, ParityError
 from xpm_build.export import load_model
+from xpm_build.peft_files import ADAPTER_CONFIG
 from xpm_build.quantize import BITS, quantize_matrix
 from xpm_runtime import AdapterSpec, Engine
 from xpm_runtime.adapter import SLOTS
@@ -110,7 +111,14 @@ def check_adapter(
 
 
 def _peft_logits(source: Path, folder: Path, tokens: list[int]) -> Any:
-    return reference_logits(PeftModel.from_pretrained(load_model(source), str(folder)).eval(), tokens)
+    try:
+        adapted = PeftModel.from_pretrained(load_model(source), str(folder)).eval()
+    except Exception as error:  # PEFT checks a configuration by raising whatever comes
+        raise BuildError(
+            f"PEFT itself can't load the adapter in {folder}", context=f"{type(error).__name__}: {error}"[:500],
+            hint=f"correct {ADAPTER_CONFIG}, or save the adapter again with PEFT's save_pretrained",
+        ) from error  # fmt: skip
+    return reference_logits(adapted, tokens)
 
 
 def _require_close(got: Any, wanted: Any, tolerance: float, *, what: str) -> float:

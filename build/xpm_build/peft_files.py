@@ -1,6 +1,7 @@
 """What PEFT's ``save_pretrained`` writes, read without PEFT and never from a pickle."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from xpm_build.architecture import Architecture, Linear
+from xpm_build.architecture import Architecture, Linear, tensor_name
 from xpm_build.errors import BuildError
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -19,12 +20,29 @@ _TENSOR = re.compile(
     r"base_model\.model\.model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\."
     r"(lora_A|lora_B|lora_E|lora_magnitude_vector|ia3_l|lokr_w1|lokr_w1_a|lokr_w1_b|lokr_w2|lokr_w2_a|lokr_w2_b)(?:\.weight)?"
 )
-# What would change the result and is not compiled: anything but "off" is refused.
+# What would change the result and is not compiled: anything but "off" is refused. Not among them are fan_in_fan_out, which PEFT
+# itself sets aside for the linears that a base has, and layers_pattern, whose choice of layers shows in the tensors.
 _UNSUPPORTED = (
-    "modules_to_save", "fan_in_fan_out", "layer_replication", "lora_bias", "use_qalora", "trainable_token_indices",
-    "layers_pattern", "megatron_config", "alora_invocation_tokens", "target_parameters", "arrow_config", "use_effective_conv2d",
-    "use_bdlora", "kasa_config", "velora_config", "monteclora_config",
+    "modules_to_save", "layer_replication", "lora_bias", "use_qalora", "trainable_token_indices", "megatron_config",
+    "alora_invocation_tokens", "target_parameters", "arrow_config", "use_effective_conv2d", "use_bdlora", "kasa_config",
+    "velora_config", "monteclora_config",
 )  # fmt: skip
+_FLAGS = ("use_dora", "use_rslora", "fan_in_fan_out")
+_PATTERNS: Mapping[str, tuple[str, ...]] = {
+    "LORA": ("rank_pattern", "alpha_pattern"), "LOKR": ("rank_pattern", "alpha_pattern"),
+}  # fmt: skip
+# Adapters that other programs write: a file or a key of the configuration that gives each away, and the way to PEFT's files.
+_FOREIGN_FILES = (
+    ("adapters.safetensors", "mlx-lm", "transpose lora_a to lora_A and lora_b to lora_B, with lora_alpha = rank × scale"),
+    ("adapters.npz", "mlx-lm", "transpose lora_a to lora_A and lora_b to lora_B, with lora_alpha = rank × scale"),
+    ("adapter_model.bin", "PEFT in a pickle, which is never read", "load it with PEFT and save it with safe_serialization=True"),
+    ("*.gguf", "llama.cpp", "take the PEFT folder that it was converted from"),
+)  # fmt: skip
+_FOREIGN_KEYS = (
+    ("lora_parameters", "mlx-lm"),
+    ("fine_tune_type", "mlx-lm"),
+    ("ss_network_module", "kohya's sd-scripts"),
+)
 
 Parts = dict[str, torch.Tensor]
 
@@ -35,36 +53,118 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BuildError(
-            f"{folder} has no {ADAPTER_CONFIG}", hint="name a folder that PEFT's save_pretrained wrote"
-        ) from error
-    except ValueError as error:
+        raise _absent(folder, ADAPTER_CONFIG, "name a folder that PEFT's save_pretrained wrote") from error
+    except (ValueError, RecursionError) as error:
         raise BuildError(f"{path} is not valid JSON", context=str(error)[:200]) from error
     if not isinstance(config, dict):
         raise BuildError(f"{path} must hold an object")
+    if not isinstance(config.get("peft_type"), str):
+        foreign = next((program for key, program in _FOREIGN_KEYS if key in config), "")
+        if foreign:
+            raise _absent(folder, ADAPTER_WEIGHTS, "", program=foreign)
+        raise BuildError(f"{ADAPTER_CONFIG}: peft_type is missing", hint="PEFT's save_pretrained writes it, e.g. LORA")
     for option in _UNSUPPORTED:
         value = config.get(option)
         if value and value != "none":
             raise BuildError(f"{ADAPTER_CONFIG}: {option} is not supported", context=f"it is {str(value)[:80]!r}")
-    if config.get("bias", "none") != "none":
+    if config.get("bias") not in (None, "none"):
         raise BuildError(f"{ADAPTER_CONFIG}: bias {config['bias']!r} is not supported", hint='train with bias="none"')
+    for flag in _FLAGS:
+        if not isinstance(config.get(flag), bool | None):
+            raise BuildError(f"{ADAPTER_CONFIG}: {flag} must be true or false", context=f"it is {config[flag]!r:.80}")
+    for key in _PATTERNS.get(config["peft_type"], ()):
+        _check_pattern(config, key)
     return config
 
 
+def _absent(folder: Path, name: str, otherwise: str, *, program: str = "") -> BuildError:
+    """What to say of a folder that PEFT did not write: which program's adapter it holds, if that can be told."""
+    for pattern, writer, way in _FOREIGN_FILES:
+        if (not program or program == writer) and any(folder.glob(pattern)):
+            return BuildError(
+                f"{folder} has no {name}", context=f"{pattern} is an adapter as written by {writer}", hint=way
+            )
+    if program:
+        return BuildError(
+            f"{folder} holds an adapter of {program}, not of PEFT", hint="convert it to PEFT's files first"
+        )
+    return BuildError(f"{folder} has no {name}", hint=otherwise)
+
+
+def _check_pattern(config: Mapping[str, Any], key: str) -> None:
+    """A value per module: patterns that compile, each with a number above 0."""
+    patterns = config.get(key) or {}
+    if not isinstance(patterns, dict):
+        raise BuildError(
+            f"{ADAPTER_CONFIG}: {key} must be an object of patterns and numbers", context=f"it is {str(patterns)[:80]}"
+        )
+    for pattern in patterns:
+        try:
+            re.compile(_whole_name(pattern))
+        except (re.error, OverflowError, RecursionError) as error:
+            raise BuildError(
+                f"{ADAPTER_CONFIG}: {key} has {pattern[:80]!r}, which is no pattern", context=str(error),
+                hint="it is a module's name, e.g. q_proj, or a regular expression for the end of one",
+            ) from error  # fmt: skip
+        number(patterns, pattern, where=f"{key}.")
+
+
+def _whole_name(pattern: str) -> str:
+    return rf"(.*\.)?({pattern})$"
+
+
+def number(config: Mapping[str, Any], key: str, *, where: str = "") -> float:
+    """The number above 0 at ``key`` of adapter_config.json; raises BuildError if it is absent or anything else."""
+    value = config.get(key)
+    name = f"{ADAPTER_CONFIG}: {where}{key[:80]}"
+    if value is None:
+        raise BuildError(
+            f"{name} is missing", hint="PEFT's save_pretrained writes it: put in what the adapter was trained with"
+        )
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
+        raise BuildError(f"{name} must be a number above 0", context=f"it is {str(value)[:80]!r}")
+    return float(value)
+
+
+def number_for(config: Mapping[str, Any], key: str, patterns: str, linear: Linear) -> float:
+    """The number at ``key``, or what ``patterns`` (an object of patterns and numbers) has for the linear, as PEFT matches it."""
+    name = tensor_name(linear).removesuffix(".weight")
+    for pattern in config.get(patterns) or {}:
+        if re.match(_whole_name(pattern), name):
+            return number(config[patterns], pattern, where=f"{patterns}.")
+    return number(config, key)
+
+
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """adapter_model.safetensors as float32; raises BuildError if it is absent, malformed or not finite."""
+    """adapter_model.safetensors as float32, 8-bit floats too; raises BuildError if it is absent, malformed or not finite."""
     path = folder / ADAPTER_WEIGHTS
     try:
         weights = safetensors.torch.load_file(path)
     except FileNotFoundError as error:
         hint = "save the adapter with safe_serialization=True: pickles are never read"
-        raise BuildError(f"{folder} has no {ADAPTER_WEIGHTS}", hint=hint) from error
+        raise _absent(folder, ADAPTER_WEIGHTS, hint) from error
     except (SafetensorError, OSError) as error:
         raise BuildError(f"{path} is not a safetensors file", context=str(error)[:200]) from error
-    for name, tensor in weights.items():
-        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
-            raise BuildError(f"{path}: {name[:120]} has values that are not finite numbers")
-    return {name: tensor.to(torch.float32) for name, tensor in weights.items()}
+    return {name: _as_float32(name, tensor) for name, tensor in weights.items()}
+
+
+def _as_float32(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    where = f"{ADAPTER_WEIGHTS}: {name[:120]}"
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if not tensor.is_floating_point():
+        raise BuildError(
+            f"{where} holds {kind}, not floating-point numbers",
+            hint="an adapter that was quantised has to be saved in float32, float16 or bfloat16 first",
+        )
+    try:
+        widened = tensor.to(torch.float32)
+    except (NotImplementedError, RuntimeError) as error:
+        raise BuildError(
+            f"{where} holds {kind}, which can't be read", hint="save it in float32, float16 or bfloat16"
+        ) from error
+    if not torch.isfinite(widened).all():
+        raise BuildError(f"{where} has values that are not finite numbers")
+    return widened
 
 
 def by_linear(weights: Mapping[str, torch.Tensor], architecture: Architecture) -> dict[Linear, Parts]:

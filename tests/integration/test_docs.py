@@ -11,6 +11,7 @@ from xpm.environment import Environment
 from xpm.home import Home
 from xpm.operations.inspect import installed
 from xpm.operations.install import require_stored
+from xpm.project import EMBEDDED_EXPERTS, Project
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -20,6 +21,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 def unpacked(tmp_path_factory):
     """A folder in which ``base``, ``expert-sql`` and ``expert-json`` are the ones that come with xpm."""
     folder = tmp_path_factory.mktemp("docs")
+    Project(experts=EMBEDDED_EXPERTS).save(folder)
     environment = Environment.find(Home(folder / "home"), folder)
     require_stored(environment)
     for each in installed(environment):
@@ -33,6 +35,7 @@ def unpacked(tmp_path_factory):
 )
 def test_python_runs(page, unpacked, monkeypatch):
     monkeypatch.chdir(unpacked)
+    monkeypatch.setenv("XPM_HOME", str(unpacked / "home"))
     for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         exec(compile(code, page.name, "exec"), {})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from xpm.cli.main import COMMANDS, cli
+from xpm.cli.main import ALIASES, COMMANDS, GROUPS, cli
 from xpm_runtime.native.build import platform_tag
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +27,15 @@ def test_help_is_cheap():
         f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Commands:" in done.stdout
+    assert all(f"{heading}:" in done.stdout for heading in GROUPS)
     assert done.stderr.strip() == "[]"
+
+
+def test_every_command_is_in_one_group():
+    grouped = [name for names in GROUPS.values() for name in names.split()]
+    assert sorted(grouped) == sorted(COMMANDS)
+    assert set(ALIASES.values()) <= set(COMMANDS)
+    assert not set(ALIASES) & set(COMMANDS)
 
 
 def _commands():

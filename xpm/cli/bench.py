@@ -1,5 +1,6 @@
 """bench speed, bench memory."""
 
+import os
 from pathlib import Path
 
 import click
@@ -22,7 +23,7 @@ def bench_command() -> None:
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--prompt-tokens", type=click.IntRange(8, 1024), default=128, show_default=True)
 @click.option("--decode-tokens", type=click.IntRange(8, 512), default=48, show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="By default all cores.")
+@click.option("--threads", type=click.IntRange(1, 4 * (os.cpu_count() or 1)), help="By default all cores.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), default=Path(".bench"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("bench"), show_default=True)
 @click.pass_obj

@@ -57,7 +57,7 @@ def check_command(console: Console, folder: Path, as_json: bool) -> None:
 
     Example: xpm check
     """
-    findings = operations.check(folder)
+    findings = operations.check(here(), folder)
     errors = [each for each in findings if each.is_error]
     if as_json:
         console.json([each.to_dict() for each in findings])

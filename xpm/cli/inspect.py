@@ -1,4 +1,4 @@
-"""list, info, search, verify, base."""
+"""list, path, info, search, verify, base."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from xpm.errors import NotFoundError
 from xpm.operations import inspect as operations
 from xpm.operations.build import base_source
 from xpm.operations.inspect import Found
-from xpm.operations.install import use_base
+from xpm.operations.install import require_stored, use_base
 from xpm.project import DEFAULT_BASE, DEFAULT_VARIANT
 from xpm.search import Query, words_of
 from xpm_index.entries import Entry
@@ -41,6 +41,19 @@ def list_command(console: Console, as_json: bool) -> None:
         console.table(keys, rows)
     else:
         console.say("nothing is installed here; look for experts with `xpm search`")
+
+
+@click.command("path")
+@click.argument("name", shell_complete=installed_names)
+@click.pass_obj
+def path_command(console: Console, name: str) -> None:
+    """Print the folder of an installed base or expert, unpacked and verified; look at it, and leave it as it is.
+
+    Example: xpm path expert-sql
+    """
+    environment = here()
+    require_stored(environment, options(console))
+    console.out(str(operations.find_installed(environment, name).folder))
 
 
 @click.command("info")

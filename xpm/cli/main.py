@@ -30,6 +30,7 @@ COMMANDS = {
     "tree": ("xpm.cli.graph", "Show the tree of requirements."),
     "why": ("xpm.cli.graph", "Say by which requirements an expert is there."),
     "outdated": ("xpm.cli.graph", "List what is not the newest, or yanked."),
+    "path": ("xpm.cli.inspect", "Print the folder of an installed base or expert."),
     "info": ("xpm.cli.inspect", "Show an expert or a base as a card."),
     "search": ("xpm.cli.inspect", "Search the indexes."),
     "versions": ("xpm.cli.graph", "List the published versions of a name."),
@@ -58,6 +59,16 @@ COMMANDS = {
     "trust": ("xpm.cli.trust", "Look at what is believed, and confirm roots."),
 }
 
+ALIASES = {"add": "install", "remove": "uninstall"}  # the words of other package managers
+GROUPS = {
+    "Use experts": "run init install uninstall update lock sync undo redo",
+    "Look around": "list search info versions outdated tree why path verify base",
+    "Make an expert": "new check dataset train validate compare",
+    "Build and publish": "build convert key sign publish yank unyank",
+    "Keep an index": "index trust",
+    "This machine": "doctor config cache gc bench completion",
+}
+
 
 class LazyGroup(click.Group):
     """A group whose commands live in modules that are imported when they are called."""
@@ -66,24 +77,26 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
             return None
-        module, _ = COMMANDS[cmd_name]
-        command = getattr(import_module(module), f"{cmd_name}_command")
+        module, _ = COMMANDS[name]
+        command = getattr(import_module(module), f"{name}_command")
         assert isinstance(command, click.Command)
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in {*COMMANDS, *ALIASES} and not args[0].startswith("-"):
             alike = difflib.get_close_matches(args[0], COMMANDS, n=1)
             ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {alike[0]!r}?" if alike else ""))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+        for heading, names in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, COMMANDS[name][1]) for name in names.split()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -1,26 +1,41 @@
-"""run."""
+"""run: a prompt in, an answer out."""
 
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
+from xpm.cli.completion import installed_names
 from xpm.cli.context import here
 from xpm.cli.render import Console
 from xpm.cli.sizes import SIZE
 from xpm.config import Config
 from xpm.errors import UsageError
+from xpm.operations.local import is_path
 from xpm.operations.run import Answer, RunOptions, run
+
+THREADS_PER_CORE = 4
 
 
 @click.command("run")
-@click.argument("prompt")
+@click.argument("prompt", required=False)
+@click.option("--prompt-file", type=click.Path(path_type=Path, dir_okay=False), help="Read the prompt from this file.")
 @click.option(
-    "--expert", "-e", "experts", multiple=True, metavar="NAME", help="Use this expert; repeat to compose several."
+    "--expert",
+    "-e",
+    "experts",
+    multiple=True,
+    metavar="NAME|PATH",
+    shell_complete=installed_names,
+    help="Use this expert: an installed one, an .expert file, or a folder. Repeat to compose several.",
 )
+@click.option("--base", default="", metavar="PATH", help="Run on this .base file or folder instead of the base here.")
 @click.option("--no-expert", is_flag=True, help="Use the base alone.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="By default the setting run.device.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the setting run.threads.")
+@click.option("--context", type=click.IntRange(1), help="Tokens of prompt and answer together; 2048 by default.")
 @click.option("--memory", type=SIZE, help="Stay within so much memory, e.g. 800MB; refuse rather than exceed it.")
 @click.option(
     "--kernels", type=click.Choice(["auto", "native", "portable"]), default="auto", help="Our own, or ONNX Runtime's."
@@ -37,24 +52,27 @@ from xpm.operations.run import Answer, RunOptions, run
 @click.option("--json", "as_json", is_flag=True, help="Print the answer with its figures as JSON.")
 @click.pass_obj
 def run_command(
-    console: Console, /, prompt: str, experts: tuple[str, ...], no_expert: bool, device: str | None, threads: int | None,
-    memory: int | None, kernels: str, verbose: bool, as_json: bool, stop: tuple[str, ...], **sampling: Any,
+    console: Console, /, prompt: str | None, prompt_file: Path | None, experts: tuple[str, ...], base: str, no_expert: bool,
+    device: str | None, threads: int | None, context: int | None, memory: int | None, kernels: str, verbose: bool, as_json: bool,
+    stop: tuple[str, ...], **sampling: Any,
 ) -> None:  # fmt: skip
-    """Answer PROMPT (`-` reads it from stdin). Without --expert, keywords of the installed experts choose one.
+    """Answer PROMPT (`-`, or none when something is piped in, reads stdin). Without --expert, keywords of the installed experts
+    choose one.
 
     Example: xpm run "List the names of users older than 25. Schema: users(id, name, age)"
     """
     if no_expert and experts:
         raise UsageError("--expert and --no-expert contradict each other")
-    text = sys.stdin.read().strip() if prompt == "-" else prompt
-    if not text:
-        raise UsageError("the prompt is empty")
+    if base and not is_path(base):
+        raise UsageError(f"--base {base} is no path", hint=f"write ./{base}, or `xpm base add {base}` to use it here")
+    text = _prompt(prompt, prompt_file)
     settings = {name: value for name, value in sampling.items() if value is not None} | ({"stop": stop} if stop else {})
     environment = here()
     config = Config.read(environment.home.root)
     options = RunOptions(
         experts=() if no_expert else experts or None, sampling=settings, device=device or str(config.get("run.device")),
-        threads=threads or config.number("run.threads") or None, memory=memory, kernels=kernels,
+        threads=_bounded(console, threads or config.number("run.threads")), memory=memory, kernels=kernels,
+        base=base, context=context,
     )  # fmt: skip
     answer = run(environment, text, options, progress=console, show=(lambda piece: None) if as_json else console.piece)
     if as_json:
@@ -63,6 +81,35 @@ def run_command(
     console.out("")
     if verbose or console.verbose:
         _show_figures(answer)
+
+
+def _prompt(given: str | None, file: Path | None) -> str:
+    """The prompt from where it is: the command line, a file, or stdin."""
+    if file is not None and given is not None:
+        raise UsageError("the prompt is given twice", hint="leave out PROMPT or --prompt-file")
+    if file is None and given is None and sys.stdin.isatty():
+        raise UsageError("there is no prompt", hint='write it: xpm run "…", name a --prompt-file, or pipe it in')
+    try:
+        if file is not None:
+            text = file.read_bytes().decode().strip()
+        elif given is None or given == "-":
+            text = sys.stdin.buffer.read().decode().strip()
+        else:
+            text = given
+            text.encode()
+    except UnicodeError as error:
+        raise UsageError("the prompt is not UTF-8", context=str(error)[:200]) from error
+    if not text.strip():
+        raise UsageError("the prompt is empty")
+    return text
+
+
+def _bounded(console: Console, threads: int) -> int | None:
+    """The threads asked for, at most a few for each core: more only wait for one another, and each takes memory."""
+    most = THREADS_PER_CORE * (os.cpu_count() or 1)
+    if threads > most:
+        console.warn(f"{threads:,} threads are more than this machine can use; running with {most}")
+    return min(threads, most) or None
 
 
 def _document(answer: Answer) -> dict[str, Any]:

@@ -121,17 +121,17 @@ def from_lock(environment: Environment, source: Direct, package: LockedPackage) 
 
 def folder_of(environment: Environment, package: LockedPackage) -> Path | None:
     """The folder that an editable package runs from, None if the package is not editable."""
-    return _compiled((environment.folder / package.source).resolve()) if package.is_editable else None
+    return compiled_in((environment.folder / package.source).resolve()) if package.is_editable else None
 
 
-def _compiled(folder: Path) -> Path:
+def compiled_in(folder: Path) -> Path:
     """Where a publisher's folder holds the compiled package: where `xpm build expert --in-place` puts it, else itself."""
     return folder / IN_PLACE if (folder / IN_PLACE / SLOTS).is_file() else folder
 
 
 def _editable(environment: Environment, source: FromFolder) -> DirectPackage:
     folder = source.locate(environment.folder)
-    compiled = _compiled(folder)
+    compiled = compiled_in(folder)
     manifest = _manifest_of(compiled)
     if not (compiled / SLOTS).is_file():
         raise NotFoundError(

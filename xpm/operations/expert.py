@@ -10,12 +10,15 @@ from xpm.environment import Environment
 from xpm.errors import UsageError
 from xpm.home import Home
 from xpm.operations.build import base_source, require_extra
+from xpm.operations.inspect import search
+from xpm.operations.options import Options
 from xpm.progress import Progress
+from xpm.search import Query
 from xpm_index.archive import MANIFEST
+from xpm_index.errors import XpmError
 from xpm_index.manifest import Manifest
 
 if TYPE_CHECKING:
-    from xpm_build.check import Finding
     from xpm_build.dataset.generate import GenerationReport
     from xpm_build.dataset.providers import Usage
     from xpm_build.dataset.quality import Problem
@@ -24,18 +27,26 @@ if TYPE_CHECKING:
     from xpm_build.evaluation.findings import Validation
     from xpm_build.evaluation.report import Block
     from xpm_build.evaluation.validate import ValidationOptions
+    from xpm_build.manifest_check import Finding
     from xpm_build.training.report import TrainingReport
 
 Report = Callable[[str], None]
 Row = dict[str, Any]
 
 
-def check(folder: Path) -> "list[Finding]":
-    """Everything that is wrong with an expert's folder."""
-    require_extra()
+def check(environment: Environment, folder: Path) -> "list[Finding]":
+    """Everything that is wrong with an expert's folder; needs nothing of the build extra."""
     from xpm_build.check import check as find
 
-    return find(folder)
+    return find(folder, bases=_known_bases(environment))
+
+
+def _known_bases(environment: Environment) -> list[str]:
+    """The bases that the indexes here have, as they were fetched; none if they can't be read."""
+    try:
+        return [each.name for each in search(environment, Query(kind="base", limit=10_000), Options(offline=True))]
+    except XpmError:
+        return []
 
 
 def settings(folder: Path) -> "DatasetSettings":

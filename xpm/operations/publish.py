@@ -1,6 +1,6 @@
 """The publisher's side: keys, signing, publishing into an index, yanking."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from xpm.operations.clock import now
 from xpm.operations.open_index import Opened, opened
 from xpm.progress import Progress, Silent
 from xpm.trust import verify_package
+from xpm_index.archive import read_archive, read_manifest
 from xpm_index.entries import Entry, Yanked, parse_entries
 from xpm_index.errors import PackagingError, SignatureError
 from xpm_index.integrity import read_signature
@@ -78,11 +79,12 @@ def sign(archive: Path, key: SigningKey, publisher: str, *, when: str | None = N
     """Sign a package file in place; the old file stays until the signed one is complete.
 
     Raises:
-        NotFoundError, PackagingError, ArchiveError, ManifestError.
+        NotFoundError, PackagingError, ArchiveError, ManifestError; UnsoundManifest: `xpm check` would not let it pass.
     """
     if not archive.is_file():
         raise NotFoundError(f"there is no file {archive}")
     validate_name(publisher, what="publisher")
+    _require_sound(read_manifest(archive), _names_in(archive), archive)
     return sign_archive(archive, key, publisher=publisher, created_at=when or now())
 
 
@@ -178,8 +180,25 @@ def put(target: Opened, entry: Entry, blobs: Mapping[str, bytes], *, dry_run: bo
 
 
 def _verified(target: Opened, path: Path, when: str) -> Manifest:
-    from xpm_index.archive import read_manifest
-
     claim = read_signature(read_manifest(path))
     key = target.writer.publisher(claim.publisher).key(claim.key_id, at=when)
-    return verify_package(path, key)[0]
+    manifest, signature = verify_package(path, key)
+    _require_sound(manifest, signature.files, path)
+    return manifest
+
+
+def _names_in(archive: Path) -> list[str]:
+    names = []
+    for name, chunks in read_archive(archive):
+        names.append(name)
+        for _ in chunks:
+            pass
+    return names
+
+
+def _require_sound(manifest: Manifest, names: Collection[str], archive: Path) -> None:
+    """Refuse to sign or publish an expert with a manifest that `xpm check` finds an error in."""
+    if manifest.kind == "expert":
+        from xpm_build.manifest_check import manifest_findings, require_sound
+
+        require_sound(manifest_findings(manifest.raw, names), f"the manifest of {archive.name}")

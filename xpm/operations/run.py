@@ -4,6 +4,8 @@ The only seam between packages and the runtime.
 """
 
 import re
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,29 +13,34 @@ from typing import TYPE_CHECKING, Any
 
 from xpm.environment import Environment
 from xpm.errors import UsageError
+from xpm.operations.build import base_source
+from xpm.operations.decoding import sampling_defaults
 from xpm.operations.inspect import Installed, find_installed, installed
 from xpm.operations.install import require_stored
+from xpm.operations.local import Part, is_path, local_base, local_expert, source_of
 from xpm.operations.options import Options
 from xpm.progress import Progress
-from xpm_index.manifest import Manifest
 from xpm_index.requirements import Requirement
 
 if TYPE_CHECKING:
     from xpm_runtime import Engine, GenerationResult
 
-_DEFAULT_MAX_TOKENS = 256
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """``experts`` None chooses by keywords, () runs the base. ``sampling`` overrides what the manifests say."""
+    """``experts`` None chooses by keywords, () runs the base. ``sampling`` overrides what the manifests say.
+
+    ``base`` and ``experts`` may be paths (``xpm.operations.local``); ``base`` "" is the environment's. ``context`` is in tokens.
+    """
 
     experts: tuple[str, ...] | None = None
     sampling: Mapping[str, Any]
+    base: str = ""
     device: str = "auto"
     threads: int | None = None
     memory: int | None = None
     kernels: str = "auto"
+    context: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,45 +56,89 @@ def run(
     environment: Environment, prompt: str, options: RunOptions, *, progress: Progress, show: Callable[[str], None]
 ) -> Answer:
     """Answer one prompt; ``show`` gets the text piece by piece."""
-    require_stored(environment, Options(progress=progress))
-    packages = installed(environment)
-    base, chosen = packages[0], choose(environment, prompt, options.experts)
-    manifests = [each.manifest() for each in chosen]
-    from xpm_runtime import SamplingParams
+    with tempfile.TemporaryDirectory(prefix="xpm-run-") as scratch:
+        base, experts = composition(environment, prompt, options, Path(scratch), progress=progress)
+        from xpm_runtime import SamplingParams
 
-    try:
-        sampling = SamplingParams(**{**sampling_defaults(manifests), **options.sampling})
-    except TypeError as error:
-        raise UsageError(f"the sampling settings are not valid: {error}") from error
-    with load_engine(base, options) as engine:
-        attach_ms = attach(engine, chosen)
-        result = _drain(engine.stream(prompt, experts=[each.package.name for each in chosen], sampling=sampling), show)
-        label = f"{base.package.name} {base.package.version}, {engine.graph.variant}"
-        return Answer(result=result, attach_ms=attach_ms, device=engine.device, kernels=engine.kernels, base=label)
+        try:
+            manifests = [each.manifest for each in experts if each.manifest]
+            defaults = sampling_defaults(manifests, given=options.sampling)
+            sampling = SamplingParams(**{**defaults, **options.sampling})
+        except TypeError as error:
+            raise UsageError(f"the sampling settings are not valid: {error}") from error
+        with load_engine(base, options) as engine:
+            attach_ms = attach(engine, experts)
+            names = [each.name for each in experts]
+            result = _drain(engine.stream(prompt, experts=names, sampling=sampling), show)
+            label = f"{base.label}, {engine.graph.variant}"
+            return Answer(result=result, attach_ms=attach_ms, device=engine.device, kernels=engine.kernels, base=label)
 
 
-def load_engine(base: Installed, options: RunOptions) -> "Engine":
-    from xpm_runtime import Engine
+def composition(
+    environment: Environment, prompt: str, options: RunOptions, scratch: Path, *, progress: Progress
+) -> tuple[Part, list[Part]]:
+    """(the base, the experts in the order in which they act): the lock's, then those named by paths, as named."""
+    named = options.experts or ()
+    paths = [text for text in named if is_path(text)]
+    names = tuple(text for text in named if not is_path(text))
+    if options.base:
+        base = local_base(options.base, scratch, progress.note)
+        experts = [_part(each) for each in choose(environment, prompt, names)] if names else []
+    else:
+        require_stored(environment, Options(progress=progress))
+        base = _part(installed(environment)[0])
+        chosen = choose(environment, prompt, names if options.experts is not None else None)
+        experts = [_part(each) for each in chosen]
 
-    return Engine.load(
-        _folder(base),
-        device=options.device,
-        threads=options.threads,
-        max_lanes=1,
-        memory=options.memory,
-        kernels=options.kernels,
+    def source() -> Path:
+        return (
+            source_of(options.base, scratch) if options.base else base_source(environment, base.name, progress=progress)
+        )
+
+    experts += [local_expert(text, scratch, source, progress.note) for text in paths]
+    if twice := [name for name, count in Counter(each.name for each in experts).items() if count > 1]:
+        raise UsageError(
+            f"two experts are named {twice[0]}", hint="name each once; a folder without a manifest has its own name"
+        )
+    return base, experts
+
+
+def _part(each: Installed) -> Part:
+    package = each.package
+    return Part(
+        name=package.name, label=f"{package.name} {package.version}", folder=_folder(each), manifest=each.manifest()
     )
 
 
-def attach(engine: "Engine", experts: Sequence[Installed]) -> float:
-    """Attach installed experts under their names, to act in the order in which they are given; milliseconds in all."""
+def load_engine(base: Part, options: RunOptions, *, max_lanes: int = 1) -> "Engine":
+    from xpm_runtime import Engine
+
+    return Engine.load(
+        base.folder,
+        device=options.device,
+        threads=options.threads,
+        max_lanes=max_lanes,
+        memory=options.memory,
+        kernels=options.kernels,
+        context=options.context,
+    )
+
+
+def attach(engine: "Engine", experts: Sequence[Part]) -> float:
+    """Attach experts under their names, to act in the order in which they are given; milliseconds in all."""
     from xpm_runtime import AdapterSpec
 
     specs = [
-        AdapterSpec.read(each.package.name, _folder(each), load_order=position)
-        for position, each in enumerate(experts, start=1)
+        AdapterSpec.read(each.name, each.folder, load_order=position) for position, each in enumerate(experts, start=1)
     ]
     return sum(engine.attach(spec).attach_ms for spec in specs)
+
+
+def installed_parts(environment: Environment, *, progress: Progress) -> tuple[Part, list[Part]]:
+    """(the base, all experts in the lock's order) of an environment, fetched if need be."""
+    require_stored(environment, Options(progress=progress))
+    base, *experts = installed(environment)
+    return _part(base), [_part(each) for each in experts]
 
 
 def choose(environment: Environment, prompt: str, names: tuple[str, ...] | None) -> list[Installed]:
@@ -116,25 +167,24 @@ def _with_required(chosen: list[Installed], experts: Sequence[Installed]) -> lis
 
 def _by_keywords(prompt: str, experts: Sequence[Installed]) -> list[Installed]:
     """The expert with the most of its keywords in the prompt and no excluded one; ties go to priority, then to the name."""
-    words = set(re.findall(r"[\w'-]+", prompt.lower()))
+    text = prompt.casefold()
     scored = []
     for each in experts:
         routing = each.manifest().routing
-        matches = sum(keyword.lower() in words for keyword in routing.keywords)
-        if matches and not any(keyword.lower() in words for keyword in routing.exclude_keywords):
+        matches = sum(occurs(keyword, text) for keyword in routing.keywords)
+        if matches and not any(occurs(keyword, text) for keyword in routing.exclude_keywords):
             scored.append((-matches, -routing.priority, each.package.name, each))
     return [min(scored, key=lambda item: item[:3])[3]] if scored else []
 
 
-def sampling_defaults(manifests: Sequence[Manifest]) -> dict[str, Any]:
-    """What the composition's manifests say of decoding; the expert that acts last has the last word."""
-    known = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_tokens"}
-    settings: dict[str, Any] = {"max_tokens": _DEFAULT_MAX_TOKENS}
-    for manifest in sorted(manifests, key=lambda each: (each.load_order, each.name)):
-        settings |= {key: value for key, value in manifest.decoding.items() if key in known and value is not None}
-        if stop := manifest.decoding.get("stop_sequences"):
-            settings["stop"] = tuple(stop)
-    return settings
+def occurs(keyword: str, text: str) -> bool:
+    """Whether a keyword stands in a case-folded text by itself: one word, several, or one with signs (``c++``, ``node.js``)."""
+    words = keyword.casefold().split()
+    if not words:
+        return False
+    ends_in_a_word = words[-1][-1].isalnum() or words[-1][-1] == "_"
+    after = r"(?!\w)(?![-']\w)" if ends_in_a_word else ""
+    return re.search(r"(?<!\w)(?<!\w[-'])" + r"\s+".join(map(re.escape, words)) + after, text) is not None
 
 
 def _folder(each: Installed) -> Path:

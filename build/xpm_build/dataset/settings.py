@@ -3,6 +3,7 @@
 Every key is read or refused with a reason; keys that begin with ``_`` are comments.
 """
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from xpm_build.dataset.hold_out import HoldOut
 from xpm_build.dataset.rows import MAPPED_KEYS
 from xpm_build.domains import DOMAINS
 from xpm_build.errors import DatasetError
+from xpm_build.training.spellings import PASSED_OF_DATASET
 from xpm_index.fields import Fields
 
 DATASET = Path("data/dataset.jsonl")
@@ -26,7 +28,6 @@ MEANINGLESS: Mapping[str, frozenset[str]] = {
 """What of ``generation`` each provider has no use for."""
 _WARMEST: Mapping[str, float] = {"openai": 2.0, "anthropic": 1.0}
 """The highest temperature that each protocol takes."""
-_REFUSED = {"streaming": "rows are read whole from data/; import what is larger in parts"}
 _KEYS = {
     "path", "type", "format", "source", "sources", "field_mapping", "tasks", "validation", "preprocessing", "generation",
     "split", "language",
@@ -98,15 +99,15 @@ def dataset_settings(raw: Mapping[str, Any]) -> DatasetSettings:
     document = Fields(dict(raw), error=DatasetError)
     training, evaluation = document.object("training"), document.object("evaluation")
     fields = training.object("dataset")
-    _known(fields, _KEYS)
+    _known(fields, _KEYS | PASSED_OF_DATASET.keys())
     source = fields.raw.get("source")
-    sources = fields.strings("sources") + ((str(source),) if isinstance(source, str) else ())
+    sources = _sources(fields) + ((str(source),) if isinstance(source, str) else ())
     generation = _generation(fields.object("generation"))
     validation, preprocessing = fields.object("validation"), fields.object("preprocessing")
     mapping = fields.object("field_mapping")
     _known(validation, {"language"})
     _known(mapping, set(MAPPED_KEYS))
-    _known(preprocessing, {"near_duplicates", "max_characters"})
+    _not_misspelt(preprocessing, ("near_duplicates", "max_characters"))
     return DatasetSettings(
         path=Path(_inside(fields, "path", required=False) or DATASET),
         sources=sources,
@@ -126,10 +127,23 @@ def dataset_settings(raw: Mapping[str, Any]) -> DatasetSettings:
 
 def _known(fields: Fields, keys: set[str]) -> None:
     for key in fields.raw:
-        if key in _REFUSED:
-            raise DatasetError(f"{fields.at(key)} is not supported", context=_REFUSED[key], hint="take it out")
         if key not in keys and not key.startswith("_"):
             raise DatasetError(f"{fields.at(key)} is unknown", hint=f"known are {', '.join(sorted(keys))}")
+
+
+def _not_misspelt(fields: Fields, keys: tuple[str, ...]) -> None:
+    """Other keys are notes on how the data was made; one that is spelled like a key that is read is a mistake."""
+    for key in fields.raw:
+        if key not in keys and (alike := difflib.get_close_matches(key, keys, n=1, cutoff=0.8)):
+            raise DatasetError(f"{fields.at(key)} is unknown", hint=f"did you mean {alike[0]}?")
+
+
+def _sources(fields: Fields) -> tuple[str, ...]:
+    """What to import: each a text, or an object whose ``name`` says it."""
+    listed = fields.raw.get("sources")
+    if isinstance(listed, list) and any(isinstance(each, dict) for each in listed):
+        return tuple(each.text("name") for each in fields.objects("sources"))
+    return fields.strings("sources")
 
 
 def _temperature(fields: Fields, provider: str) -> float | None:

@@ -24,6 +24,7 @@ from xpm_build.training.data import Material, read_material, texts
 from xpm_build.training.prompts import end_of_turn, load_tokenizer
 from xpm_build.training.report import TRAINING, TrainingReport, result_of, step_of, write_report
 from xpm_build.training.settings import TrainingSettings, training_settings
+from xpm_build.training.spellings import passed_over
 from xpm_build.training.task_metric import task_metric
 from xpm_build.weights import Weights
 from xpm_index.archive import MANIFEST
@@ -48,6 +49,8 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     folder = folder.resolve()  # checkpoints remember where the best one is
     manifest = Manifest.parse((folder / MANIFEST).read_bytes())
     settings, data = training_settings(manifest.raw), dataset_settings(manifest.raw)
+    for where, why in passed_over(manifest.raw).items():
+        report(f"{where} is passed over: {why}")
     material = read_material(folder, data, seed=settings.seed)
     _require_judged(settings, material, data.language)
     identity = _identity(settings, material, base, {"language": data.language, "decoding": manifest.decoding})

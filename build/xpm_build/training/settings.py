@@ -1,6 +1,7 @@
 """What a manifest says of training: ``training.config``, typed, with key paths in every error.
 
-Every knob is honoured or refused with a reason; none is ignored. Keys that begin with ``_`` are comments.
+Every knob is honoured, refused with a reason, or, where it decides nothing of what is trained, passed over with a warning
+(``spellings``). Keys that begin with ``_`` are comments.
 """
 
 import difflib
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from xpm_build.errors import TrainingError
+from xpm_build.training.spellings import is_off, understood
 from xpm_index.fields import Fields
 
 METHODS = ("sft", "dpo", "distillation")
@@ -48,6 +50,7 @@ _SECTION = frozenset(
         "trained_on",
         "packaging_checkpoint",
         "base_model_version",
+        "checkpoint",
         "alternative_checkpoints",
     )
 )
@@ -69,9 +72,6 @@ _REFUSED = {
     "output_dir": "everything is written below the expert's folder",
     "reward_model": "rlhf is not supported: use dpo with prompt, chosen and rejected",
     "fp16": "float16 training overflows in small models: use bf16",
-    "tf32": "TensorFloat-32 is chosen by the device",
-    "torch_compile": "compiling an adapter's short training costs more than it saves",
-    "use_liger_kernel": "no kernels of other projects are loaded",
 }
 
 
@@ -145,8 +145,9 @@ def training_settings(raw: Mapping[str, Any]) -> TrainingSettings:
         TrainingError: a knob is unknown, refused, or has a value that makes no sense; names the key path.
     """
     training = Fields(dict(raw), error=TrainingError).object("training")
-    fields = training.object("config", required=True)
+    stated = training.object("config", required=True)
     _only(training, _SECTION)
+    fields = Fields(understood(stated), stated.path, error=TrainingError)
     _known(fields)
     method = _one_of(fields, "method", METHODS, default="sft", refused={"rlhf": _REFUSED["reward_model"]})
     adapter = _one_of(fields, "adapter_type", ADAPTERS, default="lora")
@@ -275,7 +276,7 @@ def _known(fields: Fields) -> None:
     known = (set(TrainingSettings.__slots__) - _SECTION) | {"use_dora", "use_rslora"}
     _only(fields, known | set(_REFUSED))
     for key, value in fields.raw.items():
-        if key in _REFUSED and value is not None:
+        if key in _REFUSED and not is_off(value):
             raise TrainingError(f"{fields.at(key)} is not supported", context=_REFUSED[key], hint="take it out")
 
 

@@ -447,7 +447,7 @@ def test_a_split_that_leaves_nothing_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        ({"streaming": True}, r"training\.dataset\.streaming is not supported"),
+        ({"preprocessing": {"near_duplicate": 0.9}}, "preprocessing.near_duplicate is unknown"),
         ({"colour": 1}, r"training\.dataset\.colour is unknown"),
         ({"generation": {"provider": "oracle"}}, r"training\.dataset\.generation\.provider"),
         ({"generation": {"temperature": 0.7}}, r"generation\.temperature means nothing to the provider 'template'"),

@@ -1,16 +1,24 @@
 """Archives from folders: what they hold, what their manifests say, and that the same input gives the same bytes."""
 
 import json
+import re
 import shutil
 
 import pytest
 
 from tests.support import models
+from tests.support.packages import FILES, PUBLISHER, SIGNED_AT, IndexKeys, make_index, make_manifest
+from xpm.home import Home
+from xpm.operations.publish import publish, sign
 from xpm_build.chat_templates import CHAT_TEMPLATE, TEMPLATES
 from xpm_build.errors import BuildError
-from xpm_build.packages import build_base, build_expert
-from xpm_index.archive import extract_archive, read_files, read_manifest
+from xpm_build.manifest_check import UnsoundManifest
+from xpm_build.packages import adapter_places, build_base, build_expert
+from xpm_index.archive import extract_archive, read_files, read_manifest, write_archive
 from xpm_index.errors import ManifestError
+from xpm_index.keys import SigningKey
+from xpm_index.manifest import Manifest
+from xpm_index.publishing import sign_archive
 from xpm_runtime import Message
 from xpm_runtime.text import TextCodec
 
@@ -91,6 +99,77 @@ def test_a_manifest_that_is_absent_or_wrong(tiny_base, tiny_adapter, tmp_path):
     folder = _expert(tmp_path / "x", tiny_adapter("lora").peft, version="one")
     with pytest.raises(ManifestError, match="version"):
         build_expert(folder, tmp_path / "out", base=tiny_base.source)
+
+
+_UNSOUND = [
+    ({"soft_prompts": [{"name": "s", "path": "soft_prompts/s.bin", "tokens": 48}]}, r"soft_prompts\[0\]\.path"),
+    ({"decoding": {"top_k": 2.5}}, r"decoding\.top_k"),
+    ({"decoding": {"stop_sequences": 3}}, r"decoding\.stop_sequences"),
+    ({"constraints": {"requires": ["x"]}}, r"constraints\.requires"),
+    ({"trainning": {}}, "trainning"),
+]
+
+
+@pytest.mark.parametrize(("changes", "where"), _UNSOUND)
+def test_what_check_refuses_is_not_built_signed_or_published(changes, where, tiny_base, tiny_adapter, tmp_path):
+    folder = _expert(tmp_path / "x", tiny_adapter("lora").peft, **changes)
+    with pytest.raises(UnsoundManifest) as caught:
+        build_expert(folder, tmp_path / "out", base=tiny_base.source)
+    assert re.search(where, caught.value.context)
+    archive, key = tmp_path / "x.expert", SigningKey.generate()
+    manifest = make_manifest("expert-x", **changes)
+    write_archive(archive, {"manifest.json": manifest.to_bytes(), **FILES})
+    before = archive.read_bytes()
+    with pytest.raises(UnsoundManifest):
+        sign(archive, key, PUBLISHER)
+    assert archive.read_bytes() == before
+    sign_archive(archive, key, publisher=PUBLISHER, created_at=SIGNED_AT)
+    keys = IndexKeys()
+    writer = make_index(tmp_path / "index.git", key, keys=keys)
+    head = writer.head
+    with pytest.raises(UnsoundManifest) as caught:
+        publish(Home(tmp_path / "home"), str(tmp_path / "index.git"), [archive], keys=keys.ring, when=SIGNED_AT)
+    assert re.search(where, caught.value.context)
+    assert writer.head == head
+
+
+def test_a_soft_prompt_that_is_there_is_built_signed_and_published(tiny_base, tiny_adapter, tmp_path):
+    folder = tmp_path / "x"
+    shutil.copytree(tiny_adapter("prompt").peft, folder / "soft")
+    document = {
+        "name": "expert-x", "version": "0.1.0", "base_models": [{"name": "tiny"}], "decoding": {"grammar_file": "g/sql.gbnf"},
+        "soft_prompts": [{"name": "s", "path": "soft/adapter_model.safetensors"}],
+    }  # fmt: skip
+    (folder / "g").mkdir()
+    (folder / "g/sql.gbnf").write_text("root ::= word")
+    (folder / "manifest.json").write_text(json.dumps(document))
+    built = build_expert(folder, tmp_path / "out", base=tiny_base.source)
+    key, keys = SigningKey.generate(), IndexKeys()
+    sign(built.path, key, PUBLISHER)
+    assert {"soft/adapter_model.safetensors", "g/sql.gbnf"} <= set(read_files(built.path))
+    make_index(tmp_path / "index.git", key, keys=keys)
+    published = publish(Home(tmp_path / "home"), str(tmp_path / "index.git"), [built.path], keys=keys.ring)
+    assert published.entry.name == "expert-x"
+
+
+@pytest.mark.parametrize(
+    ("adapters", "prompts", "message"),
+    [
+        (["one/adapter_model.safetensors", "two/adapter_model.safetensors"], [], "names an adapter in two/"),
+        ([], ["soft/s.safetensors"], "names a soft prompt in soft/"),
+        ([], ["one/other.safetensors"], r"a soft prompt is adapter_model\.safetensors"),
+    ],
+)
+def test_adapters_that_are_named_and_not_there(adapters, prompts, message, tiny_adapter, tmp_path):
+    shutil.copytree(tiny_adapter("lora").peft, tmp_path / "one")
+    for path in prompts:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(b"")
+    base = {"name": "tiny", "adapters": [{"type": "lora", "path": path} for path in adapters]}
+    listed = [{"name": "s", "path": path} for path in prompts]
+    manifest = Manifest({"name": "expert-x", "version": "1.0.0", "base_models": [base], "soft_prompts": listed})
+    with pytest.raises(BuildError, match=message):
+        adapter_places(manifest, tmp_path)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -66,6 +66,17 @@ def test_values_that_make_no_sense(config, message):
         settings(**config)
 
 
+def test_one_knob_under_two_names_must_agree():
+    assert settings(r=4, rank=4).rank == 4
+    with pytest.raises(TrainingError, match=r"training\.config\.r contradicts rank|rank contradicts rank"):
+        settings(rank=8, r=4)
+
+
+@pytest.mark.parametrize("knob", sorted(_REFUSED))
+def test_a_knob_that_is_off_asks_for_nothing(knob):
+    assert settings(**{knob: False}) == settings(**{knob: "none"}) == settings()
+
+
 def test_a_missing_config_is_named():
     with pytest.raises(TrainingError, match=r"training\.config is missing"):
         training_settings({"training": {}})

@@ -1,0 +1,174 @@
+"""``xpm run``: where the prompt comes from, what it runs on, and that nothing asked for is too much for the machine."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from tests.support import models
+from xpm.cli.main import cli
+from xpm.cli.run import THREADS_PER_CORE
+from xpm.engine import open_engine
+from xpm.errors import NotFoundError
+from xpm.project import EMBEDDED_EXPERTS, Project
+from xpm_build.packages import build_base, build_expert
+
+QUESTION = "List the names of users with age over 25. Schema: users(id, name, age)"
+ANSWER = "SELECT name FROM users WHERE age > 25;"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def run(home, tmp_path, monkeypatch):
+    """``run("run", …)`` in an empty folder, with the experts that come with xpm; output on success, the error otherwise."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XPM_HOME", str(home))
+
+    def call(*arguments, code=0, stdin=None):
+        done = CliRunner().invoke(cli, arguments, input=stdin)
+        if code:
+            assert done.exception is not None
+            return done.exception
+        assert done.exit_code == 0, done.exception or done.output
+        return done
+
+    return call
+
+
+def test_the_prompt_comes_from_anywhere(run, tmp_path):
+    (tmp_path / "prompt.txt").write_text(QUESTION + "\n")
+    for answer in (
+        run("run", QUESTION), run("run", stdin=QUESTION), run("run", "-", stdin=QUESTION),
+        run("run", "--prompt-file", "prompt.txt"),
+    ):  # fmt: skip
+        assert answer.stdout == ANSWER + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "message"),
+    [
+        (["--prompt-file", "prompt.txt", "x"], None, "given twice"),
+        (["--prompt-file", "latin.txt"], None, "not UTF-8"),
+        ([], b"caf\xe9", "not UTF-8"),
+        (["caf\udce9"], None, "not UTF-8"),
+        ([], "  \n", "is empty"),
+        (["--base", "xpm-tiny", "x"], None, "is no path"),
+    ],
+)
+def test_a_prompt_that_is_none(arguments, stdin, message, run, tmp_path):
+    (tmp_path / "prompt.txt").write_text("x")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    error = run("run", *arguments, stdin=stdin, code=2)
+    assert message in str(error)
+    assert error.exit_code == 2
+
+
+def test_bytes_that_are_no_text_on_the_command_line(home):
+    command = [os.fsencode(sys.executable), b"-m", b"xpm", b"run", b"caf\xe9"]
+    done = subprocess.run(command, env={**os.environ, "XPM_HOME": str(home)}, capture_output=True)
+    assert done.returncode == 2
+    assert b"not UTF-8" in done.stderr
+
+
+def test_threads_are_bounded_by_the_machines_cores(run):
+    done = run("run", "--threads", "100000", QUESTION)
+    assert done.stdout == ANSWER + "\n"
+    assert f"running with {THREADS_PER_CORE * os.cpu_count()}" in done.stderr
+
+
+def test_a_context_that_is_too_small_is_told(run):
+    assert "tokens" in f"{run('run', '--context', '8', QUESTION, code=1)}"
+    assert run("run", "--context", "200", QUESTION).stdout == ANSWER + "\n"
+
+
+def test_path_and_engine(run, tmp_path):
+    Project(experts=EMBEDDED_EXPERTS).save(tmp_path)
+    folder = run("path", "sql").stdout.strip()
+    assert (tmp_path / folder / "slots.safetensors").is_file()
+    assert "did you mean expert-sql" in run("path", "expert-sq", code=1).hint
+    (tmp_path / "below").mkdir()
+    with open_engine(tmp_path / "below", max_lanes=1, threads=1) as engine:  # the nearest project upwards
+        assert set(engine.attached) == set(EMBEDDED_EXPERTS)
+        assert engine.generate(QUESTION, experts=["expert-sql"]).text == ANSWER
+
+
+def test_other_words_for_install_and_uninstall(run, tmp_path):
+    Project().save(tmp_path)
+    run("add", "expert-json")
+    assert Project.read(tmp_path).experts.keys() == {"expert-json"}
+    run("remove", "json")
+    assert Project.read(tmp_path).experts == {}
+
+
+@pytest.fixture(scope="module")
+def built(tiny_base, tiny_adapter, tmp_path_factory):
+    """A folder with a base's files, an adapter as PEFT saved it, the same as an expert's file and as its answer to a prompt."""
+    folder = tmp_path_factory.mktemp("built")
+    build_base(tiny_base.source, folder / "dist", name="tiny", version="1.0.0", variants=("source", "fp32", "int8"))
+    shutil.copytree(tiny_adapter("lora").peft, folder / "adapter")
+    shutil.copytree(tiny_adapter("lora").peft, folder / "expert-x")
+    document = {
+        "name": "expert-x",
+        "version": "0.1.0",
+        "base_models": [{"name": "tiny"}],
+        "decoding": {"max_tokens": 5},
+    }
+    (folder / "expert-x/manifest.json").write_text(json.dumps(document))
+    build_expert(folder / "expert-x", folder / "dist", base=tiny_base.source)
+    return folder
+
+
+def answer(run, base, *experts):
+    named = [part for each in experts for part in ("--expert", str(each))]
+    arguments = ["--base", str(base), *named, "--max-tokens", "12", "--json", "x"]
+    return json.loads(run("run", *arguments).stdout)
+
+
+def test_what_is_named_by_its_path_needs_no_index(built, tiny_base, run):
+    base = built / "dist/tiny-fp32.v1.0.0.base"
+    alone = answer(run, base)
+    assert (alone["base"], alone["experts"]) == ("tiny 1.0.0, fp32", [])
+    packed = answer(run, base, built / "dist/expert-x-tiny.v0.1.0.expert")
+    assert (packed["experts"], packed["text"] != alone["text"]) == (["expert-x"], True)
+    assert answer(run, base, built / "expert-x")["text"] == packed["text"]  # compiled from the source beside it
+    assert answer(run, tiny_base.source, built / "adapter")["text"] == packed["text"]
+    assert answer(run, tiny_base.graph)["text"] == alone["text"]
+    both = answer(run, base, built / "adapter", built / "dist/expert-x-tiny.v0.1.0.expert")
+    assert both["experts"] == ["adapter", "expert-x"]
+
+
+@pytest.mark.parametrize(
+    ("base", "expert", "message"),
+    [
+        ("dist/none.base", "adapter", "there is no"),
+        ("adapter", "adapter", "holds no base"),
+        ("dist/expert-x-tiny.v0.1.0.expert", "adapter", "package of kind expert"),
+        ("dist/tiny-fp32.v1.0.0.base", "dist", "holds no expert"),
+        ("dist/tiny-fp32.v1.0.0.base", "dist/tiny-int8.v1.0.0.base", "package of kind base"),
+    ],
+)
+def test_a_path_to_something_else(base, expert, message, built, run):
+    error = run("run", "--base", str(built / base), "--expert", str(built / expert), "x", code=2)
+    assert message in str(error)
+    assert error.hint
+
+
+def test_an_adapter_needs_the_bases_source(built, tmp_path, run):
+    shutil.copy(built / "dist/tiny-fp32.v1.0.0.base", tmp_path)
+    error = run("run", "--base", "./tiny-fp32.v1.0.0.base", "--expert", str(built / "adapter"), "x", code=1)
+    assert isinstance(error, NotFoundError)
+    assert "tiny-source.v1.0.0.base" in str(error)
+
+
+def test_an_adapter_on_another_base_is_refused(built, tmp_path, run):
+    other = models.save_tiny_model(tmp_path / "other", seed=7)
+    expert = built / "dist/expert-x-tiny.v0.1.0.expert"
+    assert "was made for another base" in str(run("run", "--base", str(other), "--expert", str(expert), "x", code=4))

@@ -1,0 +1,135 @@
+"""Bases and experts that are named by their paths, run as they are: no index, no lock, and nobody's signature.
+
+What is packed is unpacked for the one run. An adapter as PEFT saved it is compiled for it, which takes the build extra and the
+base's source: the model's folder, or the source variant beside the base's file.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from xpm.errors import NotFoundError, UsageError
+from xpm.operations.build import require_extra
+from xpm.operations.direct import SLOTS, compiled_in
+from xpm_index.archive import MANIFEST, archive_name, extract_archive, read_manifest
+from xpm_index.manifest import Manifest
+
+ARCHIVES = (".expert", ".base")
+_GRAPH = "graph.json"
+_CONFIG = "config.json"
+_ADAPTER = "adapter_config.json"
+_SOURCE = "source"
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A base or an expert as it runs: an unpacked folder; ``manifest`` None if there is none."""
+
+    name: str
+    label: str
+    folder: Path
+    manifest: Manifest | None
+
+
+def is_path(text: str) -> bool:
+    """Whether somebody means a path rather than a name."""
+    return text.startswith((".", "/", "~")) or text.endswith((*ARCHIVES, "/")) or "\\" in text
+
+
+def local_base(text: str, scratch: Path, report: Report) -> Part:
+    """A ``.base`` file, an exported base's folder, or a Hugging Face folder, which is exported.
+
+    Raises:
+        NotFoundError: there is no such path. UsageError: it holds no base.
+    """
+    path = _existing(text)
+    folder = _unpacked(path, scratch / "base", kind="base") if path.is_file() else path
+    if not (folder / _GRAPH).is_file():
+        if not (folder / _CONFIG).is_file():
+            raise UsageError(f"{path} holds no base", hint="name a .base file, an unpacked base, or a model's folder")
+        report("exporting the model as it is")
+        require_extra()
+        from xpm_build.export import export_base
+
+        export_base(folder, scratch / "graph")
+        folder = scratch / "graph"
+    manifest = _manifest_in(folder) or (read_manifest(path) if path.is_file() else None)
+    name = manifest.name if manifest else path.resolve().name
+    return Part(name=name, label=f"{name} {manifest.version}" if manifest else name, folder=folder, manifest=manifest)
+
+
+def local_expert(text: str, scratch: Path, source: Callable[[], Path], report: Report) -> Part:
+    """An ``.expert`` file, an expert's folder, or what PEFT saved, which is compiled for the base whose ``source`` is asked for.
+
+    Raises:
+        NotFoundError: there is no such path. UsageError: it holds no expert. BuildError: it can't be compiled.
+    """
+    path = _existing(text)
+    folder = _unpacked(path, scratch / path.name, kind="expert") if path.is_file() else compiled_in(path)
+    manifest = _manifest_in(folder) or _manifest_in(path)
+    name = manifest.name if manifest else path.resolve().name
+    if not (folder / SLOTS).is_file():
+        if not (path / _ADAPTER).is_file():
+            raise UsageError(
+                f"{path} holds no expert", hint=f"name an .expert file, or a folder with {SLOTS} or {_ADAPTER}"
+            )
+        report(f"compiling {path}")
+        require_extra()
+        from xpm_build.adapters import base_digest, compile_adapter, save_slots
+        from xpm_build.export import load_model
+
+        folder = scratch / f"compiled-{name.rpartition('/')[2]}"
+        folder.mkdir()
+        model = load_model(source())
+        save_slots(compile_adapter(path, model), folder / SLOTS, base_digest=base_digest(model))
+    return Part(name=name, label=f"{name} {manifest.version}" if manifest else name, folder=folder, manifest=manifest)
+
+
+def source_of(text: str, scratch: Path) -> Path:
+    """The Hugging Face folder of a base named by its path: itself, or unpacked from the source variant beside its file.
+
+    Raises:
+        NotFoundError: it is not there.
+    """
+    path = _existing(text)
+    if path.is_dir():
+        if (path / _GRAPH).is_file() and not any(path.glob("*.safetensors")):
+            raise NotFoundError(
+                f"{path} has no weights to compile an adapter for", hint="name the model's folder as --base"
+            )
+        return path
+    manifest = read_manifest(path)
+    variant = manifest.base.variant if manifest.base else ""
+    beside = (
+        path if variant == _SOURCE else path.with_name(archive_name(manifest.name, manifest.version, variant=_SOURCE))
+    )
+    if not beside.is_file():
+        raise NotFoundError(
+            f"there is no {beside.name} beside {path}", context="an adapter is compiled with the weights as they were trained on",
+            hint="build the base with --variant source too, or name the model's folder as --base",
+        )  # fmt: skip
+    return _unpacked(beside, scratch / _SOURCE, kind="base")
+
+
+def _existing(text: str) -> Path:
+    path = Path(os.path.expanduser(text))
+    if not path.exists():
+        raise NotFoundError(f"there is no {path}", hint="for what is installed, write its name alone")
+    return path
+
+
+def _unpacked(path: Path, into: Path, *, kind: str) -> Path:
+    found = read_manifest(path).kind
+    if found != kind:
+        raise UsageError(f"{path} is of a package of kind {found}", hint=f"a {kind} is wanted there")
+    if not into.exists():
+        into.mkdir(parents=True)
+        extract_archive(path, into)
+    return into
+
+
+def _manifest_in(folder: Path) -> Manifest | None:
+    path = folder / MANIFEST
+    return Manifest.parse(path.read_bytes()) if path.is_file() else None
