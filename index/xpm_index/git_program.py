@@ -57,8 +57,8 @@ def fetch(repository: Path, url: str, ref: str, *, max_bytes: int, progress: Cal
         raise GitError("git could not fetch", context=without_credentials(said)[:300])
 
 
-def read_blobs(repository: Path, ids: Sequence[str]) -> Iterator[bytes | None]:
-    """The content of each object, None if it is no blob; by one process."""
+def read_blobs(repository: Path, ids: Sequence[str], *, max_bytes: int) -> Iterator[bytes | None]:
+    """The content of each object, None if it is no blob; by one process. Raises GitError at one of more than ``max_bytes``."""
     command = ["git", "-C", str(repository), "cat-file", "--batch", "--buffer"]
     environment = {name: value for name, value in os.environ.items() if name not in _LOCATING} | _QUIET
     with (
@@ -73,6 +73,11 @@ def read_blobs(repository: Path, ids: Sequence[str]) -> Iterator[bytes | None]:
             if len(head) != 3:
                 yield None
                 continue
+            if int(head[2]) > max_bytes:
+                process.terminate()
+                raise GitError(
+                    f"a file of the repository has more than {max_bytes} bytes", context=f"{int(head[2])} bytes"
+                )
             data = process.stdout.read(int(head[2]))
             process.stdout.read(1)
             yield data if head[1] == b"blob" else None

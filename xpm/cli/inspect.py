@@ -9,7 +9,7 @@ from xpm.cli.changes import render_change
 from xpm.cli.completion import installed_names
 from xpm.cli.context import here, options
 from xpm.cli.render import Console, size
-from xpm.errors import NotFoundError
+from xpm.errors import NotFoundError, UsageError
 from xpm.operations import inspect as operations
 from xpm.operations.build import base_source
 from xpm.operations.inspect import Found
@@ -113,22 +113,26 @@ def _found_document(found: Found) -> dict[str, Any]:
 @click.command("verify")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--key", help="The publisher's public key (ed25519:…), if no index has it.")
+@click.option("--repair", is_flag=True, help="Fetch again what was altered in the store, or is missing there.")
 @_json
 @click.pass_obj
-def verify_command(console: Console, file: Path | None, key: str | None, as_json: bool) -> None:
+def verify_command(console: Console, file: Path | None, key: str | None, repair: bool, as_json: bool) -> None:
     """Verify everything installed here, or one package file: digests, signatures, and that the publisher may sign.
 
     Example: xpm verify expert-sql-xpm-tiny.v0.1.0.expert
     """
     if file is None:
-        checked = operations.verify(here())
+        checked = operations.verify(here(), options(console), repair=repair)
+    elif repair:
+        raise UsageError("--repair is for what is installed, not for a file")
     else:
         manifest, publisher = operations.verify_file(here(), file, PublicKey.parse(key) if key else None)
-        checked = [f"{manifest.name} {manifest.version} by {publisher}"]
+        checked = operations.Checked(verified=(f"{manifest.name} {manifest.version} by {publisher}",))
     if as_json:
-        console.json({"verified": checked})
-    for name in checked if not as_json else ():
-        console.say(f"verified: {name}")
+        console.json({"verified": checked.verified, "repaired": checked.repaired})
+        return
+    for name in checked.verified:
+        console.say(f"{'repaired and verified' if name in checked.repaired else 'verified'}: {name}")
 
 
 @click.group("base")

@@ -7,6 +7,7 @@ from xpm.environment import Environment
 from xpm.errors import NotFoundError
 from xpm.indexes import Indexes
 from xpm.lockfile import LockedPackage
+from xpm.operations.bring import bring
 from xpm.operations.direct import folder_of
 from xpm.operations.names import did_you_mean
 from xpm.operations.options import DEFAULTS, Options
@@ -14,7 +15,7 @@ from xpm.search import Query
 from xpm.trust import verify_folder, verify_package
 from xpm_index.archive import MANIFEST, read_manifest
 from xpm_index.entries import Entry
-from xpm_index.errors import IntegrityError, TrustError, XpmError
+from xpm_index.errors import IntegrityError, ManifestError, SignatureError, TrustError, XpmError
 from xpm_index.integrity import read_signature
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
@@ -94,38 +95,61 @@ def search(environment: Environment, query: Query, options: Options = DEFAULTS) 
     return sorted(found, key=lambda each: (each.rank, each.name))[: query.limit]
 
 
-def verify(environment: Environment, options: Options = DEFAULTS) -> list[str]:
-    """Verify every installed package in the store against its publisher's key and what was signed; the names checked.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """The packages that verify, as ``name version``; ``repaired`` are those that did not and were fetched again."""
 
+    verified: tuple[str, ...]
+    repaired: tuple[str, ...] = ()
+
+
+def verify(environment: Environment, options: Options = DEFAULTS, *, repair: bool = False) -> Checked:
+    """Verify every installed package in the store against its publisher's key and what was signed.
+
+    Args:
+        repair: fetch again what does not verify.
     Raises:
-        IntegrityError, SignatureError, TrustError: the first package that does not verify.
+        IntegrityError, SignatureError, TrustError: the first package that does not verify. What fetching raises.
     """
-    environment.require_lockfile()
-    checked = []
+    lock = environment.require_lockfile()
+    verified, repaired = [], []
     with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
-        for each in installed(environment):
-            package = each.package
-            if each.folder is None:
-                raise IntegrityError(f"{package.name} {package.version} is not in the store", hint="run `xpm sync`")
+        for package in lock.packages:
             if package.is_editable:
                 continue
-            if package.source:
-                verify_folder(each.folder, PublicKey.parse(package.public_key))
-                checked.append(f"{package.name} {package.version}")
-                continue
-            snapshot = indexes.snapshot(package.index)
-            entry = next((e for e in snapshot.entries(package.name) if e.version == package.version), None)
-            if entry is None:
-                raise TrustError(f"index {package.index} does not have {package.name} {package.version}")
-            key = snapshot.key_of(entry)
-            manifest = verify_folder(each.folder, key)
-            if (manifest.name, manifest.version) != (package.name, package.version):
-                raise IntegrityError(
-                    f"the store has {manifest.name} {manifest.version} in the place of {package.name} {package.version}",
-                    hint=f"delete {each.folder} and run `xpm sync`",
-                )
-            checked.append(f"{package.name} {package.version}")
-    return checked
+            named, ref = f"{package.name} {package.version}", lock.archive_of(package)
+            try:
+                _verify_stored(package, environment.store.get(ref.digest), indexes)
+            except (IntegrityError, SignatureError) as error:
+                if not repair:
+                    error.hint = "run `xpm verify --repair`, which fetches it again"
+                    raise
+                bring(environment, [(package, ref)], indexes, options)
+                _verify_stored(package, environment.store.get(ref.digest), indexes)
+                repaired.append(named)
+            verified.append(named)
+    return Checked(verified=tuple(verified), repaired=tuple(repaired))
+
+
+def _verify_stored(package: LockedPackage, folder: Path | None, indexes: Indexes) -> None:
+    if package.source:
+        key = PublicKey.parse(package.public_key)
+    else:
+        snapshot = indexes.snapshot(package.index)
+        entry = next((e for e in snapshot.entries(package.name) if e.version == package.version), None)
+        if entry is None:
+            raise TrustError(f"index {package.index} does not have {package.name} {package.version}")
+        key = snapshot.key_of(entry)
+    if folder is None:
+        raise IntegrityError(f"{package.name} {package.version} is not in the store")
+    try:
+        manifest = verify_folder(folder, key)
+    except (ManifestError, OSError) as error:
+        told = error.message if isinstance(error, ManifestError) else str(error)
+        raise IntegrityError(f"{package.name} {package.version} in the store was altered", context=told) from error
+    if (manifest.name, manifest.version) != (package.name, package.version):
+        told = f"the store has {manifest.name} {manifest.version} in the place of {package.name} {package.version}"
+        raise IntegrityError(told)
 
 
 def verify_file(
