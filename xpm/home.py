@@ -15,7 +15,7 @@ from xpm.errors import BusyError, StoreError
 from xpm.files import locked_file
 
 _LOCK_TIMEOUT_S = 600
-_SCRATCH = ("index-", "accept-")
+_SCRATCH = ("index-*", "accept-*", "indexes/.*.git.*")
 _SCRATCH_AGE_S = 86400
 
 
@@ -91,8 +91,8 @@ class Home:
 
     def clear_abandoned(self) -> None:
         """Remove the scratch folders of commands that were killed long ago."""
-        for prefix in _SCRATCH:
-            for path in self.root.glob(f"{prefix}*"):
+        for pattern in _SCRATCH:
+            for path in self.root.glob(pattern):
                 if path.is_dir() and time.time() - path.stat().st_mtime > _SCRATCH_AGE_S:
                     shutil.rmtree(path, ignore_errors=True)
 

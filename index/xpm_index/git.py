@@ -4,6 +4,7 @@ Every foreign exception becomes a GitError here. URLs are shown without credenti
 so a commit id vouches for every file below it.
 """
 
+import contextlib
 import logging
 import os
 import shutil
@@ -31,6 +32,10 @@ MAX_FETCH_BYTES = 4 << 30
 MAX_FILE_BYTES = 4 << 30
 MAX_TEXT_BYTES = 64 << 20
 _MAX_COMMIT_BYTES = 1 << 20
+_ABANDONED = (
+    "objects/tmp_*", "objects/incoming-*", "objects/??/*.lock", "objects/??/tmp_*", "objects/pack/*.lock",
+    "objects/pack/tmp_*", "objects/pack/.tmp-*", "xpm-ref-*",
+)  # fmt: skip
 _LOCK_TRIES = 20
 _MANY = 500
 _MAX_TREES = 64
@@ -74,15 +79,12 @@ class BareRepo:
 
     def clear_abandoned(self) -> None:
         """Remove what a writer that was killed left behind; call it only while nobody else can be writing."""
-        for pattern in (
-            "objects/??/*.lock",
-            "objects/pack/*.lock",
-            "objects/pack/tmp_*",
-            "objects/incoming-*",
-            "xpm-ref-*",
-        ):
+        for pattern in _ABANDONED:
             for path in self.path.glob(pattern):
-                path.unlink(missing_ok=True)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     def __enter__(self) -> "BareRepo":
         return self
@@ -123,6 +125,8 @@ class BareRepo:
     ) -> str:  # fmt: skip
         """Fetch the remote's branch, or one tag, into this repository's objects; no ref is moved.
 
+        Nobody else may be writing here: what came of a fetch that fails is removed.
+
         Args:
             url: ``file://``, ``http(s)://``, ``ssh://``, or the path of a repository or bundle.
             tag, branch: fetch what this tag or branch points to instead of ``main``.
@@ -151,7 +155,7 @@ class BareRepo:
                 ref_prefix=ref_prefixes(tag, branch),
             ).refs  # fmt: skip
 
-        with wrapped(f"could not fetch {without_credentials(url)}"):
+        with wrapped(f"could not fetch {without_credentials(url)}"), self._cleared_if_it_fails():
             if (tag, branch, depth) == (None, None, None) and blobs and "://" in url and git_program.is_available():
                 return self._fetch_with_program(url, max_bytes, progress)
             return self._commit(pick(talk(url, get), url, tag, branch).decode()).id.decode()
@@ -159,6 +163,14 @@ class BareRepo:
     @staticmethod
     def _main_of(url: str) -> Refs:
         return talk(url, lambda client, path: client.get_refs(path.encode(), ref_prefix=ref_prefixes()).refs)
+
+    @contextlib.contextmanager
+    def _cleared_if_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.clear_abandoned()
+            raise
 
     def _fetch_with_program(self, url: str, max_bytes: int, progress: Callable[[str], None]) -> str:
         """Fetch the branch with the ``git`` program, unless its commit is here already."""

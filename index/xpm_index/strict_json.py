@@ -6,6 +6,7 @@ from typing import Any
 import rfc8785
 
 from xpm_index.errors import ManifestError
+from xpm_index.foreign import named
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -34,7 +35,10 @@ def loads(data: bytes, *, what: str, comments: bool = False) -> Any:
     except RecursionError as error:
         raise ManifestError(f"{what} is nested deeper than {MAX_DEPTH} levels") from error
     except ValueError as error:
-        raise ManifestError(f"{what} is not valid JSON", context=str(error)[:200]) from error
+        told = str(error)[:200]
+        if (found := named(data)) is not None:
+            raise ManifestError(f"{what} {found.what}", context=told, hint=found.way_out) from error
+        raise ManifestError(f"{what} is not valid JSON", context=told) from error
     return value
 
 

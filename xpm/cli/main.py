@@ -94,10 +94,21 @@ def cli(ctx: click.Context, verbose: bool, quiet: bool) -> None:
     ctx.obj = Console(verbose=verbose, quiet=quiet)
 
 
+def _require_utf8(arguments: list[str]) -> None:
+    """Raise UsageError if an argument is not UTF-8, unless it is the path of a file: it could be neither searched for nor shown."""
+    for number, argument in enumerate(arguments, start=1):
+        shown = argument.encode("utf-8", "replace").decode()  # what is not UTF-8 arrives as lone surrogates
+        if shown != argument and not os.path.exists(argument):
+            raise UsageError(
+                f"argument {number} is not UTF-8", context=shown[:80], hint="look at the terminal's encoding"
+            )
+
+
 def main() -> None:
     """Run the command line; exit codes are those of the errors, 70 for a bug of ours, 130 for Ctrl-C."""
     wants_json = "--json" in sys.argv
     try:
+        _require_utf8(sys.argv[1:])
         code = cli.main(prog_name="xpm", standalone_mode=False)  # click returns the code of an Exit
     except click.ClickException as error:
         if wants_json:

@@ -8,6 +8,7 @@ import click
 from xpm.cli.context import here
 from xpm.cli.render import Console
 from xpm.cli.sizes import SIZE
+from xpm.cli.text import stdin_text
 from xpm.config import Config
 from xpm.errors import UsageError
 from xpm.operations.run import Answer, RunOptions, run
@@ -46,7 +47,7 @@ def run_command(
     """
     if no_expert and experts:
         raise UsageError("--expert and --no-expert contradict each other")
-    text = sys.stdin.read().strip() if prompt == "-" else prompt
+    text = stdin_text().strip() if prompt == "-" else prompt
     if not text:
         raise UsageError("the prompt is empty")
     settings = {name: value for name, value in sampling.items() if value is not None} | ({"stop": stop} if stop else {})

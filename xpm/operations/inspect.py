@@ -1,6 +1,9 @@
 """Looking without changing: list, info, search, verify."""
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from xpm.environment import Environment
@@ -37,7 +40,7 @@ class Installed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A search hit: ``entry`` is the newest release that is not yanked, None if it can't be verified for ``problem``."""
+    """A search hit: ``entry`` is as ``newest_of`` has it, None if it can't be verified for ``problem``."""
 
     name: str
     index: str
@@ -59,6 +62,21 @@ def installed(environment: Environment) -> tuple[Installed, ...]:
     )
 
 
+def yanked_here(environment: Environment) -> dict[str, str]:
+    """Name → reason of what is installed and was yanked, as far as the indexes on this machine tell; nothing is fetched."""
+    found = {}
+    with Options(offline=True).indexes(environment, environment.project(), allow_stale=True) as indexes:
+        for each in installed(environment):
+            package = each.package
+            if package.index not in indexes.sources or indexes.age(package.index) == timedelta.max:
+                continue
+            with contextlib.suppress(XpmError):
+                for entry in indexes.snapshot(package.index).entries(package.name):
+                    if entry.version == package.version and entry.yanked is not None:
+                        found[package.name] = entry.yanked.reason
+    return found
+
+
 def find_installed(environment: Environment, name: str) -> Installed:
     for each in installed(environment):
         if each.package.name in spellings(name):
@@ -77,6 +95,12 @@ def versions_of(environment: Environment, name: str, options: Options = DEFAULTS
     return index, entries
 
 
+def newest_of(entries: Sequence[Entry]) -> Entry:
+    """The newest release that is not yanked; if there is none the newest pre-release, and if all are yanked the newest of them."""
+    usable = [entry for entry in entries if entry.yanked is None] or entries
+    return ([entry for entry in usable if not entry.version.is_prerelease] or usable)[-1]
+
+
 def search(environment: Environment, query: Query, options: Options = DEFAULTS) -> list[Found]:
     """Experts and bases that match, best first; what can't be verified is found too, and says so."""
     found = []
@@ -88,10 +112,8 @@ def search(environment: Environment, query: Query, options: Options = DEFAULTS) 
                 except XpmError as error:
                     found.append(Found(name=name, index=index, rank=rank, entry=None, problem=error.message))
                     continue
-                usable = [entry for entry in entries if entry.yanked is None]
-                releases = [entry for entry in usable if not entry.version.is_prerelease] or usable
-                if releases:
-                    found.append(Found(name=name, index=index, rank=rank, entry=releases[-1]))
+                if entries:
+                    found.append(Found(name=name, index=index, rank=rank, entry=newest_of(entries)))
     return sorted(found, key=lambda each: (each.rank, each.name))[: query.limit]
 
 
