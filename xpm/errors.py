@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from xpm_index.errors import XpmError
+from xpm_index.errors import FULL, DiskFullError, XpmError
 
 
 class UsageError(XpmError):
@@ -70,6 +70,14 @@ class FetchError(XpmError):
 
 class StoreError(XpmError):
     code = "store"
+
+
+def unwritable(what: str, error: OSError, *, hint: str = "check your rights") -> XpmError:
+    """The error for a file of ours that could not be written (or read): that the disk is full, if it is that."""
+    told = error.strerror or str(error)
+    if error.errno in FULL:
+        return DiskFullError(what, context=f"{error.filename}: {told}" if error.filename else told)
+    return StoreError(what, context=str(error) if error.filename else told, hint=hint)
 
 
 class BusyError(XpmError):

@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpm.errors import FetchError, StoreError
+from xpm.errors import FetchError, StoreError, unwritable
 from xpm.http import download_to
 from xpm.partial import Partial
 from xpm.progress import Progress, Shared
 from xpm_index.archive_sources import BlobSource, FileSource, GitSource, WebSource, parse_archive_source
 from xpm_index.digests import sha256_file
 from xpm_index.entries import ArchiveRef
-from xpm_index.errors import IntegrityError, XpmError
+from xpm_index.errors import FULL, DiskFullError, IntegrityError, XpmError
 from xpm_index.git_files import LfsObject, tagged
 from xpm_index.urls import InvalidUrl, check_file_url, shown
 from xpm_index.web import Web
@@ -31,15 +31,21 @@ _POLL_S = 0.1
 _GRACE_S = 5.0
 _SCRATCH = "xpm-git-*"
 _SCRATCH_AGE_S = 86400
+IF_ALTERED = "run the command again; if it recurs, tell the publisher"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """An archive to bring; ``what`` names it to people, ``read_blob`` reads what its index holds itself."""
+    """An archive to bring.
+
+    ``what`` names it to people, ``read_blob`` reads what its index holds itself, ``if_altered`` is the hint if a source
+    has other bytes.
+    """
 
     ref: ArchiveRef
     what: str
     read_blob: Callable[[str], bytes | None]
+    if_altered: str = IF_ALTERED
 
 
 def fetch_archives(
@@ -139,9 +145,11 @@ class _Crew:
                 try:
                     self._bring_from(text, wanted, partial)
                     return
-                except StoreError:
+                except (StoreError, DiskFullError):
                     raise
                 except (XpmError, OSError) as error:
+                    if isinstance(error, OSError) and error.errno in FULL:
+                        raise unwritable(f"{wanted.what} could not be fetched", error) from error
                     if self._broken_off.is_set():
                         return
                     altered |= isinstance(error, IntegrityError)
@@ -150,7 +158,7 @@ class _Crew:
         if altered:
             raise IntegrityError(
                 f"the archive of {wanted.what} was altered", context="\n".join(problems)[:900],
-                hint="run the command again; if it recurs, tell the publisher",
+                hint=wanted.if_altered,
             )  # fmt: skip
         raise FetchError(
             f"{wanted.what} could not be fetched",

@@ -1,21 +1,28 @@
 """Writing files so that a crash leaves the old or the new content, never a part; and locking, so that one writes at a time."""
 
+import contextlib
+import glob
 import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from xpm_index.durable import sync_folder
 
 _POLL_S = 0.05
+_TEMPORARY = ".tmp"
+_ABANDONED_AFTER_S = 60  # a writer needs its temporary file for milliseconds
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace ``path`` with ``data``: a synced temporary file beside it, one rename, a synced folder."""
+    """Replace ``path`` with ``data``: a synced temporary file beside it, one rename, a synced folder.
+
+    Temporary files that writers of this file left when they were killed go.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    _clear_abandoned(path)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -29,6 +36,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def _clear_abandoned(path: Path) -> None:
+    for each in path.parent.glob(f".{glob.escape(path.name)}.*{_TEMPORARY}"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - each.stat().st_mtime > _ABANDONED_AFTER_S:
+                each.unlink()
+
+
 def remove_durably(path: Path) -> None:
     """Remove a file, if it is there, so that it stays removed through a crash."""
     if path.exists():
@@ -36,7 +50,7 @@ def remove_durably(path: Path) -> None:
         sync_folder(path.parent)
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked_file(path: Path, *, timeout_s: float) -> Iterator[None]:
     """Hold the lock on ``path`` (made if it is not there), which ends with this process at the latest.
 

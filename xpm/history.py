@@ -72,7 +72,7 @@ class History:
 
     def commit(self, after: Contents, *, command: str, time: str) -> None:
         """Change the files to ``after`` and record it; what was undone before can't be redone any more."""
-        state, before = self._load(), self._read()
+        state, before = self._load(), self.contents()
         if before == after:
             return
         record = ChangeRecord(command=command, time=time, before=before, after=after)
@@ -113,7 +113,7 @@ class History:
             return
         fields = _fields(self._pending)
         start, end = _contents(fields, "start"), _contents(fields, "end")
-        found = self._read()
+        found = self.contents()
         if all(found[name] in (start[name], end[name]) for name in _FILES):
             self._write(end)
             self._save(_parse(fields.object("then", required=True)))
@@ -123,7 +123,7 @@ class History:
         self.path.unlink(missing_ok=True)
 
     def _require(self, wanted: Contents) -> None:
-        edited = [name for name, text in self._read().items() if text != wanted[name]]
+        edited = [name for name, text in self.contents().items() if text != wanted[name]]
         if edited:
             raise UsageError(
                 f"{' and '.join(edited)} changed since that command",
@@ -149,11 +149,9 @@ class History:
             raise
         remove_durably(self._pending)
 
-    def _read(self) -> dict[str, str | None]:
-        return {
-            name: (self.folder / name).read_text(encoding="utf-8") if (self.folder / name).is_file() else None
-            for name in _FILES
-        }
+    def contents(self) -> Contents:
+        """The files as they are; raises StoreError if one is not UTF-8."""
+        return {name: _text(self.folder / name) for name in _FILES}
 
     def _write(self, contents: Contents) -> None:
         for name in _FILES:  # the lock last
@@ -175,6 +173,14 @@ def environments(root: Path) -> Iterator[tuple[Path, tuple[ChangeRecord, ...]]]:
     for path in sorted(root.glob("*.json")):
         state = _parse(_fields(path))
         yield Path(state.folder), state.changes
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode("utf-8") if path.is_file() else None
+    except UnicodeDecodeError as error:
+        hint = "save it as UTF-8, or take it from your version control"
+        raise StoreError(f"{path} is not UTF-8", context=str(error)[:200], hint=hint) from error
 
 
 def _document(state: _State) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from xpm.errors import BusyError, StoreError
 from xpm.files import locked_file
 
 _LOCK_TIMEOUT_S = 600
+_SCRATCH = ("index-*", "accept-*", "indexes/.*.git.*")
+_SCRATCH_AGE_S = 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,13 @@ class Home:
                 yield
         except TimeoutError as error:
             raise BusyError(f"another xpm is at work in {folder}", hint="wait for it to end, or stop it") from error
+
+    def clear_abandoned(self) -> None:
+        """Remove the scratch folders of commands that were killed long ago."""
+        for pattern in _SCRATCH:
+            for path in self.root.glob(pattern):
+                if path.is_dir() and time.time() - path.stat().st_mtime > _SCRATCH_AGE_S:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def make(self) -> None:
         try:

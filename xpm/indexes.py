@@ -53,6 +53,7 @@ class Indexes:
         self.sources: Mapping[str, IndexSource] = {**project.indexes, EMBEDDED: IndexSource(url="")}
         self._snapshots: dict[str, IndexSnapshot] = {}
         self._direct: dict[str, Entry] = {}
+        self._warned: set[str] = set()
 
     def __enter__(self) -> "Indexes":
         return self
@@ -85,7 +86,8 @@ class Indexes:
         """Fetch an index and accept its head; whether it changed.
 
         Raises:
-            TrustError: the head does not continue the one accepted before, or its root is not the trusted one.
+            TrustError: the head does not continue the one accepted before, or its root is not the trusted one. StaleIndexError:
+                nothing newer came, and what is there has expired.
             GitError: it could not be fetched. FetchError: --offline.
         """
         if name == EMBEDDED:
@@ -102,8 +104,9 @@ class Indexes:
                 hint=f"compare its fingerprint with what its maintainer publishes: `xpm trust confirm {name}`",
             )
         with self._open(name) as repo:
+            repo.clear_abandoned()
             old, new = repo.head(), repo.fetch(source.url, progress=lambda text: self._progress.note(text.strip()))
-            if old is None:
+            if old is None or old == new:  # what is as it was may have expired meanwhile
                 self._read(name, repo, new)
             elif old != new:
                 check_update(
@@ -196,7 +199,8 @@ class Indexes:
         root = find_root(read, self.sources[name].fingerprint)
         files = TufFiles(read, root=root, now=self._now(), allow_stale=self._allow_stale)
         left = files.expires - self._now()
-        if left < _WARN_BEFORE_EXPIRY:
+        if left < _WARN_BEFORE_EXPIRY and name not in self._warned:
+            self._warned.add(name)
             state = "has expired" if left < timedelta() else f"expires in {left.days} days"
             self._progress.warn(
                 f"index {name} {state}: run `xpm index update`; if that does not help, tell its maintainer"

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from xpm.errors import StoreError
+from xpm.errors import unwritable
 from xpm_index.digests import sha256_bytes
 from xpm_index.durable import sync_folder
 from xpm_index.errors import IntegrityError
@@ -42,7 +42,7 @@ class Partial:
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), _MODE)
             self._take_up()
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise unwritable(f"{self.path} could not be written", error) from error
 
     def __enter__(self) -> "Partial":
         return self
@@ -63,7 +63,7 @@ class Partial:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise unwritable(f"{self.path} could not be written", error) from error
         self._hasher.update(chunk)
         self.num_bytes += len(chunk)
         self._advance(len(chunk))
@@ -88,7 +88,7 @@ class Partial:
             self._note.unlink(missing_ok=True)
             sync_folder(self.target.parent)
         except OSError as error:
-            raise _unwritable(self.target, error) from error
+            raise unwritable(f"{self.target} could not be written", error) from error
         return self.target
 
     def validator(self, url: str) -> str:
@@ -113,9 +113,3 @@ class Partial:
             self._hasher.update(chunk)
             self.num_bytes += len(chunk)
         self._skip(self.num_bytes)
-
-
-def _unwritable(path: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"{path} could not be written", context=error.strerror or str(error), hint="check disk space and rights"
-    )

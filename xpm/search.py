@@ -18,7 +18,7 @@ from xpm_index.git import BareRepo
 from xpm_index.layout import ENTRIES
 from xpm_index.versions import Version
 
-_FORMAT = 1
+_FORMAT = 2
 _VERSION = re.compile(rb'"version":\s*"([^"]+)"')
 _WEIGHTS = "8.0, 1.0, 4.0, 4.0, 4.0"  # name, description, capabilities, keywords, tags
 _SCHEMA = """
@@ -155,17 +155,19 @@ def words_of(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _newest(data: bytes) -> dict[str, Any] | None:
-    """The document of the newest version that is not yanked, a release before a pre-release; None if there is none.
+    """The document of the newest version, one that is not yanked before a yanked one, a release before a pre-release.
 
-    Lines that can't be read are passed over: what is found here is verified before it is shown.
+    Lines that can't be read are passed over, and None if there is no other: what is found here is verified before it is shown.
     """
     last = {match[1]: line for line in data.splitlines() if (match := _VERSION.search(line))}
+    yanked = None
     for version in sorted(last, key=_order, reverse=True):
         with contextlib.suppress(ValueError, RecursionError):
             document = json.loads(last[version])
             if isinstance(document, dict) and not document.get("yanked"):
                 return document
-    return None
+            yanked = yanked or (document if isinstance(document, dict) else None)
+    return yanked
 
 
 def _order(version: bytes) -> tuple[bool, tuple[object, ...]]:

@@ -8,14 +8,18 @@ import tomli_w
 
 from xpm_index.errors import XpmError
 from xpm_index.fields import Fields
+from xpm_index.foreign import named
 
 
 def read_toml(path: Path, *, error: type[XpmError]) -> Fields:
-    """Parse a TOML file; raises ``error`` with line and column if it is malformed."""
+    """Parse a TOML file; raises ``error`` with line and column, or what else the file is, if it is malformed."""
+    data = path.read_bytes()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as problem:
-        raise error(f"{path} is not UTF-8", context=str(problem)[:200]) from problem
+        found = named(data)
+        what, hint = (found.what, found.way_out) if found else ("is not UTF-8", "save it as UTF-8")
+        raise error(f"{path} {what}", context=str(problem)[:200], hint=hint) from problem
     return parse_toml(text, path, error=error)
 
 
@@ -24,6 +28,8 @@ def parse_toml(text: str, path: Path, *, error: type[XpmError]) -> Fields:
     try:
         return Fields(tomllib.loads(text), error=error)
     except tomllib.TOMLDecodeError as problem:
+        if (found := named(text.encode())) is not None:
+            raise error(f"{path} {found.what}", context=str(problem)[:200], hint=found.way_out) from problem
         raise error(f"{path} is not valid TOML", context=str(problem)[:200]) from problem
 
 

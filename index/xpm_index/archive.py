@@ -16,6 +16,7 @@ from typing import BinaryIO
 import zstandard
 
 from xpm_index.errors import ArchiveError, PackagingError
+from xpm_index.foreign import named_in
 from xpm_index.manifest import Manifest
 from xpm_index.packed_stream import WINDOW_LOG, Limits, PackedStream
 
@@ -26,7 +27,9 @@ _BLOCK = 512
 _COPY_BYTES = 1 << 20
 _LEVEL = 12
 _MAX_EXTRA_BYTES = 1 << 16
+_MAX_EXTRA_HEAD = 64  # of one extra: more than its length and any harmless key
 _HARMLESS_EXTRAS = frozenset({"mtime", "atime", "ctime", "uid", "gid", "uname", "gname"})
+_GIT = frozenset({".git", "git~1"})  # the second is what Windows may call the first
 _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
 
 
@@ -82,6 +85,10 @@ def read_archive(path: Path, limits: Limits | None = None) -> Iterator[tuple[str
         with path.open("rb") as file:
             stream = PackedStream(file, limits)
             yield from _older_members(stream, limits) if stream.is_gzip else _members(stream, limits)
+    except ArchiveError as error:
+        if (named := named_in(path)) is not None:
+            raise ArchiveError(f"{path.name} {named.what}", context=error.message, hint=named.way_out) from error
+        raise
     except (zstandard.ZstdError, zlib.error) as error:
         raise ArchiveError(f"{path.name} is not a readable archive", context=str(error)[:200]) from error
     except OSError as error:
@@ -188,14 +195,15 @@ def _read_extras(stream: PackedStream, size: int) -> bytes:
 
 def _require_harmless(extras: bytes) -> None:
     """Extended headers (``<length> <key>=<value>\\n``) may carry times and owners, but no names and no sizes."""
-    while extras:
-        length, _, rest = extras.partition(b" ")
-        if not length.isdigit() or len(length) > 6 or not 0 < int(length) <= len(extras):
+    position = 0
+    while position < len(extras):
+        length, _, rest = extras[position : position + _MAX_EXTRA_HEAD].partition(b" ")
+        if not length.isdigit() or not 0 < int(length) <= len(extras) - position:
             raise ArchiveError("an extended header is damaged")
         key = rest.partition(b"=")[0].decode("ascii", errors="replace")
         if key not in _HARMLESS_EXTRAS:
             raise ArchiveError(f"an extended header changes the {key[:40]!r} of a member")
-        extras = extras[int(length) :]
+        position += int(length)
 
 
 class _Countdown:
@@ -224,6 +232,10 @@ def check_names(names: Sequence[str]) -> None:
             raise ArchiveError(f"{name[:80]!r} is not allowed as a file name")
         if any(part in ("", ".", "..") or part.endswith((".", " ")) for part in parts):
             raise ArchiveError(f"{name[:80]!r} leaves the package")
+        if any(part.lower() in _GIT for part in parts):
+            raise ArchiveError(
+                f"{name[:80]!r} is of a Git repository", context="a package holds files of an expert alone"
+            )
         if any(part.split(".")[0].lower() in _RESERVED for part in parts):
             raise ArchiveError(f"{name[:80]!r} is a reserved name")
     folded = [name.lower() for name in names]

@@ -1,5 +1,7 @@
 """The errors of the formats. Each says what and where (message), why (context) and what to do (hint)."""
 
+import errno
+
 
 class XpmError(Exception):
     """Base of every expected failure.
@@ -82,6 +84,20 @@ class KeyFileError(XpmError):
 class GitError(XpmError):
     code = "git"
     exit_code = 7
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
+"""The numbers of the OSErrors that say that a disk has no room."""
+
+
+class DiskFullError(XpmError):
+    """There is no room left on a disk; ``message`` says for what."""
+
+    code = "disk-full"
+
+    def __init__(self, message: str, *, context: str | None = None) -> None:
+        hint = "free some space (`xpm gc` and `xpm cache clean` do), or set XPM_HOME to a folder on another disk"
+        super().__init__(f"{message}: the disk is full", context=context, hint=hint)
 
 
 class PackagingError(XpmError):

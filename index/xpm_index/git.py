@@ -4,10 +4,10 @@ Every foreign exception becomes a GitError here. URLs are shown without credenti
 so a commit id vouches for every file below it.
 """
 
+import contextlib
 import logging
 import os
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,21 +15,27 @@ from pathlib import Path
 
 from dulwich.bundle import create_bundle_from_repo, read_bundle, write_bundle
 from dulwich.client import GitClient
-from dulwich.diff_tree import tree_changes
 from dulwich.graph import can_fast_forward
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
-from xpm_index import git_program
+from xpm_index import git_objects, git_program
 from xpm_index.durable import sync_folder
 from xpm_index.errors import GitError
-from xpm_index.git_transport import BRANCH, BRANCH_REF, MAIN, Refs, branch_ref, limit, pick, talk, wrapped
+from xpm_index.git_objects import MAX_TREE_BYTES, TREE_MODE, Walk
+from xpm_index.git_transport import BRANCH, BRANCH_REF, MAIN, Refs, branch_ref, limit, pick, ref_prefixes, talk, wrapped
 from xpm_index.urls import without_credentials
 
 _FILE_MODE = 0o100644
-_TREE_MODE = 0o040000
 MAX_FETCH_BYTES = 4 << 30
+MAX_FILE_BYTES = 4 << 30
+MAX_TEXT_BYTES = 64 << 20
+_MAX_COMMIT_BYTES = 1 << 20
+_ABANDONED = (
+    "objects/tmp_*", "objects/incoming-*", "objects/??/*.lock", "objects/??/tmp_*", "objects/pack/*.lock",
+    "objects/pack/tmp_*", "objects/pack/.tmp-*", "xpm-ref-*",
+)  # fmt: skip
 _LOCK_TRIES = 20
 _MANY = 500
 _MAX_TREES = 64
@@ -73,15 +79,12 @@ class BareRepo:
 
     def clear_abandoned(self) -> None:
         """Remove what a writer that was killed left behind; call it only while nobody else can be writing."""
-        for pattern in (
-            "objects/??/*.lock",
-            "objects/pack/*.lock",
-            "objects/pack/tmp_*",
-            "objects/incoming-*",
-            "xpm-ref-*",
-        ):
+        for pattern in _ABANDONED:
             for path in self.path.glob(pattern):
-                path.unlink(missing_ok=True)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     def __enter__(self) -> "BareRepo":
         return self
@@ -113,8 +116,7 @@ class BareRepo:
     def remote_head(self, url: str) -> str:
         """The commit the remote's branch (``main``, else its HEAD) points to, without fetching anything."""
         with wrapped(f"could not reach {without_credentials(url)}"):
-            refs = talk(url, lambda client, path: client.get_refs(path.encode()).refs)
-            return pick(refs, url, None).decode()
+            return pick(self._main_of(url), url, None).decode()
 
     def fetch(
         self, url: str, *, tag: str | None = None, branch: str | None = None, depth: int | None = None,
@@ -122,6 +124,8 @@ class BareRepo:
         progress: Callable[[str], None] = lambda text: None,
     ) -> str:  # fmt: skip
         """Fetch the remote's branch, or one tag, into this repository's objects; no ref is moved.
+
+        Nobody else may be writing here: what came of a fetch that fails is removed.
 
         Args:
             url: ``file://``, ``http(s)://``, ``ssh://``, or the path of a repository or bundle.
@@ -146,16 +150,31 @@ class BareRepo:
         def get(client: GitClient, path: str) -> Refs:
             limit(client, max_bytes, max_object_bytes)
             left_out = None if blobs else b"blob:none"
-            return client.fetch(path, self._repo, wants, progress=report, depth=depth, filter_spec=left_out).refs
+            return client.fetch(
+                path, self._repo, wants, progress=report, depth=depth, filter_spec=left_out,
+                ref_prefix=ref_prefixes(tag, branch),
+            ).refs  # fmt: skip
 
-        with wrapped(f"could not fetch {without_credentials(url)}"):
+        with wrapped(f"could not fetch {without_credentials(url)}"), self._cleared_if_it_fails():
             if (tag, branch, depth) == (None, None, None) and blobs and "://" in url and git_program.is_available():
                 return self._fetch_with_program(url, max_bytes, progress)
             return self._commit(pick(talk(url, get), url, tag, branch).decode()).id.decode()
 
+    @staticmethod
+    def _main_of(url: str) -> Refs:
+        return talk(url, lambda client, path: client.get_refs(path.encode(), ref_prefix=ref_prefixes()).refs)
+
+    @contextlib.contextmanager
+    def _cleared_if_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.clear_abandoned()
+            raise
+
     def _fetch_with_program(self, url: str, max_bytes: int, progress: Callable[[str], None]) -> str:
         """Fetch the branch with the ``git`` program, unless its commit is here already."""
-        refs = talk(url, lambda client, path: client.get_refs(path.encode()).refs)
+        refs = self._main_of(url)
         commit = pick(refs, url, None)
         if commit not in self._repo.object_store:
             ref = BRANCH_REF if refs.get(MAIN) else "HEAD"
@@ -169,7 +188,8 @@ class BareRepo:
 
         def get(client: GitClient, path: str) -> None:
             limit(client, max_bytes, max_object_bytes)
-            client.fetch(path, self._repo, lambda refs, depth=None: [_id(each) for each in ids])
+            wanted = [_id(each) for each in ids]
+            client.fetch(path, self._repo, lambda refs, depth=None: wanted, ref_prefix=ref_prefixes())
 
         with wrapped(f"could not fetch files of {without_credentials(url)}"):
             talk(url, get)
@@ -218,15 +238,14 @@ class BareRepo:
             return bool(can_fast_forward(self._repo, _id(old), _id(new)))
 
     def reader(self, commit: str) -> Callable[[str], bytes | None]:
-        """``read_blob`` at one commit."""
-        return lambda path: self.read_blob(commit, path)
+        """``read_blob`` at one commit, of files of at most ``MAX_TEXT_BYTES``."""
+        return lambda path: self.read_blob(commit, path, max_bytes=MAX_TEXT_BYTES)
 
-    def read_blob(self, commit: str, path: str) -> bytes | None:
-        """The file at ``path`` in ``commit``, or None."""
+    def read_blob(self, commit: str, path: str, *, max_bytes: int = MAX_FILE_BYTES) -> bytes | None:
+        """The file at ``path`` in ``commit``, or None; raises GitError if it has more than ``max_bytes``."""
         with wrapped(f"{path} could not be read from the repository"):
             found = self._lookup(commit, path)
-            blob = self._repo.object_store[found] if found else None
-            return blob.as_raw_string() if isinstance(blob, Blob) else None
+            return self._blob(found, max_bytes, path) if found else None
 
     def has(self, commit: str) -> bool:
         """Whether the commit is in this repository."""
@@ -238,39 +257,48 @@ class BareRepo:
         with wrapped("files could not be read from the repository"):
             found = [(path, self._lookup(commit, path)) for path in paths]
             if len(found) >= _MANY and git_program.is_available():
-                contents = git_program.read_blobs(self.path, [each.decode() for _, each in found if each])
+                contents = git_program.read_blobs(
+                    self.path, [each.decode() for _, each in found if each], max_bytes=MAX_TEXT_BYTES
+                )
                 for path, blob_id in found:
                     yield path, next(contents) if blob_id else None
                 return
             for path, blob_id in found:
-                blob = self._repo.object_store[blob_id] if blob_id else None
-                yield path, blob.as_raw_string() if isinstance(blob, Blob) else None
+                yield path, self._blob(blob_id, MAX_TEXT_BYTES, path) if blob_id else None
 
-    def read_object(self, id: str) -> bytes:
-        """The contents of the file with this object id."""
-        with wrapped(f"the object {id} could not be read"):
-            return self._repo.object_store[_id(id)].as_raw_string()
+    def read_object(self, id: str, *, max_bytes: int = MAX_FILE_BYTES, what: str = "") -> bytes:
+        """The contents of the file with this object id; raises GitError if it has more than ``max_bytes``."""
+        with wrapped(f"{what or f'the object {id}'} could not be read"):
+            return git_objects.read_object(
+                self._repo.object_store, _id(id), max_bytes=max_bytes, what=what
+            ).as_raw_string()
 
-    def regular_files(self, commit: str) -> Iterator[tuple[str, str]]:
-        """(path, object id) of every file but links and submodules, in the order of the tree."""
+    def regular_files(self, commit: str, *, max_paths: int = git_objects.MAX_PATHS) -> Iterator[tuple[str, str]]:
+        """(path, object id) of every file but links and submodules, in the order of the tree.
+
+        Raises:
+            GitError: there are more than ``max_paths`` files and folders.
+        """
         with wrapped("the files could not be listed"):
-            yield from self._regular_files(self._commit(commit).tree, "")
+            walk = Walk(self._repo.object_store, max_paths=max_paths)
+            for path, mode, id in walk.files(self._commit(commit).tree, ""):
+                if git_objects.is_regular(mode):
+                    yield path, id.decode()
 
     def list_tree(self, commit: str, prefix: str) -> Iterator[str]:
         """Paths of all files below the folder ``prefix``, in the order of the tree."""
         with wrapped(f"{prefix} could not be listed"):
             found = self._lookup(commit, prefix)
             if found is not None:
-                yield from self._walk(found, prefix)
+                for path, _, _ in Walk(self._repo.object_store).files(found, f"{prefix}/" if prefix else ""):
+                    yield path
 
     def changed_paths(self, old: str, new: str, prefix: str) -> Iterator[str]:
         """Paths below the folder ``prefix`` that were added, removed or altered from commit ``old`` to ``new``."""
         with wrapped(f"the changes of {prefix} could not be read"):
             before, after = self._lookup(old, prefix), self._lookup(new, prefix)
-            for change in tree_changes(self._repo.object_store, before, after):
-                side = change.new if change.new is not None and change.new.path is not None else change.old
-                if side is not None and side.path is not None:
-                    yield f"{prefix}/{side.path.decode()}"
+            if before != after:
+                yield from Walk(self._repo.object_store).changes(before, after, f"{prefix}/")
 
     def commit_files(
         self, files: Mapping[str, bytes], *, message: str, author: str, when: int | None = None, branch: str | None = None,
@@ -355,12 +383,17 @@ class BareRepo:
 
     def _commit(self, commit: str) -> Commit:
         """The commit of this id, or the one that an annotated tag of this id is on."""
-        found = self._repo.object_store[_id(commit)]
+        store = self._repo.object_store
+        found = git_objects.read_object(store, _id(commit), max_bytes=_MAX_COMMIT_BYTES)
         while isinstance(found, Tag):
-            found = self._repo.object_store[found.object[1]]
+            found = git_objects.read_object(store, found.object[1], max_bytes=_MAX_COMMIT_BYTES)
         if not isinstance(found, Commit):
             raise GitError(f"{commit} is not a commit")
         return found
+
+    def _blob(self, id: ObjectID, max_bytes: int, path: str) -> bytes | None:
+        found = git_objects.read_object(self._repo.object_store, id, max_bytes=max_bytes, what=path)
+        return found.as_raw_string() if isinstance(found, Blob) else None
 
     def _lookup(self, commit: str, path: str) -> ObjectID | None:
         found = self._roots.get(commit) or self._roots.setdefault(commit, self._commit(commit).tree)
@@ -375,7 +408,7 @@ class BareRepo:
         """A tree, from memory if it was used lately; None if the object is no tree."""
         tree = self._trees.pop(tree_id, None)
         if tree is None:
-            found = self._repo.object_store[tree_id]
+            found = git_objects.read_object(self._repo.object_store, tree_id, max_bytes=MAX_TREE_BYTES)
             if not isinstance(found, Tree):
                 return None
             tree = found
@@ -383,27 +416,6 @@ class BareRepo:
                 self._trees.pop(next(iter(self._trees)))
         self._trees[tree_id] = tree
         return tree
-
-    def _walk(self, tree_id: ObjectID, prefix: str) -> Iterator[str]:
-        tree = self._repo.object_store[tree_id]
-        if not isinstance(tree, Tree):
-            return
-        for entry in tree.items():
-            name = entry.path.decode(errors="replace")
-            path = f"{prefix}/{name}" if prefix else name
-            if entry.mode == _TREE_MODE:
-                yield from self._walk(entry.sha, path)
-            else:
-                yield path
-
-    def _regular_files(self, tree_id: ObjectID, prefix: str) -> Iterator[tuple[str, str]]:
-        tree = self._repo.object_store[tree_id]
-        for entry in tree.items() if isinstance(tree, Tree) else ():
-            path = prefix + entry.path.decode()
-            if entry.mode == _TREE_MODE:
-                yield from self._regular_files(entry.sha, path + "/")
-            elif stat.S_ISREG(entry.mode):
-                yield path, entry.sha.decode()
 
     def _write_tree(self, tree_id: ObjectID | None, files: Mapping[str, bytes]) -> ObjectID:
         """A copy of the tree with ``files`` (path → content) put in; returns its id."""
@@ -422,7 +434,7 @@ class BareRepo:
             tree.add(head.encode(), _FILE_MODE, blob.id)
         for folder, inner in folders.items():
             existing = tree[folder.encode()][1] if folder.encode() in tree else None
-            tree.add(folder.encode(), _TREE_MODE, self._write_tree(existing, inner))
+            tree.add(folder.encode(), TREE_MODE, self._write_tree(existing, inner))
         self._add(tree)
         return tree.id
 

@@ -20,6 +20,7 @@ __all__ = ["LfsObject", "TaggedTree", "fetch_file", "read_tree_files", "tagged"]
 MAX_TREE_BYTES = 2 << 30
 MAX_FILE_BYTES = 1 << 30
 MAX_FILES = 256
+MAX_PATHS = 200_000
 _LFSCONFIG = ".lfsconfig"
 _MAX_LFSCONFIG_BYTES = 1 << 16
 
@@ -33,7 +34,7 @@ class TaggedTree:
         self._repo = repo
         self._max_bytes = max_bytes
         self._web = web
-        self._ids = dict(repo.regular_files(commit))
+        self._ids = dict(repo.regular_files(commit, max_paths=MAX_PATHS))
 
     def paths(self, folder: str = "") -> list[str]:
         """The regular files below ``folder``, in the order of the tree."""
@@ -48,7 +49,7 @@ class TaggedTree:
         if path not in self._ids:
             return None
         self.fetch([path], max_file_bytes=max_bytes)
-        data = self._repo.read_object(self._ids[path])
+        data = self._repo.read_object(self._ids[path], max_bytes=max(max_bytes, MAX_POINTER_BYTES), what=path[:80])
         pointer = parse_pointer(data)
         if (pointer.size if pointer else len(data)) > max_bytes:
             raise GitError(f"{path[:80]} of {shown(self.url)} has more than {max_bytes} bytes")
@@ -74,9 +75,8 @@ class TaggedTree:
     def _config(self) -> bytes | None:
         if _LFSCONFIG not in self._ids:
             return None
-        self.fetch([_LFSCONFIG])
-        data = self._repo.read_object(self._ids[_LFSCONFIG])
-        return data if len(data) <= _MAX_LFSCONFIG_BYTES else None
+        self.fetch([_LFSCONFIG], max_file_bytes=_MAX_LFSCONFIG_BYTES)
+        return self._repo.read_object(self._ids[_LFSCONFIG], max_bytes=_MAX_LFSCONFIG_BYTES, what=_LFSCONFIG)
 
 
 @contextmanager

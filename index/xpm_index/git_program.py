@@ -7,12 +7,13 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from xpm_index.errors import GitError
+from xpm_index.errors import FULL, DiskFullError, GitError
 from xpm_index.urls import without_credentials
 
 _ALLOWED = ("https", "http", "ssh", "file")
@@ -22,6 +23,11 @@ _SETTINGS = (
 )  # fmt: skip
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS": "", "GCM_INTERACTIVE": "never", "LC_ALL": "C"}
 _LOCATING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_INDEX_FILE")
+
+
+_PROBLEMS = ("fatal:", "error:", "remote: error", "remote: fatal")
+_MAX_TOLD = 4
+_FULL = tuple(os.strerror(number) for number in FULL)  # as the C library says it with LC_ALL=C
 
 
 def is_available() -> bool:
@@ -34,13 +40,13 @@ def fetch(repository: Path, url: str, ref: str, *, max_bytes: int, progress: Cal
     Args:
         max_bytes: no file may grow larger; a pack that does is given up.
     Raises:
-        GitError: the program failed; the context is the last that it said.
+        GitError: the program failed; the context is what it said. DiskFullError: for want of room.
     """
     settings = [argument for setting in _SETTINGS for argument in ("-c", setting)]
     command = ["git", *settings, "-C", str(repository), "fetch", "--quiet", "--no-tags", "--no-write-fetch-head",
                "--no-recurse-submodules", "--progress", "--", url, ref]  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name not in _LOCATING} | _QUIET
-    said = ""
+    said, told = "", deque[str](maxlen=_MAX_TOLD)
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         text=True, errors="replace", preexec_fn=lambda: _limit_files(max_bytes),
@@ -49,16 +55,21 @@ def fetch(repository: Path, url: str, ref: str, *, max_bytes: int, progress: Cal
         try:
             for line in process.stderr:
                 said = line.strip() or said
+                if said.startswith(_PROBLEMS):
+                    told.append(said)
                 progress(said)
         except BaseException:
             process.terminate()
             raise
     if process.returncode:
-        raise GitError("git could not fetch", context=without_credentials(said)[:300])
+        context = without_credentials("\n".join(told) or said)[:600]
+        if any(each in context for each in _FULL):
+            raise DiskFullError("git could not fetch", context=context)
+        raise GitError("git could not fetch", context=context)
 
 
-def read_blobs(repository: Path, ids: Sequence[str]) -> Iterator[bytes | None]:
-    """The content of each object, None if it is no blob; by one process."""
+def read_blobs(repository: Path, ids: Sequence[str], *, max_bytes: int) -> Iterator[bytes | None]:
+    """The content of each object, None if it is no blob; by one process. Raises GitError at one of more than ``max_bytes``."""
     command = ["git", "-C", str(repository), "cat-file", "--batch", "--buffer"]
     environment = {name: value for name, value in os.environ.items() if name not in _LOCATING} | _QUIET
     with (
@@ -73,6 +84,11 @@ def read_blobs(repository: Path, ids: Sequence[str]) -> Iterator[bytes | None]:
             if len(head) != 3:
                 yield None
                 continue
+            if int(head[2]) > max_bytes:
+                process.terminate()
+                raise GitError(
+                    f"a file of the repository has more than {max_bytes} bytes", context=f"{int(head[2])} bytes"
+                )
             data = process.stdout.read(int(head[2]))
             process.stdout.read(1)
             yield data if head[1] == b"blob" else None

@@ -2,24 +2,35 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import dulwich.errors
-from dulwich.client import FetchPackResult, GitClient, HTTPUnauthorized, get_transport_and_path
+from dulwich.client import (
+    AbstractHttpGitClient,
+    BundleClient,
+    FetchPackResult,
+    GitClient,
+    HTTPUnauthorized,
+    LocalGitClient,
+    TraditionalGitClient,
+    get_transport_and_path,
+)
 from dulwich.config import ConfigFile, StackedConfig
 from dulwich.objects import ObjectID
 from dulwich.refs import Ref
 
-from xpm_index.errors import GitError, XpmError
+from xpm_index.errors import FULL, DiskFullError, GitError, XpmError
 from xpm_index.git_login import ask_git
 from xpm_index.pack_gauge import PackGauge
-from xpm_index.urls import without_credentials
+from xpm_index.urls import path_of_file_url, without_credentials
 
 BRANCH = "main"
 BRANCH_REF = f"refs/heads/{BRANCH}"
 MAIN = Ref(BRANCH_REF.encode())
 _HEAD = Ref(b"HEAD")
 _TIMEOUT_S = 60
+MAX_REFS_BYTES = 32 << 20
 
 T = TypeVar("T")
 Refs = Mapping[Ref, ObjectID | None]
@@ -27,11 +38,13 @@ Refs = Mapping[Ref, ObjectID | None]
 
 def talk(url: str, action: Callable[[GitClient, str], T]) -> T:
     """Run ``action`` with a client for ``url``; if the remote wants a login, once more with the one Git knows."""
+    if (path := local_path(url)) is not None:
+        return action(BundleClient() if path.is_file() else LocalGitClient(), str(path))
     defaults = ConfigFile()
     defaults.set((b"http",), b"timeout", str(_TIMEOUT_S).encode())
     config = StackedConfig([*StackedConfig.default_backends(), defaults])
     try:
-        return action(*get_transport_and_path(url, config=config))
+        return action(*_limited(*get_transport_and_path(url, config=config)))
     except HTTPUnauthorized as error:
         login = ask_git(url)
         if login is None:
@@ -40,9 +53,78 @@ def talk(url: str, action: Callable[[GitClient, str], T]) -> T:
                 hint="store one with a Git credential helper; xpm asks `git credential fill`",
             ) from error
         try:
-            return action(*get_transport_and_path(url, config=config, username=login.username, password=login.password))
+            found = get_transport_and_path(url, config=config, username=login.username, password=login.password)
+            return action(*_limited(*found))
         except HTTPUnauthorized as again:
             raise GitError(f"{without_credentials(url)} refused the login of {login.username}") from again
+
+
+def local_path(url: str) -> Path | None:
+    """The repository or bundle on this machine that is meant, by its ``file://`` URL or its path; None if it is elsewhere."""
+    if url.startswith("file://"):
+        return Path(path_of_file_url(url))
+    return Path(url) if "://" not in url and Path(url).exists() else None
+
+
+class RefsLimit:
+    """How much a remote may tell of its refs; ``lift`` it before what is asked for comes, which has a limit of its own."""
+
+    def __init__(self) -> None:
+        self._left: int | None = MAX_REFS_BYTES
+
+    def lift(self) -> None:
+        self._left = None
+
+    def on(self, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
+        def limited(size: int) -> bytes:
+            data = read(size)
+            if self._left is not None:
+                self._left -= len(data)
+                if self._left < 0:
+                    raise GitError(f"the remote tells of more refs than fit {MAX_REFS_BYTES} bytes")
+            return data
+
+        return limited
+
+
+def _limited(client: GitClient, path: str) -> tuple[GitClient, str]:
+    """The client, which gives up on a remote that tells of refs without end."""
+    refs = RefsLimit()
+    fetch_pack = client.fetch_pack
+
+    def fetch(path: Any, determine_wants: Any, *args: Any, **options: Any) -> FetchPackResult:
+        def wants(*each: Any, **more: Any) -> Any:
+            refs.lift()
+            return determine_wants(*each, **more)
+
+        return fetch_pack(path, wants, *args, **options)
+
+    client.fetch_pack = fetch  # type: ignore[method-assign]
+    if isinstance(client, TraditionalGitClient):
+        connect = client._connect
+
+        def connected(*args: Any, **options: Any) -> Any:
+            protocol, can_read, stderr = connect(*args, **options)
+            protocol.read = refs.on(protocol.read)
+            return protocol, can_read, stderr
+
+        client._connect = connected  # type: ignore[method-assign]
+    elif isinstance(client, AbstractHttpGitClient):
+        request = client._http_request
+
+        def requested(*args: Any, **options: Any) -> Any:
+            response, read = request(*args, **options)
+            return response, refs.on(read)
+
+        client._http_request = requested  # type: ignore[method-assign]
+    return client, path
+
+
+def ref_prefixes(tag: str | None = None, branch: str | None = None) -> list[bytes]:
+    """What ``pick`` looks at, so that a server need not tell of the rest."""
+    if branch is not None:
+        return [branch_ref(branch)]
+    return [b"refs/tags/" + tag.encode()] if tag is not None else [MAIN, _HEAD]
 
 
 def branch_ref(name: str) -> Ref:
@@ -98,6 +180,14 @@ def wrapped(message: str) -> Iterator[None]:
         raise
     except (dulwich.errors.NotGitRepository, FileNotFoundError) as error:
         raise GitError(message, context="there is no Git repository") from error
+    except OSError as error:
+        if error.errno not in FULL:
+            raise _unexpected(message, error) from error
+        raise DiskFullError(message, context=str(error)) from error
     except Exception as error:  # dulwich and its transports raise many unrelated types
-        told = without_credentials(f"{type(error).__name__}: {error}")[:200]
-        raise GitError(message, context=told, hint="check the address, the network and your rights") from error
+        raise _unexpected(message, error) from error
+
+
+def _unexpected(message: str, error: Exception) -> GitError:
+    told = without_credentials(f"{type(error).__name__}: {error}")[:200]
+    return GitError(message, context=told, hint="check the address, the network and your rights")

@@ -12,7 +12,7 @@ from xpm_index import strict_json
 from xpm_index.entries import Entry, parse_entries, require_append_only
 from xpm_index.errors import GitError, IndexFormatError, PackagingError, TrustError, XpmError
 from xpm_index.fields import Fields
-from xpm_index.git import BareRepo
+from xpm_index.git import MAX_TEXT_BYTES, BareRepo
 from xpm_index.keys import PublicKey
 from xpm_index.layout import ENTRIES, INDEX_JSON, METADATA, PUBLISHERS, entry_path, metadata_path, publisher_path
 from xpm_index.metadata import BINS, MetadataEditor, Read, RoleKeys, RoleState, epoch_of, now_utc, roots, targets_in
@@ -109,9 +109,9 @@ class IndexSnapshot:
         """The key that the entry's archives must be signed with; raises TrustError if it could not sign then."""
         return self.publisher(entry.publisher).key(entry.key_id, at=entry.published_at)
 
-    def read_blob(self, path: str) -> bytes | None:
-        """The bytes at ``path``, which nothing vouches for."""
-        return self.repo.read_blob(self.commit, path)
+    def read_blob(self, path: str, *, max_bytes: int = MAX_TEXT_BYTES) -> bytes | None:
+        """The bytes at ``path``, which nothing vouches for; raises GitError if they are more than ``max_bytes``."""
+        return self.repo.read_blob(self.commit, path, max_bytes=max_bytes)
 
 
 def check_update(

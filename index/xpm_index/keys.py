@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import nacl.bindings
 import nacl.exceptions
 import nacl.signing
 
@@ -16,8 +17,24 @@ from xpm_index.errors import KeyFileError, SignatureError, XpmError
 from xpm_index.fields import Fields
 
 _FORMAT = "xpm-key-1"
+_KEY_BYTES = 32
 _PUBLIC = re.compile(r"ed25519:[0-9a-f]{64}")
 _SIGNATURE = re.compile(r"[0-9a-f]{128}")
+
+
+def is_point(key: bytes) -> bool:
+    """Whether 32 bytes are a public key that a private one can have: a point on the curve, canonical, of the large prime order.
+
+    Under a point of small order, forged signatures verify for many messages.
+    """
+    return len(key) == _KEY_BYTES and bool(nacl.bindings.crypto_core_ed25519_is_valid_point(key))
+
+
+def verify_bytes(key: bytes, message: bytes, signature: bytes) -> None:
+    """Raise ValueError or CryptoError unless ``signature`` is the key's over ``message``."""
+    if not is_point(key):
+        raise ValueError("the key is no point that a private key can have")
+    nacl.signing.VerifyKey(key).verify(message, signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +47,11 @@ class PublicKey:
     def parse(cls, text: str) -> "PublicKey":
         if not _PUBLIC.fullmatch(text):
             raise SignatureError("a public key is not of the form ed25519:<64 hex>", context=f"got {text[:80]!r}")
+        if not is_point(bytes.fromhex(text[8:])):
+            raise SignatureError(
+                "a public key is no point that a private key can have", context=f"got {text}",
+                hint="it was mistyped, or chosen so that signatures by nobody verify: ask for it again",
+            )  # fmt: skip
         return cls(text)
 
     @property
@@ -42,8 +64,8 @@ class PublicKey:
         if not _SIGNATURE.fullmatch(signature):
             raise SignatureError(f"the signature of {what} is malformed", context="expected 128 lower-case hex digits")
         try:
-            nacl.signing.VerifyKey(bytes.fromhex(self.text[8:])).verify(message, bytes.fromhex(signature))
-        except (nacl.exceptions.BadSignatureError, ValueError, nacl.exceptions.CryptoError) as error:
+            verify_bytes(bytes.fromhex(self.text[8:]), message, bytes.fromhex(signature))
+        except (ValueError, nacl.exceptions.CryptoError) as error:
             raise SignatureError(
                 f"the signature of {what} does not verify",
                 context=f"key {self.key_id}",

@@ -98,8 +98,8 @@ class Manifest:
 
     @classmethod
     def parse(cls, data: bytes) -> "Manifest":
-        """Parse manifest.json; raises ManifestError with the key path."""
-        raw = strict_json.loads(data, what="manifest.json")
+        """Parse manifest.json; raises ManifestError with the key path. Of a comment (``_…``) that is repeated the last stays."""
+        raw = strict_json.loads(data, what="manifest.json", comments=True)
         if not isinstance(raw, dict):
             raise ManifestError("manifest.json must hold an object")
         return cls(raw)

@@ -302,6 +302,22 @@ def targets_in(data: bytes | None, path: str) -> set[str]:
         ) from error
 
 
+def promised(read: Read) -> set[str]:
+    """Every path that the metadata vouches for; raises IndexFormatError. Nothing is verified."""
+    names = ("targets", *bin_names(read))
+    return {path for name in names for path in targets_in(read(metadata_path(name)), metadata_path(name))}
+
+
+def metadata_files(read: Read) -> set[str]:
+    """The paths of all metadata that an index has to have, and of its roots."""
+    names = ("targets", ENTRIES, *_SIGNED_ONLINE, *bin_names(read))
+    return {*roots(read), *(metadata_path(name) for name in names)}
+
+
+def bin_names(read: Read) -> list[str]:
+    return MetadataEditor(read, now=now_utc())._bin_names()
+
+
 def newest_root(read: Read) -> str:
     """The path of the root with the highest version; the roots are numbered without gaps."""
     version = 1

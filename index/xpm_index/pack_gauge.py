@@ -5,11 +5,13 @@ before it is inflated, a delta's result too, and an object that is more than it 
 """
 
 import zlib
+from dataclasses import dataclass
 
 from xpm_index.errors import GitError
 
 _HEADER_BYTES = 12
 _OFS_DELTA, _REF_DELTA = 6, 7
+DELTAS = (_OFS_DELTA, _REF_DELTA)
 _ID_BYTES = 20
 _SIZES_BYTES = 20  # two varints of at most ten bytes begin a delta
 _STEP_BYTES = 1 << 16
@@ -61,27 +63,13 @@ class PackGauge:
         return True
 
     def _read_object_header(self) -> bool:
-        end = _end_of_varint(self._buffer, 0)
-        if end is None:
+        header = read_object_header(self._buffer)
+        if header is None:
             return False
-        kind = self._buffer[0] >> 4 & 7
-        size, shift = self._buffer[0] & 15, 4
-        for byte in self._buffer[1:end]:
-            size |= (byte & 127) << shift
-            shift += 7
-        if kind == _REF_DELTA:
-            end += _ID_BYTES
-        elif kind == _OFS_DELTA:
-            after = _end_of_varint(self._buffer, end)
-            if after is None:
-                return False
-            end = after
-        if len(self._buffer) < end:
-            return False
-        self._spend(size)
-        self._buffer = self._buffer[end:]
-        self._inflater, self._object_left = zlib.decompressobj(), size
-        self._delta = bytearray() if kind in (_OFS_DELTA, _REF_DELTA) else None
+        self._spend(header.size)
+        self._buffer = self._buffer[header.end :]
+        self._inflater, self._object_left = zlib.decompressobj(), header.size
+        self._delta = bytearray() if header.kind in DELTAS else None
         return True
 
     def _inflate(self) -> bool:
@@ -97,7 +85,7 @@ class PackGauge:
             self._buffer = self._inflater.unconsumed_tail
             return bool(self._buffer) or len(piece) == _STEP_BYTES
         if self._delta is not None:
-            self._spend(_result_size(bytes(self._delta)))
+            self._spend(result_size(bytes(self._delta)))
         self._buffer = self._inflater.unused_data
         self._inflater = None
         self._objects_left -= 1
@@ -111,6 +99,44 @@ class PackGauge:
             raise GitError(f"the remote sends objects of more than {self._max_bytes} bytes together")
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectHeader:
+    """What stands before an object's compressed bytes, which begin at ``end``.
+
+    ``size`` is of what they inflate to, for a delta that is the delta itself. ``base`` is a delta's base: how far before this
+    object it lies in the pack, or its id.
+    """
+
+    kind: int
+    size: int
+    end: int
+    base: int | bytes | None = None
+
+
+def read_object_header(data: bytes) -> ObjectHeader | None:
+    """The header at the beginning of ``data``; None if it is not here as a whole."""
+    end = _end_of_varint(data, 0)
+    if end is None:
+        return None
+    kind = data[0] >> 4 & 7
+    size, shift = data[0] & 15, 4
+    for byte in data[1:end]:
+        size |= (byte & 127) << shift
+        shift += 7
+    if kind == _REF_DELTA:
+        after = end + _ID_BYTES
+        return ObjectHeader(kind, size, after, data[end:after]) if len(data) >= after else None
+    if kind == _OFS_DELTA:
+        stop = _end_of_varint(data, end)
+        if stop is None:
+            return None
+        distance = data[end] & 127
+        for byte in data[end + 1 : stop]:
+            distance = (distance + 1 << 7) | (byte & 127)
+        return ObjectHeader(kind, size, stop, distance)
+    return ObjectHeader(kind, size, end)
+
+
 def _end_of_varint(data: bytes, start: int) -> int | None:
     """Where a number ends that goes on while the highest bit is set; None if it is not here as a whole."""
     for position in range(start, min(len(data), start + 10)):
@@ -121,7 +147,7 @@ def _end_of_varint(data: bytes, start: int) -> int | None:
     return None
 
 
-def _result_size(delta: bytes) -> int:
+def result_size(delta: bytes) -> int:
     """The size of what a delta makes: its second number."""
     start = _end_of_varint(delta, 0)
     end = _end_of_varint(delta, start) if start is not None else None

@@ -21,9 +21,9 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SCP = re.compile(rf"(?P<user>{_USER.pattern})@(?P<host>{_HOST.pattern}):(?P<path>[^:]+)")
 _BAD_IN_TAG = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)")
-_SECRET = re.compile(
-    r"(^|[&;])([^=&;]*(token|secret|password|passwd|signature|credential)|sig|auth|key|api_?key)=", re.I
-)
+_SECRET_NAME = r"(?:[^=&;?#\s]*(?:token|secret|password|passwd|signature|credential)|sig|auth|key|api_?key)="
+_SECRET = re.compile(rf"(?:^|[&;]){_SECRET_NAME}", re.I)
+_SECRET_VALUE = re.compile(rf"((?<=[?&;#]){_SECRET_NAME})[^&;#\s'\"]+", re.I)
 _HELPER = "keep logins in git's credential helper; xpm asks `git credential fill`"
 
 
@@ -49,13 +49,20 @@ def origin_of(url: str) -> tuple[str, str, int]:
 
 
 def without_credentials(text: str) -> str:
-    """A text with the logins cut out of the URLs in it."""
-    return _CREDENTIALS.sub("", text)
+    """A text with the logins, and the secrets of queries, cut out of the URLs in it."""
+    return _SECRET_VALUE.sub(r"\1…", _CREDENTIALS.sub("", text))
 
 
 def holds_credentials(url: str) -> bool:
-    """Whether a URL holds a password, or a user where a user is a login; SSH's user is none."""
-    return without_credentials(url) != url and not _SSH_USER.match(url)
+    """Whether a URL holds a password, a token in its query, or a user where a user is a login; SSH's user is none."""
+    return _SECRET_VALUE.search(url) is not None or bool(_CREDENTIALS.search(url) and not _SSH_USER.match(url))
+
+
+def check_no_credentials(url: str, *, what: str) -> str:
+    """Return ``url``; raises InvalidUrl if it holds a password or a token. ``what`` names it in the error."""
+    if holds_credentials(url):
+        raise InvalidUrl(f"{what} holds credentials", context=shown(url), hint=_HELPER)
+    return url
 
 
 def shown(url: str) -> str:
@@ -84,9 +91,9 @@ def check_web_url(url: str, *, signed: bool = False) -> str:
     return url
 
 
-def check_file_url(url: str) -> str:
-    """The local path that a ``file://`` URL names; raises InvalidUrl."""
-    parts = _split(url)
+def path_of_file_url(url: str) -> str:
+    """The local path that a ``file://`` URL names; what should be quoted in it (spaces, ä) need not be, but ``?`` and ``#``."""
+    parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise InvalidUrl(f"{shown(url)!r} is not of the form file:///absolute/path", hint="or write the path itself")
     if parts.query or parts.fragment:
@@ -95,6 +102,12 @@ def check_file_url(url: str) -> str:
     if "\0" in path or "\n" in path:
         raise InvalidUrl(f"{shown(url)} names a path with control characters")
     return path
+
+
+def check_file_url(url: str) -> str:
+    """The local path that a well-formed ``file://`` URL names; raises InvalidUrl."""
+    _check_text(url)
+    return path_of_file_url(url)
 
 
 def check_git_url(url: str) -> str:

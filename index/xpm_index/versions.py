@@ -6,6 +6,8 @@ only if one of its comparators names a pre-release of the same major.minor.patch
 
 import operator
 import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, total_ordering
 from itertools import takewhile
@@ -98,6 +100,17 @@ class VersionRange:
     def contains(self, version: Version) -> bool:
         return any(_satisfies(version, comparators) for comparators in self.alternatives)
 
+    def positions(self, rising: Sequence[Version]) -> Iterator[int]:
+        """The positions of the versions contained, in versions that rise; those far outside the range are not looked at."""
+        for comparators in self.alternatives:
+            low, high = _window(rising, comparators)
+            yield from (each for each in range(low, high) if _satisfies(rising[each], comparators))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it names one version, ``=1.2.0`` or ``1.2.0``."""
+        return [[each.operator for each in one] for one in self.alternatives] == [["="]]
+
     def __str__(self) -> str:
         return self.text
 
@@ -108,6 +121,21 @@ def _satisfies(version: Version, comparators: tuple[Comparator, ...]) -> bool:
     ):
         return False
     return all(comparator.accepts(version) for comparator in comparators)
+
+
+def _window(rising: Sequence[Version], comparators: Sequence[Comparator]) -> tuple[int, int]:
+    """(first, end) of the positions outside of which some comparator does not accept."""
+    first, end = 0, len(rising)
+    for each in comparators:
+        if each.operator in (">", ">=", "="):
+            first = max(first, bisect_left(rising, each.version.precedence, key=_order))
+        if each.operator in ("<", "<=", "="):
+            end = min(end, bisect_right(rising, each.version.precedence, key=_order))
+    return first, end
+
+
+def _order(version: Version) -> Precedence:
+    return version.precedence
 
 
 def _parse_conjunction(part: str, whole: str) -> tuple[Comparator, ...]:
@@ -135,8 +163,10 @@ def _expand(operator: str, text: str, whole: str) -> list[Comparator]:
             f"{whole[:80]!r} is not a version range: {text!r} is not a version", hint="write e.g. `>=1.0,<2`"
         )
     operator = "=" if operator == "==" else operator
+    if operator == "!=" and not complete:
+        raise InvalidVersion(f"{whole[:80]!r}: `!=` needs a complete version", hint="write e.g. `!=1.2.0`")
     if not numbers:
-        return []
+        return [Comparator("<", _LOWEST)] if operator in ("<", ">") else []
     padded = numbers + [0] * (3 - len(numbers))
     low = Version.parse(".".join(map(str, padded)) + (match[4] or ""))
     if operator == "^":
@@ -149,15 +179,18 @@ def _expand(operator: str, text: str, whole: str) -> list[Comparator]:
     above = _bump(padded, len(numbers) - 1)
     if operator in ("", "="):
         return _between(low, above)
-    if operator == "!=":
-        raise InvalidVersion(f"{whole[:80]!r}: `!=` needs a complete version", hint="write e.g. `!=1.2.0`")
-    return [Comparator({">": ">=", "<=": "<"}.get(operator, operator), above if operator in (">", "<=") else low)]
+    if operator == ">":  # above every version that begins so, and no pre-release of the next one
+        return [Comparator(">=", Version(".".join(map(str, above.release))))]
+    return [Comparator("<", above) if operator == "<=" else Comparator(operator, low)]
 
 
 def _bump(numbers: list[int], position: int) -> Version:
     """The lowest version above every one that shares ``numbers`` up to and including ``position``."""
     bumped = [*numbers[:position], numbers[position] + 1, 0, 0][:3]
     return Version.parse(".".join(map(str, bumped)) + "-0")
+
+
+_LOWEST = Version("0.0.0-0")
 
 
 def _between(low: Version, high: Version) -> list[Comparator]:

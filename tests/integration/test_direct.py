@@ -76,7 +76,7 @@ def test_from_a_git_tag(environment, repository, stranger, tmp_path):
     locked = change.lock.experts[1]
     assert (locked.index, locked.public_key) == ("", stranger.key.public.text)
     assert locked.archives[0].sources == (f"git+file://{repository}#v1.0.0:dist/expert-x-1.0.0.expert",)
-    assert "expert-x 1.0.0" in verify(environment)
+    assert "expert-x 1.0.0" in verify(environment).verified
     elsewhere = Environment.find(Home(tmp_path / "other-home"), environment.folder)
     assert "expert-x 1.0.0" in operations.sync(elsewhere, frozen=True).fetched
     assert operations.uninstall(environment, ["x"]).removed == ("expert-b 1.0.0", "expert-x 1.0.0")
@@ -158,7 +158,7 @@ def test_a_publisher_s_own_folder(environment, stranger, tmp_path):
     change = install(environment, "./mine", editable=True)
     assert "expert-x 1.0.0" in change.added
     assert find_installed(environment, "x").folder == folder
-    assert "expert-x 1.0.0" not in verify(environment)
+    assert "expert-x 1.0.0" not in verify(environment).verified
     (folder / "slots.safetensors").unlink()
     with pytest.raises(NotFoundError, match=r"no slots\.safetensors"):
         operations.lock(environment)

@@ -22,7 +22,7 @@ from xpm.progress import Silent
 from xpm.search import Query
 from xpm.trust import Verified, verify_archive
 from xpm_index.archive import read_files, write_archive
-from xpm_index.errors import IntegrityError, KeyFileError, TrustError, XpmError
+from xpm_index.errors import DiskFullError, IntegrityError, KeyFileError, TrustError, XpmError
 from xpm_index.git import BareRepo
 from xpm_index.index import IndexSnapshot, IndexWriter
 from xpm_index.keys import SigningKey
@@ -62,7 +62,7 @@ def test_install_brings_what_is_required(environment):
     assert environment.project().experts == {"expert-a": "^1.0.0"}
     assert [each.package.name for each in installed(environment)] == ["xpm-tiny", "expert-b", "expert-a"]
     assert (find_installed(environment, "b").folder / "slots.safetensors").read_text() == "expert-b 1.1.0"
-    assert verify(environment) == ["xpm-tiny 9.0.0", "expert-b 1.1.0", "expert-a 1.0.0"]
+    assert verify(environment).verified == ("xpm-tiny 9.0.0", "expert-b 1.1.0", "expert-a 1.0.0")
     assert install(environment, "a").fetched == ()
 
 
@@ -256,7 +256,7 @@ def test_a_full_disk_leaves_no_partial_package(environment, monkeypatch):
 
     monkeypatch.setattr("xpm.store.sync_folder", fail)
     before = state(environment.folder)
-    with pytest.raises(StoreError, match="could not be stored"):
+    with pytest.raises(DiskFullError, match="could not be stored: the disk is full"):
         install(environment, "a")
     monkeypatch.undo()
     assert state(environment.folder) == before

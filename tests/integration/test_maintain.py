@@ -16,6 +16,7 @@ from xpm.operations import indexes as index_operations
 from xpm.operations import install as operations
 from xpm.operations import maintain, publish
 from xpm.operations.options import Options
+from xpm.operations.verify_index import verify_index
 from xpm.progress import Silent
 from xpm.project import Project
 from xpm_index.archive import write_archive
@@ -274,11 +275,11 @@ def test_a_threshold_of_root_keys(home, tmp_path):
     with pytest.raises(KeyFileError, match="root needs 2 of its keys to sign, 1 are at hand"):
         maintain.rotate_key(home, str(path), "root", old=None, new=third, keys=Keyring([one]))
     maintain.rotate_key(home, str(path), "root", old=one.key_id, new=third, keys=publish.keyring(home))
-    assert maintain.verify(home, str(path)).problems == ()
+    assert verify_index(home, str(path)).problems == ()
     with pytest.raises(KeyFileError, match="can't make a threshold of 4"):
         maintain.init_index(home, tmp_path / "u.git", "u", root_keys=("one", "two", "three"), threshold=4)
     assert not (tmp_path / "u.git").exists()
-    assert two.key_id in {key for role in maintain.verify(home, str(path)).roles for key in role.key_ids}
+    assert two.key_id in {key for role in verify_index(home, str(path)).roles for key in role.key_ids}
 
 
 # Time
@@ -344,13 +345,13 @@ def test_dropping_history_needs_the_root_key(index, home):
 
 
 def test_a_whole_index_is_verified(index, home):
-    report = maintain.verify(home, str(index.path))
+    report = verify_index(home, str(index.path))
     assert (report.num_names, report.num_versions, report.num_archives, report.problems) == (2, 2, 2, ())
     assert report.fingerprint == index.fingerprint
     index.writer.repo.commit_files(
         {"archives/expert-a/expert-a-xpm-tiny.v1.0.0.expert": b"evil"}, message="m", author="x <x@x>"
     )
-    assert "was altered" in maintain.verify(home, str(index.path)).problems[0]
+    assert "was altered" in verify_index(home, str(index.path)).problems[0]
 
 
 def test_an_index_is_not_made_over_something(home, tmp_path):

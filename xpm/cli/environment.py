@@ -136,17 +136,20 @@ def lock_command(
 @click.command("sync")
 @click.option("--locked", is_flag=True, help="Fail if xpm.lock does not agree with xpm.toml.")
 @click.option("--frozen", is_flag=True, help="Take xpm.lock as it is, without looking at xpm.toml.")
+@click.option("--reinstall", is_flag=True, help="Fetch again what is in the store already.")
 @_offline
 @_json
 @_dry_run
 @click.pass_obj
-def sync_command(console: Console, locked: bool, frozen: bool, offline: bool, as_json: bool, dry_run: bool) -> None:
-    """Make this environment what xpm.lock names; everything missing is fetched, nothing else stays in it.
+def sync_command(
+    console: Console, locked: bool, frozen: bool, reinstall: bool, offline: bool, as_json: bool, dry_run: bool
+) -> None:
+    """Make this environment what xpm.lock names; what is missing or was altered is fetched, nothing else stays in it.
 
     Example: xpm sync --frozen
     """
     chosen = options(console, offline=offline, dry_run=dry_run)
-    change = operations.sync(here(), chosen, locked=locked, frozen=frozen)
+    change = operations.sync(here(), chosen, locked=locked, frozen=frozen, reinstall=reinstall)
     render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 

@@ -9,7 +9,7 @@ from xpm.cli.changes import render_change
 from xpm.cli.completion import installed_names
 from xpm.cli.context import here, options
 from xpm.cli.render import Console, size
-from xpm.errors import NotFoundError
+from xpm.errors import NotFoundError, UsageError
 from xpm.operations import inspect as operations
 from xpm.operations.build import base_source
 from xpm.operations.inspect import Found
@@ -20,6 +20,7 @@ from xpm_index.entries import Entry
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
 from xpm_index.requirements import Requirement
+from xpm_index.versions import Version
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
@@ -33,12 +34,16 @@ def list_command(console: Console, as_json: bool) -> None:
     Example: xpm list --json
     """
     packages = operations.installed(here())
+    yanked = operations.yanked_here(here())
     rows = [(p.package.name, p.package.version, p.package.kind, p.package.publisher, p.package.index) for p in packages]
     keys = ("name", "version", "kind", "publisher", "index")
     if as_json:
-        console.json([dict(zip(keys, map(str, row), strict=True)) for row in rows])
+        listed = [dict(zip(keys, map(str, row), strict=True)) for row in rows]
+        console.json([each | {"yanked": yanked.get(each["name"])} for each in listed])
     elif rows:
-        console.table(keys, rows)
+        console.table(keys, [(row[0], _marked(row[1], row[0] in yanked), *row[2:]) for row in rows])
+        for name, reason in yanked.items():
+            console.warn(f"{name} was yanked: {reason}")
     else:
         console.say("nothing is installed here; look for experts with `xpm search`")
 
@@ -67,7 +72,7 @@ def info_command(console: Console, name: str, as_json: bool) -> None:
     """
     environment = here()
     index, entries = operations.versions_of(environment, name)
-    newest = entries[-1]
+    newest = operations.newest_of(entries)
     manifest: Manifest | None = None
     try:
         manifest = operations.find_installed(environment, name).manifest()
@@ -112,9 +117,9 @@ def _found_row(found: Found) -> tuple[object, ...]:
     if entry is None:
         return (found.name, "", "not verified", "", "", found.problem)
     quality = "" if entry.quality is None else f"{entry.quality:.0%}"
-    return (
-        entry.name, entry.version, entry.publisher, size(max(a.size for a in entry.archives)), quality, entry.description
-    )  # fmt: skip
+    version = _marked(entry.version, entry.yanked is not None)
+    largest = max(a.size for a in entry.archives)
+    return entry.name, version, entry.publisher, size(largest), quality, entry.description
 
 
 def _found_document(found: Found) -> dict[str, Any]:
@@ -126,22 +131,26 @@ def _found_document(found: Found) -> dict[str, Any]:
 @click.command("verify")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--key", help="The publisher's public key (ed25519:…), if no index has it.")
+@click.option("--repair", is_flag=True, help="Fetch again what was altered in the store, or is missing there.")
 @_json
 @click.pass_obj
-def verify_command(console: Console, file: Path | None, key: str | None, as_json: bool) -> None:
+def verify_command(console: Console, file: Path | None, key: str | None, repair: bool, as_json: bool) -> None:
     """Verify everything installed here, or one package file: digests, signatures, and that the publisher may sign.
 
     Example: xpm verify expert-sql-xpm-tiny.v0.1.0.expert
     """
     if file is None:
-        checked = operations.verify(here())
+        checked = operations.verify(here(), options(console), repair=repair)
+    elif repair:
+        raise UsageError("--repair is for what is installed, not for a file")
     else:
         manifest, publisher = operations.verify_file(here(), file, PublicKey.parse(key) if key else None)
-        checked = [f"{manifest.name} {manifest.version} by {publisher}"]
+        checked = operations.Checked(verified=(f"{manifest.name} {manifest.version} by {publisher}",))
     if as_json:
-        console.json({"verified": checked})
-    for name in checked if not as_json else ():
-        console.say(f"verified: {name}")
+        console.json({"verified": checked.verified, "repaired": checked.repaired})
+        return
+    for name in checked.verified:
+        console.say(f"{'repaired and verified' if name in checked.repaired else 'verified'}: {name}")
 
 
 @click.group("base")
@@ -163,7 +172,9 @@ def base_list_command(console: Console, as_json: bool) -> None:
         console.json([{"index": index, **_entry_document(entry)} for index, entry in bases])
         return
     rows = [
-        (entry.name, entry.version, a.variant, size(a.size), index) for index, entry in bases for a in entry.archives
+        (entry.name, _marked(entry.version, entry.yanked is not None), a.variant, size(a.size), index)
+        for index, entry in bases
+        for a in entry.archives
     ]
     console.table(("name", "version", "variant", "size", "index"), rows)
 
@@ -209,6 +220,10 @@ def base_path_command(console: Console, name: str) -> None:
     console.out(str(base_source(here(), name, progress=console)))
 
 
+def _marked(version: Version, is_yanked: bool) -> str:
+    return f"{version} (yanked)" if is_yanked else str(version)
+
+
 def _entry_document(entry: Entry) -> dict[str, Any]:
     return {
         "name": entry.name,
@@ -228,21 +243,23 @@ def _entry_document(entry: Entry) -> dict[str, Any]:
 
 def _card(entry: Entry, index: str, entries: tuple[Entry, ...], manifest: Manifest | None) -> dict[str, object]:
     raw = manifest.raw if manifest else {}
+    yanked = {each.version for each in entries if each.yanked}
     limitations = [
         each if isinstance(each, str) else each.get("description", "") for each in raw.get("limitations") or []
     ]
     return {
-        "name": f"{entry.name} {entry.version}" + (" (yanked)" if entry.yanked else ""),
+        "name": f"{entry.name} {_marked(entry.version, entry.yanked is not None)}",
+        "yanked": [f"{each.version}: {each.yanked.reason}" for each in entries if each.yanked],
         "description": entry.description,
         "publisher": f"{entry.publisher} (key {entry.key_id}, verified)",
         "index": index,
-        "versions": ", ".join(str(each.version) for each in entries),
+        "versions": ", ".join(_marked(each.version, each.yanked is not None) for each in entries),
         "for" if entry.kind == "expert" else "variants": ", ".join(
             f"{a.base if entry.kind == 'expert' else a.variant} ({size(a.size)})" for a in entry.archives
         ),
         "requires": [str(each) for each in entry.requires],
         "capabilities": ", ".join(entry.capabilities),
-        "installed": str(manifest.version) if manifest else "no",
+        "installed": _marked(manifest.version, manifest.version in yanked) if manifest else "no",
         "license": manifest.license if manifest else "",
         "quality": [f"{key}: {value}" for key, value in (manifest.quality_metrics if manifest else {}).items()],
         "limitations": limitations,

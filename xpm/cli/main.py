@@ -11,9 +11,7 @@ from importlib import import_module
 import click
 
 from xpm.cli.render import Console, show_crash, show_error
-from xpm.errors import StoreError, UsageError
-
-_DISK_HINT = "check disk space and rights"
+from xpm.errors import UsageError, unwritable
 
 # command → (module, one line for the overview); the function has the command's name
 COMMANDS = {
@@ -109,13 +107,22 @@ def cli(ctx: click.Context, verbose: bool, quiet: bool) -> None:
     ctx.obj = Console(verbose=verbose, quiet=quiet)
 
 
+def _require_utf8(arguments: list[str]) -> None:
+    """Raise UsageError if an argument is not UTF-8, unless it is the path of a file: it could be neither searched for nor shown."""
+    for number, argument in enumerate(arguments, start=1):
+        shown = argument.encode("utf-8", "replace").decode()  # what is not UTF-8 arrives as lone surrogates
+        if shown != argument and not os.path.exists(argument):
+            raise UsageError(
+                f"argument {number} is not UTF-8", context=shown[:80], hint="look at the terminal's encoding"
+            )
+
+
 def main() -> None:
     """Run the command line; exit codes are those of the errors, 70 for a bug of ours, 130 for Ctrl-C."""
     wants_json = "--json" in sys.argv
     try:
-        cli.main(prog_name="xpm", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        _require_utf8(sys.argv[1:])
+        code = cli.main(prog_name="xpm", standalone_mode=False)  # click returns the code of an Exit
     except click.ClickException as error:
         if wants_json:
             show_error(UsageError(error.format_message()), as_json=True)
@@ -129,9 +136,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        problem = StoreError(
-            f"{error.filename or 'a file'} could not be read or written", context=str(error), hint=_DISK_HINT
-        )
+        problem = unwritable(f"{error.filename or 'a file'} could not be read or written", error)
         show_error(problem, as_json=wants_json)
         sys.exit(problem.exit_code)
     except Exception as error:
@@ -140,6 +145,7 @@ def main() -> None:
             sys.exit(error.exit_code)  # type: ignore[attr-defined]
         show_crash(error, verbose="-v" in sys.argv or "--verbose" in sys.argv)
         sys.exit(70)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from xpm.cli.render import Console
 from xpm.home import Home
 from xpm.operations import maintain
 from xpm.operations.publish import keyring, public_key
+from xpm.operations.verify_index import IndexReport, verify_index
 from xpm_index.urls import without_credentials
 
 __all__ = ["index_command"]
@@ -112,7 +113,7 @@ def index_revoke_command(console: Console, publisher: str, key_id: str, index: s
 def index_rotate_key_command(
     console: Console, role: str, index: str, new: str, old: str | None, keys: tuple[str, ...], as_json: bool
 ) -> None:
-    """Replace a key of the index itself; needs as many root keys as its threshold says.
+    """Replace a key of the index itself, or without --old add one; needs as many root keys as its threshold says.
 
     Example: xpm index rotate-key online --index ./index.git --old 0f3a… --new acme-online-2
     """
@@ -121,9 +122,11 @@ def index_rotate_key_command(
         home, index, role, old=old, new=public_key(home, new), keys=keyring(home, keys), progress=console
     )
     if as_json:
-        console.json({"fingerprint": fingerprint})
+        console.json({"fingerprint": fingerprint, "replaced": old})
         return
-    console.say(f"rotated a key of {role}; users who trust an earlier root follow by themselves, new ones compare:")
+    done = "rotated a key of" if old else "added a key to"
+    still = "" if old else "; its old keys are still valid (replace one with --old)"
+    console.say(f"{done} {role}{still}; users who trust an earlier root follow by themselves, new ones compare:")
     console.out(fingerprint)
 
 
@@ -188,11 +191,13 @@ def index_compact_command(console: Console, index: str, keys: tuple[str, ...]) -
 @_json
 @click.pass_obj
 def index_verify_command(console: Console, index: str, as_json: bool) -> None:
-    """Verify a whole index: metadata, entries, publishers, and the archives that it holds.
+    """Verify a whole index: metadata, publishers, entries, the archives that it holds, and that there is nothing else.
+
+    The exit code is 6 if there is a problem.
 
     Example: xpm index verify ./index.git
     """
-    report = maintain.verify(Home.of_user(), index, progress=console)
+    report = verify_index(Home.of_user(), index, progress=console)
     if as_json:
         console.json(_report(report))
     else:
@@ -201,15 +206,20 @@ def index_verify_command(console: Console, index: str, as_json: bool) -> None:
             for r in report.roles
         ]
         console.table(("role", "version", "expires", "keys"), rows)
-        console.out(f"{report.num_names} names, {report.num_versions} versions, {report.num_archives} archives held")
+        console.out(
+            f"{report.num_names} names, {report.num_versions} versions, {report.num_archives} archives held,"
+            f" {report.num_publishers} publishers"
+        )
         console.out(f"fingerprint {report.fingerprint}")
+        for path in report.others:
+            console.say(f"nothing vouches for {path}, and no client reads it")
         for problem in report.problems:
             console.out(f"problem: {problem}")
     if report.problems:
         raise click.exceptions.Exit(6)
 
 
-def _report(report: maintain.IndexReport) -> dict[str, object]:
+def _report(report: IndexReport) -> dict[str, object]:
     roles = [
         {
             "name": role.name, "version": role.version, "expires": role.expires.isoformat(), "keys": role.key_ids,
@@ -219,5 +229,6 @@ def _report(report: maintain.IndexReport) -> dict[str, object]:
     ]  # fmt: skip
     return {
         "names": report.num_names, "versions": report.num_versions, "archives": report.num_archives,
-        "fingerprint": report.fingerprint, "problems": report.problems, "roles": roles,
+        "publishers": report.num_publishers, "fingerprint": report.fingerprint, "problems": report.problems,
+        "others": report.others, "roles": roles,
     }  # fmt: skip

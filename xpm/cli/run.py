@@ -11,6 +11,7 @@ from xpm.cli.completion import installed_names
 from xpm.cli.context import here
 from xpm.cli.render import Console
 from xpm.cli.sizes import SIZE
+from xpm.cli.text import stdin_text
 from xpm.config import Config
 from xpm.errors import UsageError
 from xpm.operations.local import is_path
@@ -93,7 +94,7 @@ def _prompt(given: str | None, file: Path | None) -> str:
         if file is not None:
             text = file.read_bytes().decode().strip()
         elif given is None or given == "-":
-            text = sys.stdin.buffer.read().decode().strip()
+            text = stdin_text().strip()
         else:
             text = given
             text.encode()

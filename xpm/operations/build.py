@@ -106,8 +106,8 @@ def base_source(environment: Environment, name: str, *, progress: Progress) -> P
                 f"{name} is neither a folder nor a base with a source", hint="see the bases with `xpm base list`"
             )
         entry, ref = sources[-1]
-        if (stored := environment.store.get(ref.digest)) is not None:
-            return stored
+        if environment.store.is_intact(ref.digest):
+            return environment.store.path_of(ref.digest)
         package = LockedPackage(
             name=entry.name, version=entry.version, kind=entry.kind, index=index, publisher=entry.publisher,
             key_id=entry.key_id, load_order=entry.load_order, requires=(), archives=entry.archives,

@@ -54,6 +54,7 @@ def collect(home: Home, *, keep_undo: timedelta = KEEP_UNDO, dry_run: bool = Fal
                 store.remove(digest)
             store.clear_temporary()
             shutil.rmtree(home.downloads, ignore_errors=True)
+            home.clear_abandoned()
             for folder in gone:
                 History(home.history, folder).forget()
         return Collected(

@@ -27,10 +27,12 @@ from xpm_index.manifest import Manifest
 from xpm_index.names import spellings
 from xpm_index.publishers import Publisher
 from xpm_index.publishing import archive_ref, entry_for
+from xpm_index.strict_json import MAX_BYTES
 from xpm_index.web import Web
 
 PUBLISHER_FILE = "publisher.json"
 MAX_ARCHIVE_BYTES = 1 << 30
+MAX_ARCHIVES = 64
 IN_PLACE = ".xpm"
 SLOTS = "slots.safetensors"
 
@@ -178,6 +180,12 @@ def _archives_in(tree: TaggedTree, source: FromGit, downloads: Path) -> list[tup
             else "its publisher commits the archives that `xpm build` makes"
         )
         raise NotFoundError(f"{source} has no {ARCHIVE_SUFFIX} file", hint=hint)
+    if len(paths) > MAX_ARCHIVES:
+        raise FetchError(
+            f"{source} has {len(paths)} {ARCHIVE_SUFFIX} files",
+            context=f"an expert has one for each of its bases, at most {MAX_ARCHIVES}",
+            hint=f"name one: #path/to/file{ARCHIVE_SUFFIX}",
+        )
     tree.fetch(paths)
     found = []
     for path in paths:
@@ -192,7 +200,7 @@ def _offered_key(tree: TaggedTree, source: FromGit) -> PublicKey | None:
     """The first key of the publisher's file that lies beside the archives or at the top of the repository."""
     folder = source.subpath.rpartition("/")[0] if source.subpath.endswith(ARCHIVE_SUFFIX) else source.subpath
     for path in dict.fromkeys((f"{folder}/{PUBLISHER_FILE}" if folder else PUBLISHER_FILE, PUBLISHER_FILE)):
-        data = tree.read(path)
+        data = tree.read(path, max_bytes=MAX_BYTES)
         if isinstance(data, bytes):
             keys = Publisher.parse(data, what=path).keys
             return keys[0].public if keys else None

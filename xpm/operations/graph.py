@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from xpm.environment import Environment
 from xpm.errors import NotFoundError
 from xpm.lockfile import LockedPackage, Lockfile
+from xpm.operations.install import resolve_project
 from xpm.operations.names import did_you_mean
 from xpm.operations.options import DEFAULTS, Options
 from xpm_index.names import spellings
@@ -24,7 +25,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outdated:
-    """``allowed`` is the newest version that xpm.toml allows, ``newest`` the newest of all; ``yanked`` the reason if it is."""
+    """``allowed`` is what `xpm update` would take, ``newest`` the newest of all; ``yanked`` the reason if it is."""
 
     name: str
     version: Version
@@ -75,19 +76,20 @@ def outdated(environment: Environment, options: Options = DEFAULTS) -> list[Outd
         lock, project = environment.require_lockfile(), environment.project()
         with options.indexes(environment, project) as indexes:
             indexes.refresh(options.index_max_age)
+            updated = resolve_project(environment, project, indexes, lock, options, upgrade=None)
+            allowed = {package.name: package.version for package in updated.packages}
             found = []
             for package in lock.packages:
                 _, entries = indexes.entries(package.name)
                 usable = [e.version for e in entries if e.yanked is None and not e.version.is_prerelease]
                 own = next((e for e in entries if e.version == package.version), None)
-                wanted = [r.range for r in project.requirements if package.name in r.name.spellings()]
-                allowed = [v for v in usable if all(each.contains(v) for each in wanted)]
                 newest = max([*usable, package.version])
                 if newest != package.version or (own and own.yanked):
                     found.append(
                         Outdated(
-                            name=package.name, version=package.version, allowed=max([*allowed, package.version]),
-                            newest=newest, yanked=own.yanked.reason if own and own.yanked else None,
+                            name=package.name, version=package.version, newest=newest,
+                            allowed=allowed.get(package.name, package.version),
+                            yanked=own.yanked.reason if own and own.yanked else None,
                         )
                     )  # fmt: skip
             return found

@@ -15,7 +15,7 @@ from xpm.project import EMBEDDED, IndexSource, Project
 from xpm_index.errors import TrustError
 from xpm_index.names import validate_name
 from xpm_index.publishers import Publisher
-from xpm_index.urls import holds_credentials
+from xpm_index.urls import check_no_credentials
 
 Confirm = Callable[[str], bool]
 """Shows a fingerprint to a person; whether it is the right one."""
@@ -55,8 +55,7 @@ def add(
         project = environment.project()
         if name in project.indexes or name == EMBEDDED:
             raise UsageError(f"there is an index named {name} already", hint="remove it first, or choose another name")
-        if holds_credentials(url):
-            raise UsageError("the URL holds credentials", hint="keep them in git's credential helper")
+        check_no_credentials(url, what="the URL of the index")
         source = IndexSource(url=url, fingerprint=fingerprint, explicit=explicit)
         fingerprint = fingerprint or _confirmed(environment, project, name, source, progress, confirm)
         wanted = _with_index(project, name, replace(source, fingerprint=fingerprint))

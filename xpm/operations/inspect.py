@@ -1,12 +1,16 @@
 """Looking without changing: list, info, search, verify."""
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from xpm.environment import Environment
 from xpm.errors import NotFoundError
 from xpm.indexes import Indexes
 from xpm.lockfile import LockedPackage
+from xpm.operations.bring import bring
 from xpm.operations.direct import folder_of
 from xpm.operations.names import did_you_mean
 from xpm.operations.options import DEFAULTS, Options
@@ -14,7 +18,7 @@ from xpm.search import Query
 from xpm.trust import verify_folder, verify_package
 from xpm_index.archive import MANIFEST, read_manifest
 from xpm_index.entries import Entry
-from xpm_index.errors import IntegrityError, TrustError, XpmError
+from xpm_index.errors import IntegrityError, ManifestError, SignatureError, TrustError, XpmError
 from xpm_index.integrity import read_signature
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
@@ -23,10 +27,11 @@ from xpm_index.names import spellings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """A locked package and its folder in the store, None if it is not there yet."""
+    """A locked package and its folder, None if it is not there yet; ``digest`` is the archive's that is used here, "" of an editable one."""
 
     package: LockedPackage
     folder: Path | None
+    digest: str
 
     def manifest(self) -> Manifest:
         if self.folder is None:
@@ -36,7 +41,7 @@ class Installed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A search hit: ``entry`` is the newest release that is not yanked, None if it can't be verified for ``problem``."""
+    """A search hit: ``entry`` is as ``newest_of`` has it, None if it can't be verified for ``problem``."""
 
     name: str
     index: str
@@ -50,12 +55,27 @@ def installed(environment: Environment) -> tuple[Installed, ...]:
     lock = environment.lockfile()
     if lock is None:
         return ()
-    return tuple(
-        Installed(
-            package=each, folder=folder_of(environment, each) or environment.store.get(lock.archive_of(each).digest)
-        )
-        for each in lock.packages
-    )
+    found = []
+    for each in lock.packages:
+        own = folder_of(environment, each)
+        digest = "" if own else lock.archive_of(each).digest
+        found.append(Installed(package=each, folder=own or environment.store.get(digest), digest=digest))
+    return tuple(found)
+
+
+def yanked_here(environment: Environment) -> dict[str, str]:
+    """Name → reason of what is installed and was yanked, as far as the indexes on this machine tell; nothing is fetched."""
+    found = {}
+    with Options(offline=True).indexes(environment, environment.project(), allow_stale=True) as indexes:
+        for each in installed(environment):
+            package = each.package
+            if package.index not in indexes.sources or indexes.age(package.index) == timedelta.max:
+                continue
+            with contextlib.suppress(XpmError):
+                for entry in indexes.snapshot(package.index).entries(package.name):
+                    if entry.version == package.version and entry.yanked is not None:
+                        found[package.name] = entry.yanked.reason
+    return found
 
 
 def find_installed(environment: Environment, name: str) -> Installed:
@@ -76,6 +96,12 @@ def versions_of(environment: Environment, name: str, options: Options = DEFAULTS
     return index, entries
 
 
+def newest_of(entries: Sequence[Entry]) -> Entry:
+    """The newest release that is not yanked; if there is none the newest pre-release, and if all are yanked the newest of them."""
+    usable = [entry for entry in entries if entry.yanked is None] or entries
+    return ([entry for entry in usable if not entry.version.is_prerelease] or usable)[-1]
+
+
 def search(environment: Environment, query: Query, options: Options = DEFAULTS) -> list[Found]:
     """Experts and bases that match, best first; what can't be verified is found too, and says so."""
     found = []
@@ -87,45 +113,66 @@ def search(environment: Environment, query: Query, options: Options = DEFAULTS) 
                 except XpmError as error:
                     found.append(Found(name=name, index=index, rank=rank, entry=None, problem=error.message))
                     continue
-                usable = [entry for entry in entries if entry.yanked is None]
-                releases = [entry for entry in usable if not entry.version.is_prerelease] or usable
-                if releases:
-                    found.append(Found(name=name, index=index, rank=rank, entry=releases[-1]))
+                if entries:
+                    found.append(Found(name=name, index=index, rank=rank, entry=newest_of(entries)))
     return sorted(found, key=lambda each: (each.rank, each.name))[: query.limit]
 
 
-def verify(environment: Environment, options: Options = DEFAULTS) -> list[str]:
-    """Verify every installed package in the store against its publisher's key and what was signed; the names checked.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """The packages that verify, as ``name version``; ``repaired`` are those that did not and were fetched again."""
 
+    verified: tuple[str, ...]
+    repaired: tuple[str, ...] = ()
+
+
+def verify(environment: Environment, options: Options = DEFAULTS, *, repair: bool = False) -> Checked:
+    """Verify every installed package in the store against its publisher's key and what was signed.
+
+    Args:
+        repair: fetch again what does not verify.
     Raises:
-        IntegrityError, SignatureError, TrustError: the first package that does not verify.
+        IntegrityError, SignatureError, TrustError: the first package that does not verify. What fetching raises.
     """
-    environment.require_lockfile()
-    checked = []
+    lock = environment.require_lockfile()
+    verified, repaired = [], []
     with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
-        for each in installed(environment):
-            package = each.package
-            if each.folder is None:
-                raise IntegrityError(f"{package.name} {package.version} is not in the store", hint="run `xpm sync`")
+        for package in lock.packages:
             if package.is_editable:
                 continue
-            if package.source:
-                verify_folder(each.folder, PublicKey.parse(package.public_key))
-                checked.append(f"{package.name} {package.version}")
-                continue
-            snapshot = indexes.snapshot(package.index)
-            entry = next((e for e in snapshot.entries(package.name) if e.version == package.version), None)
-            if entry is None:
-                raise TrustError(f"index {package.index} does not have {package.name} {package.version}")
-            key = snapshot.key_of(entry)
-            manifest = verify_folder(each.folder, key)
-            if (manifest.name, manifest.version) != (package.name, package.version):
-                raise IntegrityError(
-                    f"the store has {manifest.name} {manifest.version} in the place of {package.name} {package.version}",
-                    hint=f"delete {each.folder} and run `xpm sync`",
-                )
-            checked.append(f"{package.name} {package.version}")
-    return checked
+            named, ref = f"{package.name} {package.version}", lock.archive_of(package)
+            try:
+                _verify_stored(package, environment.store.get(ref.digest), indexes)
+            except (IntegrityError, SignatureError) as error:
+                if not repair:
+                    error.hint = "run `xpm verify --repair`, which fetches it again"
+                    raise
+                bring(environment, [(package, ref)], indexes, options)
+                _verify_stored(package, environment.store.get(ref.digest), indexes)
+                repaired.append(named)
+            verified.append(named)
+    return Checked(verified=tuple(verified), repaired=tuple(repaired))
+
+
+def _verify_stored(package: LockedPackage, folder: Path | None, indexes: Indexes) -> None:
+    if package.source:
+        key = PublicKey.parse(package.public_key)
+    else:
+        snapshot = indexes.snapshot(package.index)
+        entry = next((e for e in snapshot.entries(package.name) if e.version == package.version), None)
+        if entry is None:
+            raise TrustError(f"index {package.index} does not have {package.name} {package.version}")
+        key = snapshot.key_of(entry)
+    if folder is None:
+        raise IntegrityError(f"{package.name} {package.version} is not in the store")
+    try:
+        manifest = verify_folder(folder, key)
+    except (ManifestError, OSError) as error:
+        told = error.message if isinstance(error, ManifestError) else str(error)
+        raise IntegrityError(f"{package.name} {package.version} in the store was altered", context=told) from error
+    if (manifest.name, manifest.version) != (package.name, package.version):
+        told = f"the store has {manifest.name} {manifest.version} in the place of {package.name} {package.version}"
+        raise IntegrityError(told)
 
 
 def verify_file(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
 from xpm.errors import NotFoundError, UsageError
+from xpm.history import Contents
 from xpm.lockfile import LOCK_FILE, Lockfile, require_current
 from xpm.operations.bring import bring, is_stored, missing_packages
 from xpm.operations.clock import now
@@ -32,13 +33,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What an operation did. ``fetched`` are the packages that were not in the store before."""
+    """What an operation did.
+
+    ``base`` tells of another base, version or variant, "" if it stayed. ``fetched`` are the packages that were not in the
+    store before, or altered there. ``files`` are those of xpm.toml and xpm.lock that changed.
+    """
 
     lock: Lockfile
+    base: str = ""
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
     fetched: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+    @property
+    def is_nothing(self) -> bool:
+        return not (self.base or self.added or self.removed or self.updated or self.fetched or self.files)
 
 
 def init(folder: Path) -> Path:
@@ -77,11 +88,11 @@ def install(
                     looked[name] = found
                     changed = _without_spellings(changed, name).with_direct(name, found.source)
                 names.append(name)
-            lock = _resolve(environment, changed, indexes, previous, options, asked=names, looked=looked)
+            lock = resolve_project(environment, changed, indexes, previous, options, asked=names, looked=looked)
             versions = {package.name: package.version for package in lock.experts}
             for name in open_names:
                 changed = changed.with_expert(name, range_for(versions[name]))
-            lock = _resolve(environment, changed, indexes, lock, options, looked=looked)
+            lock = resolve_project(environment, changed, indexes, lock, options, looked=looked)
             return _apply(environment, changed, lock, indexes, options, command=f"install {' '.join(map(str, wanted))}")
 
 
@@ -101,7 +112,7 @@ def uninstall(environment: Environment, names: Sequence[str], options: Options =
                 raise NotFoundError(f"{name} is not installed here", hint=hint)
             project = _without_spellings(project, name)
         with options.indexes(environment, project, allow_stale=True) as indexes:
-            lock = _resolve(environment, project, indexes, previous, options)
+            lock = resolve_project(environment, project, indexes, previous, options)
             return _apply(environment, project, lock, indexes, options, command=f"uninstall {' '.join(names)}")
 
 
@@ -113,7 +124,7 @@ def use_base(environment: Environment, base: Requirement, variant: str | None, o
             indexes.refresh(options.index_max_age)
             name = published_name(base, indexes)
             changed = replace(project, base=name, base_range=base.range.text, variant=variant or project.variant)
-            lock = _resolve(environment, changed, indexes, previous, options)
+            lock = resolve_project(environment, changed, indexes, previous, options)
             return _apply(environment, changed, lock, indexes, options, command=f"base add {base}")
 
 
@@ -138,7 +149,7 @@ def update(
                 indexes.update_all()
             if bump:
                 project = _bumped(project, indexes, upgrade if names else list(project.experts))
-            lock = _resolve(environment, project, indexes, previous, options, upgrade=upgrade if names else None)
+            lock = resolve_project(environment, project, indexes, previous, options, upgrade=upgrade if names else None)
             return _apply(environment, project, lock, indexes, options, command=" ".join(["update", *names]))
 
 
@@ -152,20 +163,23 @@ def lock(environment: Environment, options: Options = DEFAULTS, *, locked: bool 
             return Change(lock=current)
         with options.indexes(environment, project) as indexes:
             indexes.refresh(options.index_max_age)
-            made = _resolve(environment, project, indexes, previous, options)
+            made = resolve_project(environment, project, indexes, previous, options)
+        change = replace(difference(previous, made), files=_differing(environment, None, made))
         if not options.dry_run:
             _write(environment, None, made, command="lock")
-        return difference(previous, made)
+        return change
 
 
 def sync(
-    environment: Environment, options: Options = DEFAULTS, *, locked: bool = False, frozen: bool = False
-) -> Change:
-    """Bring everything the lock names into the store.
+    environment: Environment, options: Options = DEFAULTS, *, locked: bool = False, frozen: bool = False,
+    reinstall: bool = False,
+) -> Change:  # fmt: skip
+    """Bring everything the lock names into the store, what was altered there too.
 
     Args:
         locked: fail if the lock does not agree with xpm.toml, instead of locking anew.
         frozen: take the lock as it is, without looking at whether xpm.toml agrees.
+        reinstall: fetch again what the store has.
     """
     with environment.locked():
         previous = environment.require_lockfile() if locked or frozen else environment.lockfile()
@@ -173,16 +187,16 @@ def sync(
         if locked and previous:
             require_current(previous, project)
         keep = previous is not None and (frozen or locked or _agrees(previous, project))
-        if previous and keep and is_stored(environment, previous):
+        if previous and keep and not reinstall and is_stored(environment, previous):
             if not options.dry_run:
                 environment.history.note()
             return Change(lock=previous)
         with options.indexes(environment, project, allow_stale=keep) as indexes:  # a lock decides nothing anew
             if previous and keep:
-                return _apply(environment, None, previous, indexes, options, command="sync")
+                return _apply(environment, None, previous, indexes, options, command="sync", again=reinstall)
             indexes.refresh(options.index_max_age)
-            made = _resolve(environment, project, indexes, previous, options)
-            return _apply(environment, project, made, indexes, options, command="sync")
+            made = resolve_project(environment, project, indexes, previous, options)
+            return _apply(environment, project, made, indexes, options, command="sync", again=reinstall)
 
 
 def require_stored(environment: Environment, options: Options = DEFAULTS) -> Lockfile:
@@ -190,7 +204,7 @@ def require_stored(environment: Environment, options: Options = DEFAULTS) -> Loc
     return sync(environment, options).lock
 
 
-def _resolve(
+def resolve_project(
     environment: Environment, project: Project, indexes: "Indexes", previous: Lockfile | None, options: Options, *,
     upgrade: Sequence[str] | None = (), asked: Sequence[str] = (), looked: "Mapping[str, DirectPackage] | None" = None,
 ) -> Lockfile:  # fmt: skip
@@ -257,12 +271,17 @@ def _without_spellings(project: Project, name: str) -> Project:
 
 
 def _apply(
-    environment: Environment, project: Project | None, lock: Lockfile, indexes: "Indexes", options: Options, *, command: str
+    environment: Environment, project: Project | None, lock: Lockfile, indexes: "Indexes", options: Options, *, command: str,
+    again: bool = False,
 ) -> Change:  # fmt: skip
-    """Fetch what is missing, then change xpm.toml (unless ``project`` is None) and xpm.lock."""
+    """Fetch what is missing (``again``: everything), then change xpm.toml (unless ``project`` is None) and xpm.lock."""
     previous = environment.lockfile()
-    missing = missing_packages(environment, lock)
-    change = replace(difference(previous, lock), fetched=tuple(f"{each.name} {each.version}" for each in missing))
+    stored = [package for package in lock.packages if not package.is_editable]
+    missing = stored if again else missing_packages(environment, lock)
+    change = replace(
+        difference(previous, lock), fetched=tuple(f"{each.name} {each.version}" for each in missing),
+        files=_differing(environment, project, lock),
+    )  # fmt: skip
     if options.dry_run:
         return change
     bring(environment, [(package, lock.archive_of(package)) for package in missing], indexes, options)
@@ -272,13 +291,21 @@ def _apply(
 
 def _write(environment: Environment, project: Project | None, lock: Lockfile, *, command: str) -> None:
     """Change xpm.toml (unless ``project`` is None or says what it says now) and xpm.lock together."""
-    path = environment.folder / PROJECT_FILE
-    text = path.read_text(encoding="utf-8") if path.is_file() else None
+    environment.history.commit(_texts(environment, project, lock), command=command, time=now())
+    environment.history.note()
+
+
+def _texts(environment: Environment, project: Project | None, lock: Lockfile) -> Contents:
+    text = environment.history.contents()[PROJECT_FILE]
     if project is not None and project != environment.project():
         text = project.edit(text or "")
-    after: Mapping[str, str | None] = {PROJECT_FILE: text, LOCK_FILE: lock.to_bytes().decode()}
-    environment.history.commit(after, command=command, time=now())
-    environment.history.note()
+    return {PROJECT_FILE: text, LOCK_FILE: lock.to_bytes().decode()}
+
+
+def _differing(environment: Environment, project: Project | None, lock: Lockfile) -> tuple[str, ...]:
+    """The files that ``_write`` would change."""
+    before = environment.history.contents()
+    return tuple(name for name, text in _texts(environment, project, lock).items() if text != before[name])
 
 
 def difference(previous: Lockfile | None, lock: Lockfile) -> Change:
@@ -286,6 +313,7 @@ def difference(previous: Lockfile | None, lock: Lockfile) -> Change:
     after = {package.name: package.version for package in lock.experts}
     return Change(
         lock=lock,
+        base=f"{_base(previous)} -> {_base(lock)}" if previous and _base(previous) != _base(lock) else "",
         added=tuple(f"{name} {version}" for name, version in after.items() if name not in before),
         removed=tuple(f"{name} {version}" for name, version in before.items() if name not in after),
         updated=tuple(
@@ -294,3 +322,7 @@ def difference(previous: Lockfile | None, lock: Lockfile) -> Change:
             if before.get(name, version) != version
         ),
     )
+
+
+def _base(lock: Lockfile) -> str:
+    return f"{lock.base.name} {lock.base.version} {lock.variant}"

@@ -25,12 +25,13 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A base or an expert as it runs: an unpacked folder; ``manifest`` None if there is none."""
+    """A base or an expert as it runs: an unpacked folder; ``manifest`` None if there is none, ``digest`` that of a verified archive."""
 
     name: str
     label: str
     folder: Path
     manifest: Manifest | None
+    digest: str = ""
 
 
 def is_path(text: str) -> bool:

@@ -4,7 +4,6 @@ import secrets
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from xpm.errors import NotFoundError, UsageError
@@ -16,16 +15,16 @@ from xpm.progress import Progress, Silent
 from xpm.trust import verify_package
 from xpm_index.digests import sha256_bytes
 from xpm_index.entries import Entry, parse_entries
-from xpm_index.errors import KeyFileError, PackagingError, TrustError, XpmError
+from xpm_index.errors import KeyFileError, PackagingError, TrustError
 from xpm_index.git import BareRepo
-from xpm_index.index import IndexSnapshot, IndexWriter
+from xpm_index.index import IndexWriter
 from xpm_index.keys import PublicKey, SigningKey
 from xpm_index.layout import ENTRIES, publisher_path
-from xpm_index.metadata import RoleKeys, RoleState
+from xpm_index.metadata import RoleKeys
 from xpm_index.names import validate_name
 from xpm_index.publishers import Publisher, PublisherKey
 from xpm_index.tuf_keys import Keyring
-from xpm_index.verified import TufFiles, find_root, newest_fingerprint
+from xpm_index.verified import newest_fingerprint
 
 MAX_BIN_BITS = 14
 
@@ -37,18 +36,6 @@ class NewIndex:
     path: Path
     fingerprint: str
     made_keys: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexReport:
-    """What a whole index was found to be; ``problems`` is empty if everything verifies."""
-
-    num_names: int
-    num_versions: int
-    num_archives: int
-    fingerprint: str
-    roles: tuple[RoleState, ...]
-    problems: tuple[str, ...]
 
 
 def init_index(
@@ -171,40 +158,6 @@ def accept(
             archives, sources = archives_of(items, Path(folder), progress=progress or Silent())
             entry, blobs = entry_of_archives(target, archives, sources=sources, when=when or now())
             return [put(target, entry, blobs, dry_run=dry_run)]
-
-
-def verify(home: Home, index: str, *, at: datetime | None = None, progress: Progress | None = None) -> IndexReport:
-    """Verify everything in an index: its metadata, every entry, and every archive that the index itself holds."""
-    with opened(home, index, keys=Keyring(), progress=progress or Silent()) as target:
-        writer, problems = target.writer, []
-        read = writer.repo.reader(writer.head)
-        fingerprint = newest_fingerprint(read)
-        files = TufFiles(read, root=find_root(read, fingerprint), now=at)
-        snapshot = IndexSnapshot(writer.repo, writer.head, files)
-        names = list(snapshot.names())
-        num_versions = num_archives = 0
-        for name in names:
-            try:
-                for entry in snapshot.entries(name):
-                    num_versions += 1
-                    num_archives += _verify_held(snapshot, entry)
-            except XpmError as error:
-                problems.append(f"{name}: {error.message}")
-        return IndexReport(
-            num_names=len(names), num_versions=num_versions, num_archives=num_archives, fingerprint=fingerprint,
-            roles=tuple(writer.states()), problems=tuple(problems),
-        )  # fmt: skip
-
-
-def _verify_held(snapshot: IndexSnapshot, entry: Entry) -> int:
-    """Verify the archives of an entry that the index holds; how many those are."""
-    held = [(ref, source) for ref in entry.archives for source in ref.sources if source.startswith("blob:")]
-    for ref, source in held:
-        data = snapshot.read_blob(source.removeprefix("blob:"))
-        if data is None or sha256_bytes(data) != ref.digest:
-            state = "is missing" if data is None else "was altered"
-            raise TrustError(f"the archive {source.removeprefix('blob:')} {state}")
-    return len(held)
 
 
 def _is_branch(item: str) -> bool:

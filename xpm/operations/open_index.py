@@ -15,7 +15,7 @@ from xpm_index.errors import PackagingError
 from xpm_index.git import BareRepo
 from xpm_index.index import IndexWriter
 from xpm_index.tuf_keys import Keyring
-from xpm_index.urls import without_credentials
+from xpm_index.urls import check_no_credentials, without_credentials
 
 _LOCK_TIMEOUT_S = 120
 
@@ -47,7 +47,7 @@ def opened(home: Home, where: str, *, keys: Keyring, progress: Progress) -> Iter
         GitError: it can't be reached or is pushed to by somebody else meanwhile. IndexFormatError: it is no index.
     """
     if "://" in where or (":" in where and not Path(where).exists()):
-        yield from _remote(home, where, keys, progress)
+        yield from _remote(home, check_no_credentials(where, what="the URL of the index"), keys, progress)
     else:
         yield from _local(Path(where), keys)
 

@@ -106,8 +106,9 @@ def composition(
 def _part(each: Installed) -> Part:
     package = each.package
     return Part(
-        name=package.name, label=f"{package.name} {package.version}", folder=_folder(each), manifest=each.manifest()
-    )
+        name=package.name, label=f"{package.name} {package.version}", folder=_folder(each), manifest=each.manifest(),
+        digest=each.digest,
+    )  # fmt: skip
 
 
 def load_engine(base: Part, options: RunOptions, *, max_lanes: int = 1) -> "Engine":
@@ -129,7 +130,8 @@ def attach(engine: "Engine", experts: Sequence[Part]) -> float:
     from xpm_runtime import AdapterSpec
 
     specs = [
-        AdapterSpec.read(each.name, each.folder, load_order=position) for position, each in enumerate(experts, start=1)
+        AdapterSpec.read(each.name, each.folder, load_order=position, digest=each.digest)
+        for position, each in enumerate(experts, start=1)
     ]
     return sum(engine.attach(spec).attach_ms for spec in specs)
 
@@ -195,7 +197,12 @@ def _folder(each: Installed) -> Path:
 
 def _drain(stream: "Iterator[str | GenerationResult]", show: Callable[[str], None]) -> "GenerationResult":
     for piece in stream:
-        if not isinstance(piece, str):
+        if isinstance(piece, str):
+            show(piece)
+        elif piece.error:
+            from xpm_runtime import RequestError
+
+            raise RequestError(f"the answer broke off after {len(piece.token_ids)} tokens", context=piece.error)
+        else:
             return piece
-        show(piece)
     raise AssertionError("a stream ends with its result")

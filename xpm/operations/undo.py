@@ -6,7 +6,7 @@ from pathlib import Path
 from xpm.environment import Environment
 from xpm.history import ChangeRecord, Contents
 from xpm.lockfile import LOCK_FILE, Lockfile
-from xpm.operations.bring import bring, is_stored
+from xpm.operations.bring import bring, is_stored, missing_packages
 from xpm.operations.options import DEFAULTS, Options
 
 
@@ -50,7 +50,7 @@ def _ensure_stored(environment: Environment, contents: Contents, options: Option
     if lock is None or options.dry_run or is_stored(environment, lock):
         return
     with options.indexes(environment, environment.project(), allow_stale=True) as indexes:
-        missing = [p for p in lock.packages if environment.store.get(lock.archive_of(p).digest) is None]
+        missing = missing_packages(environment, lock)
         bring(environment, [(package, lock.archive_of(package)) for package in missing], indexes, options)
 
 

@@ -1,6 +1,7 @@
 """From index entries to incompatibilities: what each version requires, excludes, and is unusable for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from xpm.resolve.incompatibility import (
     Clashes,
@@ -27,6 +28,9 @@ class Facts:
         self.problem = problem
         self._candidates = candidates
         self._packages: dict[str, Package] = {}
+        self._of_version: dict[tuple[Package, int], Sequence[Incompatibility]] = {}
+        self._said: dict[Package, _Saying] = {}
+        self._matching: dict[tuple[Package, Requirement], int] = {}
         self.project = Package("the project", (), kind="project")
         self.project.present, self.project.everything = 2, 3
         found = [entry for entry in candidates(problem.base.name.name) if entry.kind == "base"]
@@ -53,7 +57,8 @@ class Facts:
         in_use = {self.problem.locked.get(package.name), self.problem.kept.get(package.name)}
         newest = self.problem.exclude_newer
         unusable = {
-            "yanked": package.where(lambda e: e.yanked is not None and e.version not in in_use),
+            "yanked": package.where(lambda e: e.yanked is not None and e.version not in in_use)
+            & ~self._pinned(package),
             f"newer than {newest}": package.where(
                 lambda e: newest is not None and e.published_at > newest and e.version not in in_use
             ),
@@ -67,25 +72,40 @@ class Facts:
             if mask:
                 yield Incompatibility({package: mask}, Unusable(why))
 
-    def of_version(self, package: Package, version: int) -> Iterator[Incompatibility]:
+    def of_version(self, package: Package, version: int) -> Sequence[Incompatibility]:
         """What one version requires and excludes, told of all versions of which the same is true."""
+        key = package, version
+        if key not in self._of_version:  # a version is decided again and again
+            self._of_version[key] = tuple(self._what_is_true_of(package, version))
+        return self._of_version[key]
+
+    def _what_is_true_of(self, package: Package, version: int) -> Iterator[Incompatibility]:
         entry = package.chosen(version)
         if package.kind == "base":
             return
+        saying = self._saying(package)
         for requirement in entry.requires:
-            mask = package.where(lambda e, r=requirement: r in e.requires)  # type: ignore[misc]
+            mask = saying.requires[requirement]
             yield self._needs(package, mask, package.describe(mask), requirement, self.package(requirement.name.name))
         for requirement in entry.incompatible_with:
-            other = self.package(requirement.name.name)
-            mask = package.where(lambda e, r=requirement: r in e.incompatible_with)  # type: ignore[misc]
+            other, mask = self.package(requirement.name.name), saying.incompatible_with[requirement]
             if other is not package and (clashing := other.matching(requirement)):
                 yield Incompatibility({package: mask, other: clashing}, Clashes(package.describe(mask), requirement))
         for requirement in entry.optional:
-            other = self.package(requirement.name.name)
-            mask = package.where(lambda e, r=requirement: r in e.optional)  # type: ignore[misc]
+            other, mask = self.package(requirement.name.name), saying.optional[requirement]
             if other is not package and (outside := other.present & ~self._allowed(other, requirement)):
                 yield Incompatibility({package: mask, other: outside}, OnlyWith(package.describe(mask), requirement))
         yield from self._fits(package, entry)
+
+    def _pinned(self, package: Package) -> int:
+        """The versions that the project itself names exactly: somebody wants just these, yanked or not."""
+        wanted = (self.problem.base,) if package.kind == "base" else self.problem.requirements
+        ranges = [self.range_instead(each) or each.range for each in wanted if self._is_of(each, package)]
+        return package.where(lambda e: any(each.is_exact and each.contains(e.version) for each in ranges))
+
+    @staticmethod
+    def _is_of(requirement: Requirement, package: Package) -> bool:
+        return package.name in requirement.name.spellings()
 
     def range_instead(self, requirement: Requirement) -> VersionRange | None:
         """The override of a requirement's range, or None."""
@@ -112,21 +132,44 @@ class Facts:
         return Incompatibility(terms, Requires(by, told, overridden=overridden is not None))
 
     def _allowed(self, package: Package, requirement: Requirement) -> int:
-        return package.matching(requirement, instead=self.range_instead(requirement))
+        key = package, requirement
+        if key not in self._matching:
+            self._matching[key] = package.matching(requirement, instead=self.range_instead(requirement))
+        return self._matching[key]
 
     def _fits(self, package: Package, entry: Entry) -> Iterator[Incompatibility]:
         """An expert needs an archive for the base: told of all versions with archives for the same of its versions."""
-
-        def bases(expert: Entry) -> int:
-            return self.base.where(lambda base: expert.archive_for(base.archives[0].base_digest) is not None)
-
-        fitting = bases(entry)
+        fitting = self._bases_of(entry)
         if fitting == self.base.present:
             return
-        same = package.where(lambda e: bases(e) == fitting)
+        same = self._saying(package).bases[fitting]
         names = tuple(sorted({ref.base for each in package.of(same) for ref in each.archives}))
         terms = {package: same, self.base: self.base.everything & ~fitting} if fitting else {package: same}
         yield Incompatibility(terms, NoArchive(self.base.name, names))
+
+    def _bases_of(self, expert: Entry) -> int:
+        """The versions of the base that an expert has an archive for."""
+        return self.base.where(lambda base: expert.archive_for(base.archives[0].base_digest) is not None)
+
+    def _saying(self, package: Package) -> "_Saying":
+        if package not in self._said:
+            self._said[package] = _Saying(
+                requires=package.by(lambda e: e.requires),
+                incompatible_with=package.by(lambda e: e.incompatible_with),
+                optional=package.by(lambda e: e.optional),
+                bases=package.by(lambda e: [self._bases_of(e)]),
+            )
+        return self._said[package]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Saying:
+    """Which versions of a package say the same: state a requirement, or fit the same versions of the base."""
+
+    requires: Mapping[Requirement, int]
+    incompatible_with: Mapping[Requirement, int]
+    optional: Mapping[Requirement, int]
+    bases: Mapping[int, int]
 
 
 def _told(entry: Entry, *, by_publisher: bool) -> str:

@@ -5,15 +5,17 @@ A package is either absent (bit 0) or at one of its published versions (bits 1â€
 yanked version are all just subsets.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from xpm_index.entries import Entry
 from xpm_index.requirements import Requirement
-from xpm_index.versions import VersionRange
+from xpm_index.versions import Version, VersionRange
 
 ABSENT = 1
 _MAX_LISTED = 4
+T = TypeVar("T", bound=Hashable)
 
 
 @dataclass(eq=False, slots=True)
@@ -25,19 +27,33 @@ class Package:
     kind: str = "expert"
     present: int = field(init=False)
     everything: int = field(init=False)
+    _versions: tuple[Version, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.present = ((1 << len(self.entries)) - 1) << 1
         self.everything = self.present | ABSENT
+        self._versions = tuple(entry.version for entry in self.entries)
 
     def where(self, accepts: Callable[[Entry], bool]) -> int:
         """The versions that ``accepts`` holds for."""
         return sum(1 << number for number, entry in enumerate(self.entries, start=1) if accepts(entry))
 
+    def by(self, values: Callable[[Entry], Iterable[T]]) -> dict[T, int]:
+        """For each value that entries have, the versions that have it; one pass, where asking ``where`` for each would be many."""
+        found: dict[T, int] = {}
+        for number, entry in enumerate(self.entries, start=1):
+            for value in values(entry):
+                found[value] = found.get(value, 0) | 1 << number
+        return found
+
     def matching(self, requirement: Requirement, *, instead: VersionRange | None = None) -> int:
         """The versions that satisfy a requirement, with the range ``instead`` of its own if that is given."""
         wanted, publisher = instead or requirement.range, requirement.name.namespace
-        return self.where(lambda entry: wanted.contains(entry.version) and publisher in (None, entry.publisher))
+        found = 0
+        for position in wanted.positions(self._versions):
+            if publisher in (None, self.entries[position].publisher):
+                found |= 2 << position
+        return found
 
     def chosen(self, mask: int) -> Entry:
         """The entry of a mask with one version in it."""

@@ -51,6 +51,10 @@ class PartialSolution:
         """Packages that are there, with their one version."""
         return {p: total for p, total in self._totals.items() if not total & ABSENT and total.bit_count() == 1}
 
+    def decided_at(self, level: int) -> tuple[Package, int]:
+        """(package, version) of the decision that began a level."""
+        return next((each.package, each.mask) for each in self.trail if each.level == level and each.cause is None)
+
     def backtrack(self, level: int) -> None:
         """Forget everything above ``level``."""
         while self.trail and self.trail[-1].level > level:

@@ -93,6 +93,8 @@ class Answerer:
         started = told = time.monotonic()
         answered = self._engine.as_completed([requests[number] for number in waiting])
         for done, (place, result) in enumerate(answered, start=1):
+            if result.error:
+                raise EvaluationError("the engine could not answer a case", context=result.error)
             self._journal[keys[waiting[place]]] = result.text
             if (now := time.monotonic()) - told > _TOLD_EVERY_S and done < len(waiting):
                 left = (now - started) / done * (len(waiting) - done)

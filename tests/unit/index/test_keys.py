@@ -5,7 +5,10 @@ import stat
 import sys
 
 import pytest
+from securesystemslib.exceptions import UnverifiedSignatureError
+from securesystemslib.signer import Key, Signature, SSlibKey
 
+import xpm_index.verified  # noqa: F401  whoever reads metadata has our keys in it
 from xpm_index.digests import is_digest, parse_digest, sha256_bytes, sha256_file
 from xpm_index.errors import IntegrityError, KeyFileError, SignatureError
 from xpm_index.keys import PublicKey, SigningKey
@@ -50,10 +53,50 @@ def test_a_signature_has_one_form():
         PUBLIC.verify(b"\x72", SIGNATURE[:64] + scalar.to_bytes(32, "little").hex(), what="it")
 
 
-@pytest.mark.parametrize("point", ["01" + "00" * 31, "00" * 32, "ec" + "ff" * 30 + "7f"])
+SMALL_ORDER = [
+    "00" * 32, "01" + "00" * 31, "ec" + "ff" * 30 + "7f", "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    *("ee" + "ff" * 30 + end for end in ("7f", "ff")), *("ed" + "ff" * 30 + end for end in ("7f", "ff")),
+    "00" * 31 + "80", "01" + "00" * 30 + "80", "ec" + "ff" * 31,
+]  # fmt: skip
+"""Points under which what nobody signed verifies; those of order 1 to 8, some also in forms that are not canonical."""
+
+
+@pytest.mark.parametrize("point", SMALL_ORDER)
 def test_keys_for_which_anything_would_verify(point):
+    with pytest.raises(SignatureError, match="no point that a private key can have"):
+        PublicKey.parse(f"ed25519:{point}")
     with pytest.raises(SignatureError, match="does not verify"):
-        PublicKey.parse(f"ed25519:{point}").verify(b"any", "01" + "00" * 63, what="it")
+        PublicKey(f"ed25519:{point}").verify(b"any", "01" + "00" * 63, what="it")
+
+
+def test_nothing_that_nobody_signed_verifies_in_an_index_s_metadata():
+    """Some of these OpenSSL takes, which reads metadata unless it is told otherwise."""
+    document = {"keytype": "ed25519", "scheme": "ed25519"}
+    forged, taken_by_openssl = [], 0
+    for point in SMALL_ORDER:
+        key = Key.from_dict("k", {**document, "keyval": {"public": point}})
+        plain = SSlibKey("k", "ed25519", "ed25519", {"public": point})
+        for first in SMALL_ORDER:
+            signature = Signature("k", first + "00" * 32)
+            for message in (b"1", b"2", b"3", b"4"):
+                forged += [point] if verifies(key, signature, message) else []
+                taken_by_openssl += verifies(plain, signature, message)
+    assert forged == []
+    assert taken_by_openssl > 10
+    genuine = SigningKey.generate()
+    signature = Signature("k", genuine.sign(b"1"))
+    key = Key.from_dict("k", {**document, "keyval": {"public": genuine.public.text[8:]}})
+    assert verifies(key, signature, b"1")
+    assert not verifies(key, signature, b"2")
+
+
+def verifies(key, signature, message):
+    try:
+        key.verify_signature(signature, message)
+    except UnverifiedSignatureError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(

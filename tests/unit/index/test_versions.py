@@ -43,7 +43,12 @@ RANGES = [
     ("1.2", "1.2.0 1.2.9", "1.1.9 1.3.0"),
     ("1.x", "1.0.0 1.9.9", "2.0.0"),
     ("1.2.*", "1.2.0 1.2.9", "1.3.0"),
-    (">1.2", "1.3.0 2.0.0", "1.2.0 1.2.9"),
+    (">1.2", "1.3.0 2.0.0", "1.2.0 1.2.9 1.3.0-beta 1.3.0-0"),
+    (">1", "2.0.0 3.0.0", "1.9.9 2.0.0-beta"),
+    (">1 || 2.0.0-beta", "2.0.0 2.0.0-beta", "2.0.0-rc.1"),
+    (">*", "", "0.0.0 1.0.0 9.9.9 0.0.0-0"),
+    ("<x", "", "0.0.0 1.0.0 9.9.9 0.0.0-0"),
+    ("<=* >=x", "0.0.0 9.9.9", "1.0.0-rc.1"),
     (">=1.2", "1.2.0 9.0.0", "1.1.9"),
     ("<1.2", "1.1.9 0.0.0", "1.2.0 1.2.0-rc.1"),
     ("<=1.2", "1.2.9 0.1.0", "1.3.0 1.3.0-rc.1"),
@@ -77,6 +82,8 @@ def test_ranges(text, inside, outside):
     found = VersionRange.parse(text)
     assert [each for each in inside.split() if not found.contains(Version.parse(each))] == []
     assert [each for each in outside.split() if found.contains(Version.parse(each))] == []
+    rising = sorted(Version.parse(each) for each in {*inside.split(), *outside.split()})
+    assert {rising[each] for each in found.positions(rising)} == {Version.parse(each) for each in inside.split()}
 
 
 @pytest.mark.parametrize(
@@ -87,6 +94,7 @@ def test_ranges(text, inside, outside):
         ">",
         ">=",
         "<>1",
+        "!=*",
         ">>1",
         "1 - 2",
         "!=1.2",
@@ -106,3 +114,9 @@ def test_ranges(text, inside, outside):
 def test_malformed_ranges(text):
     with pytest.raises(InvalidVersion):
         VersionRange.parse(text)
+
+
+def test_what_names_one_version():
+    assert [VersionRange.parse(text).is_exact for text in ("1.2.3", "=1.2.3", "==1.2.3-rc.1")] == [True] * 3
+    for text in ("1.2", "^1.2.3", "*", "1.2.3 || 1.2.4", ">=1.2.3,<=1.2.3", "!=1.2.3"):
+        assert not VersionRange.parse(text).is_exact

@@ -2,9 +2,12 @@
 
 import pytest
 
+from tests.support.framework import framework
 from tests.support.world import World
 from xpm.errors import BaseMismatchError, ResolutionError
 from xpm.resolve import suggest
+from xpm.resolve.facts import Facts
+from xpm.resolve.solver import Solver
 
 
 @pytest.fixture
@@ -29,13 +32,18 @@ def test_prereleases_only_when_asked_for(world):
     assert world.resolve("a@>=2.0.0-rc.1") == ["a 2.0.0-rc.1"]
 
 
-def test_yanked_only_if_locked(world):
-    world.serve("a", "1.0.0").serve("a", "1.1.0", yanked=True)
+def test_yanked_only_if_locked_or_named_exactly(world):
+    world.serve("a", "1.0.0").serve("a", "1.1.0", yanked=True).serve("b", "1.0.0", requires=["a@=1.1.0"])
     assert world.resolve("a") == ["a 1.0.0"]
     assert world.resolve("a", locked=[("a", "1.1.0")]) == ["a 1.1.0"]
+    assert world.resolve("a@=1.1.0") == world.resolve("a@1.1.0") == ["a 1.1.0"]
+    assert world.resolve("a", overrides={"a": "=1.1.0"}) == ["a 1.1.0"]
+    for not_exact in ("a@>=1.1.0", "a@~1.1.0", "a@=1.1.0 || =1.2.0"):
+        with pytest.raises(ResolutionError):
+            world.resolve(not_exact)
     with pytest.raises(ResolutionError) as caught:
-        world.resolve("a@1.1.0")
-    assert caught.value.context == "Because a 1.1.0 is yanked and the project needs a@1.1.0, this can't be resolved."
+        world.resolve("b")
+    assert "a 1.1.0 is yanked" in caught.value.context
 
 
 def test_the_short_and_the_long_name_are_one_expert(world):
@@ -134,6 +142,51 @@ def test_hard_conflicts_end_soon(world):
     world.serve("x", "1.0.0").serve("x", "2.0.0")
     with pytest.raises(ResolutionError):
         world.resolve(*"abcdefgh", "y")
+
+
+class Counting(Facts):
+    """Counts the versions that are looked at."""
+
+    num_looks = 0
+
+    def of_version(self, package, version):
+        self.num_looks += 1
+        return super().of_version(package, version)
+
+
+@pytest.fixture(scope="module")
+def large():
+    made = framework()
+    by_name = {name: [e for e in made.entries if e.name == name] for name in {e.name for e in made.entries}}
+    by_name["tiny"] = made.candidates("tiny")
+    return made, lambda name: by_name.get(name, [])
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ("frame", "compat"),
+        ("compat", "frame"),
+        ("frame", "plugin-39", "plugin-20", "compat"),
+        ("plugin-39", "plugin-38", "plugin-37", "compat", "frame"),
+    ],
+)
+def test_a_framework_is_not_taken_back_years_for_the_newest_of_a_part(large, wanted):
+    """In whatever order they are wished for: what rules out hundreds of versions gives way, and is found out soon."""
+    made, candidates = large
+    facts = Counting(made.problem(*wanted), candidates)
+    chosen = {package.name: str(entry.version) for package, entry in Solver(facts).solve().items()}
+    assert chosen["frame"] >= "7.1"
+    assert chosen["compat"] == "2.1.2"
+    assert facts.num_looks < 400
+
+
+def test_what_is_locked_does_not_give_way(world):
+    for minor in range(9):
+        world.serve("b", f"1.{minor}.0", requires=["c@=2"])
+    world.serve("b", "0.9.0", requires=["c@*"]).serve("c", "1.0.0").serve("c", "2.0.0").serve("a", "1.0.0")
+    assert world.resolve("c", "b") == ["c 2.0.0", "b 1.8.0"]
+    assert world.resolve("c", "b", locked=[("c", "1.0.0")]) == ["c 1.0.0", "b 0.9.0"]
 
 
 def test_suggestions_are_tried_before_they_are_made(world):
