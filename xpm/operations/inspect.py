@@ -27,7 +27,10 @@ from xpm_index.names import spellings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """A locked package and its folder, None if it is not there yet; ``digest`` is the archive's that is used here, "" of an editable one."""
+    """A locked package and its folder, None if it is not there yet.
+
+    ``digest`` is that of the archive that is used here, "" of an editable package.
+    """
 
     package: LockedPackage
     folder: Path | None

@@ -25,7 +25,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A base or an expert as it runs: an unpacked folder; ``manifest`` None if there is none, ``digest`` that of a verified archive."""
+    """A base or an expert as it runs: an unpacked folder.
+
+    ``manifest`` is None if there is none; ``digest`` is a verified archive's.
+    """
 
     name: str
     label: str
