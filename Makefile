@@ -13,10 +13,12 @@ demo: $(VENV)/.core  ## install xpm without torch, install two experts into a ne
 test: $(VENV)/.test  ## the whole test suite
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.test  ## format, lint, types, import contracts
+check: $(VENV)/.test  ## format, lint, types (also as Windows and macOS see them), import contracts
 	$(BIN)/ruff format --check $(SOURCES) tests
 	$(BIN)/ruff check $(SOURCES) tests
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32
+	$(BIN)/mypy --platform darwin
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.bench  ## the engine beside llama.cpp and Transformers + PEFT at Qwen3-0.6B size (about 10 minutes, a quiet machine)

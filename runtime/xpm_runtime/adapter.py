@@ -187,7 +187,7 @@ def _read(spec: AdapterSpec) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         raise AdapterMismatchError(
             f"{spec.name} has no compiled adapter", context=f"{spec.path} does not exist"
         ) from error
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, TypeError, ValueError, KeyError, RecursionError) as error:
         raise AdapterMismatchError(f"{spec.path} is not a safetensors file", context=str(error)[:200]) from error
 
 
