@@ -202,7 +202,7 @@ def _widen_integers(tensors: dict[str, NDArray[Any]], spec: AdapterSpec, dtype: 
 
 
 def _parse_rank(text: str, spec: AdapterSpec) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > MAX_RANK:
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(MAX_RANK)) or int(text) > MAX_RANK:
         raise AdapterMismatchError(f"{spec.name}: rank {text[:20]!r} is not 0..{MAX_RANK}")
     return int(text)
 
