@@ -143,6 +143,7 @@ HOSTILE = {
     "a tower of powers": "{{ 9**(9**9) }}",
     "a large product": "{% set ns = namespace(x=9) %}{% for i in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor %}{{ ns.x }}",
     "a power with a filter": "{{ 1|round(999999999, 'ceil') }}",
+    "a smaller power with a filter": "{{ 5|round(-3999999) }}",
     "a long text": "{{ 'a' * 10**9 }}",
     "a long list": "{{ [1] * 10**9 }}",
     "a text that doubles by +": "{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
@@ -193,7 +194,7 @@ def test_a_template_has_only_so_much_to_spend(name, folder):
 
 @pytest.mark.parametrize(
     "template", ["{{ " + "(" * 5000, "{{ " + "1+" * 5000 + "1 }}", "{{ x" + ".a" * 50_000 + " }}", "{{ 'a'|urlize }}",
-                 "x" * (1 << 21),
+                 "x" * (1 << 19),
                  "{% if a %}" * 5000 + "{% endif %}" * 5000]
 )  # fmt: skip
 def test_what_can_t_be_compiled_is_malformed(template, folder):
