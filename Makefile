@@ -13,10 +13,12 @@ demo: $(VENV)/.core  ## install xpm without torch, install two experts into a ne
 test: $(VENV)/.test  ## the whole test suite
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.test  ## format, lint, types, import contracts
+check: $(VENV)/.test  ## format, lint, types (also as Windows and macOS see them), import contracts
 	$(BIN)/ruff format --check $(SOURCES) tests
 	$(BIN)/ruff check $(SOURCES) tests
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32
+	$(BIN)/mypy --platform darwin
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.bench  ## the engine beside llama.cpp and Transformers + PEFT at Qwen3-0.6B size (about 10 minutes, a quiet machine)
@@ -43,9 +45,11 @@ SYNC = $(BIN)/uv sync --quiet --locked --inexact --no-install-package torch \
 	$(if $(filter cpu,$(RUNTIME)),--no-install-package onnxruntime-gpu)
 ONNX_RUNTIME = $(if $(filter cpu,$(RUNTIME)),$(BIN)/uv pip install --quiet --python $(BIN)/python 'onnxruntime>=1.31')
 
+# uv comes by the pip that is there, which saves the ten seconds that a pip of .venv's own takes; else by one of its own.
 $(BIN)/uv:
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install uv
+	test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
+	$(PYTHON) -m pip --disable-pip-version-check --quiet --python $(BIN)/python install uv 2>/dev/null || \
+		{ $(BIN)/python -m ensurepip && $(PIP) install uv; }
 
 $(VENV)/.core: pyproject.toml uv.lock $(KERNELS) | $(BIN)/uv
 	$(SYNC) --reinstall-package xpm-experts
@@ -55,6 +59,7 @@ $(VENV)/.core: pyproject.toml uv.lock $(KERNELS) | $(BIN)/uv
 $(VENV)/.test: pyproject.toml uv.lock $(KERNELS) | $(BIN)/uv
 	$(SYNC) --reinstall-package xpm-experts --extra build --extra test
 	$(ONNX_RUNTIME)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python pip
 	$(PIP) install torch==2.13.0
 	touch $@ $(VENV)/.core
 

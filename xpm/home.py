@@ -12,7 +12,7 @@ from pathlib import Path
 import platformdirs
 
 from xpm.errors import BusyError, StoreError
-from xpm.files import locked_file
+from xpm.locks import locked_file
 
 _LOCK_TIMEOUT_S = 600
 _SCRATCH = ("index-*", "accept-*", "indexes/.*.git.*")

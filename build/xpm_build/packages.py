@@ -6,7 +6,6 @@ archive under its final name.
 
 import math
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from xpm_build.manifest_check import require_sound
 from xpm_build.methods import CompiledAdapter
 from xpm_build.parity import check_adapter, check_base
 from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from xpm_build.processes import peak_memory_bytes
 from xpm_build.text_files import TEXT_FILES, check_chat_template, copy_text_files, has_chat_template
 from xpm_build.weights import Weights
 from xpm_index.archive import MANIFEST, archive_name, write_archive
@@ -104,7 +104,10 @@ def build_base(
                 report(f"{variant}: writing the graph")
                 started = time.perf_counter()
                 export_base(source, folder, variant=variant, block=block, digest=digest)
-                report(f"{variant}: written in {time.perf_counter() - started:.1f} s, {_peak_memory()}")
+                report(
+                    f"{variant}: written in {time.perf_counter() - started:.1f} s, "
+                    f"at most {peak_memory_bytes() / 1e9:.1f} GB of memory so far"
+                )
                 error = check_base(folder, source, variant, block=block)
                 report(f"{variant}: largest difference of logits {error:.2e}")
             manifest = _base_manifest(name, version, config, weights, digest, variant, error, description, license)
@@ -114,16 +117,6 @@ def build_base(
             if folder != source:
                 shutil.rmtree(folder)
     return built
-
-
-def _peak_memory() -> str:
-    """The most memory that this process had so far, where the system says."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return "memory not known"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return f"at most {peak / 1e9:.1f} GB of memory so far"
 
 
 def _base_manifest(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def sync_folder(path: Path) -> None:
-    """Make a rename in ``path`` last through a crash, where folders can be synced."""
+    """Make a rename in ``path`` last through a crash. Windows can't sync a folder: NTFS keeps renames in its journal."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from xpm_index.errors import FULL, DiskFullError, GitError
+from xpm_index.process_limits import limiting_files
 from xpm_index.urls import without_credentials
 
 _ALLOWED = ("https", "http", "ssh", "file")
@@ -49,7 +50,7 @@ def fetch(repository: Path, url: str, ref: str, *, max_bytes: int, progress: Cal
     said, told = "", deque[str](maxlen=_MAX_TOLD)
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True, errors="replace", preexec_fn=lambda: _limit_files(max_bytes),
+        text=True, errors="replace", preexec_fn=limiting_files(max_bytes),
     ) as process:  # fmt: skip
         assert process.stderr is not None
         try:
@@ -100,11 +101,3 @@ def _questions(ids: Sequence[str]) -> Iterator[IO[bytes]]:
         file.writelines(f"{each}\n".encode() for each in ids)
         file.seek(0)
         yield file
-
-
-def _limit_files(max_bytes: int) -> None:
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    limit = max_bytes if hard == resource.RLIM_INFINITY else min(max_bytes, hard)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))

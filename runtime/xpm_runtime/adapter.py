@@ -196,7 +196,7 @@ def _read(spec: AdapterSpec) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         raise AdapterMismatchError(
             f"{spec.name} has no compiled adapter", context=f"{spec.path} does not exist"
         ) from error
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, TypeError, ValueError, KeyError, RecursionError) as error:
         raise AdapterMismatchError(f"{spec.path} is not a safetensors file", context=str(error)[:200]) from error
 
 
@@ -211,7 +211,7 @@ def _widen_integers(tensors: dict[str, NDArray[Any]], spec: AdapterSpec, dtype: 
 
 
 def _parse_rank(text: str, spec: AdapterSpec) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > MAX_RANK:
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(MAX_RANK)) or int(text) > MAX_RANK:
         raise AdapterMismatchError(f"{spec.name}: rank {text[:20]!r} is not 0..{MAX_RANK}")
     return int(text)
 

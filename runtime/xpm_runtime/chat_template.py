@@ -9,7 +9,7 @@ from xpm_runtime.template_sandbox import Template
 
 _FILE = "chat_template.jinja"
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-_MAX_SOURCE = 1 << 20
+_MAX_SOURCE = 1 << 16
 _LEAST_UNITS = 1 << 22
 _UNITS_PER_CHARACTER = 128
 _SECONDS = 5.0

@@ -23,16 +23,15 @@ def encode_prompt(
         raise RequestError("the prompt is empty")
     if isinstance(prompt, str):
         prompt = [Message("user", prompt)]
-    num_messages = sum(isinstance(item, Message) for item in prompt)
-    if num_messages == 0:
-        ids = [item for item in prompt if not isinstance(item, Message)]
-        if max_tokens is not None and len(ids) > max_tokens:
-            raise CapacityError(f"the prompt has {len(ids)} tokens", context=f"at most {max_tokens} fit")
-        return checked_ids(ids, vocab_size)
+    if max_tokens is not None and len(prompt) > max_tokens and not isinstance(prompt[0], Message):
+        raise CapacityError(f"the prompt has {len(prompt)} tokens", context=f"at most {max_tokens} fit")
     messages = [item for item in prompt if isinstance(item, Message)]
-    if num_messages < len(prompt):
+    ids = [item for item in prompt if not isinstance(item, Message)]
+    if messages and ids:
         raise RequestError("the prompt mixes messages and token ids")
-    return codec.encode_chat(messages, max_tokens=max_tokens, allow_special=allow_special)
+    if messages:
+        return codec.encode_chat(messages, max_tokens=max_tokens, allow_special=allow_special)
+    return checked_ids(ids, vocab_size)
 
 
 def checked_ids(ids: Items[int], vocab_size: int) -> list[int]:

@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import io
 import math
-import mmap
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from xpm_runtime.errors import EngineError, ModelLoadError
 from xpm_runtime.native import AllowedMemory, library
+from xpm_runtime.pages import release, reserve
 
 DEVICES = ("auto", "cpu", "cuda")
 KERNELS = ("auto", "native", "portable", "cuda")
@@ -37,8 +37,7 @@ class DeviceBuffer:
         self.dtype = np.dtype(dtype)
         self._host: NDArray[Any] | None = None
         if device == "cpu":
-            private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-            self._memory = mmap.mmap(-1, max(self.num_bytes, 1), **private)
+            self._memory = reserve(self.num_bytes)
             self._host = np.frombuffer(self._memory, self.dtype, math.prod(shape)).reshape(shape)
             self._address = self._host.ctypes.data
             self._allowed = AllowedMemory(self._address, self.num_bytes, is_writable=True)
@@ -60,10 +59,8 @@ class DeviceBuffer:
 
     def release_row(self, row: int) -> None:
         """Give the memory of ``[row]`` back to the system; what it held is lost. Does nothing where that can't be done."""
-        first = -(-row * self._row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        last = (row + 1) * self._row_bytes // mmap.PAGESIZE * mmap.PAGESIZE
-        if self._host is not None and hasattr(mmap, "MADV_DONTNEED") and first < last:
-            self._memory.madvise(mmap.MADV_DONTNEED, first, last - first)
+        if self._host is not None:
+            release(self._memory, row * self._row_bytes, (row + 1) * self._row_bytes)
 
     @property
     def _row_bytes(self) -> int:

@@ -182,6 +182,8 @@ def _limited_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
         elif name == "indent":
             width = others[0] if others else named.get("width", 4)
             _spend(value, extra=(1 + str(value).count("\n")) * (width if isinstance(width, int) else len(str(width))))
+        elif name == "round":  # by a power of ten of so many digits
+            _spend(value, extra=_sizes([*others, *named.values()]) ** 2)
         elif name == "format":
             _format_cost(str(value), others or tuple(named.values()), "%", _WIDE_FORMAT)
         elif name == "sum" and not isinstance((*others[1:2], named.get("start", 0))[0], int | float):

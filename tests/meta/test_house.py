@@ -116,3 +116,31 @@ def test_every_module_says_what_it_owns():
     for package in ("xpm", "index/xpm_index", "runtime/xpm_runtime", "build/xpm_build"):
         for path in (ROOT / package).rglob("*.py"):
             assert path.read_text(encoding="utf-8").startswith('"""'), path
+
+
+_ONE_PLACE = {
+    "fcntl": {"xpm/locks.py"},
+    "msvcrt": {"xpm/locks.py"},
+    "resource": {
+        "index/xpm_index/process_limits.py", "build/xpm_build/processes.py", "build/xpm_build/judges/worker.py",
+    },
+    "mmap": {"runtime/xpm_runtime/pages.py"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", _ONE_PLACE)
+def test_what_differs_between_systems_is_in_one_place_of_each_package(module):
+    importing = re.compile(rf"^\s*(import {module}\b|from {module} import)", re.MULTILINE)
+    packages = ("xpm", "index/xpm_index", "runtime/xpm_runtime", "build/xpm_build")
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for package in packages
+        for path in (ROOT / package).rglob("*.py")
+        if importing.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == _ONE_PLACE[module]
+
+
+@pytest.mark.parametrize("system", ["win32", "darwin"])
+def test_types_are_checked_as_other_systems_see_them(system):
+    assert f"mypy --platform {system}" in (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xpm.errors import NotFoundError
-from xpm.files import locked_file
 from xpm.home import Home
+from xpm.locks import locked_file
 from xpm.progress import Progress
 from xpm_index.entries import Entry
 from xpm_index.errors import PackagingError

@@ -8,13 +8,14 @@
 import ctypes
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+
+from xpm_build.processes import peak_memory_bytes
 
 
 class Peer(Protocol):
@@ -190,7 +191,7 @@ def _peak_mb() -> float:
     """The most that was resident since this program began; the system's own count begins with its parent."""
     status = Path("/proc/self/status")
     if not status.is_file():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+        return peak_memory_bytes() / 1e6
     return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1e3
 
 

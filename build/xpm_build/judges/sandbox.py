@@ -6,19 +6,18 @@ with the first.
 """
 
 import os
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from xpm_build.errors import BuildError
+from xpm_build.processes import confining, kill_group
 
 _NO_NETWORK = ("unshare", "--user", "--map-root-user", "--net")
 _OWN_PROCESSES = ("--pid", "--fork", "--kill-child")
@@ -98,18 +97,10 @@ def start(
     command: Sequence[str], folder: Path, *, limits: Limits, environment: dict[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     """Start ``command`` in ``folder`` within its limits, but for the wall clock; ``end`` it."""
-
-    def confine() -> None:
-        os.setsid()
-        resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s, limits.cpu_s + 1))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_bytes, limits.file_bytes))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limits.num_files, limits.num_files))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if limits.memory_bytes:
-            resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-        if limits.data_bytes:
-            resource.setrlimit(resource.RLIMIT_DATA, (limits.data_bytes, limits.data_bytes))
-
+    confine = confining(
+        cpu_s=limits.cpu_s, file_bytes=limits.file_bytes, num_files=limits.num_files, memory_bytes=limits.memory_bytes,
+        data_bytes=limits.data_bytes,
+    )  # fmt: skip
     kept = {key: os.environ[key] for key in ("PATH", "RUSTUP_HOME", "CARGO_HOME") if key in os.environ}
     home = {"HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8"}
     if "RUSTUP_HOME" not in kept and (Path.home() / ".rustup").is_dir():
@@ -122,6 +113,5 @@ def start(
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """End a process that ``start`` made, and its group; what left the group ends with the namespace of processes."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    kill_group(process)
     process.wait()

@@ -17,6 +17,8 @@ from typing import Any
 
 from xpm_build.judges.workers import CASE_CPU_S
 
+assert sys.platform != "win32"  # it runs in a sandbox, and there is none
+
 Outcome = tuple[bool, bool, str]
 """(right, parses, reason)"""
 

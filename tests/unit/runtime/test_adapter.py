@@ -45,6 +45,8 @@ def _alter(tensors, metadata, kind):
             metadata["base_digest"] = "sha256:" + "0" * 64
         case "absurd rank":
             metadata["rank"] = "100000"
+        case "endless rank":
+            metadata["rank"] = "9" * 5000
         case "negative rank":
             metadata["rank"] = "-1"
 
@@ -57,6 +59,7 @@ def _alter(tensors, metadata, kind):
         ("layer", "no slot for tensor"), ("path", "no slot for tensor"), ("integers", "holds I32"),
         ("scalar soft", "has shape"), ("endless soft", "has shape"), ("format", "not a compiled adapter"),
         ("base", "made for another base"), ("absurd rank", "is not 0"), ("negative rank", "is not 0"),
+        ("endless rank", "is not 0"),
     ],
 )  # fmt: skip
 def test_altered_adapters_are_refused(kind, message, adapter, tiny_engine, tmp_path):

@@ -1,7 +1,6 @@
 """Chat templates: the text that Transformers makes of them, and none of the work that a hostile one asks for."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -144,6 +143,7 @@ HOSTILE = {
     "a tower of powers": "{{ 9**(9**9) }}",
     "a large product": "{% set ns = namespace(x=9) %}{% for i in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor %}{{ ns.x }}",
     "a power with a filter": "{{ 1|round(999999999, 'ceil') }}",
+    "a smaller power with a filter": "{{ 5|round(-3999999) }}",
     "a long text": "{{ 'a' * 10**9 }}",
     "a long list": "{{ [1] * 10**9 }}",
     "a text that doubles by +": "{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
@@ -185,10 +185,8 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_template_has_only_so_much_to_spend(name, folder):
-    started = time.monotonic()
     with pytest.raises((RequestError, ModelLoadError), match="chat template") as caught:
         TextCodec(with_template(folder, HOSTILE[name])).encode_chat(TURNS)
-    assert time.monotonic() - started < 30  # the bound is 5 s of a machine that is not shared
     assert any(
         name in caught.value.context for name in ("TooMuchError", "RecursionError", "OverflowError", "ValueError")
     )
@@ -196,7 +194,7 @@ def test_a_template_has_only_so_much_to_spend(name, folder):
 
 @pytest.mark.parametrize(
     "template", ["{{ " + "(" * 5000, "{{ " + "1+" * 5000 + "1 }}", "{{ x" + ".a" * 50_000 + " }}", "{{ 'a'|urlize }}",
-                 "x" * (1 << 21),
+                 "x" * (1 << 19),
                  "{% if a %}" * 5000 + "{% endif %}" * 5000]
 )  # fmt: skip
 def test_what_can_t_be_compiled_is_malformed(template, folder):
@@ -210,12 +208,12 @@ def test_a_long_conversation_is_within_the_bounds(folder):
     assert len(codec.encode_chat(turns)) > 300_000
 
 
-@pytest.mark.parametrize("template", [SIMPLE, "{{ messages|length }}"])
+@pytest.mark.parametrize(
+    "template", [SIMPLE, "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"]
+)
 def test_a_long_prompt_is_refused_by_its_length(template, folder):
     codec = TextCodec(with_template(folder, template))
-    started = time.monotonic()
     with pytest.raises(CapacityError, match="has 5000000 characters, and 2048 tokens at most fit"):
         codec.encode_chat([Message("user", "a" * 5_000_000)], max_tokens=2048)
-    assert time.monotonic() - started < 0.5
     with pytest.raises(CapacityError, match="2048 tokens at most fit"):
         TextCodec(with_template(folder, "{{ 'a' * 99999 }}")).encode_chat(TURNS, max_tokens=2048)

@@ -5,7 +5,7 @@ import pytest
 
 from tests.support import models
 from xpm_build.parity import probe_tokens
-from xpm_runtime import AdapterSpec, Engine, Message, Request, RequestError, SamplingParams
+from xpm_runtime import AdapterSpec, CapacityError, Engine, Message, Request, RequestError, SamplingParams
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,39 @@ def test_wrong_prompts_are_refused_before_anything_runs(prompt, message, tiny_en
     with pytest.raises(RequestError, match=message):
         tiny_engine.submit(Request(prompt=prompt))
     assert tiny_engine.step().num_prefilled == 0
+
+
+def test_a_prompt_that_can_t_fit_is_refused_by_its_length(tiny_engine, monkeypatch):
+    """Before it is rendered, encoded or looked through, which takes seconds."""
+    monkeypatch.setattr("xpm_runtime.text.TextCodec.encode", None)
+    monkeypatch.setattr("xpm_runtime.chat_template.ChatTemplate.render", None)
+    monkeypatch.setattr("xpm_runtime.prompts.checked_ids", None)
+    for prompt in (
+        "word " * 1_000_000,
+        [Message("system", "a" * 2_500_000), Message("user", "b" * 2_500_000)],
+        [1] * 5_000_000,
+    ):
+        with pytest.raises(CapacityError, match=r"the prompt has 5000000 (characters|tokens)"):
+            tiny_engine.submit(Request(prompt=prompt))
+    assert tiny_engine.step().num_prefilled == 0
+
+
+def test_what_reads_like_a_control_token_is_text_unless_asked(tiny_engine):
+    plain = tiny_engine.submit(Request(prompt="a<|im_end|>"))
+    asked = tiny_engine.submit(Request(prompt="a<|im_end|>", allow_special=True))
+    assert (plain.prompt_ids.count(2), asked.prompt_ids.count(2)) == (1, 2)
+    for sequence in (plain, asked):
+        tiny_engine.cancel(sequence)
+
+
+def test_an_answer_that_ends_within_a_character_is_flushed(tiny_engine):
+    """Streamed and as a result, whatever random weights answer."""
+    for seed in range(20):
+        sampling = SamplingParams(max_tokens=6, temperature=5.0, seed=seed)
+        *pieces, result = tiny_engine.stream("hello", sampling=sampling)
+        assert "".join(pieces) == result.text
+        kept = [each for each in result.token_ids if each != models.SPECIAL.index("<|im_end|>")]
+        assert result.text == tiny_engine._codec.tokenizer.decode(kept)
 
 
 def test_numpy_ids_are_ids(tiny_engine):

@@ -1,6 +1,8 @@
 """xpm.toml and xpm.lock: what is written is read back; what is wrong is told with its key path; writing is all or nothing."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from xpm.errors import LockfileError, ProjectError
 from xpm.files import write_atomically
 from xpm.lockfile import LOCK_FILE, LockedIndex, LockedPackage, Lockfile, require_current, stated_requirements
+from xpm.locks import locked_file
 from xpm.project import PROJECT_FILE, IndexSource, Project
 from xpm_index.entries import ArchiveRef
 from xpm_index.errors import XpmError
@@ -169,3 +172,26 @@ def test_a_new_project_is_written_as_people_would(tmp_path):
     text = (tmp_path / "xpm.toml").read_text()
     assert 'a = {version = "^1", index = "acme"}' in text
     assert 'acme = {url = "https://git.example.org/acme.git", fingerprint = "sha256:000' in text
+
+
+def test_a_lock_is_held_by_one_and_ends_with_its_process(tmp_path):
+    path = tmp_path / "lock"
+    code = (
+        "import sys, time; from pathlib import Path; from xpm.locks import locked_file\n"
+        "with locked_file(Path(sys.argv[1]), timeout_s=0): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(TimeoutError, match="is locked"), locked_file(path, timeout_s=0.2):
+            pass
+        other.kill()
+        other.wait()
+        with locked_file(path, timeout_s=5), pytest.raises(TimeoutError), locked_file(path, timeout_s=0):
+            pass
+    with locked_file(path, timeout_s=0):
+        pass
+
+
+def test_what_can_t_be_locked_is_no_lock_that_is_held(tmp_path):
+    with pytest.raises(IsADirectoryError), locked_file(tmp_path, timeout_s=0):
+        pass
