@@ -175,8 +175,10 @@ class Indexes:
         return index, self.snapshot(index).entries(spelled)
 
     def warn(self, text: str) -> None:
-        """Tell whoever watches of something that will be a problem unless somebody acts."""
-        self._progress.warn(text)
+        """Tell whoever watches, once, of something that will be a problem unless somebody acts."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self._progress.warn(text)
 
     def add_direct(self, entry: Entry) -> None:
         """Take in an expert that comes through no index."""
@@ -199,12 +201,9 @@ class Indexes:
         root = find_root(read, self.sources[name].fingerprint)
         files = TufFiles(read, root=root, now=self._now(), allow_stale=self._allow_stale)
         left = files.expires - self._now()
-        if left < _WARN_BEFORE_EXPIRY and name not in self._warned:
-            self._warned.add(name)
+        if left < _WARN_BEFORE_EXPIRY:
             state = "has expired" if left < timedelta() else f"expires in {left.days} days"
-            self._progress.warn(
-                f"index {name} {state}: run `xpm index update`; if that does not help, tell its maintainer"
-            )
+            self.warn(f"index {name} {state}: run `xpm index update`; if that does not help, tell its maintainer")
         return IndexSnapshot(repo, commit, files)
 
     def _close(self, name: str) -> None:

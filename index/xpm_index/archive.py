@@ -85,11 +85,11 @@ def read_archive(path: Path, limits: Limits | None = None) -> Iterator[tuple[str
         with path.open("rb") as file:
             stream = PackedStream(file, limits)
             yield from _older_members(stream, limits) if stream.is_gzip else _members(stream, limits)
-    except ArchiveError as error:
-        if (named := named_in(path)) is not None:
-            raise ArchiveError(f"{path.name} {named.what}", context=error.message, hint=named.way_out) from error
-        raise
-    except (zstandard.ZstdError, zlib.error) as error:
+    except (ArchiveError, zstandard.ZstdError, zlib.error) as error:
+        if (found := named_in(path)) is not None:
+            raise ArchiveError(f"{path.name} {found.what}", context=str(error)[:200], hint=found.way_out) from error
+        if isinstance(error, ArchiveError):
+            raise
         raise ArchiveError(f"{path.name} is not a readable archive", context=str(error)[:200]) from error
     except OSError as error:
         raise ArchiveError(f"{path.name} could not be read", context=str(error)[:200]) from error

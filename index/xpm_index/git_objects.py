@@ -49,6 +49,7 @@ class Walk:
         self._store = store
         self._max_paths = max_paths
         self._num_paths = 0
+        self._read: dict[ObjectID, dict[str, tuple[int, ObjectID]]] = {}
 
     def files(self, tree: ObjectID, prefix: str) -> Iterator[tuple[str, int, ObjectID]]:
         """(path, mode, id) of everything that is no tree, in the order of the tree; ``prefix`` ends with ``/`` or is ""."""
@@ -80,14 +81,16 @@ class Walk:
 
     def _entries(self, id: ObjectID, depth: int) -> dict[str, tuple[int, ObjectID]]:
         """The entries of one tree; nothing if ``id`` is of something else."""
-        tree = read_object(self._store, id, max_bytes=MAX_TREE_BYTES, what="a folder of the repository")
         if depth > MAX_DEPTH:
             raise GitError(f"the repository has folders more than {MAX_DEPTH} levels deep")
-        entries = tree.items() if isinstance(tree, Tree) else []
-        self._num_paths += 1 + len(entries)
+        if id not in self._read:
+            tree = read_object(self._store, id, max_bytes=MAX_TREE_BYTES, what="a folder of the repository")
+            entries = tree.items() if isinstance(tree, Tree) else []
+            self._read[id] = {each.path.decode(errors="replace"): (each.mode, each.sha) for each in entries}
+        self._num_paths += 1 + len(self._read[id])
         if self._num_paths > self._max_paths:
             raise GitError(f"the repository has more than {self._max_paths:,} files and folders")
-        return {each.path.decode(errors="replace"): (each.mode, each.sha) for each in entries}
+        return self._read[id]
 
 
 def is_regular(mode: int) -> bool:

@@ -14,13 +14,19 @@ from xpm.cli.main import cli
 from xpm.config import SETTINGS, Config
 from xpm.environment import Environment
 from xpm.errors import LockfileError, StoreError, UsageError
+from xpm.operations import indexes as index_operations
 from xpm.operations import install as operations
+from xpm.operations import publish
 from xpm.operations import undo as undoing
 from xpm.operations.collect import collect
 from xpm.operations.doctor import examine
 from xpm.operations.graph import outdated, tree, why
+from xpm.operations.options import Options
+from xpm.progress import Silent
 from xpm.project import Project
+from xpm_index.entries import Yanked
 from xpm_index.requirements import Requirement
+from xpm_index.versions import Version
 
 
 @pytest.fixture
@@ -305,3 +311,64 @@ def test_json_errors_carry_the_proof(environment, monkeypatch, index):
     assert error["proof"]
     assert error["graph"]["nodes"]
     assert error["graph"]["conclusion"] in {node["id"] for node in error["graph"]["nodes"]}
+
+
+# Yanked, and what others allow
+
+
+def test_outdated_respects_what_the_others_allow(environment):
+    """xpm.toml allows any expert-b, expert-a only the first."""
+    install(environment, "a", "b@>=1")
+    (found,) = outdated(environment)
+    assert (found.name, str(found.version), str(found.allowed), str(found.newest)) == (
+        "expert-b",
+        "1.1.0",
+        "1.1.0",
+        "2.0.0",
+    )
+    operations.uninstall(environment, ["a"])
+    (found,) = outdated(environment)
+    assert str(found.allowed) == "2.0.0"
+
+
+def test_what_was_yanked_is_shown_so(environment, index, monkeypatch):
+    install(environment, "b@=1.1.0")
+    ring = index.index_keys.ring
+    for version in ("1.1.0", "2.0.0"):
+        yanked = Yanked(reason="bad data")
+        publish.set_yanked(environment.home, str(index.path), "b", Version.parse(version), yanked, keys=ring)
+    publish.set_yanked(environment.home, str(index.path), "a", Version.parse("1.0.0"), Yanked(reason="gone"), keys=ring)
+    index_operations.update(environment, "main")
+    monkeypatch.chdir(environment.folder)
+    monkeypatch.setenv("XPM_HOME", str(environment.home.root))
+
+    def xpm(*arguments):
+        done = CliRunner().invoke(cli, arguments)
+        assert done.exit_code == 0, done.output
+        return done
+
+    listed = xpm("list")
+    assert "1.1.0 (yanked)" in listed.stdout
+    assert "warning: expert-b was yanked: bad data" in listed.stderr
+    assert [each["yanked"] for each in json.loads(xpm("list", "--json").stdout)] == [None, "bad data"]
+    info = xpm("info", "b").stdout
+    assert "expert-b 1.0.0\n" in info
+    assert "1.0.0, 1.1.0 (yanked), 2.0.0 (yanked)" in info
+    assert "installed    1.1.0 (yanked)" in info
+    rows = {line.split()[0]: line for line in xpm("search", "expert").stdout.splitlines()}
+    assert "1.0.0 (yanked)" in rows["expert-a"]
+    assert "(yanked)" not in rows["expert-b"]
+
+
+def test_a_yanked_version_is_had_by_its_exact_number_with_a_warning(environment, index):
+    told = []
+
+    class Listening(Silent):
+        def warn(self, text):
+            told.append(text)
+
+    ring = index.index_keys.ring
+    publish.set_yanked(environment.home, str(index.path), "b", Version.parse("1.1.0"), Yanked(reason="bad"), keys=ring)
+    change = operations.install(environment, [Requirement.parse("b@=1.1.0")], Options(progress=Listening()))
+    assert change.added == ("expert-b 1.1.0",)
+    assert told == ["expert-b 1.1.0 was yanked: bad"]

@@ -1,6 +1,7 @@
 """The maintainer's and the publisher's work on an index, on this machine and over smart HTTP."""
 
 import subprocess
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -19,7 +20,7 @@ from xpm.operations.options import Options
 from xpm.operations.verify_index import verify_index
 from xpm.progress import Silent
 from xpm.project import Project
-from xpm_index.archive import write_archive
+from xpm_index.archive import read_manifest, write_archive
 from xpm_index.entries import Yanked
 from xpm_index.errors import (
     GitError,
@@ -32,9 +33,10 @@ from xpm_index.errors import (
 )
 from xpm_index.index import IndexWriter
 from xpm_index.keys import SigningKey
+from xpm_index.layout import entry_path
 from xpm_index.manifest import Manifest
 from xpm_index.metadata import now_utc
-from xpm_index.publishing import sign_archive
+from xpm_index.publishing import archive_ref, entry_for, path_in_index, sign_archive
 from xpm_index.requirements import Requirement
 from xpm_index.tuf_keys import Keyring
 from xpm_index.versions import Version
@@ -352,6 +354,66 @@ def test_a_whole_index_is_verified(index, home):
         {"archives/expert-a/expert-a-xpm-tiny.v1.0.0.expert": b"evil"}, message="m", author="x <x@x>"
     )
     assert "was altered" in verify_index(home, str(index.path)).problems[0]
+
+
+def test_everything_in_an_index_is_looked_at(index, home, tmp_path):
+    """What clients never read is seen too: unvouched, in the wrong folder, promised and not there, named by nobody."""
+    repo = index.writer.repo
+    right = entry_path("expert-a")
+    line = index.writer.read(right)
+    repo.commit_files(
+        {
+            "publishers/mallory.json": make_publisher(index.key, namespace="mallory").to_bytes(),
+            "publishers/notes.txt": b"x",
+            entry_path("expert-evil"): line.replace(b"expert-a", b"expert-evil"),
+            "entries/zz/expert-a.jsonl": line,
+            "archives/expert-a/other.expert": b"x",
+            "metadata/bins-f.json": b"{}",
+            "README.md": b"hello",
+        },
+        message="m", author="x <x@x>",
+    )  # fmt: skip
+    report = verify_index(home, str(index.path))
+    told = "\n".join(report.problems)
+    for part in (
+        "publishers/mallory.json: nothing in the index vouches for publishers/mallory.json",
+        "publishers/notes.txt: no client looks there",
+        f"{entry_path('expert-evil')}: nothing in the index vouches for",
+        f"entries/zz/expert-a.jsonl: no client looks there; expert-a belongs at {right}",
+        "archives/expert-a/other.expert: no entry names it",
+        "metadata/bins-f.json: it is no metadata of this index",
+    ):
+        assert part in told
+    assert len(report.problems) == 6
+    assert report.others == ("README.md",)
+    assert (report.num_names, report.num_publishers) == (2, 1)
+
+
+def test_what_an_index_promises_and_does_not_have(index, home):
+    listed = ["git", "-C", str(index.path), "ls-tree", "main"]
+    lines = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.splitlines(keepends=True)
+    kept = "".join(line for line in lines if not line.rstrip().endswith("\tentries"))
+    make = {"check": True, "capture_output": True, "text": True}
+    tree = subprocess.run(["git", "-C", str(index.path), "mktree"], input=kept, **make).stdout.strip()
+    commit = ["git", "-C", str(index.path), "-c", "user.name=t", "-c", "user.email=t@x", "commit-tree", tree, "-m", "x"]
+    id = subprocess.run(commit, **make).stdout.strip()
+    subprocess.run(["git", "-C", str(index.path), "update-ref", "refs/heads/main", id], check=True)
+    problems = verify_index(home, str(index.path)).problems
+    assert f"{entry_path('expert-a')}: the index's metadata promises it, and it is not there" in problems
+    assert any("archives/expert-a/" in each and "no entry names it" in each for each in problems)
+
+
+def test_an_archive_that_its_publisher_did_not_sign_so(index, home, tmp_path):
+    """The entry and the digest agree, but the package says otherwise of itself: a client would refuse it."""
+    path = archive(tmp_path, index.key)
+    signed = read_manifest(path)
+    ref = archive_ref(path, signed)
+    entry = replace(
+        entry_for(signed, (ref,), publisher="acme", key_id=index.key.key_id, published_at=WHEN), load_order=9
+    )
+    index.writer.add_entry(entry, blobs={path_in_index(signed): path.read_bytes()})
+    (problem,) = verify_index(home, str(index.path)).problems
+    assert "the index says otherwise than the publisher of expert-n 1.0.0 signed (load_order differs)" in problem
 
 
 def test_an_index_is_not_made_over_something(home, tmp_path):

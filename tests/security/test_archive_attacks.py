@@ -43,6 +43,9 @@ BAD_NAMES = {
     "bidirectional": ("a\u202egpj.exe", "not allowed"),
     "trailing dot": ("evil.", "leaves the package"),
     "trailing space": ("evil ", "leaves the package"),
+    "git": (".git/hooks/post-checkout", "of a Git repository"),
+    "git in another case": ("sub/.GIT/config", "of a Git repository"),
+    "git as Windows calls it": ("GIT~1/config", "of a Git repository"),
     "device": ("nul", "reserved"),
     "device with suffix": ("sub/COM1.txt", "reserved"),
     "duplicate": (MANIFEST, "there twice"),
@@ -189,6 +192,11 @@ OLDER = {
     "parent": (_older(member("../evil")), "leaves the package"),
     "parent behind a dot": (_older(member("./../evil")), "leaves the package"),
     "absolute": (_older(member("/evil")), "leaves the package"),
+    "git": (_older(member("./.git/config")), "of a Git repository"),
+    "many extras in an extended header": (
+        _older(member("x", b"11 mtime=1\n" * 5900 + b"10 size=9\n", type=tarfile.XHDTYPE), member("a")),
+        "changes the 'size'",
+    ),
     "duplicate": (_older(member("./" + MANIFEST)), "there twice"),
     "path in an extended header": (
         _older(member("x", b"16 path=../evil\n", type=tarfile.XHDTYPE), member("a")),
