@@ -285,15 +285,16 @@ class Engine:
     ) -> AsyncIterator[str | GenerationResult]:
         """Like ``stream``, for asyncio: the loop stays free, and all streams share their steps. Cancelling the task cancels it."""
         request = Request(prompt=prompt, experts=tuple(experts), sampling=sampling or SamplingParams())
-        sequence = await asyncio.to_thread(self.submit, request)
+        submission = _Submission(self, request)
         try:
+            sequence = await asyncio.to_thread(submission.submit)
             while not sequence.is_finished:
                 await self._shared.wait()
                 if piece := sequence.text.take(final=sequence.is_finished):
                     yield piece
             yield sequence.result()
         finally:
-            self.cancel(sequence)
+            submission.withdraw()
 
     async def agenerate(
         self, prompt: Prompt, *, experts: Items[str] = (), sampling: SamplingParams | None = None
@@ -368,3 +369,29 @@ class Engine:
                 raise RequestError(
                     f"no expert named {name} is attached", context=f"attached: {', '.join(self.attached) or 'none'}"
                 )
+
+
+class _Submission:
+    """A request that a thread submits for a coroutine, which may be gone before it is there."""
+
+    def __init__(self, engine: Engine, request: Request) -> None:
+        self._engine = engine
+        self._request = request
+        self._lock = threading.Lock()
+        self._sequence: Sequence | None = None
+        self._is_withdrawn = False
+
+    def submit(self) -> Sequence:
+        sequence = self._engine.submit(self._request)
+        with self._lock:
+            self._sequence = sequence
+            if self._is_withdrawn:
+                self._engine.cancel(sequence)
+        return sequence
+
+    def withdraw(self) -> None:
+        """Cancel what was submitted, or what is about to be."""
+        with self._lock:
+            self._is_withdrawn = True
+            if self._sequence is not None:
+                self._engine.cancel(self._sequence)

@@ -1,6 +1,8 @@
 """Streams of one event loop share their steps."""
 
 import asyncio
+import threading
+import time
 
 import pytest
 
@@ -45,4 +47,33 @@ def test_cancelling_a_task_frees_its_lane(tiny_engine):
         return await tiny_engine.agenerate([5, 6], sampling=SAMPLING)
 
     assert asyncio.run(cut_short()).finish_reason in ("length", "stop")
+    assert tiny_engine._scheduler.is_idle
+
+
+def test_cancelling_a_task_whose_request_is_not_submitted_yet_leaves_nothing(tiny_engine, monkeypatch):
+    inside, go_on, done = threading.Event(), threading.Event(), threading.Event()
+    submit = tiny_engine.submit
+
+    def slow(request):
+        inside.set()
+        assert go_on.wait(20)
+        try:
+            return submit(request)
+        finally:
+            done.set()
+
+    async def cut_short():
+        task = asyncio.create_task(tiny_engine.agenerate([5, 6], sampling=SamplingParams(max_tokens=200)))
+        assert await asyncio.to_thread(inside.wait, 20)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+
+    monkeypatch.setattr(tiny_engine, "submit", slow)
+    asyncio.run(cut_short())
+    assert done.wait(20)
+    deadline = time.monotonic() + 20
+    while not tiny_engine._scheduler.is_idle and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert tiny_engine._scheduler.is_idle

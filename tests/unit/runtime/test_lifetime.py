@@ -137,10 +137,10 @@ def test_nobody_waits_while_a_prompt_is_encoded(tiny_engine, monkeypatch):
     inside, go_on = threading.Event(), threading.Event()
     encode = type(tiny_engine._codec).encode_chat
 
-    def slow(self, messages):
+    def slow(self, messages, **options):
         inside.set()
         assert go_on.wait(20)
-        return encode(self, messages)
+        return encode(self, messages, **options)
 
     monkeypatch.setattr(type(tiny_engine._codec), "encode_chat", slow)
     thread = threading.Thread(target=lambda: tiny_engine.generate("abc", sampling=SAMPLING))
