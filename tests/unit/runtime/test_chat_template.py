@@ -221,7 +221,7 @@ def test_a_long_conversation_is_within_the_bounds(folder):
 )
 def test_a_long_prompt_is_refused_by_its_length(template, folder):
     codec = TextCodec(with_template(folder, template))
-    with pytest.raises(CapacityError, match="has 5000000 characters, and 2048 tokens at most fit"):
+    with pytest.raises(CapacityError, match="has 5000000 characters, a lane holds 2048 tokens"):
         codec.encode_chat([Message("user", "a" * 5_000_000)], max_tokens=2048)
-    with pytest.raises(CapacityError, match="2048 tokens at most fit"):
+    with pytest.raises(CapacityError, match="a lane holds 2048 tokens"):
         TextCodec(with_template(folder, "{{ 'a' * 99999 }}")).encode_chat(TURNS, max_tokens=2048)
