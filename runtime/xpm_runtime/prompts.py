@@ -5,7 +5,7 @@ from collections.abc import Sequence as Items
 
 from xpm_runtime.errors import CapacityError, RequestError
 from xpm_runtime.sequence import Prompt
-from xpm_runtime.text import Message, TextCodec
+from xpm_runtime.text import SHORTER, Message, TextCodec
 
 
 def encode_prompt(
@@ -24,7 +24,7 @@ def encode_prompt(
     if isinstance(prompt, str):
         prompt = [Message("user", prompt)]
     if max_tokens is not None and len(prompt) > max_tokens and not isinstance(prompt[0], Message):
-        raise CapacityError(f"the prompt has {len(prompt)} tokens", context=f"at most {max_tokens} fit")
+        raise CapacityError(f"the prompt has {len(prompt)} tokens, a lane holds {max_tokens}", hint=SHORTER)
     messages = [item for item in prompt if isinstance(item, Message)]
     ids = [item for item in prompt if not isinstance(item, Message)]
     if messages and ids:

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from xpm_runtime.chat_template import ChatTemplate
 from xpm_runtime.errors import CapacityError, EngineError, ModelLoadError, RequestError
 
+SHORTER = "shorten the prompt, or load the base with a larger context"
 _UNKNOWN = "\ufffd"
 _MARKS = range(0xE000, 0xF8FF)
 
@@ -82,8 +83,8 @@ class TextCodec:
         """Raise CapacityError if so many characters can't be so few tokens."""
         if max_tokens is not None and size > max_tokens and size > max_tokens * self._longest_token:
             raise CapacityError(
-                f"the prompt has {size} characters, and {max_tokens} tokens at most fit",
-                hint="shorten it, or load the base with a larger context",
+                f"the prompt has {size} characters, a lane holds {max_tokens} tokens",
+                hint=SHORTER,
             )
 
     @cached_property

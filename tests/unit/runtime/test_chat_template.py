@@ -135,6 +135,10 @@ def test_a_template_that_makes_nothing(template, folder):
 
 
 LOOPS = "{% for a in range(99999) %}" * 4 + "." + "{% endfor %}" * 4
+NAMESPACES = "{% set x0 = namespace() %}" + "".join(
+    f"{{% set x{number} = namespace() %}}{{% set x{number}.a = x{number - 1} %}}{{% set x{number}.b = x{number - 1} %}}"
+    for number in range(1, 41)
+)
 HOSTILE = {
     "nested ranges": LOOPS.replace(".", ""),
     "nested ranges that write": LOOPS,
@@ -167,6 +171,10 @@ HOSTILE = {
     "an indent": "{{ ('\\n' * 99999)|indent(99999) }}",
     "an indent of JSON": "{{ [[[1]]]|tojson(indent=999999999) }}",
     "replace": "{{ ('a' * 99999)|replace('a', 'b' * 99999) }}",
+    "replace by keyword": "{{ ('a' * 99999)|replace(old='a', new='b' * 99999) }}",
+    "replace in what is large as text": NAMESPACES + "{{ x40|replace('a', 'b') }}",
+    "join by what is large as text": NAMESPACES + "{{ [1, 2]|join(x40) }}",
+    "an indent by what is large as text": NAMESPACES + "{{ 'a'|indent(x40) }}{{ 1|tojson(indent=x40) }}",
     "the method replace": "{{ ('a' * 99999).replace('a', 'b' * 99999) }}",
     "join": "{{ range(99999)|join('b' * 99999) }}",
     "join of what is made bit by bit": "{{ range(99999)|map('string')|join('b' * 99999) }}",
@@ -213,7 +221,7 @@ def test_a_long_conversation_is_within_the_bounds(folder):
 )
 def test_a_long_prompt_is_refused_by_its_length(template, folder):
     codec = TextCodec(with_template(folder, template))
-    with pytest.raises(CapacityError, match="has 5000000 characters, and 2048 tokens at most fit"):
+    with pytest.raises(CapacityError, match="has 5000000 characters, a lane holds 2048 tokens"):
         codec.encode_chat([Message("user", "a" * 5_000_000)], max_tokens=2048)
-    with pytest.raises(CapacityError, match="2048 tokens at most fit"):
+    with pytest.raises(CapacityError, match="a lane holds 2048 tokens"):
         TextCodec(with_template(folder, "{{ 'a' * 99999 }}")).encode_chat(TURNS, max_tokens=2048)
