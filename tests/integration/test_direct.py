@@ -115,6 +115,20 @@ def test_a_moved_tag_is_refused(environment, repository, stranger, tmp_path):
     assert elsewhere.store.digests() == []
 
 
+def test_an_altered_lock_is_not_the_publisher_s_fault(environment, repository, tmp_path):
+    install(environment, f"git+file://{repository}@v1.0.0")
+    path = environment.folder / "xpm.lock"
+    text = path.read_text()
+    digest = environment.lockfile().experts[1].archives[0].digest
+    path.write_text(text.replace(digest, "sha256:" + "0" * 64))
+    elsewhere = Environment.find(Home(tmp_path / "other-home"), environment.folder)
+    with pytest.raises(IntegrityError, match="was altered") as caught:
+        operations.sync(elsewhere, frozen=True)
+    assert "xpm.lock was edited" in caught.value.hint
+    assert "tell the publisher" not in caught.value.hint
+    assert elsewhere.store.digests() == []
+
+
 def test_from_a_local_archive(environment, stranger):
     archive = stranger.archives["expert-x 1.0.0"]
     (environment.folder / "dist").mkdir()

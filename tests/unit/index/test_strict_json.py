@@ -39,7 +39,6 @@ def test_good_documents(data, value):
         (b'"\\ud800"', "surrogates not allowed"),
         (b'{"\\udc00": 1}', "surrogates not allowed"),
         (b"\xff", "codec can't decode"),
-        (b"\xef\xbb\xbf{}", "BOM"),
         (b"{} {}", "Extra data"),
         (b"", "Expecting value"),
         (b'{"a": 1,}', "Illegal trailing comma|Expecting property name"),
