@@ -1,5 +1,6 @@
 """list, path, info, search, verify, base."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from xpm.cli.render import Console, size
 from xpm.errors import NotFoundError
 from xpm.operations import inspect as operations
 from xpm.operations.build import base_source
-from xpm.operations.inspect import Found
+from xpm.operations.inspect import Found, Published
 from xpm.operations.install import require_stored, use_base
 from xpm.project import DEFAULT_BASE, DEFAULT_VARIANT
 from xpm.search import Query, words_of
@@ -61,23 +62,30 @@ def path_command(console: Console, name: str) -> None:
 @_json
 @click.pass_obj
 def info_command(console: Console, name: str, as_json: bool) -> None:
-    """Show an expert or a base: what the index says and, if it is installed, its manifest.
+    """Show an expert or a base: what the index says, and its manifest if that is at hand: quality and limitations too.
 
     Example: xpm info expert-sql
     """
     environment = here()
-    index, entries = operations.versions_of(environment, name)
-    newest = entries[-1]
-    manifest: Manifest | None = None
+    found = operations.published(environment, name)
+    installed: Manifest | None = None
     try:
-        manifest = operations.find_installed(environment, name).manifest()
+        installed = operations.find_installed(environment, name).manifest()
     except NotFoundError:
-        console.detail(f"{newest.name} is not installed here")
+        console.detail(f"{found.entries[-1].name} is not installed here")
     if as_json:
-        document: dict[str, Any] = {"index": index, "versions": [_entry_document(entry) for entry in entries]}
-        console.json(document | {"manifest": manifest.raw if manifest else None})
+        document: dict[str, Any] = {"index": found.index, "versions": [_entry_document(each) for each in found.entries]}
+        manifest = installed or found.manifest
+        console.json(
+            document
+            | {
+                "installed": str(installed.version) if installed else None,
+                "manifest": manifest.raw if manifest else None,
+                "limitations": found.limitations,
+            }
+        )
         return
-    console.card(_card(newest, index, entries, manifest))
+    console.card(_card(found, installed))
 
 
 @click.command("search")
@@ -111,7 +119,7 @@ def _found_row(found: Found) -> tuple[object, ...]:
     entry = found.entry
     if entry is None:
         return (found.name, "", "not verified", "", "", found.problem)
-    quality = "" if entry.quality is None else f"{entry.quality:.0%}"
+    quality = "" if found.quality is None else f"{found.quality:.0%}"
     return (
         entry.name, entry.version, entry.publisher, size(max(a.size for a in entry.archives)), quality, entry.description
     )  # fmt: skip
@@ -120,7 +128,7 @@ def _found_row(found: Found) -> tuple[object, ...]:
 def _found_document(found: Found) -> dict[str, Any]:
     if found.entry is None:
         return {"index": found.index, "name": found.name, "verified": False, "problem": found.problem}
-    return {"index": found.index, "verified": True, "quality": found.entry.quality, **_entry_document(found.entry)}
+    return {"index": found.index, "verified": True, "quality": found.quality, **_entry_document(found.entry)}
 
 
 @click.command("verify")
@@ -226,24 +234,34 @@ def _entry_document(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _card(entry: Entry, index: str, entries: tuple[Entry, ...], manifest: Manifest | None) -> dict[str, object]:
-    raw = manifest.raw if manifest else {}
-    limitations = [
-        each if isinstance(each, str) else each.get("description", "") for each in raw.get("limitations") or []
-    ]
+def _card(found: Published, installed: Manifest | None) -> dict[str, object]:
+    entry, manifest = found.entries[-1], installed or found.manifest
     return {
         "name": f"{entry.name} {entry.version}" + (" (yanked)" if entry.yanked else ""),
         "description": entry.description,
         "publisher": f"{entry.publisher} (key {entry.key_id}, verified)",
-        "index": index,
-        "versions": ", ".join(str(each.version) for each in entries),
+        "index": found.index,
+        "versions": ", ".join(str(each.version) for each in found.entries),
         "for" if entry.kind == "expert" else "variants": ", ".join(
             f"{a.base if entry.kind == 'expert' else a.variant} ({size(a.size)})" for a in entry.archives
         ),
         "requires": [str(each) for each in entry.requires],
         "capabilities": ", ".join(entry.capabilities),
-        "installed": str(manifest.version) if manifest else "no",
+        "installed": str(installed.version) if installed else "no",
         "license": manifest.license if manifest else "",
-        "quality": [f"{key}: {value}" for key, value in (manifest.quality_metrics if manifest else {}).items()],
-        "limitations": limitations,
+        "quality": _quality_lines(manifest.quality_metrics if manifest else {}),
+        "limitations": found.limitations,
     }
+
+
+def _quality_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Figures as they are; a table of circles, as `xpm validate` writes it, with a line for each."""
+    lines = []
+    for key, value in metrics.items():
+        if key == "circles" and isinstance(value, dict):
+            for circle, found in value.items():
+                if isinstance(found, dict):
+                    lines.append(f"{circle}: " + ", ".join(f"{name} {number}" for name, number in found.items()))
+        else:
+            lines.append(f"{key}: {value}")
+    return lines

@@ -3,10 +3,11 @@
 Command modules are imported when their command is called, so that ``xpm --help`` loads next to nothing.
 """
 
-import difflib
 import os
+import signal
 import sys
 from importlib import import_module
+from typing import TextIO
 
 import click
 
@@ -85,10 +86,19 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            _require_open(sys.stdout)  # click would make it a failure of ours
+            raise StoreError("something that xpm talks to went away", context=str(error)) from error
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in {*COMMANDS, *ALIASES} and not args[0].startswith("-"):
+            import difflib
+
             alike = difflib.get_close_matches(args[0], COMMANDS, n=1)
             ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {alike[0]!r}?" if alike else ""))
         return super().resolve_command(ctx, args)
@@ -109,11 +119,33 @@ def cli(ctx: click.Context, verbose: bool, quiet: bool) -> None:
     ctx.obj = Console(verbose=verbose, quiet=quiet)
 
 
+class ReaderGone(BaseException):
+    """Whoever reads what is printed (`… | head`) has read enough."""
+
+
+def _require_open(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
+class Terminated(BaseException):
+    """SIGTERM came: what is half done is cleared away on the way out, as with Ctrl-C."""
+
+
+def _end_in_order(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends at once
+    raise Terminated
+
+
 def main() -> None:
-    """Run the command line; exit codes are those of the errors, 70 for a bug of ours, 130 for Ctrl-C."""
+    """Run the command line; exit codes are those of the errors, 70 for a bug of ours, 130 for Ctrl-C, 143 for SIGTERM."""
     wants_json = "--json" in sys.argv
+    signal.signal(signal.SIGTERM, _end_in_order)
     try:
         cli.main(prog_name="xpm", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
@@ -125,9 +157,12 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         sys.stderr.write("interrupted; nothing was left half done\n")
         sys.exit(130)
-    except BrokenPipeError:
+    except Terminated:
+        sys.stderr.write("terminated; nothing was left half done\n")
+        sys.exit(128 + signal.SIGTERM)
+    except (ReaderGone, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(0)
     except OSError as error:
         problem = StoreError(
             f"{error.filename or 'a file'} could not be read or written", context=str(error), hint=_DISK_HINT
