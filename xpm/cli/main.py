@@ -7,11 +7,10 @@ import os
 import signal
 import sys
 from importlib import import_module
-from typing import TextIO
 
 import click
 
-from xpm.cli.render import Console, show_crash, show_error
+from xpm.cli.render import Console, ReaderGone, show_crash, show_error
 from xpm.errors import StoreError, UsageError
 
 _DISK_HINT = "check disk space and rights"
@@ -86,13 +85,6 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:
-            _require_open(sys.stdout)  # click would make it a failure of ours
-            raise StoreError("something that xpm talks to went away", context=str(error)) from error
-
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -117,17 +109,6 @@ class LazyGroup(click.Group):
 def cli(ctx: click.Context, verbose: bool, quiet: bool) -> None:
     """xpm: a Git-native package manager for AI experts, and the engine that runs them."""
     ctx.obj = Console(verbose=verbose, quiet=quiet)
-
-
-class ReaderGone(BaseException):
-    """Whoever reads what is printed (`… | head`) has read enough."""
-
-
-def _require_open(stream: TextIO) -> None:
-    try:
-        stream.flush()
-    except BrokenPipeError as error:
-        raise ReaderGone from error
 
 
 class Terminated(BaseException):

@@ -65,6 +65,10 @@ def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, break_on_hyphens=False) if len(text) > width else [text]
 
 
+class ReaderGone(BaseException):
+    """Whoever reads what is printed (`… | head`) has read enough: the end, and no failure."""
+
+
 class Console:
     """What the commands write to; a ``Progress`` for the operations."""
 
@@ -77,15 +81,18 @@ class Console:
         self._bar_is_open = False
 
     def out(self, text: str) -> None:
-        sys.stdout.write(text + "\n")
+        self.piece(text + "\n")
 
     def json(self, document: Any) -> None:
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+        self.piece(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
 
     def piece(self, text: str) -> None:
-        """A part of an answer, at once and without a newline."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        """A part of an answer, at once and without a newline; raises ReaderGone if nobody reads any more."""
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
     def say(self, text: str) -> None:
         """Something a person may want to know."""
