@@ -21,6 +21,10 @@ DEFAULT_BASE = "xpm-tiny"
 DEFAULT_VARIANT = "fp32"
 EMBEDDED = "embedded"
 EMBEDDED_EXPERTS = {f"expert-{name}": "*" for name in ("json", "neo4j", "python", "rust", "sql", "typescript")}
+DEFAULT_BASE_LIMITATIONS = (
+    "On xpm-tiny, text beyond ASCII comes out broken: accents at times, other scripts (北京, علي) and emoji as a rule.",
+)
+"""What a package made for the base that comes with xpm can't do, though its manifest does not say it."""
 
 
 _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")

@@ -27,6 +27,7 @@ from xpm_index.urls import (
 from xpm_index.versions import VersionRange
 
 ARCHIVE_SUFFIX = ".expert"
+BASE_SUFFIX = ".base"
 _MAX_STEPS_UP = 3
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # one letter is a drive
@@ -139,7 +140,12 @@ def _parse(text: str, folder: Path, editable: bool, cwd: Path) -> Source:
         return _parse_remote(text)
     if text.startswith("file:"):
         return _parse_local(Path(check_file_url(text)), folder, editable)
-    if editable or text.startswith((".", "/", "~")) or text.endswith((ARCHIVE_SUFFIX, "/")) or "\\" in text:
+    if (
+        editable
+        or text.startswith((".", "/", "~"))
+        or text.endswith((ARCHIVE_SUFFIX, BASE_SUFFIX, "/"))
+        or "\\" in text
+    ):
         return _parse_local(cwd / os.path.expanduser(text), folder, editable)
     name, _, rest = text.partition("@")
     if rest.strip().startswith("git+") or "://" in rest:
@@ -196,6 +202,10 @@ def _parse_local(path: Path, folder: Path, editable: bool) -> Source:
         raise UsageError(f"there is no {path}", hint="for an index's expert, write its name alone")
     if editable:
         raise UsageError(f"{path} is not a folder", hint="only a folder can be editable; leave --editable out")
+    if path.suffix == BASE_SUFFIX and path.is_file():
+        raise UsageError(
+            f"{path} is a base, and bases are installed from an index", hint=f"to run on it, `xpm run --base {path}`"
+        )
     if path.suffix != ARCHIVE_SUFFIX or not path.is_file():
         hint = f"build one with `xpm build expert`: a {ARCHIVE_SUFFIX} file"
         raise UsageError(f"{path} is not an archive", hint=hint)

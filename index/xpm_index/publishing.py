@@ -102,4 +102,13 @@ def quality_of(manifest: Manifest) -> float | None:
         value = manifest.quality_metrics.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
             return float(value)
-    return None
+    return _least_of(manifest.quality_metrics.get("circles"))
+
+
+def _least_of(circles: object) -> float | None:
+    """The worst of the circles that `xpm validate` judged, each with its ``right`` in per cent."""
+    found = (
+        [each.get("right") for each in circles.values() if isinstance(each, dict)] if isinstance(circles, dict) else []
+    )
+    shares = [each / 100 for each in found if isinstance(each, int | float) and 0 <= each <= 100]
+    return min(shares) if shares and len(shares) == len(found) else None

@@ -13,7 +13,7 @@ from xpm.operations.inspect import installed
 from xpm.operations.install import install, require_stored
 from xpm.operations.options import Options
 from xpm.operations.run import choose
-from xpm.project import EMBEDDED_EXPERTS, Project
+from xpm.project import DEFAULT_BASE_LIMITATIONS, EMBEDDED_EXPERTS, Project
 from xpm.sources import parse_source
 from xpm_build.domains import DOMAINS, draw_case
 from xpm_build.embedded.rebuild import EXPERTS, PACKAGES
@@ -91,6 +91,17 @@ def test_keywords_send_most_requests_of_a_domain_to_its_expert(domain, least, en
     prompts = [draw_case(DOMAINS[domain], rng).prompt for _ in range(100)]
     chosen = [[each.package.name for each in choose(environment, prompt, None)] for prompt in prompts]
     assert chosen.count([f"expert-{domain}"]) >= least * len(prompts)
+
+
+@pytest.mark.parametrize("text", ["Zoë Ångström 北京", "علي", "🎉"])
+def test_text_beyond_ascii_is_a_stated_limit(text, engine):
+    """It does come out broken; where it no longer does, the limit is to go from docs/experts.md and DEFAULT_BASE_LIMITATIONS."""
+    asked = f"Convert to JSON: name is {text}"
+    answer = engine.generate(asked, experts=["expert-json"], sampling=SamplingParams(max_tokens=64)).text
+    assert text not in answer
+    assert all(each in " ".join(DEFAULT_BASE_LIMITATIONS) for each in ("beyond ASCII", "北京", "علي"))
+    documented = (ROOT / "docs" / "experts.md").read_text(encoding="utf-8")
+    assert "beyond ASCII" in documented
 
 
 def test_the_documented_table_is_what_the_manifests_state(packages):

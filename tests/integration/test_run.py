@@ -161,6 +161,12 @@ def test_a_path_to_something_else(base, expert, message, built, run):
     assert error.hint
 
 
+def test_a_bases_file_is_run_not_installed(built, run):
+    error = run("install", str(built / "dist/tiny-fp32.v1.0.0.base"), code=2)
+    assert "is a base" in str(error)
+    assert "xpm run --base" in error.hint
+
+
 def test_an_adapter_needs_the_bases_source(built, tmp_path, run):
     shutil.copy(built / "dist/tiny-fp32.v1.0.0.base", tmp_path)
     error = run("run", "--base", "./tiny-fp32.v1.0.0.base", "--expert", str(built / "adapter"), "x", code=1)

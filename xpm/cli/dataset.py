@@ -68,10 +68,25 @@ def generate_command(
     if as_json:
         console.json(document)
         return
+    if not dry_run:
+        _say_what_is_left(console, operations.left_for_training(folder))
     usage = document.pop("usage")
     console.card(
         {**document, **usage, "dollars": "not known" if usage["dollars"] is None else f"{usage['dollars']:.4f}"}
     )
+
+
+def _say_what_is_left(console: Console, parts: dict[str, int]) -> None:
+    """A data set is larger than what is learned from: the rest is held back, to judge by."""
+    train = parts.pop("train.jsonl")
+    held = ", ".join(f"{count:,} to {name.removesuffix('.jsonl')}" for name, count in parts.items())
+    told = (
+        f"of {train + sum(parts.values()):,} different rows, `xpm dataset split` leaves {train:,} to train on ({held})"
+    )
+    if train:
+        console.say(told)
+    else:
+        console.warn(f"{told}: make more, or hold less back in training.dataset.split")
 
 
 @dataset_command.command("import")

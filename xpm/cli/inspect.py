@@ -1,5 +1,6 @@
 """list, path, info, search, verify, base."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from xpm.cli.render import Console, size
 from xpm.errors import NotFoundError, UsageError
 from xpm.operations import inspect as operations
 from xpm.operations.build import base_source
-from xpm.operations.inspect import Found
+from xpm.operations.inspect import Found, Published
 from xpm.operations.install import require_stored, use_base
 from xpm.project import DEFAULT_BASE, DEFAULT_VARIANT
 from xpm.search import Query, words_of
@@ -66,23 +67,30 @@ def path_command(console: Console, name: str) -> None:
 @_json
 @click.pass_obj
 def info_command(console: Console, name: str, as_json: bool) -> None:
-    """Show an expert or a base: what the index says and, if it is installed, its manifest.
+    """Show an expert or a base: what the index says, and its manifest if that is at hand: quality and limitations too.
 
     Example: xpm info expert-sql
     """
     environment = here()
-    index, entries = operations.versions_of(environment, name)
-    newest = operations.newest_of(entries)
-    manifest: Manifest | None = None
+    found = operations.published(environment, name)
+    installed: Manifest | None = None
     try:
-        manifest = operations.find_installed(environment, name).manifest()
+        installed = operations.find_installed(environment, name).manifest()
     except NotFoundError:
-        console.detail(f"{newest.name} is not installed here")
+        console.detail(f"{found.entries[-1].name} is not installed here")
     if as_json:
-        document: dict[str, Any] = {"index": index, "versions": [_entry_document(entry) for entry in entries]}
-        console.json(document | {"manifest": manifest.raw if manifest else None})
+        document: dict[str, Any] = {"index": found.index, "versions": [_entry_document(each) for each in found.entries]}
+        manifest = installed or found.manifest
+        console.json(
+            document
+            | {
+                "installed": str(installed.version) if installed else None,
+                "manifest": manifest.raw if manifest else None,
+                "limitations": found.limitations,
+            }
+        )
         return
-    console.card(_card(newest, index, entries, manifest))
+    console.card(_card(found, installed))
 
 
 @click.command("search")
@@ -116,7 +124,7 @@ def _found_row(found: Found) -> tuple[object, ...]:
     entry = found.entry
     if entry is None:
         return (found.name, "", "not verified", "", "", found.problem)
-    quality = "" if entry.quality is None else f"{entry.quality:.0%}"
+    quality = "" if found.quality is None else f"{found.quality:.0%}"
     version = _marked(entry.version, entry.yanked is not None)
     largest = max(a.size for a in entry.archives)
     return entry.name, version, entry.publisher, size(largest), quality, entry.description
@@ -125,7 +133,7 @@ def _found_row(found: Found) -> tuple[object, ...]:
 def _found_document(found: Found) -> dict[str, Any]:
     if found.entry is None:
         return {"index": found.index, "name": found.name, "verified": False, "problem": found.problem}
-    return {"index": found.index, "verified": True, "quality": found.entry.quality, **_entry_document(found.entry)}
+    return {"index": found.index, "verified": True, "quality": found.quality, **_entry_document(found.entry)}
 
 
 @click.command("verify")
@@ -241,26 +249,36 @@ def _entry_document(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _card(entry: Entry, index: str, entries: tuple[Entry, ...], manifest: Manifest | None) -> dict[str, object]:
-    raw = manifest.raw if manifest else {}
-    yanked = {each.version for each in entries if each.yanked}
-    limitations = [
-        each if isinstance(each, str) else each.get("description", "") for each in raw.get("limitations") or []
-    ]
+def _card(found: Published, installed: Manifest | None) -> dict[str, object]:
+    entry, manifest = operations.newest_of(found.entries), installed or found.manifest
+    yanked = {each.version for each in found.entries if each.yanked}
     return {
         "name": f"{entry.name} {_marked(entry.version, entry.yanked is not None)}",
-        "yanked": [f"{each.version}: {each.yanked.reason}" for each in entries if each.yanked],
+        "yanked": [f"{each.version}: {each.yanked.reason}" for each in found.entries if each.yanked],
         "description": entry.description,
         "publisher": f"{entry.publisher} (key {entry.key_id}, verified)",
-        "index": index,
-        "versions": ", ".join(_marked(each.version, each.yanked is not None) for each in entries),
+        "index": found.index,
+        "versions": ", ".join(_marked(each.version, each.yanked is not None) for each in found.entries),
         "for" if entry.kind == "expert" else "variants": ", ".join(
             f"{a.base if entry.kind == 'expert' else a.variant} ({size(a.size)})" for a in entry.archives
         ),
         "requires": [str(each) for each in entry.requires],
         "capabilities": ", ".join(entry.capabilities),
-        "installed": _marked(manifest.version, manifest.version in yanked) if manifest else "no",
+        "installed": _marked(installed.version, installed.version in yanked) if installed else "no",
         "license": manifest.license if manifest else "",
-        "quality": [f"{key}: {value}" for key, value in (manifest.quality_metrics if manifest else {}).items()],
-        "limitations": limitations,
+        "quality": _quality_lines(manifest.quality_metrics if manifest else {}),
+        "limitations": found.limitations,
     }
+
+
+def _quality_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Figures as they are; a table of circles, as `xpm validate` writes it, with a line for each."""
+    lines = []
+    for key, value in metrics.items():
+        if key == "circles" and isinstance(value, dict):
+            for circle, found in value.items():
+                if isinstance(found, dict):
+                    lines.append(f"{circle}: " + ", ".join(f"{name} {number}" for name, number in found.items()))
+        else:
+            lines.append(f"{key}: {value}")
+    return lines

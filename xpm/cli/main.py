@@ -3,14 +3,14 @@
 Command modules are imported when their command is called, so that ``xpm --help`` loads next to nothing.
 """
 
-import difflib
 import os
+import signal
 import sys
 from importlib import import_module
 
 import click
 
-from xpm.cli.render import Console, show_crash, show_error
+from xpm.cli.render import Console, ReaderGone, show_crash, show_error
 from xpm.errors import UsageError, unwritable
 
 # command → (module, one line for the overview); the function has the command's name
@@ -87,6 +87,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in {*COMMANDS, *ALIASES} and not args[0].startswith("-"):
+            import difflib
+
             alike = difflib.get_close_matches(args[0], COMMANDS, n=1)
             ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {alike[0]!r}?" if alike else ""))
         return super().resolve_command(ctx, args)
@@ -117,12 +119,23 @@ def _require_utf8(arguments: list[str]) -> None:
             )
 
 
+class Terminated(BaseException):
+    """SIGTERM came: what is half done is cleared away on the way out, as with Ctrl-C."""
+
+
+def _end_in_order(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends at once
+    raise Terminated
+
+
 def main() -> None:
-    """Run the command line; exit codes are those of the errors, 70 for a bug of ours, 130 for Ctrl-C."""
+    """Run the command line; exit codes are those of the errors, 70 for a bug of ours, 130 for Ctrl-C, 143 for SIGTERM."""
     wants_json = "--json" in sys.argv
+    signal.signal(signal.SIGTERM, _end_in_order)
     try:
         _require_utf8(sys.argv[1:])
         code = cli.main(prog_name="xpm", standalone_mode=False)  # click returns the code of an Exit
+        sys.stdout.flush()
     except click.ClickException as error:
         if wants_json:
             show_error(UsageError(error.format_message()), as_json=True)
@@ -132,9 +145,12 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         sys.stderr.write("interrupted; nothing was left half done\n")
         sys.exit(130)
-    except BrokenPipeError:
+    except Terminated:
+        sys.stderr.write("terminated; nothing was left half done\n")
+        sys.exit(128 + signal.SIGTERM)
+    except (ReaderGone, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(0)
     except OSError as error:
         problem = unwritable(f"{error.filename or 'a file'} could not be read or written", error)
         show_error(problem, as_json=wants_json)

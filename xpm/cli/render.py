@@ -1,8 +1,11 @@
 """The only module that formats: tables, cards, errors and progress. Data goes to stdout, everything else to stderr."""
 
+import itertools
 import json
 import os
+import shutil
 import sys
+import textwrap
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -10,6 +13,9 @@ from datetime import timedelta
 from typing import Any, TextIO
 
 _BAR_PERIOD_S = 0.1
+_GAP = "  "
+_LEAST_COLUMN = 6
+_LEAST_TEXT = 24
 
 
 def use_colour(stream: TextIO) -> bool:
@@ -38,6 +44,31 @@ def duration(span: timedelta) -> str:
     return f"{seconds:.0f} s"
 
 
+def _columns() -> int | None:
+    """The width that a table has to fit into; None where no person looks at it."""
+    stated = os.environ.get("COLUMNS", "")
+    if stated.isdigit() and int(stated):
+        return int(stated)
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _fitted(widths: list[int], columns: int | None) -> list[int]:
+    """The widths of a table's columns, the widest made narrower until all fit; none below a few characters."""
+    widths = list(widths)
+    while columns and sum(widths) + len(_GAP) * (len(widths) - 1) > columns and max(widths) > _LEAST_COLUMN:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most ``width``, broken at spaces where there are any; no character is lost but these."""
+    return textwrap.wrap(text, width, break_on_hyphens=False) if len(text) > width else [text]
+
+
+class ReaderGone(BaseException):
+    """Whoever reads what is printed (`… | head`) has read enough: the end, and no failure."""
+
+
 class Console:
     """What the commands write to; a ``Progress`` for the operations."""
 
@@ -50,15 +81,18 @@ class Console:
         self._bar_is_open = False
 
     def out(self, text: str) -> None:
-        sys.stdout.write(text + "\n")
+        self.piece(text + "\n")
 
     def json(self, document: Any) -> None:
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+        self.piece(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
 
     def piece(self, text: str) -> None:
-        """A part of an answer, at once and without a newline."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        """A part of an answer, at once and without a newline; raises ReaderGone if nobody reads any more."""
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
     def say(self, text: str) -> None:
         """Something a person may want to know."""
@@ -81,15 +115,29 @@ class Console:
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         cells = [[str(cell) for cell in row] for row in [header, *rows]]
-        widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+        columns = _columns()
+        last = max(len(row[-1]) for row in cells)
+        widths = [max(len(row[column]) for row in cells) for column in range(len(header) - 1)]
+        widths = _fitted(widths, columns)
+        room = columns - sum(widths) - len(_GAP) * len(widths) if columns else last
+        is_below = room < min(last, _LEAST_TEXT)  # then each row's last cell has a line of its own
         for row in cells:
-            self.out("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            parts = [_wrapped(cell, width) for cell, width in zip(row[:-1], widths, strict=True)]
+            if not is_below:
+                parts.append(_wrapped(row[-1], room))
+            for line in itertools.zip_longest(*parts, fillvalue=""):
+                self.out(_GAP.join(cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=False)).rstrip())
+            for text in _wrapped(row[-1], (columns or last) - len(_GAP)) if is_below and row[-1] else ():
+                self.out(_GAP + text)
 
     def card(self, fields: Mapping[str, object]) -> None:
         shown = {name: value for name, value in fields.items() if value not in ("", None, (), [], {})}
         width = max(len(name) for name in shown)
+        columns = _columns()
+        room = max(columns - width - len(_GAP), _LEAST_COLUMN) if columns else None
         for name, value in shown.items():
-            lines = [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
+            items = value if isinstance(value, (list, tuple)) else [value]
+            lines = [line for item in items for line in (_wrapped(str(item), room) if room else [str(item)])]
             for number, line in enumerate(lines):
                 self.out(f"{name if number == 0 else '':{width}}  {line}")
 

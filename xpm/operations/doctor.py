@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from xpm.environment import Environment
 from xpm.errors import LockfileError
@@ -20,6 +21,7 @@ from xpm_index.verified import expiry_of
 _LEAST_FREE_BYTES = 2_000_000_000
 _BUILT = datetime(2026, 1, 1, tzinfo=UTC)
 _SOON = timedelta(days=7)
+_CPU_FLAGS = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni")  # what the native kernels are compiled for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,8 @@ def examine(environment: Environment, *, online: bool) -> list[Finding]:
     """Every check; ``online`` also asks the indexes' remotes. A check that fails itself is a problem."""
     findings: list[Finding] = []
     for name, check in (
-        ("python", _python), ("runtime", _runtime), ("home", _home), ("disk", _disk), ("keys", _keys), ("git", _git),
+        ("python", _python), ("runtime", _runtime), ("kernels", _kernels),
+        ("home", _home), ("disk", _disk), ("keys", _keys), ("git", _git),
         ("clock", _clock), ("store", _store), ("environment", _environment),
     ):  # fmt: skip
         findings += _safely(name, lambda check=check: check(environment))  # type: ignore[misc]
@@ -69,6 +72,41 @@ def _runtime(environment: Environment) -> Iterator[Finding]:
         )  # fmt: skip
     else:
         yield Finding(name="runtime", status="ok", found=found)
+
+
+def _kernels(environment: Environment) -> Iterator[Finding]:
+    """Whether the native kernels run here, and if not, which condition fails: compiled, loadable, and on such a processor."""
+    from xpm_runtime import native
+
+    compiled = Path(native.__file__).with_name("libxpm_kernels.so")
+    if native.library() is not None:
+        yield Finding(name="kernels", status="ok", found="native kernels run here, for bases in int8 and int4")
+        return
+    instead = "quantised bases run on ONNX Runtime's own kernels, slower"
+    if not compiled.is_file():
+        advice = "install a C compiler (Linux, x86-64) and install xpm again, or leave it so"
+        yield Finding(
+            name="kernels", status="warning", found=f"{compiled.name} was not compiled: {instead}", advice=advice
+        )
+        return
+    lacking = [flag for flag in _CPU_FLAGS if flag not in cpu_flags()]
+    if lacking:
+        found = f"no native kernels: the processor lacks {', '.join(lacking)}; {instead}"
+        yield Finding(name="kernels", status="ok", found=found)
+    else:
+        advice = "install xpm again on this machine"
+        yield Finding(
+            name="kernels", status="warning", found=f"{compiled.name} can't be loaded; {instead}", advice=advice
+        )
+
+
+def cpu_flags() -> set[str]:
+    """What the processor can do, as Linux tells it; empty where nothing tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith("flags") for flag in line.partition(":")[2].split()}
 
 
 def _home(environment: Environment) -> Iterator[Finding]:

@@ -71,6 +71,15 @@ def generate(
         )  # fmt: skip
 
 
+def left_for_training(folder: Path) -> dict[str, int]:
+    """How many rows of the data set `xpm dataset split` would put into each part, before it drops what is nearly equal."""
+    known = settings(folder)
+    from xpm_build.dataset.rows import read_rows
+    from xpm_build.dataset.split import part_sizes
+
+    return part_sizes(read_rows(folder / known.path), known.split)
+
+
 def estimate(folder: Path, *, overrides: Mapping[str, Any]) -> "Usage":
     """What generating is likely to cost; sends nothing."""
     require_extra()

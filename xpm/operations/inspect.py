@@ -1,8 +1,9 @@
 """Looking without changing: list, info, search, verify."""
 
 import contextlib
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,15 +15,21 @@ from xpm.operations.bring import bring
 from xpm.operations.direct import folder_of
 from xpm.operations.names import did_you_mean
 from xpm.operations.options import DEFAULTS, Options
+from xpm.project import DEFAULT_BASE, DEFAULT_BASE_LIMITATIONS
 from xpm.search import Query
 from xpm.trust import verify_folder, verify_package
 from xpm_index.archive import MANIFEST, read_manifest
+from xpm_index.digests import sha256_bytes
 from xpm_index.entries import Entry
 from xpm_index.errors import IntegrityError, ManifestError, SignatureError, TrustError, XpmError
 from xpm_index.integrity import read_signature
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
 from xpm_index.names import spellings
+from xpm_index.publishing import quality_of
+
+_BLOB = "blob:"
+_LARGEST_LOOKED_INTO = 16_000_000  # bytes of an archive in an index that is read for its manifest alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +51,38 @@ class Installed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A search hit: ``entry`` is as ``newest_of`` has it, None if it can't be verified for ``problem``."""
+    """A search hit: ``entry`` is as ``newest_of`` has it, None if it can't be verified for ``problem``.
+
+    ``quality`` is the share of cases, 0 to 1, that the package claims to answer rightly; None if it claims nothing.
+    """
 
     name: str
     index: str
     rank: float
     entry: Entry | None
     problem: str = ""
+    quality: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What is published under a name; ``manifest`` is the newest version's own, None where it can't be had without fetching."""
+
+    index: str
+    entries: tuple[Entry, ...]
+    manifest: Manifest | None
+
+    @property
+    def limitations(self) -> tuple[str, ...]:
+        """What it can't do: by its own manifest, and by what is known of the base that comes with xpm."""
+        stated = self.manifest.raw.get("limitations") if self.manifest else None
+        own = [
+            str(each.get("description", "") if isinstance(each, dict) else each)
+            for each in (stated if isinstance(stated, list) else ())
+        ]
+        newest = self.entries[-1]
+        is_tiny = newest.name == DEFAULT_BASE or any(each.base == DEFAULT_BASE for each in newest.archives)
+        return (*own, *(DEFAULT_BASE_LIMITATIONS if is_tiny else ()))
 
 
 def installed(environment: Environment) -> tuple[Installed, ...]:
@@ -89,6 +121,37 @@ def find_installed(environment: Environment, name: str) -> Installed:
     raise NotFoundError(f"{name} is not installed here", hint=alike or f"install it with `xpm install {name}`")
 
 
+def published(environment: Environment, name: str, options: Options = DEFAULTS) -> Published:
+    """What the indexes have of a name, with the newest version's manifest if it is at hand; raises NotFoundError."""
+    index, entries = versions_of(environment, name, options)
+    with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
+        return Published(
+            index=index, entries=entries, manifest=_manifest_at_hand(environment, indexes, index, newest_of(entries))
+        )
+
+
+def _manifest_at_hand(environment: Environment, indexes: Indexes, index: str, entry: Entry) -> Manifest | None:
+    """A published version's manifest, from the store or from an archive that the index itself holds; None if that takes fetching.
+
+    An archive's digest is the one that the index vouches for; its signature is verified when it is installed.
+    """
+    for ref in entry.archives:
+        if (folder := environment.store.get(ref.digest)) is not None:
+            return Manifest.parse((folder / MANIFEST).read_bytes())
+    for ref in entry.archives:
+        paths = [source.removeprefix(_BLOB) for source in ref.sources if source.startswith(_BLOB)]
+        if not paths or ref.size > _LARGEST_LOOKED_INTO:
+            continue
+        data = indexes.snapshot(index).read_blob(paths[0])
+        if data is None or sha256_bytes(data) != ref.digest:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / f"package.{entry.kind}"
+            path.write_bytes(data)
+            return read_manifest(path)
+    return None
+
+
 def versions_of(environment: Environment, name: str, options: Options = DEFAULTS) -> tuple[str, tuple[Entry, ...]]:
     """(index, entries oldest first) of a published name; raises NotFoundError."""
     with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
@@ -118,7 +181,22 @@ def search(environment: Environment, query: Query, options: Options = DEFAULTS) 
                     continue
                 if entries:
                     found.append(Found(name=name, index=index, rank=rank, entry=newest_of(entries)))
-    return sorted(found, key=lambda each: (each.rank, each.name))[: query.limit]
+        best = sorted(found, key=lambda each: (each.rank, each.name))[: query.limit]
+        return [
+            replace(each, quality=_quality(environment, indexes, each.index, each.entry)) if each.entry else each
+            for each in best
+        ]
+
+
+def _quality(environment: Environment, indexes: Indexes, index: str, entry: Entry) -> float | None:
+    """What the entry says; where it says nothing, what the manifest does, if it is at hand."""
+    if entry.quality is not None or entry.kind == "base":
+        return entry.quality
+    try:
+        manifest = _manifest_at_hand(environment, indexes, index, entry)
+    except XpmError:
+        return None
+    return quality_of(manifest) if manifest else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

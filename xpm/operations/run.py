@@ -20,10 +20,16 @@ from xpm.operations.install import require_stored
 from xpm.operations.local import Part, is_path, local_base, local_expert, source_of
 from xpm.operations.options import Options
 from xpm.progress import Progress
+from xpm.project import DEFAULT_BASE
 from xpm_index.requirements import Requirement
 
 if TYPE_CHECKING:
     from xpm_runtime import Engine, GenerationResult
+
+_NO_EXPERT = (
+    f"no installed expert fits this prompt, and {DEFAULT_BASE} alone can't answer it; get a real base, e.g."
+    " `xpm build base Qwen/Qwen3-0.6B --name qwen3-0-6b --variant int4`, and run with --base dist/qwen3-0-6b-int4.v0.1.0.base"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +94,8 @@ def composition(
         require_stored(environment, Options(progress=progress))
         base = _part(installed(environment)[0])
         chosen = choose(environment, prompt, names if options.experts is not None else None)
+        if not chosen and options.experts is None and base.name == DEFAULT_BASE:
+            progress.warn(_NO_EXPERT)
         experts = [_part(each) for each in chosen]
 
     def source() -> Path:

@@ -53,18 +53,7 @@ def split_rows(rows: Iterable[Row], split: Split, folder: Path) -> SplitReport:
         DatasetError: nothing is left to train on.
     """
     given = list(rows)
-    unique: dict[str, Row] = {}
-    for row in given:
-        unique.setdefault(_normal(context_of(row) or completion_of(row)), row)
-    held_in = {key: split.hold_out.held_fields(row) for key, row in unique.items()}
-    inner = _inner_parts({key: row for key, row in unique.items() if not held_in[key]}, split)
-    parts: dict[str, dict[str, Row]] = {TRAIN: {}, VALID: {}, circle_file(ROWS): {}}
-    for name in split.hold_out.shares:
-        parts[circle_file(name)] = {}
-    for key, row in unique.items():
-        held = held_in[key]
-        part = circle_file([name for name in split.hold_out.shares if name in held][-1]) if held else inner[key]
-        parts[part][key] = row
+    parts = _parts(given, split)
     if not parts[TRAIN]:
         raise DatasetError(
             "nothing is left to train on", context=json.dumps({name: len(each) for name, each in parts.items()}),
@@ -77,8 +66,30 @@ def split_rows(rows: Iterable[Row], split: Split, folder: Path) -> SplitReport:
         counts={name: len(each) for name, each in parts.items()},
         overlap={name: len(train & set(each)) for name, each in parts.items() if name != TRAIN}
         | _values_shared(parts, split),
-        dropped={"same prompt": len(given) - len(unique)},
+        dropped={"same prompt": len(given) - sum(map(len, parts.values()))},
     )
+
+
+def part_sizes(rows: Iterable[Row], split: Split) -> dict[str, int]:
+    """How many rows ``split_rows`` would put into each part; writes nothing."""
+    return {name: len(each) for name, each in _parts(rows, split).items()}
+
+
+def _parts(rows: Iterable[Row], split: Split) -> dict[str, dict[str, Row]]:
+    """File name → rows by prompt, of each part."""
+    unique: dict[str, Row] = {}
+    for row in rows:
+        unique.setdefault(_normal(context_of(row) or completion_of(row)), row)
+    held_in = {key: split.hold_out.held_fields(row) for key, row in unique.items()}
+    inner = _inner_parts({key: row for key, row in unique.items() if not held_in[key]}, split)
+    parts: dict[str, dict[str, Row]] = {TRAIN: {}, VALID: {}, circle_file(ROWS): {}}
+    for name in split.hold_out.shares:
+        parts[circle_file(name)] = {}
+    for key, row in unique.items():
+        held = held_in[key]
+        part = circle_file([name for name in split.hold_out.shares if name in held][-1]) if held else inner[key]
+        parts[part][key] = row
+    return parts
 
 
 def _inner_parts(rows: Mapping[str, Row], split: Split) -> dict[str, str]:

@@ -76,11 +76,13 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     trainer.judge = judge
     from transformers import PrinterCallback
 
-    from xpm_build.training.trainer import JudgedAtTheEnd, Told
+    from xpm_build.training.trainer import JudgedAtTheEnd, SavedByTime, Told
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Told(report))
     trainer.add_callback(JudgedAtTheEnd())
+    if settings.save_minutes:
+        trainer.add_callback(SavedByTime(60 * settings.save_minutes))
     if lost := _lost(trainer, settings, len(material.train), tokenizer.convert_tokens_to_ids(end)):
         report(lost)
     _begin(folder, identity, restart=restart)
@@ -206,6 +208,7 @@ def _trainer(
         "max_length": settings.max_seq_length,
         "report_to": "none", "disable_tqdm": True, "use_cpu": not torch.cuda.is_available(),
         "dataloader_pin_memory": torch.cuda.is_available(), "logging_first_step": True,
+        "include_num_input_tokens_seen": "all",
     }  # fmt: skip
     if len(valid):
         common |= {

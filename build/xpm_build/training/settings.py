@@ -54,6 +54,7 @@ _SECTION = frozenset(
         "alternative_checkpoints",
     )
 )
+_KEPT = frozenset(("save_total_limit", "save_minutes", "packaging_checkpoint"))
 _PACKAGED = re.compile(r"final|checkpoint-([1-9][0-9]*)")
 _DEFAULT_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -80,7 +81,8 @@ class TrainingSettings:
     """Names and meanings are those of PEFT and TRL. ``max_steps`` 0 means: by ``epochs``; ``save_dtype`` is the kept adapter's.
 
     ``metric`` is "" for task where answers can be judged, else loss. ``packaging_checkpoint`` is "" for the best one, "final" or
-    "checkpoint-N". It and ``save_total_limit`` change nothing of what is trained: ``trained_by`` leaves them out.
+    "checkpoint-N". It, ``save_total_limit`` and ``save_minutes`` (0 for by steps alone) change nothing of what is trained:
+    ``trained_by`` leaves them out.
     """
 
     method: str
@@ -120,6 +122,7 @@ class TrainingSettings:
     logging_steps: int
     eval_steps: int
     save_steps: int
+    save_minutes: float
     save_total_limit: int
     early_stopping_patience: int
     metric: str
@@ -133,9 +136,7 @@ class TrainingSettings:
 
     def trained_by(self) -> dict[str, Any]:
         """What decides the trained numbers."""
-        return {
-            key: value for key, value in asdict(self).items() if key not in ("save_total_limit", "packaging_checkpoint")
-        }
+        return {key: value for key, value in asdict(self).items() if key not in _KEPT}
 
 
 def training_settings(raw: Mapping[str, Any]) -> TrainingSettings:
@@ -191,6 +192,7 @@ def training_settings(raw: Mapping[str, Any]) -> TrainingSettings:
         completion_only_loss=_flag(fields, "completion_only_loss", True), bf16=_flag(fields, "bf16", True),
         seed=_between(fields, "seed", 1, 0, 2**31), logging_steps=_between(fields, "logging_steps", 10, 1, 10**6),
         eval_steps=eval_steps, save_steps=_between(fields, "save_steps", eval_steps, 1, 10**6),
+        save_minutes=_at_least(fields, "save_minutes", 10.0),
         save_total_limit=_between(fields, "save_total_limit", 2, 1, 1000),
         early_stopping_patience=_between(fields, "early_stopping_patience", 0, 0, 1000),
         metric=metric,
@@ -312,6 +314,13 @@ def _positive(fields: Fields, key: str, default: float) -> float:
     value = fields.number(key, default=default)
     if not value > 0:
         raise TrainingError(f"{fields.at(key)} must be more than 0", context=f"got {value}")
+    return value
+
+
+def _at_least(fields: Fields, key: str, default: float) -> float:
+    value = fields.number(key, default=default)
+    if not 0 <= value < 1e6:
+        raise TrainingError(f"{fields.at(key)} must be 0 or more", context=f"got {value}")
     return value
 
 

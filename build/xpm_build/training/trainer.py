@@ -14,6 +14,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from xpm_build.training.settings import TrainingSettings
 
+_SILENCE_S = 10.0  # after so long something is told, whatever logging_steps is
 Judge = Callable[[Any], float]
 """Judges a model (with its adapter) on the validation cases: the share that is right."""
 
@@ -116,27 +117,67 @@ class JudgedAtTheEnd(TrainerCallback):
             control.should_evaluate = True
 
 
-class Told(TrainerCallback):
-    """Tells of the training as it goes on: step, loss, learning rate, time left, and what the task's judge says."""
+class SavedByTime(TrainerCallback):
+    """A checkpoint whenever so many seconds have passed without one, so that a long step count loses no more than that.
 
-    def __init__(self, report: Callable[[str], None]) -> None:
-        self._report = report
-        self._started, self._first = time.monotonic(), 0
+    What is trained does not depend on it: the best checkpoint is chosen among those that were judged.
+    """
+
+    def __init__(self, period_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._period_s, self._clock = period_s, clock
+        self._saved = clock()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._started, self._first = time.monotonic(), state.global_step
+        self._saved = self._clock()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._clock() - self._saved >= self._period_s:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._saved = self._clock()
+
+
+class Told(TrainerCallback):
+    """Tells of the training as it goes on: step, loss, learning rate, tokens a second, time left, and what the task's judge says.
+
+    The first line comes before the first step; between the logged steps one comes whenever nothing was told for a while.
+    """
+
+    def __init__(self, report: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._report, self._clock = report, clock
+        self._started, self._first = clock(), 0
+        self._told = self._started
+        self._num_tokens = self._loss = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._started, self._first = self._clock(), state.global_step
+        self._num_tokens = state.num_input_tokens_seen
+        rows = args.per_device_train_batch_size * args.gradient_accumulation_steps
+        self._say(state, [f"{state.max_steps - self._first:,} steps of {rows} rows to go"])
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._clock() - self._told >= _SILENCE_S:
+            self._say(state, [f"loss {self._loss:.4f}"] if self._loss else [])
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if not logs or ("loss" not in logs and "eval_loss" not in logs):
             return
-        done = state.global_step - self._first
-        left = (time.monotonic() - self._started) / max(1, done) * (state.max_steps - state.global_step)
-        said = [f"step {state.global_step}/{state.max_steps}"]
+        self._loss = float(logs.get("loss", self._loss))
         names = {
             "loss": "loss {:.4f}",
             "learning_rate": "lr {:.1e}",
             "eval_loss": "validation loss {:.4f}",
             "eval_task": "right {:.1%}",
         }
-        said += [form.format(logs[name]) for name, form in names.items() if name in logs]
-        self._report("  ".join([*said, f"{left:.0f} s left"]))
+        self._say(state, [form.format(logs[name]) for name, form in names.items() if name in logs])
+
+    def _say(self, state: Any, said: list[str]) -> None:
+        self._told = self._clock()
+        elapsed, done = self._told - self._started, state.global_step - self._first
+        parts = [f"step {state.global_step}/{state.max_steps}", *said]
+        if tokens := state.num_input_tokens_seen - self._num_tokens:
+            parts.append(f"{tokens / max(elapsed, 1e-3):,.0f} tokens/s")
+        if done:
+            parts.append(f"{elapsed / done * (state.max_steps - state.global_step):.0f} s left")
+        self._report("  ".join(parts))
