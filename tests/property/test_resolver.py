@@ -57,7 +57,10 @@ def satisfies(problem: Problem, base: Entry, chosen: dict[str, Entry]) -> bool:
     if any(r.name.name not in chosen or not r.range.contains(chosen[r.name.name].version) for r in needs):
         return False
     for entry in chosen.values():
-        if entry.yanked or not entry.archive_for(base.archives[0].base_digest):
+        exactly = {str(r.range).lstrip("=") for r in problem.requirements if r.name.name == entry.name}
+        if entry.yanked and str(entry.version) not in exactly:
+            return False
+        if not entry.archive_for(base.archives[0].base_digest):
             return False
         for r in entry.incompatible_with:
             other = chosen.get(r.name.name)
