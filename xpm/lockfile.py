@@ -135,7 +135,7 @@ class Lockfile:
 
 def stated_requirements(project: Project) -> tuple[str, ...]:
     """The project's wishes as the lock records them, to tell whether it is out of date."""
-    base = f"{project.base}@{project.base_range}"
+    base = f"{project.base}@{project.base_archive or project.base_range}"
     direct = [f"{name}@{source}" for name, source in project.direct.items()]
     return (base, *sorted([*(f"{name}@{wanted}" for name, wanted in project.experts.items()), *direct]))
 

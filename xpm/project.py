@@ -8,7 +8,7 @@ from typing import Any
 
 from xpm.errors import ProjectError
 from xpm.files import write_atomically
-from xpm.sources import Direct, FromIndex, from_toml, to_toml
+from xpm.sources import Direct, FromArchive, FromIndex, base_archive, from_toml, to_toml
 from xpm.toml_file import edit_toml, read_toml
 from xpm_index.fields import Fields
 from xpm_index.names import validate_name
@@ -49,17 +49,23 @@ class Project:
 
     ``indexes`` are in order of priority; the embedded one is always there, last. ``pinned`` names the one index that an
     expert may come from. ``overrides`` replace every requirement on a name, the experts' own too. ``direct`` are experts that
-    come through no index.
+    come through no index. ``base_archive`` is a local archive that the base comes from, None if it comes from an index.
     """
 
     base: str = DEFAULT_BASE
     base_range: str = "*"
+    base_archive: FromArchive | None = None
     variant: str = DEFAULT_VARIANT
     experts: Mapping[str, str] = field(default_factory=dict)
     indexes: Mapping[str, IndexSource] = field(default_factory=dict)
     pinned: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, str] = field(default_factory=dict)
     direct: Mapping[str, Direct] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> Mapping[str, Direct]:
+        """What comes through no index, by name: experts, and the base."""
+        return {**self.direct, self.base: self.base_archive} if self.base_archive is not None else self.direct
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:
@@ -71,6 +77,13 @@ class Project:
 
     def with_direct(self, name: str, source: Direct) -> "Project":
         return replace(self.without_expert(name), direct={**self.direct, name: source})
+
+    def with_base(
+        self, name: str, *, wanted: str = "*", variant: str = "", archive: FromArchive | None = None
+    ) -> "Project":  # fmt: skip
+        return replace(
+            self, base=name, base_range=wanted, variant=variant or self.variant, base_archive=archive
+        )  # fmt: skip
 
     def without_expert(self, name: str) -> "Project":
         return replace(
@@ -88,6 +101,8 @@ class Project:
         base: dict[str, Any] = {"name": self.base, "variant": self.variant}
         if self.base_range != "*":
             base["version"] = self.base_range
+        if self.base_archive is not None:
+            base["archive"] = self.base_archive.path.as_posix()
         document: dict[str, Any] = {"base": base, "experts": {}}
         for name, wanted in sorted(self.experts.items()):
             index = self.pinned.get(name)
@@ -119,6 +134,7 @@ class Project:
         return cls(
             base=validate_name(base.text("name", required=False) or DEFAULT_BASE, what="base name"),
             base_range=_range(base, "version") if "version" in base.raw else "*",
+            base_archive=base_archive(base),
             variant=base.text("variant", required=False) or DEFAULT_VARIANT,
             experts={
                 name: each.requirement.range.text for name, each in sources.items() if isinstance(each, FromIndex)

@@ -202,12 +202,8 @@ def _parse_local(path: Path, folder: Path, editable: bool) -> Source:
         raise UsageError(f"there is no {path}", hint="for an index's expert, write its name alone")
     if editable:
         raise UsageError(f"{path} is not a folder", hint="only a folder can be editable; leave --editable out")
-    if path.suffix == BASE_SUFFIX and path.is_file():
-        raise UsageError(
-            f"{path} is a base, and bases are installed from an index", hint=f"to run on it, `xpm run --base {path}`"
-        )
-    if path.suffix != ARCHIVE_SUFFIX or not path.is_file():
-        hint = f"build one with `xpm build expert`: a {ARCHIVE_SUFFIX} file"
+    if path.suffix not in (ARCHIVE_SUFFIX, BASE_SUFFIX) or not path.is_file():
+        hint = f"build one with `xpm build expert` or `xpm build base`: a {ARCHIVE_SUFFIX} or {BASE_SUFFIX} file"
         raise UsageError(f"{path} is not an archive", hint=hint)
     return FromArchive(path=kept)
 
@@ -258,6 +254,13 @@ def from_toml(name: str, experts: Fields) -> Source:
         hint = f"or build it and name the {ARCHIVE_SUFFIX} file"
         raise fields.error(f"{fields.path} is a folder without `editable = true`", hint=hint)
     return FromFolder(path=fields.parsed("folder", _local_path))
+
+
+def base_archive(base: Fields) -> FromArchive | None:
+    """Parse ``archive`` of ``[base]``, None if it is not there; raises ``base.error`` if it is malformed."""
+    if "archive" not in base.raw:
+        return None
+    return FromArchive(path=base.parsed("archive", lambda text: _local_path(text, BASE_SUFFIX)))
 
 
 def _requirement(name: str, fields: Fields, key: str) -> Requirement:

@@ -68,13 +68,14 @@ def verify_archive(path: Path, ref: ArchiveRef, entry: Entry, key: PublicKey) ->
 
 
 def verify_pinned(path: Path, ref: ArchiveRef, key: PublicKey) -> Verified:
-    """Verify an archive that no index vouches for, by a key that is pinned: steps 1 to 4, and that it is for ``ref``'s base."""
+    """Verify an archive that no index vouches for, by a key that is pinned: steps 1 to 4, and that it is ``ref``'s base or for it."""
     size, digest = path.stat().st_size, sha256_file(path)
     if size != ref.size or digest != ref.digest:
         raise IntegrityError(f"{path.name} was altered", context=f"expected {ref.digest}, got {digest}")
     manifest, signature = verify_package(path, key)
-    if manifest.kind != "expert" or manifest.bases[0].digest != ref.base_digest:
-        raise TrustError(f"{manifest.name} {manifest.version} is not an expert for the base {ref.base}")
+    digest_of_base = manifest.base.digest if manifest.base else manifest.bases[0].digest
+    if digest_of_base != ref.base_digest:
+        raise TrustError(f"{manifest.name} {manifest.version} is not the base {ref.base} and no expert for it")
     return Verified(path, digest, manifest, signature, seal=_SEAL)
 
 

@@ -161,10 +161,42 @@ def test_a_path_to_something_else(base, expert, message, built, run):
     assert error.hint
 
 
-def test_a_bases_file_is_run_not_installed(built, run):
-    error = run("install", str(built / "dist/tiny-fp32.v1.0.0.base"), code=2)
-    assert "is a base" in str(error)
-    assert "xpm run --base" in error.hint
+def test_a_bases_file_is_installed_without_an_index(built, tmp_path, run):
+    shutil.copytree(built / "dist", tmp_path / "dist")
+    base, expert = "./dist/tiny-fp32.v1.0.0.base", "./dist/expert-x-tiny.v0.1.0.expert"
+    run("init")
+    assert "is not signed" in str(run("install", base, code=5))
+    public = json.loads(run("key", "new", "acme", "--json").stdout)["public"]
+    for archive in (base, expert):
+        run("sign", archive, "--key", "acme")
+    assert "nobody knows key" in str(run("install", base, code=5))
+    before = (tmp_path / "xpm.toml").read_text()
+    run("install", base, "--key", public, "--dry-run")
+    assert (tmp_path / "xpm.toml").read_text() == before
+    run("install", base, expert, "--key", public)
+    assert 'archive = "dist/tiny-fp32.v1.0.0.base"' in (tmp_path / "xpm.toml").read_text()
+    listed = json.loads(run("list", "--json").stdout)
+    assert "tiny" in json.dumps(listed)
+    assert json.loads(run("run", "--expert", "x", "--json", "--max-tokens", "4", "x").stdout)["base"] == "tiny 1.0.0, fp32"
+    run("sync", "--locked")
+    run("verify")
+    run("uninstall", "x")
+    run("update")
+    run("base", "remove")
+    assert "archive" not in (tmp_path / "xpm.toml").read_text()
+    assert json.loads(run("list", "--json").stdout) != listed
+
+
+def test_another_key_than_the_pinned_one_is_refused_for_a_base_too(built, tmp_path, run):
+    shutil.copytree(built / "dist", tmp_path / "dist")
+    base = "./dist/tiny-fp32.v1.0.0.base"
+    run("init")
+    keys = [json.loads(run("key", "new", name, "--json").stdout)["public"] for name in ("first", "second")]
+    run("sign", base, "--key", "first")
+    run("install", base, "--key", keys[0])
+    shutil.copy(built / "dist/tiny-fp32.v1.0.0.base", tmp_path / "dist")
+    run("sign", base, "--key", "second")
+    assert "another key than before" in str(run("install", base, code=5))
 
 
 def test_an_adapter_needs_the_bases_source(built, tmp_path, run):

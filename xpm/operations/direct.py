@@ -1,7 +1,8 @@
-"""Experts that come from where they are made, not through an index: a Git tag, a URL, a local archive, a publisher's folder.
+"""Packages that come from where they are made, not through an index: a Git tag, a URL, a local archive, a publisher's folder.
 
-Nothing vouches for such an expert but its publisher's signature, so its key is pinned in the lock when it is first used, and
-another key is refused from then on. A publisher's own folder (editable) is used where it lies: not signed, not locked.
+A base comes so from a local archive only. Nothing vouches for such a package but its publisher's signature, so its key is pinned
+in the lock when it is first used, and another key is refused from then on. A publisher's own folder (editable) is used where it
+lies: not signed, not locked.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from xpm.errors import FetchError, NotFoundError, UsageError
 from xpm.indexes import Indexes
 from xpm.lockfile import LockedPackage
 from xpm.operations.options import Options
-from xpm.sources import ARCHIVE_SUFFIX, Direct, FromFolder, FromGit, FromUrl
+from xpm.sources import ARCHIVE_SUFFIX, BASE_SUFFIX, Direct, FromArchive, FromFolder, FromGit, FromUrl
 from xpm.trust import verify_pinned
 from xpm_index.archive import MANIFEST, read_manifest
 from xpm_index.digests import sha256_bytes
@@ -90,7 +91,10 @@ def look(
         found = [(path, f"archive:{source.path.as_posix()}")]
     manifests = [read_manifest(path) for path, _ in found]
     first = manifests[0]
-    if any((m.name, m.version, m.kind) != (first.name, first.version, "expert") for m in manifests):
+    kind = "base" if isinstance(source, FromArchive) and source.path.suffix == BASE_SUFFIX else "expert"
+    if any(m.kind != kind for m in manifests):
+        raise UsageError(f"{source} holds no {kind}")
+    if any((m.name, m.version) != (first.name, first.version) for m in manifests):
         raise UsageError(f"{source} holds archives of different experts", hint=f"name one {ARCHIVE_SUFFIX} file")
     claim = read_signature(first)
     public = _trusted_key(first, claim.publisher, claim.key_id, pinned, key, offered, indexes, claim.created_at)

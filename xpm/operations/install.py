@@ -19,7 +19,7 @@ from xpm.operations.clock import now
 from xpm.operations.names import did_you_mean, published_name
 from xpm.operations.options import DEFAULTS, Options
 from xpm.project import PROJECT_FILE, Project
-from xpm.sources import Direct, FromIndex, Source
+from xpm.sources import Direct, FromArchive, FromIndex, Source
 from xpm_index.errors import XpmError
 from xpm_index.keys import PublicKey
 from xpm_index.names import spellings
@@ -65,7 +65,7 @@ def install(
     environment: Environment, wanted: Sequence[Requirement | Source], options: Options = DEFAULTS, *,
     key: PublicKey | None = None,
 ) -> Change:  # fmt: skip
-    """Add experts to the environment; one that is there already gets the new range or source.
+    """Add experts to the environment; one that is there already gets the new range or source. A base's archive becomes the base.
 
     Args:
         wanted: requirements on what indexes have, or direct sources.
@@ -86,6 +86,10 @@ def install(
                     found = _look(environment, each, indexes, options, previous, key)
                     name = found.entry.name
                     looked[name] = found
+                    if found.entry.kind == "base" and isinstance(found.source, FromArchive):
+                        variant = found.entry.archives[0].variant
+                        changed = changed.with_base(name, variant=variant, archive=found.source)
+                        continue
                     changed = _without_spellings(changed, name).with_direct(name, found.source)
                 names.append(name)
             lock = resolve_project(environment, changed, indexes, previous, options, asked=names, looked=looked)
@@ -123,7 +127,7 @@ def use_base(environment: Environment, base: Requirement, variant: str | None, o
         with options.indexes(environment, project) as indexes:
             indexes.refresh(options.index_max_age)
             name = published_name(base, indexes)
-            changed = replace(project, base=name, base_range=base.range.text, variant=variant or project.variant)
+            changed = project.with_base(name, wanted=base.range.text, variant=variant or "")
             lock = resolve_project(environment, changed, indexes, previous, options)
             return _apply(environment, changed, lock, indexes, options, command=f"base add {base}")
 
@@ -213,8 +217,8 @@ def resolve_project(
     from xpm.operations.locking import make_lock
 
     direct = {}
-    for name, source in project.direct.items():
-        pinned = pinned_in(previous.experts, name) if previous else None
+    for name, source in project.sources.items():
+        pinned = pinned_in(previous.packages, name) if previous else None
         known = from_lock(environment, source, pinned) if pinned else None
         found = (looked or {}).get(name) or known or _look(environment, source, indexes, options, previous, None)
         if found.entry.name not in spellings(name):
@@ -236,7 +240,7 @@ def _look(
     """What a direct source holds, verified with the key that is pinned for the expert, if it is locked already."""
     from xpm.operations.direct import look
 
-    pinned = [each for each in previous.experts if each.source] if previous else []
+    pinned = [each for each in previous.packages if each.source] if previous else []
     same = next((each for each in pinned if each.source.partition("@")[0] == str(source).partition("@")[0]), None)
     return look(environment, source, indexes, options, pinned=same, key=key)
 

@@ -61,7 +61,7 @@ def make_lock(
         requirements=stated_requirements(project),
         variant=project.variant,
         indexes=tuple(_locked_index(name, indexes) for name in sorted(used)),
-        base=_locked_package(found.base, homes[found.base.name]),
+        base=(direct or {}).get(found.base.name) or _locked_package(found.base, homes[found.base.name]),
         experts=tuple((direct or {}).get(e.name) or _locked_package(e, homes[e.name]) for e in found.experts),
     )
 
