@@ -221,9 +221,10 @@ def _checked(spec: AdapterSpec, name: str, tensor: NDArray[Any], shape: tuple[in
         raise AdapterMismatchError(f"{spec.name}: {name} has shape {tensor.shape}, the base needs {shape}")
     with np.errstate(over="ignore"):
         result = np.ascontiguousarray(tensor, dtype)
-    if not _is_finite(result):
+    largest = _largest(result)
+    if not np.isfinite(largest):
         raise AdapterMismatchError(f"{spec.name}: {name} has values that are not finite numbers in {np.dtype(dtype)}")
-    if result.size and max(-float(result.min()), float(result.max())) > MAX_MAGNITUDE:
+    if largest > MAX_MAGNITUDE:
         raise AdapterMismatchError(
             f"{spec.name}: {name} has values beyond {MAX_MAGNITUDE:.0e}",
             hint="no training ends there: build the expert anew",
@@ -231,9 +232,11 @@ def _checked(spec: AdapterSpec, name: str, tensor: NDArray[Any], shape: tuple[in
     return result
 
 
-def _is_finite(array: NDArray[Any]) -> bool:
-    """Whether no exponent is all ones; ten times as fast as asking numpy about float16."""
+def _largest(array: NDArray[Any]) -> float:
+    """The largest magnitude, not finite if anything is not; by the bits, ten times as fast as asking numpy about float16."""
+    if array.size == 0:
+        return 0.0
     is_half = array.dtype == np.float16
     bits: NDArray[Any] = array.view(np.uint16 if is_half else np.uint32)
-    exponent = 0x7C00 if is_half else 0x7F800000
-    return array.size == 0 or int((bits & bits.dtype.type(exponent)).max()) != exponent
+    largest = (bits & bits.dtype.type(0x7FFF if is_half else 0x7FFFFFFF)).max()
+    return float(np.array(largest, bits.dtype).view(array.dtype))
