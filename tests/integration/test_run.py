@@ -177,7 +177,9 @@ def test_a_bases_file_is_installed_without_an_index(built, tmp_path, run):
     assert 'archive = "dist/tiny-fp32.v1.0.0.base"' in (tmp_path / "xpm.toml").read_text()
     listed = json.loads(run("list", "--json").stdout)
     assert "tiny" in json.dumps(listed)
-    assert json.loads(run("run", "--expert", "x", "--json", "--max-tokens", "4", "x").stdout)["base"] == "tiny 1.0.0, fp32"
+    assert (
+        json.loads(run("run", "--expert", "x", "--json", "--max-tokens", "4", "x").stdout)["base"] == "tiny 1.0.0, fp32"
+    )
     run("sync", "--locked")
     run("verify")
     run("uninstall", "x")
