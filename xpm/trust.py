@@ -68,7 +68,7 @@ def verify_archive(path: Path, ref: ArchiveRef, entry: Entry, key: PublicKey) ->
 
 
 def verify_pinned(path: Path, ref: ArchiveRef, key: PublicKey) -> Verified:
-    """Verify an archive that no index vouches for, by a key that is pinned: steps 1 to 4, and that it is ``ref``'s base or for it."""
+    """Verify an archive that no index vouches for by a pinned key: steps 1 to 4, and that it is ``ref``'s base or for it."""
     size, digest = path.stat().st_size, sha256_file(path)
     if size != ref.size or digest != ref.digest:
         raise IntegrityError(f"{path.name} was altered", context=f"expected {ref.digest}, got {digest}")
