@@ -10,7 +10,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from xpm_build.errors import BuildError
 from xpm_runtime.errors import EngineError
-from xpm_runtime.graph import FORMAT
+from xpm_runtime.graph import FORMAT, GROUPS
 from xpm_runtime.rope import rope_frequencies, rope_type
 
 SUPPORTED = ("qwen3", "qwen2", "llama")
@@ -47,13 +47,8 @@ class LinearGroup:
         return any(linear.has_bias for linear in self.linears)
 
 
-# (group, its modules, where they live in a Hugging Face layer); the order is that of the graph's slots.
-_GROUPS = (
-    ("qkv", ("q_proj", "k_proj", "v_proj"), "self_attn"),
-    ("attended", ("o_proj",), "self_attn"),
-    ("gate_up", ("gate_proj", "up_proj"), "mlp"),
-    ("down", ("down_proj",), "mlp"),
-)
+_HOMES = {"qkv": "self_attn", "attended": "self_attn", "gate_up": "mlp", "down": "mlp"}  # in a Hugging Face layer
+_GROUPS = tuple((name, modules, _HOMES[name]) for name, modules in GROUPS.items())
 MODULES = tuple(module for _, modules, _ in _GROUPS for module in modules)
 
 

@@ -13,7 +13,6 @@ from xpm_build.base_tensors import BaseTensors, Matrix
 from xpm_build.decoder_graph import DecoderGraph
 from xpm_build.graph_writer import MICROSOFT
 
-FILES = {"base": "cuda.onnx", "slots": "cuda_slots.onnx", "scaled": "cuda_scaled.onnx"}
 _HALF = np.dtype(np.float16)
 
 
@@ -23,7 +22,7 @@ def has_cuda_graphs(tensors: BaseTensors) -> bool:
 
 
 class CudaGraph(DecoderGraph):
-    """Writes one of the three; ``kind`` is a key of ``FILES``."""
+    """Writes one of the three; ``kind`` is a key of ``CUDA_FILES``."""
 
     def __init__(self, tensors: BaseTensors, kind: str) -> None:
         super().__init__(tensors)
@@ -96,14 +95,7 @@ class CudaGraph(DecoderGraph):
 
     def _declare_inputs(self) -> None:
         g, a = self.g, self.a
-        g.input("input_ids", np.int64, ["batch", "seq"])
-        for name in self.cache_names("past_key_values"):
-            g.input(name, _HALF, self.cache_shape)
-        g.input("seqlens_k", np.int32, ["batch"])
-        g.input("total_sequence_length", np.int32, [])
-        g.input("rope_cos", _HALF, ["max_pos", a.head_dim // 2])
-        g.input("rope_sin", _HALF, ["max_pos", a.head_dim // 2])
-        g.input("logit_positions", np.int64, ["batch", "num_logits"])
+        self.declare_run()
         if not self._has_slots:
             return
         g.input("soft_embeds", _HALF, ["num_soft", a.hidden_size])

@@ -36,6 +36,18 @@ class DecoderGraph(ABC):
         """An initializer in the type that the graph computes in."""
         return self.g.initializer(tensor)
 
+    def declare_run(self) -> None:
+        """Inputs that say what a run of ONNX Runtime's own attention computes, and where its cache is."""
+        g, half = self.g, self.a.head_dim // 2
+        g.input("input_ids", np.int64, ["batch", "seq"])
+        for name in self.cache_names("past_key_values"):
+            g.input(name, self.dtype, self.cache_shape)
+        g.input("seqlens_k", np.int32, ["batch"])
+        g.input("total_sequence_length", np.int32, [])
+        g.input("rope_cos", self.dtype, ["max_pos", half])
+        g.input("rope_sin", self.dtype, ["max_pos", half])
+        g.input("logit_positions", np.int64, ["batch", "num_logits"])
+
     def embed(self, *, has_soft: bool = True) -> str:
         """Rows of the vocabulary; for ids from the vocabulary's size on, where a graph has them, rows of ``soft_embeds``."""
         g, a, matrix = self.g, self.a, self.tensors.embedding

@@ -13,13 +13,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from xpm_build.architecture import Architecture
 from xpm_build.base_tensors import BaseTensors
-from xpm_build.cuda_graph import FILES, CudaGraph, has_cuda_graphs
+from xpm_build.cuda_graph import CudaGraph, has_cuda_graphs
 from xpm_build.errors import BuildError
 from xpm_build.fingerprint import fingerprint
 from xpm_build.native_graph import NativeGraph, has_native_graph
 from xpm_build.slot_graph import SlotGraph
 from xpm_build.text_files import copy_text_files, end_token_ids
 from xpm_build.weights import Weights
+from xpm_runtime.graph import CUDA_FILES
 
 GRAPH = "model.onnx"
 GRAPH_DATA = "model.onnx_data"
@@ -84,7 +85,7 @@ def export_base(
     if is_native:
         (out / NATIVE_GRAPH).write_bytes(NativeGraph(tensors).write().SerializeToString(deterministic=True))
     if has_cuda_graphs(tensors):
-        for kind, name in FILES.items():
+        for kind, name in CUDA_FILES.items():
             (out / name).write_bytes(CudaGraph(tensors, kind).write().SerializeToString(deterministic=True))
     document = architecture.graph_document(
         base_digest=digest or fingerprint(weights, config),

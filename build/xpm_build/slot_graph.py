@@ -57,14 +57,7 @@ class SlotGraph(DecoderGraph):
 
     def _declare_inputs(self) -> None:
         g, a, dtype = self.g, self.a, self.tensors.dtype
-        g.input("input_ids", np.int64, ["batch", "seq"])
-        for name in self.cache_names("past_key_values"):
-            g.input(name, dtype, self.cache_shape)
-        g.input("seqlens_k", np.int32, ["batch"])
-        g.input("total_sequence_length", np.int32, [])
-        g.input("rope_cos", dtype, ["max_pos", a.head_dim // 2])
-        g.input("rope_sin", dtype, ["max_pos", a.head_dim // 2])
-        g.input("logit_positions", np.int64, ["batch", "num_logits"])
+        self.declare_run()
         free: dict[str, list[int | str]] = {
             "gate_rank": ["gate_batch", 1, "rank"],
             "gate_scale": ["gate_batch", 1, "num_scales"],

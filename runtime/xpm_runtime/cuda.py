@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.adapter import Adapter
-from xpm_runtime.graph import GraphSpec
+from xpm_runtime.graph import CUDA_FILES, GROUPS, GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.rope import rope_tables
 from xpm_runtime.runner import RowLogits
@@ -24,10 +24,6 @@ from xpm_runtime.sampler import require_finite
 from xpm_runtime.session import CudaBinding, DeviceArray, Session
 from xpm_runtime.slots import Composition, SlotPack, combine_scales
 
-FILES = {"base": "cuda.onnx", "slots": "cuda_slots.onnx", "scaled": "cuda_scaled.onnx"}
-GROUPS = {
-    "qkv": ("q_proj", "k_proj", "v_proj"), "attended": ("o_proj",), "gate_up": ("gate_proj", "up_proj"), "down": ("down_proj",),
-}  # fmt: skip
 BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 2560)
 _Logits = NDArray[np.float32]
 Arrays = dict[str, NDArray[Any]]
@@ -75,20 +71,11 @@ class CudaSlots(SlotPack):
     def __init__(self, graph: GraphSpec, adapters: Items[Adapter]) -> None:
         super().__init__(graph, adapters)
         self.bucket = next(size for size in (0, *BUCKETS) if size >= self.rank)
-        self._places: dict[str, slice] = {}
-        first = 0
-        for adapter in adapters:
-            self._places[adapter.name] = slice(first, first + adapter.rank)
-            first += adapter.rank
 
     @property
     def soft_embeds(self) -> NDArray[Any]:
         """At least one row: an input of no rows could not be bound."""
         return self._soft_embeds if len(self._soft_embeds) else np.zeros((1, self._graph.hidden_size), _HALF)
-
-    @property
-    def has_soft(self) -> bool:
-        return len(self._soft_embeds) > 0
 
     @cached_property
     def weights(self) -> Arrays:
@@ -102,7 +89,7 @@ class CudaSlots(SlotPack):
             for number, (linear, (_, num_out)) in enumerate(zip(group.linears, group.columns, strict=True)):
                 for name, adapter in self.adapters.items():
                     if linear in adapter.a:
-                        place = self._places[name]
+                        place = self._rank_of[name]
                         rows = slice(number * size + place.start, number * size + place.stop)
                         a[rows] = adapter.a[linear]
                         b[rows, first_out : first_out + num_out] = adapter.b[linear]
@@ -123,7 +110,7 @@ class CudaSlots(SlotPack):
         gate = np.zeros((len(rows), 1, size), np.bool_)
         for row, composition in enumerate(rows):
             for name in composition:
-                gate[row, 0, self._places[name]] = True
+                gate[row, 0, self._rank_of[name]] = True
         return {f"gate.{n}": np.tile(gate, (1, 1, n)) for n in sorted({len(each) for each in GROUPS.values()})}
 
     def scaled(self, rows: Items[Composition], num_scales: int) -> Arrays:
@@ -244,7 +231,7 @@ class CudaRunner:
         self, kind: str, pack: CudaSlots, num_rows: int, *, length: int, num_logits: int, first_lane: int
     ) -> _Run:  # fmt: skip
         session = self._session
-        binding = session.cuda_binding(FILES[kind])
+        binding = session.cuda_binding(CUDA_FILES[kind])
         binding.take("input_ids", session.device_empty((num_rows, length), np.int64))
         binding.take("seqlens_k", session.device_empty((num_rows,), np.int32))
         binding.take("logit_positions", session.device_empty((num_rows, num_logits), np.int64))
@@ -261,8 +248,7 @@ class CudaRunner:
             binding.give(name, array)
         self._lanes.bind(binding, first_lane, num_rows)
         if kind != "base":
-            soft = pack.soft_embeds if length > 1 or pack.has_soft else np.zeros((1, self._graph.hidden_size), _HALF)
-            binding.take("soft_embeds", session.device_array(soft.astype(_HALF)))
+            binding.take("soft_embeds", session.device_array(pack.soft_embeds))
             for name, array in self._slots_of(pack).items():
                 binding.take(name, array)
             run.gates = {name: session.device_array(gate) for name, gate in pack.gates([()] * num_rows).items()}
@@ -299,20 +285,20 @@ class CudaRunner:
             for name, array in pack.weights.items():
                 self._slots[pack.bucket][name].put(array)
             self._held[pack.bucket] = pack
-        if run.pack is not pack or run.rows != rows:
+        is_new = run.pack is not pack or run.rows != rows
+        if is_new:
             for name, gate in pack.gates(rows).items():
                 run.gates[name].put(gate)
             run.pack, run.rows = pack, rows
-        if kind == "scaled":
+        if kind == "scaled" and (is_new or self._scaled_rows != (pack, rows)):
             arrays = pack.scaled(rows, self._lanes.num_lanes + 1)
             run.binding.put("row_scales", arrays.pop("row_scales"))
-            if self._scaled_rows is None or self._scaled_rows[0] is not pack or self._scaled_rows[1] != rows:
-                for name, array in arrays.items():
-                    self._scales[name].put(array)
-                self._scaled_rows = (pack, rows)
+            for name, array in arrays.items():
+                self._scales[name].put(array)
+            self._scaled_rows = (pack, rows)
 
     def _launch(self, run: _Run, tokens: list[list[int]], lengths: Items[int], *, total: int, graph_id: int) -> None:
         run.binding.put("input_ids", np.array(tokens, np.int64))
         run.binding.put("seqlens_k", np.array(lengths, np.int32))
         run.binding.host("total_sequence_length", np.array(total, np.int32))
-        run.binding.run(graph_id)
+        run.binding.replay(graph_id)

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from xpm_runtime.graph import GraphSpec
-from xpm_runtime.session import Binding, CudaBinding, DeviceBuffer, Session
+from xpm_runtime.session import Binding, DeviceBuffer, Session
 
 _KEPT_TOKENS = 1024  # a lane that held fewer keeps its memory for the next sequence
 
@@ -48,7 +48,7 @@ class KvLanes:
         """Whether the host can read and write the lanes."""
         return all(layer.buffer.array is not None for layer in self._layers)
 
-    def bind(self, binding: Binding | CudaBinding, first: int, count: int) -> None:
+    def bind(self, binding: Binding, first: int, count: int) -> None:
         """Bind the lanes ``first : first + count`` as past and present."""
         for layer in self._layers:
             binding.bind_rows(layer.past, layer.present, layer.buffer, first, count)

@@ -21,10 +21,11 @@ class Packs:
 
     def check(self, composition: Composition) -> None:
         """Raise EngineError if adapters of a composition can't be loaded any more, or can't act together."""
+        if composition in self._sound and self.current.adapters.keys() >= set(composition):
+            return  # packed already: what was dropped from memory since need not come back for it
         adapters = self._adapters.need(composition)
-        if composition not in self._sound:
-            combine_scales(self._graph, list(adapters.values()))
-            self._sound.add(composition)
+        combine_scales(self._graph, list(adapters.values()))
+        self._sound.add(composition)
 
     def reset(self) -> None:
         """Let go of what is packed: an adapter was detached."""

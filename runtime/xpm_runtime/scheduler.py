@@ -30,7 +30,10 @@ class Plan:
 
     prefill: tuple[Chunk, ...]
     rows: tuple[Sequence, ...]
-    num_rows: int
+
+    @property
+    def num_rows(self) -> int:
+        return 1 + max((each.lane for each in self.rows if each.lane is not None), default=-1)
 
 
 class Scheduler:
@@ -86,8 +89,7 @@ class Scheduler:
                 chunks.append(Chunk(sequence, sequence.num_computed, stop))
                 left -= stop - sequence.num_computed
         rows = tuple(s for s in self.running if s.is_prefilled)
-        num_rows = 1 + max((s.lane for s in rows if s.lane is not None), default=-1)
-        return Plan(tuple(chunks), rows, num_rows)
+        return Plan(tuple(chunks), rows)
 
     def _reserve(self, sequence: Sequence) -> int:
         return min(len(sequence.prompt_ids) + sequence.sampler.params.max_tokens, self.capacity)

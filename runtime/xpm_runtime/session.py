@@ -17,6 +17,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from xpm_runtime.errors import EngineError, ModelLoadError
+from xpm_runtime.graph import CUDA_FILES
 from xpm_runtime.native import AllowedMemory, library
 from xpm_runtime.pages import release, reserve
 
@@ -24,7 +25,6 @@ DEVICES = ("auto", "cpu", "cuda")
 KERNELS = ("auto", "native", "portable", "cuda")
 _ERRORS_ONLY = 3
 _SILENT = 4
-CUDA_GRAPH = "cuda.onnx"
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
@@ -107,9 +107,11 @@ class Session:
             ort.set_default_logger_severity(_SILENT)
             with contextlib.redirect_stdout(io.StringIO()):  # it prints what it can't find
                 ort.preload_dlls()
-        self.is_cuda = (kernels == "cuda" or (want_cuda and kernels == "auto")) and (folder / CUDA_GRAPH).is_file()
+        self.is_cuda = (kernels == "cuda" or (want_cuda and kernels == "auto")) and (
+            folder / CUDA_FILES["base"]
+        ).is_file()
         self._graphs: dict[str, ort.InferenceSession] = {}
-        file = CUDA_GRAPH if self.is_cuda else "native.onnx" if self.is_native else "model.onnx"
+        file = CUDA_FILES["base"] if self.is_cuda else "native.onnx" if self.is_native else "model.onnx"
         providers: list[Any] = [_CUDA, _CPU] if want_cuda else [_CPU]
         if self.is_cuda and want_cuda:
             providers[0] = (_CUDA, {"enable_cuda_graph": "1"})
@@ -210,23 +212,20 @@ class Binding:
         self._bound.clear()
         self._kept.clear()
 
-    def run(self) -> None:
+    def run(self, options: ort.RunOptions | None = None) -> None:
         try:
-            self._session.run_with_iobinding(self._io)
+            self._session.run_with_iobinding(self._io, options)
         except Exception as error:  # onnxruntime raises its own, unrelated types
             raise EngineError("the graph could not be run", context=str(error)[:300]) from error
 
 
-class CudaBinding:
+class CudaBinding(Binding):
     """The inputs and outputs of one shape of run, all at fixed addresses."""
 
     def __init__(self, session: ort.InferenceSession, device: str) -> None:
-        self._session = session
-        self._device = device
-        self._io = session.io_binding()
+        super().__init__(session, device)
         self.inputs = frozenset(each.name for each in session.get_inputs())
         self._arrays: dict[str, DeviceArray] = {}
-        self._buffers: list[DeviceBuffer] = []
 
     def take(self, name: str, array: DeviceArray) -> None:
         """Bind an input."""
@@ -246,22 +245,11 @@ class CudaBinding:
         """Bind an input that the graph reads on the host."""
         self._io.bind_cpu_input(name, array)
 
-    def bind_rows(self, input_name: str, output_name: str | None, buffer: DeviceBuffer, first: int, count: int) -> None:
-        """Bind rows ``first : first + count`` of a buffer as an input and, in place, as an output."""
-        self._buffers.append(buffer)
-        shape, address = (count, *buffer.shape[1:]), buffer.address(first)
-        self._io.bind_input(input_name, self._device, 0, buffer.dtype, shape, address)
-        if output_name is not None:
-            self._io.bind_output(output_name, self._device, 0, buffer.dtype, shape, address)
-
-    def run(self, graph_id: int) -> None:
+    def replay(self, graph_id: int) -> None:
         """Run; under a number above 0 the run is captured when it is first made, and replayed from then on."""
         options = ort.RunOptions()
         options.add_run_config_entry("gpu_graph_id", str(graph_id))
-        try:
-            self._session.run_with_iobinding(self._io, options)
-        except Exception as error:  # onnxruntime raises its own, unrelated types
-            raise EngineError("the graph could not be run", context=str(error)[:300]) from error
+        self.run(options)
 
 
 def _native_operators(folder: Path, *, required: bool) -> Path | None:

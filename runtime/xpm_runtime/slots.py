@@ -26,11 +26,16 @@ class SlotPack:
         self.adapters = {adapter.name: adapter for adapter in adapters}
         self.rank = sum(adapter.rank for adapter in adapters)
         self._graph = graph
+        self._rank_of: dict[str, slice] = {}
         self._soft_of: dict[str, int] = {}
         first = 0
         for adapter in adapters:
             self._soft_of[adapter.name] = first
             first += adapter.num_soft
+        first = 0
+        for adapter in adapters:
+            self._rank_of[adapter.name] = slice(first, first + adapter.rank)
+            first += adapter.rank
         empty: NDArray[Any] = np.zeros((0, graph.hidden_size), graph.dtype)
         self._soft_embeds = np.concatenate([empty, *(adapter.soft_embeds for adapter in adapters)])
 
@@ -56,11 +61,6 @@ class PackedSlots(SlotPack):
 
     def __init__(self, graph: GraphSpec, adapters: Sequence[Adapter]) -> None:
         super().__init__(graph, adapters)
-        self._rank_of: dict[str, slice] = {}
-        first = 0
-        for adapter in adapters:
-            self._rank_of[adapter.name] = slice(first, first + adapter.rank)
-            first += adapter.rank
         self._packed = self._pack() if self.rank else {}
         if len(self._soft_embeds):
             self._packed["soft_embeds"] = self._soft_embeds

@@ -92,11 +92,8 @@ class Stepper:
             except Exception as error:  # whatever it is, it is this sequence's
                 self._fail(sequence, error)
                 broken.add(id(sequence))
-        if not broken:
-            return plan
         rows = tuple(sequence for sequence in plan.rows if id(sequence) not in broken)
-        chunks = tuple(chunk for chunk in plan.prefill if id(chunk.sequence) not in broken)
-        return Plan(chunks, rows, 1 + max((s.lane for s in rows if s.lane is not None), default=-1))
+        return Plan(tuple(chunk for chunk in plan.prefill if id(chunk.sequence) not in broken), rows)
 
     def _attempt(self, sequences: Items[Sequence], run: Callable[[], None]) -> None:
         """Do a run; if it fails, end the sequences that were in it and did not end by themselves."""

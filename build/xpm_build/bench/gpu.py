@@ -29,13 +29,14 @@ from transformers import AutoModelForCausalLM, Qwen3Config
 from xpm_build.adapters import compile_adapter, save_slots
 from xpm_build.architecture import MODULES, Architecture
 from xpm_build.base_tensors import BaseTensors
-from xpm_build.cuda_graph import FILES, CudaGraph
+from xpm_build.cuda_graph import CudaGraph
 from xpm_build.fingerprint import fingerprint
 from xpm_build.parity import quantise_weights
 from xpm_build.quantize import BITS
 from xpm_build.weights import Weights
 from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
 from xpm_runtime.adapter import SLOTS
+from xpm_runtime.graph import CUDA_FILES
 
 _TINY = {
     "vocab_size": 512, "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -89,7 +90,7 @@ class Bench:
             source, config = self.source(shape), self.config(shape)
             architecture, weights = Architecture(config), Weights(source)
             tensors = BaseTensors(weights, architecture, out / "model.onnx_data", variant=variant, block=block)
-            for kind, name in FILES.items():
+            for kind, name in CUDA_FILES.items():
                 (out / name).write_bytes(CudaGraph(tensors, kind).write().SerializeToString())
             digest = self._digests.setdefault(shape, fingerprint(weights, config))
             document = architecture.graph_document(
@@ -256,7 +257,7 @@ def placement(bench: Bench) -> None:
     found: dict[str, Any] = {}
     for variant, block in _VARIANTS:
         folder = bench.exported("qwen3-0.6b", variant, block)
-        for kind, name in FILES.items():
+        for kind, name in CUDA_FILES.items():
             options = ort.SessionOptions()
             options.enable_profiling = True
             options.log_severity_level = 3
