@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 
 
 def open_engine(
-    folder: str | Path = ".", *, device: str = "auto", threads: int | None = None, max_lanes: int = 8,
-    context: int | None = None, memory: int | None = None, kernels: str = "auto",
-) -> "Engine":  # fmt: skip
+    folder: str | Path = ".",
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    max_lanes: int = 8,
+    context: int | None = None,
+    memory: int | None = None,
+    kernels: str = "auto",
+) -> "Engine":
     """Load the base of the project that ``folder`` lies in and attach all its experts, under their names, in the lock's order.
 
     Outside a project it is the user's default environment. What xpm.lock names and the store lacks is fetched and verified first.

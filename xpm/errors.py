@@ -41,9 +41,15 @@ class ResolutionError(XpmError):
     exit_code = 3
 
     def __init__(
-        self, message: str, *, context: str | None = None, hint: str | None = None, proof: tuple[str, ...] = (),
-        graph: Mapping[str, Any] | None = None, unknown: tuple[str, ...] = (),
-    ) -> None:  # fmt: skip
+        self,
+        message: str,
+        *,
+        context: str | None = None,
+        hint: str | None = None,
+        proof: tuple[str, ...] = (),
+        graph: Mapping[str, Any] | None = None,
+        unknown: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(message, context=context, hint=hint)
         self.proof = proof
         self.graph = graph or {}

@@ -49,9 +49,14 @@ class Wanted:
 
 
 def fetch_archives(
-    wanted: Sequence[Wanted], folder: Path, *, progress: Progress, offline: bool, jobs: int = DEFAULT_JOBS,
+    wanted: Sequence[Wanted],
+    folder: Path,
+    *,
+    progress: Progress,
+    offline: bool,
+    jobs: int = DEFAULT_JOBS,
     sleep: Callable[[float], object] | None = None,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """Bring all archives into ``folder``, named by their digests; their paths, in the order of ``wanted``.
 
     Args:
@@ -157,9 +162,8 @@ class _Crew:
                     self._progress.note(problems[-1])
         if altered:
             raise IntegrityError(
-                f"the archive of {wanted.what} was altered", context="\n".join(problems)[:900],
-                hint=wanted.if_altered,
-            )  # fmt: skip
+                f"the archive of {wanted.what} was altered", context="\n".join(problems)[:900], hint=wanted.if_altered
+            )
         raise FetchError(
             f"{wanted.what} could not be fetched",
             context="\n".join(problems)[:900] or "its entry names no source",

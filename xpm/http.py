@@ -29,9 +29,14 @@ class Target(Protocol):
 
 
 def download_to(
-    target: Target, url: str, *, size: int, web: Web, headers: Mapping[str, str] | None = None,
+    target: Target,
+    url: str,
+    *,
+    size: int,
+    web: Web,
+    headers: Mapping[str, str] | None = None,
     sleep: Callable[[float], object] = time.sleep,
-) -> None:  # fmt: skip
+) -> None:
     """Bring ``target`` to ``size`` bytes, going on from what it has; whether they are the right ones is the caller's affair.
 
     A try that fails in passing is repeated after a growing pause, until several in a row brought nothing worthwhile.

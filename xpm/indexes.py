@@ -41,9 +41,15 @@ class Indexes:
     """
 
     def __init__(
-        self, home: Home, project: Project, *, progress: Progress | None = None, offline: bool = False,
-        allow_stale: bool = False, now: Callable[[], datetime] = now_utc,
-    ) -> None:  # fmt: skip
+        self,
+        home: Home,
+        project: Project,
+        *,
+        progress: Progress | None = None,
+        offline: bool = False,
+        allow_stale: bool = False,
+        now: Callable[[], datetime] = now_utc,
+    ) -> None:
         self._home = home
         self._progress = progress or Silent()
         self._offline = offline

@@ -80,10 +80,8 @@ class Project:
 
     def with_base(
         self, name: str, *, wanted: str = "*", variant: str = "", archive: FromArchive | None = None
-    ) -> "Project":  # fmt: skip
-        return replace(
-            self, base=name, base_range=wanted, variant=variant or self.variant, base_archive=archive
-        )  # fmt: skip
+    ) -> "Project":
+        return replace(self, base=name, base_range=wanted, variant=variant or self.variant, base_archive=archive)
 
     def without_expert(self, name: str) -> "Project":
         return replace(

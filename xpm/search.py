@@ -110,14 +110,22 @@ class SearchCache:
         cursor = self._database.execute(
             "INSERT INTO packages (name, kind, publisher, capabilities, tags, bases, quality) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                name, str(newest.get("kind", "")), str(newest.get("publisher", "")), _lines(capabilities), _lines(tags),
-                _lines(bases), newest.get("quality"),
+                name,
+                str(newest.get("kind", "")),
+                str(newest.get("publisher", "")),
+                _lines(capabilities),
+                _lines(tags),
+                _lines(bases),
+                newest.get("quality"),
             ),
-        )  # fmt: skip
+        )
         words = (
-            name.replace("-", " "), str(newest.get("description", "")), " ".join(capabilities),
-            " ".join(_texts(newest, "keywords")), " ".join(tags),
-        )  # fmt: skip
+            name.replace("-", " "),
+            str(newest.get("description", "")),
+            " ".join(capabilities),
+            " ".join(_texts(newest, "keywords")),
+            " ".join(tags),
+        )
         self._database.execute(
             "INSERT INTO words (rowid, name, description, capabilities, keywords, tags) VALUES (?, ?, ?, ?, ?, ?)",
             (cursor.lastrowid, *words),

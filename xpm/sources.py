@@ -32,8 +32,12 @@ _MAX_STEPS_UP = 3
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # one letter is a drive
 _KINDS: dict[str, set[str]] = {
-    "version": {"index"}, "git": {"tag", "path"}, "url": {"sha256"}, "archive": set(), "folder": {"editable"},
-}  # fmt: skip
+    "version": {"index"},
+    "git": {"tag", "path"},
+    "url": {"sha256"},
+    "archive": set(),
+    "folder": {"editable"},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

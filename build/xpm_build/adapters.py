@@ -64,9 +64,10 @@ def with_frozen_a(config: Mapping[str, Any], weights: dict[str, torch.Tensor], m
     seed = config.get(FROZEN_SEED)
     if not isinstance(seed, int):
         raise BuildError(
-            f"{ADAPTER_WEIGHTS} holds no lora_A", context=f"{ADAPTER_CONFIG} has no {FROZEN_SEED}",
+            f"{ADAPTER_WEIGHTS} holds no lora_A",
+            context=f"{ADAPTER_CONFIG} has no {FROZEN_SEED}",
             hint="a LoRA-FA adapter needs the seed of its frozen A, or A itself",
-        )  # fmt: skip
+        )
     architecture = Architecture(model.config)
     number = {linear.name: index for index, linear in enumerate(architecture.linears())}
     drawn = dict(weights)

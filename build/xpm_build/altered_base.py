@@ -29,9 +29,10 @@ def without_beginning(folder: Path, config: dict[str, Any], weights: Parts) -> t
     stated = str(config.get("init_lora_weights")).lower()
     if stated == _QUANTISED:
         raise BuildError(
-            "the adapter was trained on a base that LoftQ had quantised", context="it is no change of the base as published",
+            "the adapter was trained on a base that LoftQ had quantised",
+            context="it is no change of the base as published",
             hint="build a base of the model that was trained on, with `xpm build base`, and the expert for that one",
-        )  # fmt: skip
+        )
     method = next((each for each in _SUBTRACTABLE if stated.startswith(each)), "")
     if not method:
         return config, weights
@@ -75,17 +76,22 @@ def _subtracted(weights: Parts, first: Parts, beginning: Path) -> Parts:
 
 def _another(beginning: Path, context: str) -> BuildError:
     return BuildError(
-        f"{beginning} is not what the adapter began as", context=context,
+        f"{beginning} is not what the adapter began as",
+        context=context,
         hint=f"it must hold the {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS} that were saved before training",
-    )  # fmt: skip
+    )
 
 
 def _doubled(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of the same scale at twice the rank."""
     growth = 2**0.5 if config.get("use_rslora") else 2
     return {
-        **config, "init_lora_weights": True, "r": 2 * config["r"], "lora_alpha": growth * number(config, "lora_alpha"),
+        **config,
+        "init_lora_weights": True,
+        "r": 2 * config["r"],
+        "lora_alpha": growth * number(config, "lora_alpha"),
         "rank_pattern": {key: 2 * value for key, value in (config.get("rank_pattern") or {}).items()},
         "alpha_pattern": {key: growth * value for key, value in (config.get("alpha_pattern") or {}).items()},
-        "corda_config": None, "lora_ga_config": None,
-    }  # fmt: skip
+        "corda_config": None,
+        "lora_ga_config": None,
+    }

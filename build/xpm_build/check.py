@@ -36,11 +36,13 @@ def check(folder: Path, *, bases: Collection[str] = ()) -> list[Finding]:
 
 def _completeness(raw: dict[str, Any]) -> Iterator[Finding]:
     for key, hint in (
-        ("description", "say in a sentence what it does"), ("license", "an SPDX name such as Apache-2.0"),
-        ("capabilities", "what it can do, as keywords"), ("training", "so that others can make it again"),
+        ("description", "say in a sentence what it does"),
+        ("license", "an SPDX name such as Apache-2.0"),
+        ("capabilities", "what it can do, as keywords"),
+        ("training", "so that others can make it again"),
         ("limitations", "what it cannot do; `xpm validate` drafts them"),
         ("quality_metrics", "`xpm validate` writes them"),
-    ):  # fmt: skip
+    ):
         if not raw.get(key):
             yield Finding(is_error=False, where=key, what=f"{key} is empty", hint=hint)
     routing = raw.get("routing")

@@ -88,7 +88,11 @@ def _new_manifest(name: str, base: str) -> bytes:
     if not base:
         raise BuildError("the manifest must name the base", hint="say which with --base")
     document = {
-        "schema_version": "2.0", "kind": "expert", "name": name, "version": "0.1.0", "description": "",
+        "schema_version": "2.0",
+        "kind": "expert",
+        "name": name,
+        "version": "0.1.0",
+        "description": "",
         "base_models": [{"name": base}],
-    }  # fmt: skip
+    }
     return (json.dumps(document, indent=2) + "\n").encode()

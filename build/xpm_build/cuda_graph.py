@@ -67,10 +67,25 @@ class CudaGraph(DecoderGraph):
         norms = [self.float(self.tensors.norms[f"{layer}.{part}"]) for part in "qk"] if a.has_qk_norm else []
         options = {"qk_norm_epsilon": a.epsilon} if a.has_qk_norm else {}
         return g.ops(
-            "GroupQueryAttention", self.linear(qkv, x), "", "", *past, "seqlens_k", "total_sequence_length", "rope_cos",
-            "rope_sin", *([""] * 5 if norms else []), *norms, domain=MICROSOFT, into=into, num_heads=a.num_heads,
-            kv_num_heads=a.num_kv_heads, do_rotary=1, rotary_interleaved=0, **options,
-        )[0]  # fmt: skip
+            "GroupQueryAttention",
+            self.linear(qkv, x),
+            "",
+            "",
+            *past,
+            "seqlens_k",
+            "total_sequence_length",
+            "rope_cos",
+            "rope_sin",
+            *([""] * 5 if norms else []),
+            *norms,
+            domain=MICROSOFT,
+            into=into,
+            num_heads=a.num_heads,
+            kv_num_heads=a.num_kv_heads,
+            do_rotary=1,
+            rotary_interleaved=0,
+            **options,
+        )[0]
 
     def gated(self, gate_up: LinearGroup, x: str) -> str:
         g = self.g
@@ -122,6 +137,13 @@ class CudaGraph(DecoderGraph):
         if matrix.scales is None:
             return g.op("MatMul", x, weight)
         return g.op(
-            "MatMulNBits", x, weight, self.float(matrix.scales), domain=MICROSOFT, K=matrix.num_in,
-            N=matrix.num_out, bits=self.tensors.bits, block_size=self.tensors.block,
-        )  # fmt: skip
+            "MatMulNBits",
+            x,
+            weight,
+            self.float(matrix.scales),
+            domain=MICROSOFT,
+            K=matrix.num_in,
+            N=matrix.num_out,
+            bits=self.tensors.bits,
+            block_size=self.tensors.block,
+        )

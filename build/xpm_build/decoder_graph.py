@@ -60,9 +60,16 @@ class DecoderGraph(ABC):
                 matrix.weight, "embedding.rows", (a.vocab_size, a.hidden_size * (self.tensors.bits or 8) // 8)
             )
             rows = g.op(
-                "GatherBlockQuantized", g.initializer(flat), known, self.float(matrix.scales), domain=MICROSOFT,
-                bits=self.tensors.bits, block_size=self.tensors.block, gather_axis=0, quantize_axis=1,
-            )  # fmt: skip
+                "GatherBlockQuantized",
+                g.initializer(flat),
+                known,
+                self.float(matrix.scales),
+                domain=MICROSOFT,
+                bits=self.tensors.bits,
+                block_size=self.tensors.block,
+                gather_axis=0,
+                quantize_axis=1,
+            )
         if not has_soft:
             return rows
         zero = g.constant(np.zeros((1, a.hidden_size), self.dtype))
@@ -99,13 +106,7 @@ def skip_norm(g: GraphWriter, hidden: str, residual: str, weight: str, epsilon: 
     """(normalised hidden + residual, hidden + residual)."""
     into = [g.fresh("norm"), "", "", g.fresh("sum")]
     normed, total = g.ops(
-        "SkipSimplifiedLayerNormalization",
-        hidden,
-        residual,
-        weight,
-        domain=MICROSOFT,
-        into=into,
-        epsilon=epsilon,
+        "SkipSimplifiedLayerNormalization", hidden, residual, weight, domain=MICROSOFT, into=into, epsilon=epsilon
     )
     return normed, total
 

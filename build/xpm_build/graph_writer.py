@@ -54,9 +54,7 @@ class GraphWriter:
         """A node with one output, called ``into`` if given. An empty input name is an absent input."""
         return self.ops(kind, *inputs, domain=domain, into=[into or self.fresh(kind)], **attributes)[0]
 
-    def ops(
-        self, kind: str, *inputs: str, into: list[str] | int, domain: str = "", **attributes: Any
-    ) -> list[str]:  # fmt: skip
+    def ops(self, kind: str, *inputs: str, into: list[str] | int, domain: str = "", **attributes: Any) -> list[str]:
         """A node with several outputs: their names, or how many; an empty name is an output that nobody wants."""
         outputs = [self.fresh(kind) for _ in range(into)] if isinstance(into, int) else into
         used = [name for name in outputs if name]

@@ -8,9 +8,14 @@ from xpm_build.errors import BuildError
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # What a base is made of; never pickles or code.
 _WANTED = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "*.safetensors",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "*.safetensors",
     "*.safetensors.index.json",
-)  # fmt: skip
+)
 
 
 def is_model_id(text: str) -> bool:
@@ -31,6 +36,7 @@ def fetch_model(model_id: str) -> Path:
         return Path(snapshot_download(model_id, allow_patterns=list(_WANTED)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise BuildError(
-            f"the model {model_id} could not be fetched", context=str(error).strip().split("\n")[0][:200],
+            f"the model {model_id} could not be fetched",
+            context=str(error).strip().split("\n")[0][:200],
             hint="check the id and the network; a model that asks for it needs a login (`hf auth login`)",
-        ) from error  # fmt: skip
+        ) from error

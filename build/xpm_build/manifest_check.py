@@ -66,9 +66,13 @@ def manifest_findings(
     """
     document = dict(raw)
     findings = [
-        *_against_schema(document), *_against_commands(document), *_unread(document, _schema(), ""),
-        *_against_itself(document), *_declared_files(document, names), *_bases(document, bases),
-    ]  # fmt: skip
+        *_against_schema(document),
+        *_against_commands(document),
+        *_unread(document, _schema(), ""),
+        *_against_itself(document),
+        *_declared_files(document, names),
+        *_bases(document, bases),
+    ]
     seen: dict[tuple[str, bool], Finding] = {}
     for finding in findings:  # the schema and a command may say the same of one key
         seen.setdefault((finding.where, finding.is_error), finding)
@@ -81,9 +85,10 @@ def require_sound(findings: Iterable[Finding], what: str) -> None:
     if errors:
         lines = [f"{each.where}: {each.what}" + (f" ({each.hint})" if each.hint else "") for each in errors]
         raise UnsoundManifest(
-            f"{what} has {len(errors)} errors" if len(errors) > 1 else f"{what} has an error", context="\n".join(lines),
+            f"{what} has {len(errors)} errors" if len(errors) > 1 else f"{what} has an error",
+            context="\n".join(lines),
             hint="correct it, and see with `xpm check` whether all is well",
-        )  # fmt: skip
+        )
 
 
 @cache
@@ -179,9 +184,11 @@ def _unread(value: Any, schema: Mapping[str, Any], path: str) -> Iterator[Findin
         elif not key.startswith(("_", "$")):
             alike = difflib.get_close_matches(key, [each for each in known if each not in value], n=1, cutoff=_LIKE)
             yield Finding(
-                is_error=bool(alike), where=where, what=f"nothing reads {where}",
+                is_error=bool(alike),
+                where=where,
+                what=f"nothing reads {where}",
                 hint=f"did you mean {alike[0]}?" if alike else "a comment's name begins with _",
-            )  # fmt: skip
+            )
 
 
 def _resolved(schema: Mapping[str, Any], value: Any) -> Mapping[str, Any]:
@@ -202,8 +209,9 @@ def _against_itself(raw: dict[str, Any]) -> Iterator[Finding]:
     except XpmError:
         return  # that is said already
     for key, wanted in (
-        ("requires", (*manifest.requires, *manifest.optional)), ("incompatible_with", manifest.incompatible_with),
-    ):  # fmt: skip
+        ("requires", (*manifest.requires, *manifest.optional)),
+        ("incompatible_with", manifest.incompatible_with),
+    ):
         if any(own & set(each.name.spellings()) for each in wanted):
             yield Finding(
                 is_error=True, where=f"constraints.{key}", what="the expert names itself", hint="take its name out"
@@ -214,10 +222,11 @@ def _against_itself(raw: dict[str, Any]) -> Iterator[Finding]:
         if template not in _TEMPLATES:
             alike = difflib.get_close_matches(template.lower(), _TEMPLATES, n=1)
             yield Finding(
-                is_error=bool(alike), where=f"base_models[{number}].prompt_template",
+                is_error=bool(alike),
+                where=f"base_models[{number}].prompt_template",
                 what=f"prompt_template {template[:40]!r} is unknown",
                 hint=f"did you mean {alike[0]}?" if alike else "prompts are made by the base's own template",
-            )  # fmt: skip
+            )
     routing = raw.get("routing")
     for key in ("keywords", "exclude_keywords"):
         words = routing.get(key) if isinstance(routing, dict) else None
@@ -248,9 +257,11 @@ def _license(text: str) -> Iterator[Finding]:
         alike = difflib.get_close_matches(text.lower().replace(" ", "-"), by_form, n=1)
         asked = f"did you mean {by_form[alike[0]]}? " if alike else ""
         yield Finding(
-            is_error=False, where="license", what=f"{text[:60]!r} is no SPDX expression",
+            is_error=False,
+            where="license",
+            what=f"{text[:60]!r} is no SPDX expression",
             hint=f"{asked}one of your own is LicenseRef-NAME",
-        )  # fmt: skip
+        )
 
 
 def _declared_files(raw: dict[str, Any], names: Collection[str] | None) -> Iterator[Finding]:
@@ -263,17 +274,21 @@ def _declared_files(raw: dict[str, Any], names: Collection[str] | None) -> Itera
         path = prompt.get("path") if isinstance(prompt, dict) else None
         if isinstance(path, str) and str(PurePosixPath(path)) not in known:
             yield Finding(
-                is_error=True, where=f"soft_prompts[{number}].path", what=f"there is no file {path[:80]}",
+                is_error=True,
+                where=f"soft_prompts[{number}].path",
+                what=f"there is no file {path[:80]}",
                 hint="put in what PEFT saved of the prompt, or take the entry out",
-            )  # fmt: skip
+            )
     for section, at in ((raw, "decoding"), (raw.get("training"), "training.decoding")):
         decoding = section.get("decoding") if isinstance(section, dict) else None
         path = decoding.get("grammar_file") if isinstance(decoding, dict) else None
         if isinstance(path, str) and path and str(PurePosixPath(path)) not in known:
             yield Finding(
-                is_error=True, where=f"{at}.grammar_file", what=f"there is no file {path[:80]}",
+                is_error=True,
+                where=f"{at}.grammar_file",
+                what=f"there is no file {path[:80]}",
                 hint="put it in, or take the key out",
-            )  # fmt: skip
+            )
 
 
 def _bases(raw: dict[str, Any], bases: Collection[str]) -> Iterator[Finding]:
@@ -287,6 +302,8 @@ def _bases(raw: dict[str, Any], bases: Collection[str]) -> Iterator[Finding]:
         if base.name not in bases:
             alike = difflib.get_close_matches(base.name, bases, n=1, cutoff=0.8)
             yield Finding(
-                is_error=False, where=f"base_models[{number}].name", what=f"no index here has a base named {base.name}",
+                is_error=False,
+                where=f"base_models[{number}].name",
+                what=f"no index here has a base named {base.name}",
                 hint=f"did you mean {alike[0]}?" if alike else f"the indexes here have {', '.join(sorted(bases)[:5])}",
-            )  # fmt: skip
+            )

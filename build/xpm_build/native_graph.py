@@ -67,21 +67,48 @@ class NativeGraph(DecoderGraph):
         return self._product(matrix, x, bias=bias, first_linear=group.first, column=column, **parts)
 
     def _product(
-        self, matrix: Matrix, x: str, *, bias: onnx.TensorProto | None = None, into: str | None = None, **attributes: Any
-    ) -> str:  # fmt: skip
+        self,
+        matrix: Matrix,
+        x: str,
+        *,
+        bias: onnx.TensorProto | None = None,
+        into: str | None = None,
+        **attributes: Any,
+    ) -> str:
         g = self.g
         assert matrix.scales is not None
         weights = [g.initializer(matrix.weight), g.initializer(matrix.scales)]
         return g.op(
-            "SlotLinear", x, *weights, *_SLOTS, g.initializer(bias) if bias else "", domain=XPM, into=into, num_in=matrix.num_in,
-            num_out=matrix.num_out, bits=self.tensors.bits, block=self.tensors.block, **attributes,
-        )  # fmt: skip
+            "SlotLinear",
+            x,
+            *weights,
+            *_SLOTS,
+            g.initializer(bias) if bias else "",
+            domain=XPM,
+            into=into,
+            num_in=matrix.num_in,
+            num_out=matrix.num_out,
+            bits=self.tensors.bits,
+            block=self.tensors.block,
+            **attributes,
+        )
 
     def _attention(self, layer: int, qkv: str) -> str:
         g, a = self.g, self.a
         norms = [g.initializer(self.tensors.norms[f"{layer}.{part}"]) if a.has_qk_norm else "" for part in "qk"]
         past = [f"past_key_values.{layer}.key", f"past_key_values.{layer}.value"]
         return g.op(
-            "SlotAttention", qkv, *past, "seqlens_k", "rope_cos", "rope_sin", *norms, domain=XPM, num_heads=a.num_heads,
-            kv_num_heads=a.num_kv_heads, head_dim=a.head_dim, epsilon=a.epsilon, scale=a.head_dim**-0.5,
-        )  # fmt: skip
+            "SlotAttention",
+            qkv,
+            *past,
+            "seqlens_k",
+            "rope_cos",
+            "rope_sin",
+            *norms,
+            domain=XPM,
+            num_heads=a.num_heads,
+            kv_num_heads=a.num_kv_heads,
+            head_dim=a.head_dim,
+            epsilon=a.epsilon,
+            scale=a.head_dim**-0.5,
+        )

@@ -18,15 +18,7 @@ from xpm_build.adapters import base_digest, compile_adapters, complete, save_slo
 from xpm_build.chat_templates import CHAT_TEMPLATE, TEMPLATES
 from xpm_build.check import check
 from xpm_build.errors import BuildError
-from xpm_build.export import (
-    DEFAULT_BLOCK,
-    GRAPH,
-    GRAPH_DATA,
-    NATIVE_GRAPH,
-    export_base,
-    load_config,
-    load_model,
-)
+from xpm_build.export import DEFAULT_BLOCK, GRAPH, GRAPH_DATA, NATIVE_GRAPH, export_base, load_config, load_model
 from xpm_build.fingerprint import fingerprint
 from xpm_build.manifest_check import require_sound
 from xpm_build.methods import CompiledAdapter
@@ -61,10 +53,19 @@ class BuiltArchive:
 
 
 def build_base(
-    source: Path, out: Path, *, name: str, version: str, variants: Sequence[str] = DEFAULT_VARIANTS, block: int = DEFAULT_BLOCK,
-    extra_files: Mapping[str, Path] | None = None, description: str = "", license: str = "", template: str = "",
+    source: Path,
+    out: Path,
+    *,
+    name: str,
+    version: str,
+    variants: Sequence[str] = DEFAULT_VARIANTS,
+    block: int = DEFAULT_BLOCK,
+    extra_files: Mapping[str, Path] | None = None,
+    description: str = "",
+    license: str = "",
+    template: str = "",
     report: Report = lambda text: None,
-) -> list[BuiltArchive]:  # fmt: skip
+) -> list[BuiltArchive]:
     """Export a Hugging Face model folder and pack each variant as a ``.base`` archive.
 
     Args:
@@ -258,15 +259,17 @@ def adapter_places(manifest: Manifest, folder: Path) -> list[Path]:
     if lost:
         what = "a soft prompt" if lost[0] in prompts else "an adapter"
         raise BuildError(
-            f"the manifest names {what} in {lost[0]}/, where there is none", context=f"{folder / lost[0]} has no {ADAPTER_CONFIG}",
+            f"the manifest names {what} in {lost[0]}/, where there is none",
+            context=f"{folder / lost[0]} has no {ADAPTER_CONFIG}",
             hint="put in the folder that PEFT's save_pretrained wrote, or take the entry out",
-        )  # fmt: skip
+        )
     for place in prompts:
         if Path(str(prompts[place]["path"])).name != ADAPTER_WEIGHTS:
             raise BuildError(
-                f"a soft prompt is {ADAPTER_WEIGHTS} as PEFT saves it", context=f"the manifest names {prompts[place]['path']}",
+                f"a soft prompt is {ADAPTER_WEIGHTS} as PEFT saves it",
+                context=f"the manifest names {prompts[place]['path']}",
                 hint="name that file; pickles are never read",
-            )  # fmt: skip
+            )
     return found or [Path()]
 
 
@@ -275,8 +278,14 @@ def _place(entry: Mapping[str, Any]) -> Path:
 
 
 def _expert_manifest(
-    manifest: Manifest, name: str, digest: str, adapter: CompiledAdapter, folders: Mapping[Path, Path], storage: str, error: float
-) -> Manifest:  # fmt: skip
+    manifest: Manifest,
+    name: str,
+    digest: str,
+    adapter: CompiledAdapter,
+    folders: Mapping[Path, Path],
+    storage: str,
+    error: float,
+) -> Manifest:
     """The manifest with what only the build knows: base digest, adapter sizes and digests, parity; schema 2.0."""
     raw_base = manifest.raw["base_models"][0] if manifest.raw.get("base_models") else manifest.raw["base_model"]
     given = raw_base.get("adapters") or manifest.raw.get("adapters") or [{}]
@@ -327,9 +336,14 @@ def _pack(
     finally:
         partial.unlink(missing_ok=True)
     return BuiltArchive(
-        path=path, name=manifest.name, version=str(manifest.version), variant=variant,
-        digest=sha256_file(path), size=path.stat().st_size, max_logit_error=error,
-    )  # fmt: skip
+        path=path,
+        name=manifest.name,
+        version=str(manifest.version),
+        variant=variant,
+        digest=sha256_file(path),
+        size=path.stat().st_size,
+        max_logit_error=error,
+    )
 
 
 def _order_of_magnitude(error: float) -> float:

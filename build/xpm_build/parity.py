@@ -115,9 +115,10 @@ def _peft_logits(source: Path, folder: Path, tokens: list[int]) -> Any:
         adapted = PeftModel.from_pretrained(load_model(source), str(folder)).eval()
     except Exception as error:  # PEFT checks a configuration by raising whatever comes
         raise BuildError(
-            f"PEFT itself can't load the adapter in {folder}", context=f"{type(error).__name__}: {error}"[:500],
+            f"PEFT itself can't load the adapter in {folder}",
+            context=f"{type(error).__name__}: {error}"[:500],
             hint=f"correct {ADAPTER_CONFIG}, or save the adapter again with PEFT's save_pretrained",
-        ) from error  # fmt: skip
+        ) from error
     return reference_logits(adapted, tokens)
 
 

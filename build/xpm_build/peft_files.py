@@ -23,21 +23,41 @@ _TENSOR = re.compile(
 # What would change the result and is not compiled: anything but "off" is refused. Not among them are fan_in_fan_out, which PEFT
 # itself sets aside for the linears that a base has, and layers_pattern, whose choice of layers shows in the tensors.
 _UNSUPPORTED = (
-    "modules_to_save", "layer_replication", "lora_bias", "use_qalora", "trainable_token_indices", "megatron_config",
-    "alora_invocation_tokens", "target_parameters", "arrow_config", "use_effective_conv2d", "use_bdlora", "kasa_config",
-    "velora_config", "monteclora_config",
-)  # fmt: skip
+    "modules_to_save",
+    "layer_replication",
+    "lora_bias",
+    "use_qalora",
+    "trainable_token_indices",
+    "megatron_config",
+    "alora_invocation_tokens",
+    "target_parameters",
+    "arrow_config",
+    "use_effective_conv2d",
+    "use_bdlora",
+    "kasa_config",
+    "velora_config",
+    "monteclora_config",
+)
 _FLAGS = ("use_dora", "use_rslora", "fan_in_fan_out")
 _PATTERNS: Mapping[str, tuple[str, ...]] = {
-    "LORA": ("rank_pattern", "alpha_pattern"), "LOKR": ("rank_pattern", "alpha_pattern"),
-}  # fmt: skip
+    "LORA": ("rank_pattern", "alpha_pattern"),
+    "LOKR": ("rank_pattern", "alpha_pattern"),
+}
 # Adapters that other programs write: a file or a key of the configuration that gives each away, and the way to PEFT's files.
 _FOREIGN_FILES = (
-    ("adapters.safetensors", "mlx-lm", "transpose lora_a to lora_A and lora_b to lora_B, with lora_alpha = rank × scale"),
+    (
+        "adapters.safetensors",
+        "mlx-lm",
+        "transpose lora_a to lora_A and lora_b to lora_B, with lora_alpha = rank × scale",
+    ),
     ("adapters.npz", "mlx-lm", "transpose lora_a to lora_A and lora_b to lora_B, with lora_alpha = rank × scale"),
-    ("adapter_model.bin", "PEFT in a pickle, which is never read", "load it with PEFT and save it with safe_serialization=True"),
+    (
+        "adapter_model.bin",
+        "PEFT in a pickle, which is never read",
+        "load it with PEFT and save it with safe_serialization=True",
+    ),
     ("*.gguf", "llama.cpp", "take the PEFT folder that it was converted from"),
-)  # fmt: skip
+)
 _FOREIGN_KEYS = (
     ("lora_parameters", "mlx-lm"),
     ("fine_tune_type", "mlx-lm"),
@@ -103,9 +123,10 @@ def _check_pattern(config: Mapping[str, Any], key: str) -> None:
             re.compile(_whole_name(pattern))
         except (re.error, OverflowError, RecursionError) as error:
             raise BuildError(
-                f"{ADAPTER_CONFIG}: {key} has {pattern[:80]!r}, which is no pattern", context=str(error),
+                f"{ADAPTER_CONFIG}: {key} has {pattern[:80]!r}, which is no pattern",
+                context=str(error),
                 hint="it is a module's name, e.g. q_proj, or a regular expression for the end of one",
-            ) from error  # fmt: skip
+            ) from error
         number(patterns, pattern, where=f"{key}.")
 
 

@@ -46,9 +46,7 @@ def quantize_matrix(weight: NDArray[np.float32], *, bits: int, block: int) -> Qu
     return QuantizedMatrix(packed=packed, scales=scales, bits=bits, block=block)
 
 
-def _quantize_rows(
-    weight: NDArray[np.float32], bits: int, block: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:  # fmt: skip
+def _quantize_rows(weight: NDArray[np.float32], bits: int, block: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     blocks = weight.reshape(len(weight), -1, block)
     half = 1 << (bits - 1)
     places = np.abs(blocks).argmax(axis=-1)[..., None]

@@ -20,8 +20,11 @@ _ACCURACY_INT8_ACTIVATIONS = 4  # of MatMulNBits: activations in 8 bits inside t
 def slot_defaults(a: Architecture) -> dict[str, tuple[int, ...]]:
     """The inputs that nobody needs to feed, and the empty shapes that they then have."""
     defaults: dict[str, tuple[int, ...]] = {
-        "gate_rank": (1, 1, 0), "gate_scale": (1, 1, 0), "scales": (0, a.total_out), "soft_embeds": (0, a.hidden_size),
-    }  # fmt: skip
+        "gate_rank": (1, 1, 0),
+        "gate_scale": (1, 1, 0),
+        "scales": (0, a.total_out),
+        "soft_embeds": (0, a.hidden_size),
+    }
     if a.has_bias:
         defaults["offsets"] = (0, a.total_out)
     for linear in a.linears():
@@ -107,9 +110,18 @@ class SlotGraph(DecoderGraph):
         if matrix.scales is None:
             return g.op("MatMul", x, weight, into=into)
         return g.op(
-            "MatMulNBits", x, weight, g.initializer(matrix.scales), domain=MICROSOFT, into=into, K=matrix.num_in,
-            N=matrix.num_out, bits=self.tensors.bits, block_size=self.tensors.block, accuracy_level=_ACCURACY_INT8_ACTIVATIONS,
-        )  # fmt: skip
+            "MatMulNBits",
+            x,
+            weight,
+            g.initializer(matrix.scales),
+            domain=MICROSOFT,
+            into=into,
+            K=matrix.num_in,
+            N=matrix.num_out,
+            bits=self.tensors.bits,
+            block_size=self.tensors.block,
+            accuracy_level=_ACCURACY_INT8_ACTIVATIONS,
+        )
 
     def _head(self, wanted: str) -> None:
         """The head shares the embedding's numbers where they are tied: Gemm reads them as they lie, (vocab, hidden)."""
@@ -130,9 +142,22 @@ class SlotGraph(DecoderGraph):
         past = [f"past_key_values.{layer}.key", f"past_key_values.{layer}.value"]
         into = [g.fresh("attended"), f"present.{layer}.key", f"present.{layer}.value"]
         return g.ops(
-            "GroupQueryAttention", query, key, value, *past, "seqlens_k", "total_sequence_length", "rope_cos", "rope_sin",
-            domain=MICROSOFT, into=into, num_heads=a.num_heads, kv_num_heads=a.num_kv_heads, do_rotary=1, rotary_interleaved=0,
-        )[0]  # fmt: skip
+            "GroupQueryAttention",
+            query,
+            key,
+            value,
+            *past,
+            "seqlens_k",
+            "total_sequence_length",
+            "rope_cos",
+            "rope_sin",
+            domain=MICROSOFT,
+            into=into,
+            num_heads=a.num_heads,
+            kv_num_heads=a.num_kv_heads,
+            do_rotary=1,
+            rotary_interleaved=0,
+        )[0]
 
     def _head_norm(self, x: str, heads: int, name: str) -> str:
         g = self.g

@@ -29,9 +29,10 @@ class Weights(Mapping[str, torch.Tensor]):
                     self._files = dict.fromkeys(file.keys(), source / _ONE_FILE)
         except (OSError, SafetensorError, ValueError, KeyError, AttributeError) as error:
             raise BuildError(
-                f"the weights in {source} could not be read", context=str(error)[:200],
+                f"the weights in {source} could not be read",
+                context=str(error)[:200],
                 hint=f"a model folder has {_ONE_FILE}, or {_INDEX} and its shards",
-            ) from error  # fmt: skip
+            ) from error
 
     def __getitem__(self, name: str) -> torch.Tensor:
         with safe_open(self._files[name], framework="pt") as file:

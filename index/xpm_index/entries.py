@@ -157,8 +157,10 @@ def _to_dict(entry: Entry) -> dict[str, Any]:
         document["quality"] = entry.quality
     if entry.yanked:
         document["yanked"] = {
-            "reason": entry.yanked.reason, "severity": entry.yanked.severity, "replacement": entry.yanked.replacement,
-        }  # fmt: skip
+            "reason": entry.yanked.reason,
+            "severity": entry.yanked.severity,
+            "replacement": entry.yanked.replacement,
+        }
     return document
 
 

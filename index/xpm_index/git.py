@@ -33,9 +33,15 @@ MAX_FILE_BYTES = 4 << 30
 MAX_TEXT_BYTES = 64 << 20
 _MAX_COMMIT_BYTES = 1 << 20
 _ABANDONED = (
-    "objects/tmp_*", "objects/incoming-*", "objects/??/*.lock", "objects/??/tmp_*", "objects/pack/*.lock",
-    "objects/pack/tmp_*", "objects/pack/.tmp-*", "xpm-ref-*",
-)  # fmt: skip
+    "objects/tmp_*",
+    "objects/incoming-*",
+    "objects/??/*.lock",
+    "objects/??/tmp_*",
+    "objects/pack/*.lock",
+    "objects/pack/tmp_*",
+    "objects/pack/.tmp-*",
+    "xpm-ref-*",
+)
 _LOCK_TRIES = 20
 _MANY = 500
 _MAX_TREES = 64
@@ -119,10 +125,17 @@ class BareRepo:
             return pick(self._main_of(url), url, None).decode()
 
     def fetch(
-        self, url: str, *, tag: str | None = None, branch: str | None = None, depth: int | None = None,
-        max_bytes: int = MAX_FETCH_BYTES, max_object_bytes: int | None = None, blobs: bool = True,
+        self,
+        url: str,
+        *,
+        tag: str | None = None,
+        branch: str | None = None,
+        depth: int | None = None,
+        max_bytes: int = MAX_FETCH_BYTES,
+        max_object_bytes: int | None = None,
+        blobs: bool = True,
         progress: Callable[[str], None] = lambda text: None,
-    ) -> str:  # fmt: skip
+    ) -> str:
         """Fetch the remote's branch, or one tag, into this repository's objects; no ref is moved.
 
         Nobody else may be writing here: what came of a fetch that fails is removed.
@@ -151,9 +164,14 @@ class BareRepo:
             limit(client, max_bytes, max_object_bytes)
             left_out = None if blobs else b"blob:none"
             return client.fetch(
-                path, self._repo, wants, progress=report, depth=depth, filter_spec=left_out,
+                path,
+                self._repo,
+                wants,
+                progress=report,
+                depth=depth,
+                filter_spec=left_out,
                 ref_prefix=ref_prefixes(tag, branch),
-            ).refs  # fmt: skip
+            ).refs
 
         with wrapped(f"could not fetch {without_credentials(url)}"), self._cleared_if_it_fails():
             if (tag, branch, depth) == (None, None, None) and blobs and "://" in url and git_program.is_available():
@@ -301,9 +319,15 @@ class BareRepo:
                 yield from Walk(self._repo.object_store).changes(before, after, f"{prefix}/")
 
     def commit_files(
-        self, files: Mapping[str, bytes], *, message: str, author: str, when: int | None = None, branch: str | None = None,
+        self,
+        files: Mapping[str, bytes],
+        *,
+        message: str,
+        author: str,
+        when: int | None = None,
+        branch: str | None = None,
         orphan: bool = False,
-    ) -> str:  # fmt: skip
+    ) -> str:
         """Add or replace ``files`` on top of ``main`` in one commit and return it.
 
         Args:

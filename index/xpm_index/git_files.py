@@ -81,9 +81,14 @@ class TaggedTree:
 
 @contextmanager
 def tagged(
-    url: str, tag: str, *, max_bytes: int = MAX_TREE_BYTES, web: Web | None = None, scratch: Path | None = None,
+    url: str,
+    tag: str,
+    *,
+    max_bytes: int = MAX_TREE_BYTES,
+    web: Web | None = None,
+    scratch: Path | None = None,
     progress: Callable[[str], None] = lambda text: None,
-) -> Iterator[TaggedTree]:  # fmt: skip
+) -> Iterator[TaggedTree]:
     """Fetch what one tag, light or annotated, is on, without its history.
 
     Args:
@@ -100,9 +105,14 @@ def tagged(
         Web() as own,
     ):
         commit = repo.fetch(
-            url, tag=check_tag(tag), depth=1, max_bytes=max_bytes, max_object_bytes=MAX_FILE_BYTES, blobs=False,
+            url,
+            tag=check_tag(tag),
+            depth=1,
+            max_bytes=max_bytes,
+            max_object_bytes=MAX_FILE_BYTES,
+            blobs=False,
             progress=progress,
-        )  # fmt: skip
+        )
         yield TaggedTree(url, repo, commit, max_bytes=max_bytes, web=web or own)
 
 
@@ -126,9 +136,14 @@ def fetch_file(
 
 
 def read_tree_files(
-    url: str, tag: str, subpath: str = "", *, max_files: int = MAX_FILES, max_bytes: int = MAX_FILE_BYTES,
+    url: str,
+    tag: str,
+    subpath: str = "",
+    *,
+    max_files: int = MAX_FILES,
+    max_bytes: int = MAX_FILE_BYTES,
     web: Web | None = None,
-) -> dict[str, bytes]:  # fmt: skip
+) -> dict[str, bytes]:
     """The files of an unpacked expert's folder at a tag, by their path below ``subpath``; dot files are left out.
 
     Raises:

@@ -30,8 +30,13 @@ def ask_git(url: str) -> Login | None:
     try:
         done = subprocess.run(
             ["git", "credential", "fill"],
-            input=question, capture_output=True, text=True, timeout=_TIMEOUT_S, env=quiet, check=True,
-        )  # fmt: skip
+            input=question,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            env=quiet,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     answer = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)

@@ -19,9 +19,15 @@ from xpm_index.urls import without_credentials
 
 _ALLOWED = ("https", "http", "ssh", "file")
 _SETTINGS = (
-    "protocol.allow=never", *(f"protocol.{name}.allow=always" for name in _ALLOWED), "core.hooksPath=/dev/null",
-    "fetch.fsckObjects=true", "gc.auto=0", "maintenance.auto=false", "fetch.unpackLimit=1", "core.fsync=all",
-)  # fmt: skip
+    "protocol.allow=never",
+    *(f"protocol.{name}.allow=always" for name in _ALLOWED),
+    "core.hooksPath=/dev/null",
+    "fetch.fsckObjects=true",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "fetch.unpackLimit=1",
+    "core.fsync=all",
+)
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS": "", "GCM_INTERACTIVE": "never", "LC_ALL": "C"}
 _LOCATING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_INDEX_FILE")
 
@@ -44,14 +50,33 @@ def fetch(repository: Path, url: str, ref: str, *, max_bytes: int, progress: Cal
         GitError: the program failed; the context is what it said. DiskFullError: for want of room.
     """
     settings = [argument for setting in _SETTINGS for argument in ("-c", setting)]
-    command = ["git", *settings, "-C", str(repository), "fetch", "--quiet", "--no-tags", "--no-write-fetch-head",
-               "--no-recurse-submodules", "--progress", "--", url, ref]  # fmt: skip
+    command = [
+        "git",
+        *settings,
+        "-C",
+        str(repository),
+        "fetch",
+        "--quiet",
+        "--no-tags",
+        "--no-write-fetch-head",
+        "--no-recurse-submodules",
+        "--progress",
+        "--",
+        url,
+        ref,
+    ]
     environment = {name: value for name, value in os.environ.items() if name not in _LOCATING} | _QUIET
     said, told = "", deque[str](maxlen=_MAX_TOLD)
     with subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True, errors="replace", preexec_fn=limiting_files(max_bytes),
-    ) as process:  # fmt: skip
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        preexec_fn=limiting_files(max_bytes),
+    ) as process:
         assert process.stderr is not None
         try:
             for line in process.stderr:
@@ -78,7 +103,7 @@ def read_blobs(repository: Path, ids: Sequence[str], *, max_bytes: int) -> Itera
         subprocess.Popen(
             command, env=environment, stdin=questions, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process,
-    ):  # fmt: skip
+    ):
         assert process.stdout is not None
         for _ in ids:
             head = process.stdout.readline().split()

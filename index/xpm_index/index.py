@@ -170,9 +170,10 @@ def _require_bins(before: Read, after: Read, changed: Sequence[str], files: TufF
             was, now = targets_in(before(path), path), targets_in(after(path), path)
             if any(not files.vouches_for(target) for target in sorted(now)[:1]) or was - now:
                 raise TrustError(
-                    f"the index no longer vouches for {', '.join(sorted(was - now)[:3])}", context=path,
+                    f"the index no longer vouches for {', '.join(sorted(was - now)[:3])}",
+                    context=path,
                     hint="ask the index's maintainer; if it is meant so, remove the index and add it again",
-                )  # fmt: skip
+                )
 
 
 def _read_info(read: Read) -> IndexInfo:
@@ -206,9 +207,16 @@ class IndexWriter:
 
     @classmethod
     def init(
-        cls, path: Path, *, name: str, id: str, roles: RoleKeys | None, keys: Keyring | None = None, bin_bits: int = 4,
+        cls,
+        path: Path,
+        *,
+        name: str,
+        id: str,
+        roles: RoleKeys | None,
+        keys: Keyring | None = None,
+        bin_bits: int = 4,
         now: Callable[[], datetime] = now_utc,
-    ) -> "IndexWriter":  # fmt: skip
+    ) -> "IndexWriter":
         """Make a new index; without ``roles`` one without metadata, to be enclosed in something trusted."""
         info = IndexInfo(id=id, name=validate_name(name, what="index name"), bin_bits=bin_bits)
         files = {INDEX_JSON: info.to_bytes()}

@@ -49,9 +49,10 @@ class PublicKey:
             raise SignatureError("a public key is not of the form ed25519:<64 hex>", context=f"got {text[:80]!r}")
         if not is_point(bytes.fromhex(text[8:])):
             raise SignatureError(
-                "a public key is no point that a private key can have", context=f"got {text}",
+                "a public key is no point that a private key can have",
+                context=f"got {text}",
                 hint="it was mistyped, or chosen so that signatures by nobody verify: ask for it again",
-            )  # fmt: skip
+            )
         return cls(text)
 
     @property

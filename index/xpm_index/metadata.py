@@ -192,11 +192,14 @@ class MetadataEditor:
         bins = min(self._bin_names(), key=lambda name: self._signed(name).expires)
         return [
             RoleState(
-                name=name, version=self._signed(name).version, expires=self._signed(name).expires,
-                key_ids=tuple(self._keys_of(name)[0]), threshold=self._keys_of(name)[1],
+                name=name,
+                version=self._signed(name).version,
+                expires=self._signed(name).expires,
+                key_ids=tuple(self._keys_of(name)[0]),
+                threshold=self._keys_of(name)[1],
             )
             for name in ("root", "targets", ENTRIES, bins, *_SIGNED_ONLINE)
-        ]  # fmt: skip
+        ]
 
     def can_add_entries(self, keys: Keyring) -> bool:
         """Whether the online keys are at hand."""

@@ -66,8 +66,14 @@ class TufFiles:
     """
 
     def __init__(
-        self, read: Read, *, root: bytes, earlier: Read | None = None, now: datetime | None = None, allow_stale: bool = False
-    ) -> None:  # fmt: skip
+        self,
+        read: Read,
+        *,
+        root: bytes,
+        earlier: Read | None = None,
+        now: datetime | None = None,
+        allow_stale: bool = False,
+    ) -> None:
         self._read = read
         self._folder = tempfile.TemporaryDirectory(prefix="xpm-tuf-", ignore_cleanup_errors=True)
         for role in _KEPT_FOR_ROLLBACK:
@@ -179,9 +185,10 @@ def _ours(error: Exception, path: str) -> XpmError:
     told = str(error)[:300]
     if isinstance(error, ExpiredMetadataError):
         return StaleIndexError(
-            "the index was not renewed in time: it may be kept from you that there is something newer", context=told,
+            "the index was not renewed in time: it may be kept from you that there is something newer",
+            context=told,
             hint="run `xpm index update`; if that does not help, tell the maintainer, or pass --allow-stale",
-        )  # fmt: skip
+        )
     if isinstance(error, BadVersionNumberError):
         return TrustError("the index was rolled back: its metadata is older than before", context=told, hint=_ASK)
     if isinstance(error, UnsignedMetadataError):

@@ -101,9 +101,14 @@ class Web:
 
     @contextlib.contextmanager
     def request(
-        self, url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None,
-        private: Mapping[str, str] | None = None, body: bytes | None = None,
-    ) -> Iterator[Answer]:  # fmt: skip
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        private: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Iterator[Answer]:
         """Send a request, follow redirects of a GET, and yield the answer, whose status is below 400 or 416.
 
         Args:
@@ -144,9 +149,14 @@ class Web:
         raise WebError(f"{shown(url)} redirects without end")
 
     def _send(
-        self, method: str, url: str, headers: dict[str, str], private: dict[str, str], body: bytes | None,
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        private: dict[str, str],
+        body: bytes | None,
         start: tuple[str, str, int],
-    ) -> urllib3.BaseHTTPResponse:  # fmt: skip
+    ) -> urllib3.BaseHTTPResponse:
         """One request without redirects; if the first origin wants a login and Git knows one, the request again with it."""
         origin = origin_of(url)
         told = {**headers, **private} if origin == start else headers
@@ -180,9 +190,16 @@ class Web:
             sent |= make_headers(basic_auth=f"{login.username}:{login.password}")
         with _told(url):
             return self._pool(url).request(
-                method, url, headers=sent, body=body, redirect=False, retries=False, timeout=_TIMEOUT,
-                preload_content=False, decode_content=False,
-            )  # fmt: skip
+                method,
+                url,
+                headers=sent,
+                body=body,
+                redirect=False,
+                retries=False,
+                timeout=_TIMEOUT,
+                preload_content=False,
+                decode_content=False,
+            )
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         proxy = _proxy_of(url)

@@ -37,10 +37,23 @@ _HOMES = {
 }
 
 __all__ = [
-    "AdapterMismatchError", "AdapterSpec", "AttachReport", "CapacityError", "Engine", "EngineError", "EngineSession",
-    "GenerationResult", "MemoryReport", "Message", "ModelLoadError", "Request", "RequestError", "SamplingParams", "Sequence",
+    "AdapterMismatchError",
+    "AdapterSpec",
+    "AttachReport",
+    "CapacityError",
+    "Engine",
+    "EngineError",
+    "EngineSession",
+    "GenerationResult",
+    "MemoryReport",
+    "Message",
+    "ModelLoadError",
+    "Request",
+    "RequestError",
+    "SamplingParams",
+    "Sequence",
     "StepReport",
-]  # fmt: skip
+]
 
 
 def __getattr__(name: str) -> object:

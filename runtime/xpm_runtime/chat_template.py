@@ -56,8 +56,12 @@ class ChatTemplate:
         """
         size = sum(len(turn["content"]) for turn in turns)
         variables = self._special | {
-            "messages": turns, "add_generation_prompt": True, "enable_thinking": False, "tools": None, "documents": None,
-        }  # fmt: skip
+            "messages": turns,
+            "add_generation_prompt": True,
+            "enable_thinking": False,
+            "tools": None,
+            "documents": None,
+        }
         try:
             text = self._template.render(variables, units=_LEAST_UNITS + _UNITS_PER_CHARACTER * size, seconds=_SECONDS)
         except Exception as error:  # what an expression may raise: TypeError, RecursionError, OverflowError, …

@@ -180,9 +180,12 @@ class CudaRunner:
         self._graph = graph
         self._lanes = lanes
         tables = rope_tables(
-            head_dim=graph.head_dim, theta=graph.rope_theta, num_positions=lanes.capacity, scaling=graph.rope_scaling,
+            head_dim=graph.head_dim,
+            theta=graph.rope_theta,
+            num_positions=lanes.capacity,
+            scaling=graph.rope_scaling,
             dtype="float16",
-        )  # fmt: skip
+        )
         self._rope = [session.device_array(table) for table in tables]
         self._slots: dict[int, dict[str, DeviceArray]] = {}
         self._scales: dict[str, DeviceArray] = {}
@@ -227,9 +230,7 @@ class CudaRunner:
         has_soft = any(each >= self._graph.vocab_size for each in ids)
         return "slots" if kind == "base" and has_soft else kind
 
-    def _run(
-        self, kind: str, pack: CudaSlots, num_rows: int, *, length: int, num_logits: int, first_lane: int
-    ) -> _Run:  # fmt: skip
+    def _run(self, kind: str, pack: CudaSlots, num_rows: int, *, length: int, num_logits: int, first_lane: int) -> _Run:
         session = self._session
         binding = session.cuda_binding(CUDA_FILES[kind])
         binding.take("input_ids", session.device_empty((num_rows, length), np.int64))
@@ -264,9 +265,7 @@ class CudaRunner:
     def _slots_of(self, pack: CudaSlots) -> dict[str, DeviceArray]:
         """The buffers of the pack's bucket."""
         if pack.bucket not in self._slots:
-            self._slots[pack.bucket] = {
-                name: self._session.device_array(array) for name, array in pack.weights.items()
-            }  # fmt: skip
+            self._slots[pack.bucket] = {name: self._session.device_array(array) for name, array in pack.weights.items()}
             self._held[pack.bucket] = pack
         return self._slots[pack.bucket]
 

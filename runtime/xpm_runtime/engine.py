@@ -71,9 +71,7 @@ class AttachReport:
 class Engine:
     """Made by ``Engine.load``; a context manager that frees the base when it is left."""
 
-    def __init__(
-        self, session: Session, graph: GraphSpec, codec: TextCodec, lanes: KvLanes, plan: MemoryPlan
-    ) -> None:  # fmt: skip
+    def __init__(self, session: Session, graph: GraphSpec, codec: TextCodec, lanes: KvLanes, plan: MemoryPlan) -> None:
         self.graph = graph
         self.device = session.device
         self.kernels = "native" if session.is_native else "portable"
@@ -101,9 +99,17 @@ class Engine:
 
     @classmethod
     def load(
-        cls, folder: Path, *, device: str = "auto", threads: int | None = None, max_lanes: int = 8,
-        context: int | None = None, spinning: bool = True, kernels: str = "auto", memory: int | None = None,
-    ) -> "Engine":  # fmt: skip
+        cls,
+        folder: Path,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        max_lanes: int = 8,
+        context: int | None = None,
+        spinning: bool = True,
+        kernels: str = "auto",
+        memory: int | None = None,
+    ) -> "Engine":
         """Load an exported base.
 
         Args:
@@ -131,9 +137,12 @@ class Engine:
             graph = replace(graph, dtype="float16")
         lanes = KvLanes(session, graph, num_lanes=max_lanes, capacity=capacity)
         plan = plan_memory(
-            folder, is_native=session.is_native, bytes_per_token=lanes.bytes_per_token, num_tokens=max_lanes * capacity,
+            folder,
+            is_native=session.is_native,
+            bytes_per_token=lanes.bytes_per_token,
+            num_tokens=max_lanes * capacity,
             budget=memory,
-        )  # fmt: skip
+        )
         return cls(session, graph, codec, lanes, plan)
 
     def __enter__(self) -> "Engine":
@@ -212,9 +221,12 @@ class Engine:
     def submit(self, request: Request) -> Sequence:
         """Queue a request; raises RequestError or CapacityError before anything is computed."""
         ids = encode_prompt(  # may take long: nobody waits for it
-            request.prompt, self._codec, self.graph.vocab_size, max_tokens=self._scheduler.capacity,
+            request.prompt,
+            self._codec,
+            self.graph.vocab_size,
+            max_tokens=self._scheduler.capacity,
             allow_special=request.allow_special,
-        )  # fmt: skip
+        )
         text = GrowingText(self._codec, request.sampling.stop)
         with self._opened():
             composition = self._compose(request.experts)
@@ -327,9 +339,12 @@ class Engine:
             cached = sum(sequence.num_computed for sequence in self._scheduler.running)
             plan = self._memory
             return MemoryReport(
-                fixed=plan.fixed, weights=plan.weights, cache=cached * plan.bytes_per_token,
-                adapters=self._adapters.num_bytes, prefix=self._prefixes.num_bytes,
-            )  # fmt: skip
+                fixed=plan.fixed,
+                weights=plan.weights,
+                cache=cached * plan.bytes_per_token,
+                adapters=self._adapters.num_bytes,
+                prefix=self._prefixes.num_bytes,
+            )
 
     def violations(self) -> list[str]:
         """Broken invariants of the scheduler and of what is in memory; tests assert that there are none."""

@@ -9,8 +9,11 @@ from xpm_runtime.errors import ModelLoadError
 
 FORMAT = "xpm-slot-graph-2"
 GROUPS = {
-    "qkv": ("q_proj", "k_proj", "v_proj"), "attended": ("o_proj",), "gate_up": ("gate_proj", "up_proj"), "down": ("down_proj",),
-}  # fmt: skip
+    "qkv": ("q_proj", "k_proj", "v_proj"),
+    "attended": ("o_proj",),
+    "gate_up": ("gate_proj", "up_proj"),
+    "down": ("down_proj",),
+}
 """The linears of a layer by their input: group → modules, in the order of the graph's slots."""
 CUDA_FILES = {"base": "cuda.onnx", "slots": "cuda_slots.onnx", "scaled": "cuda_scaled.onnx"}
 _OLD_FORMAT = "xpm-slot-graph-1"  # rows are told apart by multiplying with 0 and 1

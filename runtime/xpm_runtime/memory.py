@@ -43,7 +43,7 @@ class MemoryReport:
 
 def plan_memory(
     folder: Path, *, is_native: bool, bytes_per_token: int, num_tokens: int, budget: int | None
-) -> MemoryPlan:  # fmt: skip
+) -> MemoryPlan:
     """Divide a budget: what is left beside the base goes to the cache by half, to adapters and known beginnings by a quarter each.
 
     Args:
@@ -58,9 +58,13 @@ def plan_memory(
     weights = size if is_native else size * 3 // 2
     if budget is None:
         return MemoryPlan(
-            fixed=_FIXED_BYTES, weights=weights, token_budget=num_tokens, bytes_per_token=bytes_per_token,
-            adapters=None, prefix=_DEFAULT_PREFIX_BYTES,
-        )  # fmt: skip
+            fixed=_FIXED_BYTES,
+            weights=weights,
+            token_budget=num_tokens,
+            bytes_per_token=bytes_per_token,
+            adapters=None,
+            prefix=_DEFAULT_PREFIX_BYTES,
+        )
     left = budget - _FIXED_BYTES - weights
     tokens = min(num_tokens, left // 2 // bytes_per_token)
     if tokens < min(_LEAST_TOKENS, num_tokens):
@@ -72,6 +76,10 @@ def plan_memory(
         )
     rest = left - tokens * bytes_per_token
     return MemoryPlan(
-        fixed=_FIXED_BYTES, weights=weights, token_budget=tokens, bytes_per_token=bytes_per_token,
-        adapters=rest // 2, prefix=rest // 2,
-    )  # fmt: skip
+        fixed=_FIXED_BYTES,
+        weights=weights,
+        token_budget=tokens,
+        bytes_per_token=bytes_per_token,
+        adapters=rest // 2,
+        prefix=rest // 2,
+    )

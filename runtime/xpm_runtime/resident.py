@@ -69,9 +69,13 @@ class ResidentAdapters:
                 hint="raise the memory budget",
             )
         known = AttachedAdapter(
-            spec=spec, key=spec.digest or f"#{self.num_loads}", identity=adapter.identity, rank=adapter.rank,
-            num_soft=adapter.num_soft, num_bytes=adapter.num_bytes,
-        )  # fmt: skip
+            spec=spec,
+            key=spec.digest or f"#{self.num_loads}",
+            identity=adapter.identity,
+            rank=adapter.rank,
+            num_soft=adapter.num_soft,
+            num_bytes=adapter.num_bytes,
+        )
         self.attached[spec.name] = known
         self._loaded[spec.name] = adapter
         self._trim(needed={spec.name})

@@ -75,9 +75,12 @@ class Runner:
         self._graph = graph
         self._lanes = lanes
         self._rope = rope_tables(
-            head_dim=graph.head_dim, theta=graph.rope_theta, num_positions=lanes.capacity,
-            scaling=graph.rope_scaling, dtype=graph.dtype,
-        )  # fmt: skip
+            head_dim=graph.head_dim,
+            theta=graph.rope_theta,
+            num_positions=lanes.capacity,
+            scaling=graph.rope_scaling,
+            dtype=graph.dtype,
+        )
         self._prefill = _Bound(session.binding())
         self._decode = _Bound(session.binding())
         self._decode_inputs: dict[int, _Inputs] = {}

@@ -133,9 +133,12 @@ class AddressedSlots(SlotPack):
             if scales := self._scales.get(composition):
                 row_scales[row] = scales.scales.ctypes.data, scales.offsets.ctypes.data
         return {
-            "slot_table": self._table, "slot_types": self._types, "row_slots": row_slots, "row_scales": row_scales,
+            "slot_table": self._table,
+            "slot_types": self._types,
+            "row_slots": row_slots,
+            "row_scales": row_scales,
             "soft_embeds": self._soft_embeds,
-        }  # fmt: skip
+        }
 
 
 class Scales:

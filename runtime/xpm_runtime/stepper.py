@@ -41,9 +41,15 @@ class Stepper:
     """Moves sequences through the lanes."""
 
     def __init__(
-        self, graph: GraphSpec, runner: Runner | CudaRunner, lanes: KvLanes, scheduler: Scheduler, prefixes: PrefixCache,
-        adapters: ResidentAdapters, packs: Packs,
-    ) -> None:  # fmt: skip
+        self,
+        graph: GraphSpec,
+        runner: Runner | CudaRunner,
+        lanes: KvLanes,
+        scheduler: Scheduler,
+        prefixes: PrefixCache,
+        adapters: ResidentAdapters,
+        packs: Packs,
+    ) -> None:
         self._graph = graph
         self._runner = runner
         self._lanes = lanes
@@ -111,9 +117,12 @@ class Stepper:
         assert sequence.lane is not None
         ids = [*self._packs.soft_ids(sequence.composition), *sequence.prompt_ids[sequence.num_soft :]]
         logits = self._runner.prefill(
-            ids[chunk.start : chunk.stop], lane=sequence.lane, start=chunk.start, pack=self._packs.current,
+            ids[chunk.start : chunk.stop],
+            lane=sequence.lane,
+            start=chunk.start,
+            pack=self._packs.current,
             composition=sequence.composition,
-        )  # fmt: skip
+        )
         if chunk.stop < len(sequence.prompt_ids):
             sequence.num_computed = chunk.stop
         else:

@@ -82,10 +82,7 @@ class TextCodec:
     def _check_size(self, size: int, max_tokens: int | None) -> None:
         """Raise CapacityError if so many characters can't be so few tokens."""
         if max_tokens is not None and size > max_tokens and size > max_tokens * self._longest_token:
-            raise CapacityError(
-                f"the prompt has {size} characters, a lane holds {max_tokens} tokens",
-                hint=SHORTER,
-            )
+            raise CapacityError(f"the prompt has {size} characters, a lane holds {max_tokens} tokens", hint=SHORTER)
 
     @cached_property
     def _longest_token(self) -> int:

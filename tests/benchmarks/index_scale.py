@@ -78,9 +78,15 @@ def measure_resolve(home: Path, url: str, fingerprint: str, program: str) -> dic
 
     archive = ArchiveRef(base="xpm-tiny", base_digest=BASES[1], variant="fp32", digest=BASES[1], size=1, sources=())
     base = Entry(
-        name="xpm-tiny", version=Version.parse("1.0.0"), kind="base", description="", publisher="acme", key_id="k",
-        published_at="2026-01-01T00:00:00Z", archives=(archive,),
-    )  # fmt: skip
+        name="xpm-tiny",
+        version=Version.parse("1.0.0"),
+        kind="base",
+        description="",
+        publisher="acme",
+        key_id="k",
+        published_at="2026-01-01T00:00:00Z",
+        archives=(archive,),
+    )
     choose = random.Random(11)
     with open_indexes(home, url, fingerprint) as indexes:
         names = list(indexes.snapshot("big").names())

@@ -49,17 +49,28 @@ def make_entry(
     topic = next((each for each in TOPICS if each in name), TOPICS[0])
     archives = tuple(
         ArchiveRef(
-            base=base, base_digest=digest, variant="", digest=f"sha256:{choose.randbytes(32).hex()}",
-            size=choose.randrange(5_000_000, 80_000_000), sources=(f"https://git.example.org/{name}/{version}/{base}.expert",),
+            base=base,
+            base_digest=digest,
+            variant="",
+            digest=f"sha256:{choose.randbytes(32).hex()}",
+            size=choose.randrange(5_000_000, 80_000_000),
+            sources=(f"https://git.example.org/{name}/{version}/{base}.expert",),
         )
         for base, digest in zip(("qwen3-0-6b", "xpm-tiny"), BASES, strict=True)
-    )  # fmt: skip
+    )
     return Entry(
-        name=name, version=Version.parse(version), kind="expert",
+        name=name,
+        version=Version.parse(version),
+        kind="expert",
         description=f"{choose.choice(VERBS)} {topic} and {choose.choice(VERBS)} {choose.choice(TOPICS)}",
-        publisher="acme", key_id=key.key_id, published_at="2026-02-01T00:00:00Z", archives=archives,
-        requires=tuple(map(Requirement.parse, requires)), capabilities=(topic,), keywords=(topic, choose.choice(TOPICS)),
-    )  # fmt: skip
+        publisher="acme",
+        key_id=key.key_id,
+        published_at="2026-02-01T00:00:00Z",
+        archives=archives,
+        requires=tuple(map(Requirement.parse, requires)),
+        capabilities=(topic,),
+        keywords=(topic, choose.choice(TOPICS)),
+    )
 
 
 def make_index(path: Path, *, num_names: int, num_versions: int, bin_bits: int, seed: int = 7) -> SyntheticIndex:

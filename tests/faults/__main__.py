@@ -75,9 +75,13 @@ def _chosen(calls: list[harness.Call], limit: int | None, seed: int) -> list[tup
 
 
 def _judge(
-    world: World, outcome: harness.Outcome, call: harness.Call, fault: str, before: dict[str, bytes | None],
+    world: World,
+    outcome: harness.Outcome,
+    call: harness.Call,
+    fault: str,
+    before: dict[str, bytes | None],
     after: dict[str, bytes | None],
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     found = violations(world, before, after, quiet=outcome.code == 0)
     if outcome.code == harness.HUNG:
         found.append("it did not end")
@@ -139,9 +143,13 @@ def main() -> int:
 
 def vars_of(tally: Tally) -> dict[str, object]:
     return {
-        "calls": tally.calls, "faults": tally.faults, "survived": tally.survived, "told": tally.told,
-        "killed": tally.killed, "wrong": tally.wrong,
-    }  # fmt: skip
+        "calls": tally.calls,
+        "faults": tally.faults,
+        "survived": tally.survived,
+        "told": tally.told,
+        "killed": tally.killed,
+        "wrong": tally.wrong,
+    }
 
 
 def preload() -> None:

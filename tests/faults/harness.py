@@ -20,10 +20,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CALLS = (
-    "openat", "write", "pwrite64", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "fsync",
-    "fdatasync", "ftruncate", "link", "linkat", "symlink", "symlinkat", "chmod", "fchmod", "fchmodat", "flock", "read",
-    "pread64", "newfstatat", "getdents64", "copy_file_range", "sendfile",
-)  # fmt: skip
+    "openat",
+    "write",
+    "pwrite64",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+    "rmdir",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "flock",
+    "read",
+    "pread64",
+    "newfstatat",
+    "getdents64",
+    "copy_file_range",
+    "sendfile",
+)
 READING = ("read", "pread64", "newfstatat", "getdents64")
 HUNG = 98
 FAULTS = ("ENOSPC", "EIO", "KILL")

@@ -16,9 +16,12 @@ _TIMES = 7
 def complete(tmp_path, *words, shell="bash", **more):
     line = " ".join(("xpm", *words))
     environment = {
-        **os.environ, "XPM_HOME": str(tmp_path / "home"), "_XPM_COMPLETE": f"{shell}_complete", "COMP_WORDS": line,
+        **os.environ,
+        "XPM_HOME": str(tmp_path / "home"),
+        "_XPM_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": line,
         "COMP_CWORD": words[-1] if shell == "fish" else str(len(words)),
-    }  # fmt: skip
+    }
     command = [sys.executable, *more.get("options", ()), "-m", "xpm"]
     return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
 

@@ -14,9 +14,16 @@ from xpm_index.requirements import Requirement
 
 NUM_PROCESSES = 16
 COMMANDS = (
-    ("install", "a"), ("install", "b@^1"), ("uninstall", "a"), ("update",), ("sync",), ("gc", "--keep-undo", "0"),
-    ("index", "update"), ("undo",), ("search", "expert"),
-)  # fmt: skip
+    ("install", "a"),
+    ("install", "b@^1"),
+    ("uninstall", "a"),
+    ("update",),
+    ("sync",),
+    ("gc", "--keep-undo", "0"),
+    ("index", "update"),
+    ("undo",),
+    ("search", "expert"),
+)
 EXPECTED = ("not installed here", "nothing to undo", "is not installed", "changed since")
 
 
@@ -39,10 +46,14 @@ def test_nothing_is_lost(tmp_path):
         arguments = [sys.executable, "-m", "xpm", *(choose.choice(COMMANDS) if number else ("gc", "--keep-undo", "0"))]
         running.append(
             subprocess.Popen(
-                arguments, cwd=folder, env={"XPM_HOME": str(home.root), "PATH": "/usr/bin:/bin", "NO_COLOR": "1"},
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                arguments,
+                cwd=folder,
+                env={"XPM_HOME": str(home.root), "PATH": "/usr/bin:/bin", "NO_COLOR": "1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
             )
-        )  # fmt: skip
+        )
         if number == NUM_PROCESSES // 2:
             index.serve("expert-b", "1.2.0")
     for process in running:

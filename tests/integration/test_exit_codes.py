@@ -123,9 +123,11 @@ def test_files_in_another_encoding(xpm, project, name, command):
 def test_a_token_in_a_url_is_neither_tried_nor_shown(xpm, project):
     url = "https://127.0.0.1:9/acme.git?access_token=hunter2"
     for command in (
-        ("index", "add", "acme", url), ("index", "verify", url), ("index", "refresh", "--index", url),
+        ("index", "add", "acme", url),
+        ("index", "verify", url),
+        ("index", "refresh", "--index", url),
         ("yank", "a@1.0.0", "--index", url, "--reason", "x"),
-    ):  # fmt: skip
+    ):
         done = xpm(*command)
         assert done.returncode == 2, told(done)
         assert "hunter2" not in told(done)

@@ -4,18 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fetching import (
-    DATA,
-    OTHER,
-    Recorder,
-    digest_of,
-    fetch,
-    isolate,
-    leave_part,
-    partial,
-    told,
-    wanted,
-)  # fmt: skip
+from tests.support.fetching import DATA, OTHER, Recorder, digest_of, fetch, isolate, leave_part, partial, told, wanted
 from tests.support.web_server import serve_web
 from xpm.errors import FetchError, StoreError
 from xpm_index.errors import IntegrityError

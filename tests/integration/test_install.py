@@ -365,10 +365,14 @@ def test_a_bad_dependency_keeps_the_store_as_it_was(environment, index):
 def test_publishing_at_once_loses_nothing(index, tmp_path):
     archives = {}
     for number in range(6):
-        manifest = Manifest({
-            "name": f"expert-p{number}", "version": "1.0.0", "description": "",
-            "base_models": [{"name": "xpm-tiny", "sha256": "0" * 64}],
-        })  # fmt: skip
+        manifest = Manifest(
+            {
+                "name": f"expert-p{number}",
+                "version": "1.0.0",
+                "description": "",
+                "base_models": [{"name": "xpm-tiny", "sha256": "0" * 64}],
+            }
+        )
         path = archives[number] = tmp_path / f"p{number}.expert"
         write_archive(path, {"manifest.json": manifest.to_bytes(), "slots.safetensors": b"x"})
         sign_archive(path, index.key, publisher="acme", created_at="2026-02-01T00:00:00Z")

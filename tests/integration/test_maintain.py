@@ -71,10 +71,12 @@ def archive(tmp_path, key, *, name="expert-n", version="1.0.0", publisher="acme"
     path = tmp_path / f"{name}-{version}.expert"
     manifest = Manifest(
         {
-            "name": name, "version": version, "description": "",
+            "name": name,
+            "version": version,
+            "description": "",
             "base_models": [{"name": "xpm-tiny", "sha256": base.removeprefix("sha256:")}],
         }
-    )  # fmt: skip
+    )
     write_archive(path, {"manifest.json": manifest.to_bytes(), "slots.safetensors": b"n"})
     sign_archive(path, key, publisher=publisher, created_at=WHEN)
     return path
@@ -371,8 +373,9 @@ def test_everything_in_an_index_is_looked_at(index, home, tmp_path):
             "metadata/bins-f.json": b"{}",
             "README.md": b"hello",
         },
-        message="m", author="x <x@x>",
-    )  # fmt: skip
+        message="m",
+        author="x <x@x>",
+    )
     report = verify_index(home, str(index.path))
     told = "\n".join(report.problems)
     for part in (

@@ -261,9 +261,11 @@ def test_without_a_key_it_says_where_to_put_one():
 
 def test_a_generation_that_is_killed_ends_with_the_same_bytes(tmp_path):
     manifest = {
-        "name": "expert-x", "version": "0.1.0", "base_models": [{"name": "b"}],
+        "name": "expert-x",
+        "version": "0.1.0",
+        "base_models": [{"name": "b"}],
         "training": {"dataset": {"generation": {"domain": "rust", "count": 6000, "seed": 3}}},
-    }  # fmt: skip
+    }
     for folder in ("whole", "killed"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "manifest.json").write_text(json.dumps(manifest))

@@ -46,9 +46,11 @@ def run(home, tmp_path, monkeypatch):
 def test_the_prompt_comes_from_anywhere(run, tmp_path):
     (tmp_path / "prompt.txt").write_text(QUESTION + "\n")
     for answer in (
-        run("run", QUESTION), run("run", stdin=QUESTION), run("run", "-", stdin=QUESTION),
+        run("run", QUESTION),
+        run("run", stdin=QUESTION),
+        run("run", "-", stdin=QUESTION),
         run("run", "--prompt-file", "prompt.txt"),
-    ):  # fmt: skip
+    ):
         assert answer.stdout == ANSWER + "\n"
 
 

@@ -97,9 +97,13 @@ def test_install_and_run_in_another_home(transport, published, tmp_path):
         user.xpm("install", "noise")
     listed = {each["name"]: each for each in json.loads(user.xpm("list", "--json"))}
     assert listed["expert-noise"] == {
-        "name": "expert-noise", "version": "1.0.0", "kind": "expert", "publisher": "acme", "index": "acme",
+        "name": "expert-noise",
+        "version": "1.0.0",
+        "kind": "expert",
+        "publisher": "acme",
+        "index": "acme",
         "yanked": None,
-    }  # fmt: skip
+    }
     user.xpm("verify")
     answer = json.loads(user.xpm("run", "make noise", "--max-tokens", 8, "--json"))
     assert answer["experts"] == ["expert-noise"]

@@ -36,15 +36,27 @@ from xpm_runtime import Message
 from xpm_runtime.text import TextCodec
 
 _CONFIG = {
-    "rank": 4, "learning_rate": 5e-3, "batch_size": 4, "eval_batch_size": 8, "max_steps": 6, "eval_steps": 2, "eval_cases": 4,
-    "logging_steps": 1, "bf16": False,
-}  # fmt: skip
+    "rank": 4,
+    "learning_rate": 5e-3,
+    "batch_size": 4,
+    "eval_batch_size": 8,
+    "max_steps": 6,
+    "eval_steps": 2,
+    "eval_cases": 4,
+    "logging_steps": 1,
+    "bf16": False,
+}
 
 
 def manifest(**config):
     return {
-        "schema_version": "2.0", "name": "expert-facts", "version": "0.1.0", "description": "x", "license": "MIT",
-        "base_models": [{"name": "tiny"}], "decoding": {"max_tokens": 12, "temperature": 0.0},
+        "schema_version": "2.0",
+        "name": "expert-facts",
+        "version": "0.1.0",
+        "description": "x",
+        "license": "MIT",
+        "base_models": [{"name": "tiny"}],
+        "decoding": {"max_tokens": 12, "temperature": 0.0},
         "training": {
             "dataset": {
                 "generation": {"domain": "json", "count": 80, "seed": 1},
@@ -52,7 +64,7 @@ def manifest(**config):
             },
             "config": {**_CONFIG, **config},
         },
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")

@@ -46,9 +46,13 @@ def environment(tmp_path):
 def test_no_socket_is_opened(environment, arguments):
     """Nor is the network's or the runtime's machinery even loaded where the lock alone decides."""
     done = subprocess.run(
-        [sys.executable, "-c", CODE.format(arguments=list(arguments))], cwd=environment.folder, capture_output=True, text=True,
-        env={"XPM_HOME": str(environment.home.root), "PATH": "/usr/bin:/bin"}, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", CODE.format(arguments=list(arguments))],
+        cwd=environment.folder,
+        capture_output=True,
+        text=True,
+        env={"XPM_HOME": str(environment.home.root), "PATH": "/usr/bin:/bin"},
+        check=True,
+    )
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["sockets"] == []
     assert report["heavy"] == []

@@ -70,9 +70,12 @@ def test_the_wheel_holds_the_four_packages_and_nothing_else(tmp_path):
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"xpm", "xpm_index", "xpm_runtime", "xpm_build"}
     needed = {
-        "xpm/embedded/index.bundle", "xpm/operations/licenses/MIT.txt", "xpm_build/domains/phrases/sql.toml",
-        "xpm_build/embedded/packages/expert-sql/manifest.json", "xpm_build/expert.schema.json",
-    }  # fmt: skip
+        "xpm/embedded/index.bundle",
+        "xpm/operations/licenses/MIT.txt",
+        "xpm_build/domains/phrases/sql.toml",
+        "xpm_build/embedded/packages/expert-sql/manifest.json",
+        "xpm_build/expert.schema.json",
+    }
     assert needed <= set(names)
     assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 32e6
     assert not [name for name in names if name.endswith((".pyc", ".pkl", ".bin")) or "tests" in name.split("/")]
@@ -122,10 +125,12 @@ _ONE_PLACE = {
     "fcntl": {"xpm/locks.py"},
     "msvcrt": {"xpm/locks.py"},
     "resource": {
-        "index/xpm_index/process_limits.py", "build/xpm_build/processes.py", "build/xpm_build/judges/worker.py",
+        "index/xpm_index/process_limits.py",
+        "build/xpm_build/processes.py",
+        "build/xpm_build/judges/worker.py",
     },
     "mmap": {"runtime/xpm_runtime/pages.py"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("module", _ONE_PLACE)

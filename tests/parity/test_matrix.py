@@ -23,9 +23,13 @@ from xpm_runtime.native import library
 TOKENS = probe_tokens(models.VOCAB_SIZE, seed=7, count=21)
 # Share of the largest logit that may differ: what 8-bit activations cost is the kernels' own.
 TOLERANCE = {
-    ("fp32", "portable"): 5e-5, ("fp16", "portable"): 1e-2, ("int8", "portable"): 5e-2, ("int4", "portable"): 5e-2,
-    ("int8", "native"): 2e-2, ("int4", "native"): 2e-2,
-}  # fmt: skip
+    ("fp32", "portable"): 5e-5,
+    ("fp16", "portable"): 1e-2,
+    ("int8", "portable"): 5e-2,
+    ("int4", "portable"): 5e-2,
+    ("int8", "native"): 2e-2,
+    ("int4", "native"): 2e-2,
+}
 NONE = "none"
 
 

@@ -12,9 +12,24 @@ from xpm_index.manifest import Manifest
 
 KEY = SigningKey.generate()
 KNOWN = set(make_manifest().raw) | {
-    "kind", "schema_version", "base_model", "base", "description", "license", "author", "capabilities", "tags",
-    "constraints", "dependencies", "routing", "soft_prompts", "decoding", "training", "quality_metrics", "integrity",
-}  # fmt: skip
+    "kind",
+    "schema_version",
+    "base_model",
+    "base",
+    "description",
+    "license",
+    "author",
+    "capabilities",
+    "tags",
+    "constraints",
+    "dependencies",
+    "routing",
+    "soft_prompts",
+    "decoding",
+    "training",
+    "quality_metrics",
+    "integrity",
+}
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 NUMBERS = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-(2.0**53) + 1, 2.0**53 - 1)
 VALUES = st.recursive(
@@ -51,9 +66,12 @@ def test_canonical_json_is_a_fixed_point(value):
     assert strict_json.canonical(strict_json.loads(data, what="it")) == data
 
 
-@given(st.binary(max_size=60) | st.text(alphabet='{}[]":,\\/eE+-.0123456789truefalsn\ud800', max_size=40).map(
-    lambda text: text.encode("utf-8", "surrogatepass")
-))  # fmt: skip
+@given(
+    st.binary(max_size=60)
+    | st.text(alphabet='{}[]":,\\/eE+-.0123456789truefalsn\ud800', max_size=40).map(
+        lambda text: text.encode("utf-8", "surrogatepass")
+    )
+)
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_are_parsed_or_refused(data):
     try:

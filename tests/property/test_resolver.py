@@ -37,10 +37,14 @@ def worlds(draw) -> World:
         for version in draw(st.lists(st.sampled_from(VERSIONS), unique=True, max_size=3)):
             others = st.lists(requirements.filter(lambda text, name=name: text[0] != name), max_size=2)
             world.serve(
-                name, version, requires=draw(others), incompatible=draw(st.lists(requirements, max_size=1)),
-                optional=draw(st.lists(requirements, max_size=1)), yanked=draw(st.integers(0, 9)) == 0,
+                name,
+                version,
+                requires=draw(others),
+                incompatible=draw(st.lists(requirements, max_size=1)),
+                optional=draw(st.lists(requirements, max_size=1)),
+                yanked=draw(st.integers(0, 9)) == 0,
                 bases=draw(st.lists(st.sampled_from(BASES), unique=True, min_size=1)),
-            )  # fmt: skip
+            )
     return world
 
 

@@ -25,8 +25,10 @@ TAGS = st.text(st.characters(exclude_characters="#"), min_size=1, max_size=20)
 RANGES = st.sampled_from(["*", "^1.2", ">=1.0,<2", "~1.2.3", "1.x", "<1 || >=2"])
 REQUIREMENTS = st.builds(
     lambda namespace, name, wanted: Requirement.parse(f"{namespace}{name}@{wanted}"),
-    st.one_of(st.just(""), NAMES.map("{}/".format)), NAMES, RANGES,
-)  # fmt: skip
+    st.one_of(st.just(""), NAMES.map("{}/".format)),
+    NAMES,
+    RANGES,
+)
 URLS = st.one_of(
     st.builds("https://{}/{}".format, HOSTS, PATHS),
     st.builds("ssh://git@{}/{}".format, HOSTS, PATHS),

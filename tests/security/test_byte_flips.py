@@ -122,11 +122,16 @@ def test_every_byte_of_every_file(key):
     data = manifest.to_bytes()
     for name, content in FILES.items():
         others = {each: sha256_bytes(FILES[each]) for each in FILES if each != name}
-        assert accepted(
-            content, lambda altered, name=name, others=others: verify_files(
-                manifest, data, {**others, name: sha256_bytes(altered)}
-            ), (IntegrityError,)
-        ) == []  # fmt: skip
+        assert (
+            accepted(
+                content,
+                lambda altered, name=name, others=others: verify_files(
+                    manifest, data, {**others, name: sha256_bytes(altered)}
+                ),
+                (IntegrityError,),
+            )
+            == []
+        )
 
 
 @pytest.fixture

@@ -438,7 +438,9 @@ ROWS = [
     pytest.param(snapshot_without_a_bin, TrustError, "inconsistent|older", id="a snapshot that leaves bins out"),
     # Missing and malformed
     *[
-        pytest.param(missing(f"metadata/{role}.json"), (TrustError, IndexFormatError), "incomplete|roots", id=f"no {role}")
+        pytest.param(
+            missing(f"metadata/{role}.json"), (TrustError, IndexFormatError), "incomplete|roots", id=f"no {role}"
+        )
         for role in ("timestamp", "snapshot", "targets", "1.root")
     ],
     *[
@@ -457,9 +459,17 @@ ROWS = [
     *[
         pytest.param(signed_by(role, key), TrustError, UNSIGNED, id=f"{role} signed by {key}")
         for role, key in (
-            ("timestamp", "nobody"), ("timestamp", "targets"), ("timestamp", "root"), ("timestamp", "publisher"),
-            ("snapshot", "nobody"), ("snapshot", "targets"), ("targets", "online"), ("targets", "publisher"),
-            ("targets", "nobody"), ("entries", "online"), ("entries", "nobody"),
+            ("timestamp", "nobody"),
+            ("timestamp", "targets"),
+            ("timestamp", "root"),
+            ("timestamp", "publisher"),
+            ("snapshot", "nobody"),
+            ("snapshot", "targets"),
+            ("targets", "online"),
+            ("targets", "publisher"),
+            ("targets", "nobody"),
+            ("entries", "online"),
+            ("entries", "nobody"),
         )
     ],
     pytest.param(delegated_elsewhere, TrustError, UNSIGNED, id="the online key delegates"),
@@ -468,13 +478,19 @@ ROWS = [
     pytest.param(root_by(False, True), TrustError, UNSIGNED, id="a root signed by the new key only"),
     pytest.param(root_by(False, False), TrustError, UNSIGNED, id="a root signed by nobody"),
     pytest.param(one_key_twice, TrustError, "signed by the keys|inconsistent", id="one key counted twice"),
-    pytest.param(raised_epoch, TrustError, "signed by the keys|incomplete|roots", id="an epoch raised without the root key"),
+    pytest.param(
+        raised_epoch, TrustError, "signed by the keys|incomplete|roots", id="an epoch raised without the root key"
+    ),
     pytest.param(online_key_for_root, TrustError, UNSIGNED, id="a root signed by the online key"),
     pytest.param(altered_root, TrustError, "altered one of its roots", id="a root altered in place"),
     pytest.param(another_root, TrustError, "not the one that is trusted", id="another fingerprint"),
     # With the online key stolen
-    pytest.param(publisher_replaced, TrustError, "not what the index's metadata promises", id="a publisher is replaced"),
-    pytest.param(new_publisher, TrustError, "nothing in the index vouches for publishers", id="a publisher of the thief's own"),
+    pytest.param(
+        publisher_replaced, TrustError, "not what the index's metadata promises", id="a publisher is replaced"
+    ),
+    pytest.param(
+        new_publisher, TrustError, "nothing in the index vouches for publishers", id="a publisher of the thief's own"
+    ),
     pytest.param(entry_by(foreign), TrustError, "is not a key of acme", id="an entry by a key that is no publisher's"),
     pytest.param(revoked, TrustError, "is revoked", id="an entry by a revoked key"),
     pytest.param(not_yet_valid, TrustError, "not valid then", id="an entry from before its key was valid"),
@@ -485,17 +501,23 @@ ROWS = [
     pytest.param(unlisted_entries, TrustError, "no longer vouches for", id="a name removed from the metadata"),
     pytest.param(other_bytes, IndexFormatError, "changes what", id="other bytes for a published version"),
     pytest.param(
-        entry_by(genuine, "expert-sql", version="7.0.0", publisher="mallory"), IndexFormatError, "the name is acme's",
+        entry_by(genuine, "expert-sql", version="7.0.0", publisher="mallory"),
+        IndexFormatError,
+        "the name is acme's",
         id="a name taken over by another publisher",
     ),
     pytest.param(
-        entry_by(genuine, "expert-sql", path=entry_path("expert-evil")), IndexFormatError, "is of expert-sql",
+        entry_by(genuine, "expert-sql", path=entry_path("expert-evil")),
+        IndexFormatError,
+        "is of expert-sql",
         id="an entry under another name",
     ),
-    pytest.param(stored_unvouched, TrustError, "not what the index's metadata promises", id="a line that nothing vouches for"),
+    pytest.param(
+        stored_unvouched, TrustError, "not what the index's metadata promises", id="a line that nothing vouches for"
+    ),
     # With all keys stolen
     pytest.param(other_id, TrustError, "replaced by another", id="another index with the same keys"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("attack", "error", "told"), ROWS)

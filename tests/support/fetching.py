@@ -58,8 +58,13 @@ def wanted(
     *sources: str, data: bytes = DATA, what: str = "expert-a 1.0.0", blobs: dict[str, bytes] | None = None
 ) -> Wanted:
     ref = ArchiveRef(
-        base="b", base_digest="sha256:" + "0" * 64, variant="", digest=f"sha256:{digest_of(data)}", size=len(data), sources=sources
-    )  # fmt: skip
+        base="b",
+        base_digest="sha256:" + "0" * 64,
+        variant="",
+        digest=f"sha256:{digest_of(data)}",
+        size=len(data),
+        sources=sources,
+    )
     return Wanted(ref=ref, what=what, read_blob=(blobs or {}).get)
 
 

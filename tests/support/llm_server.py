@@ -107,17 +107,27 @@ def _openai(text: str, fault: Fault) -> list[str]:
 
 def _chunk(delta: dict[str, Any], finish: str | None) -> dict[str, Any]:
     return {
-        "id": "chat-1", "object": "chat.completion.chunk", "created": 1, "model": "test", "usage": None,
+        "id": "chat-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "test",
+        "usage": None,
         "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
-    }  # fmt: skip
+    }
 
 
 def _anthropic(text: str, fault: Fault) -> list[str]:
     middle = len(text) // 2
     message = {
-        "id": "message-1", "type": "message", "role": "assistant", "model": "test", "content": [], "stop_reason": None,
-        "stop_sequence": None, "usage": {"input_tokens": 200, "output_tokens": 1},
-    }  # fmt: skip
+        "id": "message-1",
+        "type": "message",
+        "role": "assistant",
+        "model": "test",
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {"input_tokens": 200, "output_tokens": 1},
+    }
     events: list[dict[str, Any]] = [
         {"type": "message_start", "message": message},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
@@ -127,9 +137,10 @@ def _anthropic(text: str, fault: Fault) -> list[str]:
         ),
         {"type": "content_block_stop", "index": 0},
         {
-            "type": "message_delta", "usage": {"output_tokens": 300},
+            "type": "message_delta",
+            "usage": {"output_tokens": 300},
             "delta": {"stop_reason": "max_tokens" if fault == "length" else "end_turn", "stop_sequence": None},
         },
         {"type": "message_stop"},
-    ]  # fmt: skip
+    ]
     return [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events]

@@ -20,10 +20,20 @@ _CHAT_TEMPLATE = (
 
 
 _SHAPE: dict[str, Any] = {
-    "vocab_size": VOCAB_SIZE, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "intermediate_size": 96, "max_position_embeddings": 256, "rope_theta": 10_000.0, "tie_word_embeddings": True,
-    "initializer_range": 0.08, "bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0,
-}  # fmt: skip
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 96,
+    "max_position_embeddings": 256,
+    "rope_theta": 10_000.0,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.08,
+    "bos_token_id": None,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
 
 
 def tiny_config(**changes: Any) -> Qwen3Config:
@@ -42,8 +52,12 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
     "llama-scaled": lambda: LlamaConfig(**{**_SHAPE, "rope_scaling": _LLAMA3_ROPE}),
 }
 _LLAMA3_ROPE = {
-    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
-}  # fmt: skip
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
 
 
 def save_tokenizer(folder: Path) -> None:

@@ -25,9 +25,14 @@ class IndexSimulator:
     """``index.serve("expert-a", "1.0.0", requires=["expert-b@^1"])`` publishes a package; there is a base named xpm-tiny."""
 
     def __init__(
-        self, root: Path, *, name: str = "main", publisher: str = "acme", with_base: bool = True,
+        self,
+        root: Path,
+        *,
+        name: str = "main",
+        publisher: str = "acme",
+        with_base: bool = True,
         now: Callable[[], datetime] = now_utc,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.path = root / f"{name}.git"
         self.publisher = publisher
         self.key = SigningKey.generate()
@@ -35,9 +40,14 @@ class IndexSimulator:
         self.archives: dict[str, Path] = {}
         self._root = root
         self.writer = IndexWriter.init(
-            self.path, name=name, id=f"id-of-{name}", roles=self.index_keys.roles, keys=self.index_keys.ring, bin_bits=1,
+            self.path,
+            name=name,
+            id=f"id-of-{name}",
+            roles=self.index_keys.roles,
+            keys=self.index_keys.ring,
+            bin_bits=1,
             now=now,
-        )  # fmt: skip
+        )
         self.fingerprint = newest_fingerprint(self.writer.read)
         self.add_publisher(self.key)
         if with_base:
@@ -56,14 +66,26 @@ class IndexSimulator:
         self.writer.put_publisher(Publisher(namespace=self.publisher, keys=keys))
 
     def serve(
-        self, name: str, version: str, *, requires: list[str] | None = None, base: str | None = BASE_DIGEST, keywords=(),
-        incompatible: list[str] | None = None, published: str = PUBLISHED, description: str = "", tags=(),
-    ) -> Entry:  # fmt: skip
+        self,
+        name: str,
+        version: str,
+        *,
+        requires: list[str] | None = None,
+        base: str | None = BASE_DIGEST,
+        keywords=(),
+        incompatible: list[str] | None = None,
+        published: str = PUBLISHED,
+        description: str = "",
+        tags=(),
+    ) -> Entry:
         """Build, sign and publish one package; ``base`` None makes it a base itself."""
         document = {
-            "schema_version": "2.0", "name": name, "version": version, "description": description or f"about {name}",
+            "schema_version": "2.0",
+            "name": name,
+            "version": version,
+            "description": description or f"about {name}",
             "tags": list(tags),
-        }  # fmt: skip
+        }
         if base is None:
             info = {"digest": BASE_DIGEST, "variant": "fp32", "architecture": "qwen3"}
             document |= {"kind": "base", "base": info}

@@ -25,15 +25,36 @@ class World:
         return self._add(name, version, "base", archives, yanked=yanked, published=published)
 
     def serve(
-        self, name: str, version: str, *, requires=(), incompatible=(), optional=(), bases=("tiny 1.0.0",), load_order=5,
-        tier="domain", max_chain=10, yanked=False, publisher="p", published=PUBLISHED,
-    ) -> "World":  # fmt: skip
+        self,
+        name: str,
+        version: str,
+        *,
+        requires=(),
+        incompatible=(),
+        optional=(),
+        bases=("tiny 1.0.0",),
+        load_order=5,
+        tier="domain",
+        max_chain=10,
+        yanked=False,
+        publisher="p",
+        published=PUBLISHED,
+    ) -> "World":
         return self._add(
-            name, version, "expert", tuple(self._archive(base.split()[0], base, "") for base in bases), yanked=yanked,
-            published=published, publisher=publisher, load_order=load_order, tier=tier, max_chain=max_chain,
-            requires=tuple(map(Requirement.parse, requires)), optional=tuple(map(Requirement.parse, optional)),
+            name,
+            version,
+            "expert",
+            tuple(self._archive(base.split()[0], base, "") for base in bases),
+            yanked=yanked,
+            published=published,
+            publisher=publisher,
+            load_order=load_order,
+            tier=tier,
+            max_chain=max_chain,
+            requires=tuple(map(Requirement.parse, requires)),
+            optional=tuple(map(Requirement.parse, optional)),
             incompatible_with=tuple(map(Requirement.parse, incompatible)),
-        )  # fmt: skip
+        )
 
     def candidates(self, name: str) -> list[Entry]:
         found = [entry for entry in self.entries if entry.name in spellings(name)]
@@ -43,13 +64,16 @@ class World:
 
     def problem(
         self, *requirements: str, base="tiny", variant="fp32", locked=(), overrides=None, asked=(), **options
-    ) -> Problem:  # fmt: skip
+    ) -> Problem:
         return Problem(
-            requirements=tuple(Requirement.parse(text) for text in requirements), base=Requirement.parse(base),
-            variant=variant, locked={name: Version.parse(version) for name, version in locked},
-            overrides={name: VersionRange.parse(text) for name, text in (overrides or {}).items()}, asked=tuple(asked),
+            requirements=tuple(Requirement.parse(text) for text in requirements),
+            base=Requirement.parse(base),
+            variant=variant,
+            locked={name: Version.parse(version) for name, version in locked},
+            overrides={name: VersionRange.parse(text) for name, text in (overrides or {}).items()},
+            asked=tuple(asked),
             **options,
-        )  # fmt: skip
+        )
 
     def solve(self, *requirements: str, **options) -> Resolution:
         return resolve(self.problem(*requirements, **options), self.candidates)
@@ -61,10 +85,18 @@ class World:
     def _add(self, name, version, kind, archives, *, yanked, published, publisher="p", **values) -> "World":
         self.entries.append(
             Entry(
-                name=name, version=Version.parse(version), kind=kind, description="", publisher=publisher, key_id="k",
-                published_at=published, archives=archives, yanked=Yanked(reason="bad") if yanked else None, **values,
+                name=name,
+                version=Version.parse(version),
+                kind=kind,
+                description="",
+                publisher=publisher,
+                key_id="k",
+                published_at=published,
+                archives=archives,
+                yanked=Yanked(reason="bad") if yanked else None,
+                **values,
             )
-        )  # fmt: skip
+        )
         return self
 
     @staticmethod

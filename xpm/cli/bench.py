@@ -28,17 +28,31 @@ def bench_command() -> None:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("bench"), show_default=True)
 @click.pass_obj
 def speed_command(
-    console: Console, shape: str, peers: tuple[str, ...], rounds: int, prompt_tokens: int, decode_tokens: int,
-    threads: int | None, work: Path, out: Path,
-) -> None:  # fmt: skip
+    console: Console,
+    shape: str,
+    peers: tuple[str, ...],
+    rounds: int,
+    prompt_tokens: int,
+    decode_tokens: int,
+    threads: int | None,
+    work: Path,
+    out: Path,
+) -> None:
     """Compare with llama.cpp and Transformers + PEFT, on the same random weights, taking turns; write a table and a chart.
 
     Example: xpm bench speed --rounds 3
     """
     written = operations.speed(
-        work, out, shape=shape, rounds=rounds, prompt_tokens=prompt_tokens, decode_tokens=decode_tokens, peers=peers,
-        threads=threads, report=console.say,
-    )  # fmt: skip
+        work,
+        out,
+        shape=shape,
+        rounds=rounds,
+        prompt_tokens=prompt_tokens,
+        decode_tokens=decode_tokens,
+        peers=peers,
+        threads=threads,
+        report=console.say,
+    )
     console.out((out / "speed.md").read_text(encoding="utf-8"))
     console.say(f"wrote {', '.join(str(path) for path in written)}")
 

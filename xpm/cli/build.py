@@ -60,9 +60,15 @@ def build_base_command(
     Example: xpm build base ./Qwen3-0.6B --name qwen3-0-6b --variant int4
     """
     built = operations.build_base(
-        source, out, name=name, version=version, variants=variants, block=int(block), template=template or "",
+        source,
+        out,
+        name=name,
+        version=version,
+        variants=variants,
+        block=int(block),
+        template=template or "",
         report=console.say,
-    )  # fmt: skip
+    )
     _render(console, built, as_json=as_json)
 
 
@@ -70,9 +76,12 @@ def build_base_command(
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--base", required=True, help="The base: a Hugging Face folder, or the name of a base that an index has.")
 @click.option(
-    "--storage", type=click.Choice(["float32", "float16", "int8"]), default="float32", show_default=True,
+    "--storage",
+    type=click.Choice(["float32", "float16", "int8"]),
+    default="float32",
+    show_default=True,
     help="How the adapter's numbers are stored; what that costs is measured and recorded.",
-)  # fmt: skip
+)
 @click.option("--in-place", is_flag=True, help="Compile into the folder itself, for `xpm install --editable`.")
 @_out
 @_json
@@ -108,9 +117,14 @@ def _render(console: Console, built: "list[BuiltArchive]", *, as_json: bool) -> 
 
 def _document(built: "BuiltArchive") -> dict[str, Any]:
     return {
-        "path": str(built.path), "name": built.name, "version": built.version, "variant": built.variant,
-        "digest": built.digest, "size": built.size, "max_logit_error": built.max_logit_error,
-    }  # fmt: skip
+        "path": str(built.path),
+        "name": built.name,
+        "version": built.version,
+        "variant": built.variant,
+        "digest": built.digest,
+        "size": built.size,
+        "max_logit_error": built.max_logit_error,
+    }
 
 
 @click.command("convert")

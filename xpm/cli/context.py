@@ -19,6 +19,9 @@ def options(progress: Progress, *, offline: bool = False, **more: Any) -> Option
     """An operation's options from the user's settings and what the command line says."""
     config = Config.read(Home.of_user().root)
     return Options(
-        progress=progress, offline=offline or bool(config.get("network.offline")), jobs=config.number("network.jobs"),
-        index_max_age=timedelta(hours=config.number("index.ttl_hours")), **more,
-    )  # fmt: skip
+        progress=progress,
+        offline=offline or bool(config.get("network.offline")),
+        jobs=config.number("network.jobs"),
+        index_max_age=timedelta(hours=config.number("index.ttl_hours")),
+        **more,
+    )

@@ -47,9 +47,17 @@ def dataset_command() -> None:
 @_json
 @click.pass_obj
 def generate_command(
-    console: Console, folder: Path, provider: str | None, count: int | None, seed: int | None, model: str | None,
-    url: str | None, concurrency: int, dry_run: bool, as_json: bool,
-) -> None:  # fmt: skip
+    console: Console,
+    folder: Path,
+    provider: str | None,
+    count: int | None,
+    seed: int | None,
+    model: str | None,
+    url: str | None,
+    concurrency: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Make rows as training.dataset.generation says; an interrupted run goes on where it was.
 
     Example: xpm dataset generate --provider template --count 10000
@@ -109,9 +117,14 @@ def _say_what_is_left(console: Console, parts: dict[str, int]) -> None:
 @_json
 @click.pass_obj
 def import_command(
-    console: Console, sources: tuple[str, ...], folder: Path, form: str | None, mapping: tuple[str, ...], append: bool,
+    console: Console,
+    sources: tuple[str, ...],
+    folder: Path,
+    form: str | None,
+    mapping: tuple[str, ...],
+    append: bool,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Bring in JSON lines, CSV, Parquet, or a Hugging Face data set (a folder, or OWNER/NAME::split::config).
 
     Example: xpm dataset import questions.csv --map prompt=question --map completion=query

@@ -49,9 +49,17 @@ def init_command(console: Console) -> None:
 @_offline
 @click.pass_obj
 def install_command(
-    console: Console, sources: tuple[str, ...], editable: bool, key: str | None, as_json: bool, dry_run: bool,
-    offline: bool, prefer_oldest: bool, exclude_newer: str | None, allow_stale: bool,
-) -> None:  # fmt: skip
+    console: Console,
+    sources: tuple[str, ...],
+    editable: bool,
+    key: str | None,
+    as_json: bool,
+    dry_run: bool,
+    offline: bool,
+    prefer_oldest: bool,
+    exclude_newer: str | None,
+    allow_stale: bool,
+) -> None:
     """Add experts to this environment: resolve, fetch, verify, store, lock. Without arguments, install what is locked.
 
     Example: xpm install expert-sql 'expert-json@>=0.1,<1'
@@ -63,9 +71,13 @@ def install_command(
         return
     wanted = [parse_source(text, folder=environment.folder, editable=editable, cwd=Path.cwd()) for text in sources]
     chosen = options(
-        console, offline=offline, dry_run=dry_run, allow_stale=allow_stale, prefer_oldest=prefer_oldest,
+        console,
+        offline=offline,
+        dry_run=dry_run,
+        allow_stale=allow_stale,
+        prefer_oldest=prefer_oldest,
         exclude_newer=_time(exclude_newer),
-    )  # fmt: skip
+    )
     change = operations.install(environment, wanted, chosen, key=PublicKey.parse(key) if key else None)
     render_change(console, change, as_json=as_json, dry_run=dry_run)
 
@@ -94,17 +106,26 @@ def uninstall_command(console: Console, names: tuple[str, ...], as_json: bool, d
 @_dry_run
 @click.pass_obj
 def update_command(
-    console: Console, names: tuple[str, ...], bump: bool, as_json: bool, dry_run: bool, prefer_oldest: bool,
-    exclude_newer: str | None, allow_stale: bool,
-) -> None:  # fmt: skip
+    console: Console,
+    names: tuple[str, ...],
+    bump: bool,
+    as_json: bool,
+    dry_run: bool,
+    prefer_oldest: bool,
+    exclude_newer: str | None,
+    allow_stale: bool,
+) -> None:
     """Fetch the indexes and take the newest versions that xpm.toml allows.
 
     Example: xpm update expert-sql
     """
     chosen = options(
-        console, dry_run=dry_run, allow_stale=allow_stale, prefer_oldest=prefer_oldest,
+        console,
+        dry_run=dry_run,
+        allow_stale=allow_stale,
+        prefer_oldest=prefer_oldest,
         exclude_newer=_time(exclude_newer),
-    )  # fmt: skip
+    )
     change = operations.update(here(), names, chosen, bump=bump)
     render_change(console, change, as_json=as_json, dry_run=dry_run)
 
@@ -118,17 +139,25 @@ def update_command(
 @_dry_run
 @click.pass_obj
 def lock_command(
-    console: Console, locked: bool, as_json: bool, dry_run: bool, prefer_oldest: bool, exclude_newer: str | None,
+    console: Console,
+    locked: bool,
+    as_json: bool,
+    dry_run: bool,
+    prefer_oldest: bool,
+    exclude_newer: str | None,
     allow_stale: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Make xpm.lock agree with xpm.toml without installing anything.
 
     Example: xpm lock --locked
     """
     chosen = options(
-        console, dry_run=dry_run, allow_stale=allow_stale, prefer_oldest=prefer_oldest,
+        console,
+        dry_run=dry_run,
+        allow_stale=allow_stale,
+        prefer_oldest=prefer_oldest,
         exclude_newer=_time(exclude_newer),
-    )  # fmt: skip
+    )
     change = operations.lock(here(), chosen, locked=locked)
     render_change(console, change, as_json=as_json, dry_run=dry_run)
 

@@ -110,9 +110,18 @@ def train_command(console: Console, folder: Path, base: str, restart: bool, as_j
 @_json
 @click.pass_obj
 def validate_command(
-    console: Console, folder: Path, base: str, variant: str, cases: int, file: Path | None, against: Path | None,
-    experts: str, no_execution: bool, no_write: bool, as_json: bool,
-) -> None:  # fmt: skip
+    console: Console,
+    folder: Path,
+    base: str,
+    variant: str,
+    cases: int,
+    file: Path | None,
+    against: Path | None,
+    experts: str,
+    no_execution: bool,
+    no_write: bool,
+    as_json: bool,
+) -> None:
     """Judge the expert on held-back cases beside the base alone, running what it writes in a sandbox.
 
     Writes validation/report.md, .html and .json, and quality_metrics into the manifest.
@@ -124,9 +133,14 @@ def validate_command(
     from xpm_build.evaluation.validate import ValidationOptions
 
     options = ValidationOptions(
-        variant=variant, cases=cases, file=file, against=against, execution=not no_execution, write_manifest=not no_write,
+        variant=variant,
+        cases=cases,
+        file=file,
+        against=against,
+        execution=not no_execution,
+        write_manifest=not no_write,
         others=tuple(Path(each.strip()) for each in experts.split(",") if each.strip()),
-    )  # fmt: skip
+    )
     result = operations.validate(here(), folder, base=base, options=options, progress=console, report=console.say)
     if as_json:
         console.json(result.to_dict())

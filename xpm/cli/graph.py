@@ -47,9 +47,11 @@ def _draw(console: Console, nodes: tuple[Node, ...], indent: str) -> None:
 
 def _document(node: Node) -> dict[str, object]:
     return {
-        "name": node.package.name, "version": str(node.package.version), "wanted": node.wanted,
+        "name": node.package.name,
+        "version": str(node.package.version),
+        "wanted": node.wanted,
         "requires": [_document(child) for child in node.children],
-    }  # fmt: skip
+    }
 
 
 @click.command("why")
@@ -110,30 +112,40 @@ def versions_command(console: Console, name: str, as_json: bool) -> None:
     index, entries = versions_of(here(), name, options(console))
     rows = [
         (
-            e.version, e.published_at[:10], e.publisher, size(max(a.size for a in e.archives)),
+            e.version,
+            e.published_at[:10],
+            e.publisher,
+            size(max(a.size for a in e.archives)),
             f"yanked: {e.yanked.reason}" if e.yanked else "",
         )
         for e in reversed(entries)
-    ]  # fmt: skip
+    ]
     if as_json:
         console.json(
             [
                 {
-                    "version": str(e.version), "index": index, "published_at": e.published_at, "publisher": e.publisher,
+                    "version": str(e.version),
+                    "index": index,
+                    "published_at": e.published_at,
+                    "publisher": e.publisher,
                     "yanked": e.yanked.reason if e.yanked else None,
                 }
                 for e in reversed(entries)
             ]
-        )  # fmt: skip
+        )
     else:
         console.table(("version", "published", "publisher", "size", ""), rows)
 
 
 @click.command("gc")
 @click.option(
-    "--keep-undo", type=click.IntRange(0), default=collecting.KEEP_UNDO.days, show_default=True, metavar="DAYS",
+    "--keep-undo",
+    type=click.IntRange(0),
+    default=collecting.KEEP_UNDO.days,
+    show_default=True,
+    metavar="DAYS",
     help="Keep what undoing younger changes needs.",
-)  # fmt: skip
+)
 @click.option("--dry-run", is_flag=True, help="Say what would go and change nothing.")
 @_json
 @click.pass_obj
@@ -146,10 +158,13 @@ def gc_command(console: Console, keep_undo: int, dry_run: bool, as_json: bool) -
     if as_json:
         console.json(
             {
-                "removed": done.removed, "freed_bytes": done.freed_bytes, "kept": done.kept, "forgotten": done.forgotten,
+                "removed": done.removed,
+                "freed_bytes": done.freed_bytes,
+                "kept": done.kept,
+                "forgotten": done.forgotten,
                 "dry_run": dry_run,
             }
-        )  # fmt: skip
+        )
         return
     console.say(
         f"{'would remove' if dry_run else 'removed'} {len(done.removed)} packages, {size(done.freed_bytes)}; {done.kept} are needed"

@@ -24,9 +24,7 @@ def index_command() -> None:
 @click.option("--explicit", is_flag=True, help="Serve only the experts that xpm.toml pins to this index.")
 @_json
 @click.pass_obj
-def index_add_command(
-    console: Console, name: str, url: str, fingerprint: str, explicit: bool, as_json: bool
-) -> None:  # fmt: skip
+def index_add_command(console: Console, name: str, url: str, fingerprint: str, explicit: bool, as_json: bool) -> None:
     """Fetch an index, confirm its root, and use it in this environment.
 
     Example: xpm index add acme https://git.example.org/acme/index.git --fingerprint sha256:…
@@ -109,6 +107,10 @@ def ask_about(console: Console, name: str) -> operations.Confirm:
 
 def _state(state: operations.IndexState) -> dict[str, object]:
     return {
-        "name": state.name, "url": without_credentials(state.url), "commit": state.commit, "names": state.num_names,
-        "fingerprint": state.fingerprint, "fetched_s_ago": round(state.age.total_seconds()),
-    }  # fmt: skip
+        "name": state.name,
+        "url": without_credentials(state.url),
+        "commit": state.commit,
+        "names": state.num_names,
+        "fingerprint": state.fingerprint,
+        "fetched_s_ago": round(state.age.total_seconds()),
+    }

@@ -103,8 +103,15 @@ def info_command(console: Console, name: str, as_json: bool) -> None:
 @_json
 @click.pass_obj
 def search_command(
-    console: Console, words: tuple[str, ...], capability: str, tag: str, base: str, publisher: str, limit: int, as_json: bool
-) -> None:  # fmt: skip
+    console: Console,
+    words: tuple[str, ...],
+    capability: str,
+    tag: str,
+    base: str,
+    publisher: str,
+    limit: int,
+    as_json: bool,
+) -> None:
     """Search the indexes for experts and bases that match every word; all of them if there is none.
 
     Example: xpm search sql --base xpm-tiny

@@ -30,22 +30,40 @@ _keys = click.option(
 @click.option("--threshold", type=click.IntRange(1), default=1, show_default=True, help="Root keys that must sign.")
 @click.option("--targets-key", default="", help="The offline key for publishers; made if not given.")
 @click.option("--online-key", default="", help="The key for entries; made if not given.")
-@click.option("--bin-bits", type=click.IntRange(1, maintain.MAX_BIN_BITS), default=4, show_default=True,
-              help="Entries are split into 2**BITS bins; 8 to 10 for an index of 100,000 names.")  # fmt: skip
+@click.option(
+    "--bin-bits",
+    type=click.IntRange(1, maintain.MAX_BIN_BITS),
+    default=4,
+    show_default=True,
+    help="Entries are split into 2**BITS bins; 8 to 10 for an index of 100,000 names.",
+)
 @_json
 @click.pass_obj
 def index_init_command(
-    console: Console, path: Path, name: str, root_keys: tuple[str, ...], threshold: int, targets_key: str,
-    online_key: str, bin_bits: int, as_json: bool,
-) -> None:  # fmt: skip
+    console: Console,
+    path: Path,
+    name: str,
+    root_keys: tuple[str, ...],
+    threshold: int,
+    targets_key: str,
+    online_key: str,
+    bin_bits: int,
+    as_json: bool,
+) -> None:
     """Make a new index: a bare Git repository at PATH, with the keys that vouch for it.
 
     Example: xpm index init ./index.git --name acme
     """
     made = maintain.init_index(
-        Home.of_user(), path, name, root_keys=root_keys, threshold=threshold, targets_key=targets_key,
-        online_key=online_key, bin_bits=bin_bits,
-    )  # fmt: skip
+        Home.of_user(),
+        path,
+        name,
+        root_keys=root_keys,
+        threshold=threshold,
+        targets_key=targets_key,
+        online_key=online_key,
+        bin_bits=bin_bits,
+    )
     if as_json:
         console.json({"path": str(made.path), "fingerprint": made.fingerprint, "made_keys": made.made_keys})
         return
@@ -222,13 +240,21 @@ def index_verify_command(console: Console, index: str, as_json: bool) -> None:
 def _report(report: IndexReport) -> dict[str, object]:
     roles = [
         {
-            "name": role.name, "version": role.version, "expires": role.expires.isoformat(), "keys": role.key_ids,
+            "name": role.name,
+            "version": role.version,
+            "expires": role.expires.isoformat(),
+            "keys": role.key_ids,
             "threshold": role.threshold,
         }
         for role in report.roles
-    ]  # fmt: skip
+    ]
     return {
-        "names": report.num_names, "versions": report.num_versions, "archives": report.num_archives,
-        "publishers": report.num_publishers, "fingerprint": report.fingerprint, "problems": report.problems,
-        "others": report.others, "roles": roles,
-    }  # fmt: skip
+        "names": report.num_names,
+        "versions": report.num_versions,
+        "archives": report.num_archives,
+        "publishers": report.num_publishers,
+        "fingerprint": report.fingerprint,
+        "problems": report.problems,
+        "others": report.others,
+        "roles": roles,
+    }

@@ -123,9 +123,16 @@ def publish_command(
 @_json
 @click.pass_obj
 def yank_command(
-    console: Console, package: str, index: str, reason: str, severity: str, replacement: str, keys: tuple[str, ...],
-    dry_run: bool, as_json: bool,
-) -> None:  # fmt: skip
+    console: Console,
+    package: str,
+    index: str,
+    reason: str,
+    severity: str,
+    replacement: str,
+    keys: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Take a version out of circulation: nobody new gets it, locks that have it keep it.
 
     Example: xpm yank expert-sql@1.2.0 --index ./index.git --reason "wrong training data"
@@ -152,16 +159,29 @@ def unyank_command(
 
 
 def _set_yanked(
-    console: Console, package: str, index: str, yanked: Yanked | None, keys: tuple[str, ...], *, dry_run: bool, as_json: bool
-) -> None:  # fmt: skip
+    console: Console,
+    package: str,
+    index: str,
+    yanked: Yanked | None,
+    keys: tuple[str, ...],
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     name, at, version = package.partition("@")
     if not at:
         raise UsageError(f"{package} names no version", hint="write e.g. expert-sql@1.2.0")
     home = Home.of_user()
     published = operations.set_yanked(
-        home, index, name, Version.parse(version), yanked, keys=operations.keyring(home, keys), progress=console,
+        home,
+        index,
+        name,
+        Version.parse(version),
+        yanked,
+        keys=operations.keyring(home, keys),
+        progress=console,
         dry_run=dry_run,
-    )  # fmt: skip
+    )
     _render(console, published, index, "yanked" if yanked else "unyanked", as_json=as_json, dry_run=dry_run)
 
 
@@ -172,10 +192,13 @@ def _render(
     if as_json:
         console.json(
             {
-                "name": entry.name, "version": str(entry.version), "publisher": entry.publisher,
-                "branch": published.branch, "dry_run": dry_run,
+                "name": entry.name,
+                "version": str(entry.version),
+                "publisher": entry.publisher,
+                "branch": published.branch,
+                "dry_run": dry_run,
             }
-        )  # fmt: skip
+        )
     elif published.branch is None:
         console.say(
             f"{'would be ' if dry_run else ''}{done}: {entry.name} {entry.version} by {entry.publisher} in {place}"

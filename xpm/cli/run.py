@@ -53,10 +53,23 @@ THREADS_PER_CORE = 4
 @click.option("--json", "as_json", is_flag=True, help="Print the answer with its figures as JSON.")
 @click.pass_obj
 def run_command(
-    console: Console, /, prompt: str | None, prompt_file: Path | None, experts: tuple[str, ...], base: str, no_expert: bool,
-    device: str | None, threads: int | None, context: int | None, memory: int | None, kernels: str, verbose: bool, as_json: bool,
-    stop: tuple[str, ...], **sampling: Any,
-) -> None:  # fmt: skip
+    console: Console,
+    /,
+    prompt: str | None,
+    prompt_file: Path | None,
+    experts: tuple[str, ...],
+    base: str,
+    no_expert: bool,
+    device: str | None,
+    threads: int | None,
+    context: int | None,
+    memory: int | None,
+    kernels: str,
+    verbose: bool,
+    as_json: bool,
+    stop: tuple[str, ...],
+    **sampling: Any,
+) -> None:
     """Answer PROMPT (`-`, or none when something is piped in, reads stdin). Without --expert, keywords of the installed experts
     choose one.
 
@@ -71,10 +84,15 @@ def run_command(
     environment = here()
     config = Config.read(environment.home.root)
     options = RunOptions(
-        experts=() if no_expert else experts or None, sampling=settings, device=device or str(config.get("run.device")),
-        threads=_bounded(console, threads or config.number("run.threads")), memory=memory, kernels=kernels,
-        base=base, context=context,
-    )  # fmt: skip
+        experts=() if no_expert else experts or None,
+        sampling=settings,
+        device=device or str(config.get("run.device")),
+        threads=_bounded(console, threads or config.number("run.threads")),
+        memory=memory,
+        kernels=kernels,
+        base=base,
+        context=context,
+    )
     answer = run(environment, text, options, progress=console, show=(lambda piece: None) if as_json else console.piece)
     if as_json:
         console.json(_document(answer))

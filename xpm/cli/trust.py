@@ -60,11 +60,14 @@ def trust_publisher_command(console: Console, publisher: str, as_json: bool) -> 
     if as_json:
         keys = [
             {
-                "key_id": key.public.key_id, "public": key.public.text, "valid_from": key.valid_from,
-                "valid_until": key.valid_until, "revoked_at": key.revoked_at,
+                "key_id": key.public.key_id,
+                "public": key.public.text,
+                "valid_from": key.valid_from,
+                "valid_until": key.valid_until,
+                "revoked_at": key.revoked_at,
             }
             for key in found.keys
-        ]  # fmt: skip
+        ]
         console.json({"publisher": found.namespace, "index": index, "contact": found.contact, "keys": keys})
         return
     console.card({"publisher": found.namespace, "index": index, "contact": found.contact, "homepage": found.homepage})

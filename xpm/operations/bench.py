@@ -12,9 +12,17 @@ from xpm.operations.inspect import installed
 
 
 def speed(
-    work: Path, out: Path, *, shape: str, rounds: int, prompt_tokens: int, decode_tokens: int, peers: Sequence[str],
-    threads: int | None, report: Callable[[str], None],
-) -> list[Path]:  # fmt: skip
+    work: Path,
+    out: Path,
+    *,
+    shape: str,
+    rounds: int,
+    prompt_tokens: int,
+    decode_tokens: int,
+    peers: Sequence[str],
+    threads: int | None,
+    report: Callable[[str], None],
+) -> list[Path]:
     """Measure the engine beside the named programs (all that are installed if none is named); the files written."""
     require_extra()
     from xpm_build.bench.report import write_report
@@ -24,9 +32,15 @@ def speed(
     if missing := [peer for peer in peers if peer not in known]:
         raise UsageError(f"{missing[0]} is not installed", hint="pip install 'xpm-experts[bench]'")
     results = run_speed(
-        work, shape=shape, rounds=rounds, prompt_tokens=prompt_tokens, decode_tokens=decode_tokens,
-        peers=list(peers) or known, threads=threads or os.cpu_count() or 1, report=report,
-    )  # fmt: skip
+        work,
+        shape=shape,
+        rounds=rounds,
+        prompt_tokens=prompt_tokens,
+        decode_tokens=decode_tokens,
+        peers=list(peers) or known,
+        threads=threads or os.cpu_count() or 1,
+        report=report,
+    )
     return write_report(results, out)
 
 

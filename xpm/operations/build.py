@@ -52,9 +52,15 @@ def build_base(
 
 
 def build_expert(
-    environment: Environment, folder: Path, out: Path, *, base: str, storage: str = "float32", progress: Progress,
+    environment: Environment,
+    folder: Path,
+    out: Path,
+    *,
+    base: str,
+    storage: str = "float32",
+    progress: Progress,
     report: Callable[[str], None],
-) -> "BuiltArchive":  # fmt: skip
+) -> "BuiltArchive":
     """Build an expert; ``base`` is a Hugging Face folder or the name of a base that an index has."""
     require_extra()
     from xpm_build.packages import build_expert as build
@@ -109,9 +115,16 @@ def base_source(environment: Environment, name: str, *, progress: Progress) -> P
         if environment.store.is_intact(ref.digest):
             return environment.store.path_of(ref.digest)
         package = LockedPackage(
-            name=entry.name, version=entry.version, kind=entry.kind, index=index, publisher=entry.publisher,
-            key_id=entry.key_id, load_order=entry.load_order, requires=(), archives=entry.archives,
-        )  # fmt: skip
+            name=entry.name,
+            version=entry.version,
+            kind=entry.kind,
+            index=index,
+            publisher=entry.publisher,
+            key_id=entry.key_id,
+            load_order=entry.load_order,
+            requires=(),
+            archives=entry.archives,
+        )
         return bring(environment, [(package, ref)], indexes, options)[0]
 
 

@@ -58,9 +58,11 @@ def collect(home: Home, *, keep_undo: timedelta = KEEP_UNDO, dry_run: bool = Fal
             for folder in gone:
                 History(home.history, folder).forget()
         return Collected(
-            removed=tuple(extra), freed_bytes=freed, kept=len(needed & set(store.digests())),
+            removed=tuple(extra),
+            freed_bytes=freed,
+            kept=len(needed & set(store.digests())),
             forgotten=tuple(str(folder) for folder in gone),
-        )  # fmt: skip
+        )
 
 
 def _digests(folder: Path, changes: tuple[ChangeRecord, ...], keep_undo: timedelta) -> Iterator[str]:

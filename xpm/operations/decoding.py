@@ -23,12 +23,15 @@ def _is_text(value: Any) -> bool:
 
 # the manifest's key → the parameter, what its value must be, and that in words
 _KEYS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
-    "temperature": ("temperature", _is_number, "a number"), "top_k": ("top_k", _is_whole, "a whole number"),
-    "top_p": ("top_p", _is_number, "a number"), "min_p": ("min_p", _is_number, "a number"),
+    "temperature": ("temperature", _is_number, "a number"),
+    "top_k": ("top_k", _is_whole, "a whole number"),
+    "top_p": ("top_p", _is_number, "a number"),
+    "min_p": ("min_p", _is_number, "a number"),
     "repetition_penalty": ("repetition_penalty", _is_number, "a number"),
-    "max_new_tokens": ("max_tokens", _is_whole, "a whole number"), "max_tokens": ("max_tokens", _is_whole, "a whole number"),
+    "max_new_tokens": ("max_tokens", _is_whole, "a whole number"),
+    "max_tokens": ("max_tokens", _is_whole, "a whole number"),
     "stop_sequences": ("stop", _is_text, "a text or several"),
-}  # fmt: skip
+}
 
 
 def sampling_defaults(manifests: Sequence[Manifest], *, given: Collection[str] = ()) -> dict[str, Any]:
@@ -48,9 +51,10 @@ def sampling_defaults(manifests: Sequence[Manifest], *, given: Collection[str] =
                 continue
             if not fits(value):
                 raise UsageError(
-                    f"{manifest.name} {manifest.version} states a {key} that is not {wanted}", context=f"it is {str(value)[:80]!r}",
+                    f"{manifest.name} {manifest.version} states a {key} that is not {wanted}",
+                    context=f"it is {str(value)[:80]!r}",
                     hint=f"tell its publisher; until then give --{parameter.replace('_', '-')} yourself",
-                )  # fmt: skip
+                )
             settings[parameter] = _texts(value) if parameter == "stop" else value
     return settings
 

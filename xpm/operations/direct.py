@@ -49,16 +49,29 @@ class DirectPackage:
     def locked(self) -> LockedPackage:
         entry = self.entry
         return LockedPackage(
-            name=entry.name, version=entry.version, kind=entry.kind, index="", publisher=entry.publisher,
-            key_id=entry.key_id, load_order=entry.load_order, requires=tuple(map(str, entry.requires)),
-            archives=entry.archives, source=str(self.source), public_key=self.key.text if self.key else "",
-        )  # fmt: skip
+            name=entry.name,
+            version=entry.version,
+            kind=entry.kind,
+            index="",
+            publisher=entry.publisher,
+            key_id=entry.key_id,
+            load_order=entry.load_order,
+            requires=tuple(map(str, entry.requires)),
+            archives=entry.archives,
+            source=str(self.source),
+            public_key=self.key.text if self.key else "",
+        )
 
 
 def look(
-    environment: Environment, source: Direct, indexes: Indexes, options: Options, *, pinned: LockedPackage | None,
+    environment: Environment,
+    source: Direct,
+    indexes: Indexes,
+    options: Options,
+    *,
+    pinned: LockedPackage | None,
     key: PublicKey | None = None,
-) -> DirectPackage:  # fmt: skip
+) -> DirectPackage:
     """Fetch what a source holds and verify it.
 
     Args:
@@ -141,9 +154,10 @@ def _editable(environment: Environment, source: FromFolder) -> DirectPackage:
     manifest = _manifest_of(compiled)
     if not (compiled / SLOTS).is_file():
         raise NotFoundError(
-            f"{folder} has no {SLOTS}", context="an editable expert runs as it was compiled there",
+            f"{folder} has no {SLOTS}",
+            context="an editable expert runs as it was compiled there",
             hint=f"compile it with `xpm build expert {folder} --base NAME --in-place`",
-        )  # fmt: skip
+        )
     digest = "sha256:" + hashlib.sha256(str(source).encode()).hexdigest()
     refs = tuple(
         ArchiveRef(base=base.name, base_digest=base.digest, variant="", digest=digest, size=1, sources=())
@@ -227,9 +241,15 @@ def _download(source: FromUrl, downloads: Path, options: Options) -> Path:
 
 
 def _trusted_key(
-    manifest: Manifest, publisher: str, key_id: str, pinned: LockedPackage | None, named: PublicKey | None,
-    offered: PublicKey | None, indexes: Indexes, at: str,
-) -> PublicKey:  # fmt: skip
+    manifest: Manifest,
+    publisher: str,
+    key_id: str,
+    pinned: LockedPackage | None,
+    named: PublicKey | None,
+    offered: PublicKey | None,
+    indexes: Indexes,
+    at: str,
+) -> PublicKey:
     """The key that the package must verify with."""
     if pinned is not None and pinned.public_key:
         key = PublicKey.parse(pinned.public_key)
@@ -249,9 +269,10 @@ def _trusted_key(
                 )
             return candidate
     raise TrustError(
-        f"nobody knows key {key_id[:40]} of {publisher[:64]}", context=f"it signed {manifest.name} {manifest.version}",
+        f"nobody knows key {key_id[:40]} of {publisher[:64]}",
+        context=f"it signed {manifest.name} {manifest.version}",
         hint="name the publisher's public key with --key ed25519:…",
-    )  # fmt: skip
+    )
 
 
 def _indexed_key(indexes: Indexes, publisher: str, key_id: str, at: str) -> PublicKey | None:

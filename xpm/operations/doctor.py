@@ -38,10 +38,17 @@ def examine(environment: Environment, *, online: bool) -> list[Finding]:
     """Every check; ``online`` also asks the indexes' remotes. A check that fails itself is a problem."""
     findings: list[Finding] = []
     for name, check in (
-        ("python", _python), ("runtime", _runtime), ("kernels", _kernels),
-        ("home", _home), ("disk", _disk), ("keys", _keys), ("git", _git),
-        ("clock", _clock), ("store", _store), ("environment", _environment),
-    ):  # fmt: skip
+        ("python", _python),
+        ("runtime", _runtime),
+        ("kernels", _kernels),
+        ("home", _home),
+        ("disk", _disk),
+        ("keys", _keys),
+        ("git", _git),
+        ("clock", _clock),
+        ("store", _store),
+        ("environment", _environment),
+    ):
         findings += _safely(name, lambda check=check: check(environment))  # type: ignore[misc]
     findings += _safely("indexes", lambda: _indexes(environment, online=online))
     return findings
@@ -67,9 +74,11 @@ def _runtime(environment: Environment) -> Iterator[Finding]:
     has_gpu = shutil.which("nvidia-smi") is not None
     if has_gpu and "CUDA" not in providers:
         yield Finding(
-            name="runtime", status="warning", found=f"{found}; there is an NVIDIA GPU that it can't use",
+            name="runtime",
+            status="warning",
+            found=f"{found}; there is an NVIDIA GPU that it can't use",
             advice="pip install 'xpm-experts[cuda]'",
-        )  # fmt: skip
+        )
     else:
         yield Finding(name="runtime", status="ok", found=found)
 

@@ -66,9 +66,12 @@ def generate(
 
     with home.alone_in(folder):
         return make(
-            _generation(folder, overrides), folder / known.path, concurrency=concurrency,
-            url_is_confirmed="url" in overrides, report=report,
-        )  # fmt: skip
+            _generation(folder, overrides),
+            folder / known.path,
+            concurrency=concurrency,
+            url_is_confirmed="url" in overrides,
+            report=report,
+        )
 
 
 def left_for_training(folder: Path) -> dict[str, int]:

@@ -87,11 +87,13 @@ def outdated(environment: Environment, options: Options = DEFAULTS) -> list[Outd
                 if newest != package.version or (own and own.yanked):
                     found.append(
                         Outdated(
-                            name=package.name, version=package.version, newest=newest,
+                            name=package.name,
+                            version=package.version,
+                            newest=newest,
                             allowed=allowed.get(package.name, package.version),
                             yanked=own.yanked.reason if own and own.yanked else None,
                         )
-                    )  # fmt: skip
+                    )
             return found
 
 

@@ -34,9 +34,15 @@ class IndexState:
 
 
 def add(
-    environment: Environment, name: str, url: str, *, progress: Progress, fingerprint: str = "",
-    confirm: Confirm = lambda fingerprint: False, explicit: bool = False,
-) -> IndexState:  # fmt: skip
+    environment: Environment,
+    name: str,
+    url: str,
+    *,
+    progress: Progress,
+    fingerprint: str = "",
+    confirm: Confirm = lambda fingerprint: False,
+    explicit: bool = False,
+) -> IndexState:
     """Fetch an index and add it to the environment, after those it has; nothing is kept if that fails.
 
     Args:
@@ -138,9 +144,10 @@ def _confirmed(
             indexes.forget(name)
     if not confirm(fingerprint):
         raise TrustError(
-            f"the root of index {name} was not confirmed", context=f"its fingerprint is {fingerprint}",
+            f"the root of index {name} was not confirmed",
+            context=f"its fingerprint is {fingerprint}",
             hint=f"compare it with what the maintainer publishes; then add --fingerprint {fingerprint}",
-        )  # fmt: skip
+        )
     return fingerprint
 
 
@@ -158,6 +165,10 @@ def _require(project: Project, name: str) -> IndexSource:
 def _state(indexes: Indexes, name: str) -> IndexState:
     snapshot, source = indexes.snapshot(name), indexes.sources[name]
     return IndexState(
-        name=name, url=source.url, fingerprint=source.fingerprint, commit=snapshot.commit,
-        num_names=sum(1 for _ in snapshot.names()), age=indexes.age(name) if source.url else timedelta(),
-    )  # fmt: skip
+        name=name,
+        url=source.url,
+        fingerprint=source.fingerprint,
+        commit=snapshot.commit,
+        num_names=sum(1 for _ in snapshot.names()),
+        age=indexes.age(name) if source.url else timedelta(),
+    )

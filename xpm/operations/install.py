@@ -62,9 +62,12 @@ def init(folder: Path) -> Path:
 
 
 def install(
-    environment: Environment, wanted: Sequence[Requirement | Source], options: Options = DEFAULTS, *,
+    environment: Environment,
+    wanted: Sequence[Requirement | Source],
+    options: Options = DEFAULTS,
+    *,
     key: PublicKey | None = None,
-) -> Change:  # fmt: skip
+) -> Change:
     """Add experts to the environment; one that is there already gets the new range or source. A base's archive becomes the base.
 
     Args:
@@ -175,9 +178,13 @@ def lock(environment: Environment, options: Options = DEFAULTS, *, locked: bool 
 
 
 def sync(
-    environment: Environment, options: Options = DEFAULTS, *, locked: bool = False, frozen: bool = False,
+    environment: Environment,
+    options: Options = DEFAULTS,
+    *,
+    locked: bool = False,
+    frozen: bool = False,
     reinstall: bool = False,
-) -> Change:  # fmt: skip
+) -> Change:
     """Bring everything the lock names into the store, what was altered there too.
 
     Args:
@@ -209,9 +216,16 @@ def require_stored(environment: Environment, options: Options = DEFAULTS) -> Loc
 
 
 def resolve_project(
-    environment: Environment, project: Project, indexes: "Indexes", previous: Lockfile | None, options: Options, *,
-    upgrade: Sequence[str] | None = (), asked: Sequence[str] = (), looked: "Mapping[str, DirectPackage] | None" = None,
-) -> Lockfile:  # fmt: skip
+    environment: Environment,
+    project: Project,
+    indexes: "Indexes",
+    previous: Lockfile | None,
+    options: Options,
+    *,
+    upgrade: Sequence[str] | None = (),
+    asked: Sequence[str] = (),
+    looked: "Mapping[str, DirectPackage] | None" = None,
+) -> Lockfile:
     """Resolve the project, with what comes directly as it was ``looked`` at, as it is locked, or looked at now."""
     from xpm.operations.direct import from_lock, pinned_in
     from xpm.operations.locking import make_lock
@@ -228,15 +242,25 @@ def resolve_project(
         indexes.add_direct(found.entry)
         direct[found.entry.name] = found.locked()
     return make_lock(
-        project, indexes, previous=previous, upgrade=upgrade, prefer_oldest=options.prefer_oldest,
-        exclude_newer=options.exclude_newer, asked=tuple(asked), direct=direct,
-    )  # fmt: skip
+        project,
+        indexes,
+        previous=previous,
+        upgrade=upgrade,
+        prefer_oldest=options.prefer_oldest,
+        exclude_newer=options.exclude_newer,
+        asked=tuple(asked),
+        direct=direct,
+    )
 
 
 def _look(
-    environment: Environment, source: Direct, indexes: "Indexes", options: Options, previous: Lockfile | None,
+    environment: Environment,
+    source: Direct,
+    indexes: "Indexes",
+    options: Options,
+    previous: Lockfile | None,
     key: PublicKey | None,
-) -> "DirectPackage":  # fmt: skip
+) -> "DirectPackage":
     """What a direct source holds, verified with the key that is pinned for the expert, if it is locked already."""
     from xpm.operations.direct import look
 
@@ -275,17 +299,24 @@ def _without_spellings(project: Project, name: str) -> Project:
 
 
 def _apply(
-    environment: Environment, project: Project | None, lock: Lockfile, indexes: "Indexes", options: Options, *, command: str,
+    environment: Environment,
+    project: Project | None,
+    lock: Lockfile,
+    indexes: "Indexes",
+    options: Options,
+    *,
+    command: str,
     again: bool = False,
-) -> Change:  # fmt: skip
+) -> Change:
     """Fetch what is missing (``again``: everything), then change xpm.toml (unless ``project`` is None) and xpm.lock."""
     previous = environment.lockfile()
     stored = [package for package in lock.packages if not package.is_editable]
     missing = stored if again else missing_packages(environment, lock)
     change = replace(
-        difference(previous, lock), fetched=tuple(f"{each.name} {each.version}" for each in missing),
+        difference(previous, lock),
+        fetched=tuple(f"{each.name} {each.version}" for each in missing),
         files=_differing(environment, project, lock),
-    )  # fmt: skip
+    )
     if options.dry_run:
         return change
     bring(environment, [(package, lock.archive_of(package)) for package in missing], indexes, options)

@@ -111,9 +111,10 @@ def source_of(text: str, scratch: Path) -> Path:
     )
     if not beside.is_file():
         raise NotFoundError(
-            f"there is no {beside.name} beside {path}", context="an adapter is compiled with the weights as they were trained on",
+            f"there is no {beside.name} beside {path}",
+            context="an adapter is compiled with the weights as they were trained on",
             hint="build the base with --variant source too, or name the model's folder as --base",
-        )  # fmt: skip
+        )
     return _unpacked(beside, scratch / _SOURCE, kind="base")
 
 

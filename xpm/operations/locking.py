@@ -16,10 +16,16 @@ from xpm_index.versions import Version, VersionRange
 
 
 def make_lock(
-    project: Project, indexes: Indexes, *, previous: Lockfile | None, upgrade: Sequence[str] | None = (),
-    prefer_oldest: bool = False, exclude_newer: str | None = None, asked: tuple[str, ...] = (),
+    project: Project,
+    indexes: Indexes,
+    *,
+    previous: Lockfile | None,
+    upgrade: Sequence[str] | None = (),
+    prefer_oldest: bool = False,
+    exclude_newer: str | None = None,
+    asked: tuple[str, ...] = (),
     direct: Mapping[str, LockedPackage] | None = None,
-) -> Lockfile:  # fmt: skip
+) -> Lockfile:
     """Resolve the project against its indexes.
 
     Args:

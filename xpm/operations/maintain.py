@@ -39,9 +39,16 @@ class NewIndex:
 
 
 def init_index(
-    home: Home, path: Path, name: str, *, root_keys: Sequence[str] = (), threshold: int = 1, targets_key: str = "",
-    online_key: str = "", bin_bits: int = 4,
-) -> NewIndex:  # fmt: skip
+    home: Home,
+    path: Path,
+    name: str,
+    *,
+    root_keys: Sequence[str] = (),
+    threshold: int = 1,
+    targets_key: str = "",
+    online_key: str = "",
+    bin_bits: int = 4,
+) -> NewIndex:
     """Make a new index repository with a fresh random id; keys that are not named are made.
 
     Raises:
@@ -80,9 +87,17 @@ def init_index(
 
 
 def add_publisher(
-    home: Home, index: str, namespace: str, key: PublicKey, *, contact: str = "", homepage: str = "",
-    keys: Keyring | None = None, progress: Progress | None = None, when: str | None = None,
-) -> Publisher:  # fmt: skip
+    home: Home,
+    index: str,
+    namespace: str,
+    key: PublicKey,
+    *,
+    contact: str = "",
+    homepage: str = "",
+    keys: Keyring | None = None,
+    progress: Progress | None = None,
+    when: str | None = None,
+) -> Publisher:
     """Register a publisher with a key, or one key more for a publisher that is there; signed by the targets key."""
     validate_name(namespace, what="publisher")
     with opened(home, index, keys=keys or keyring(home), progress=progress or Silent()) as target:
@@ -96,9 +111,15 @@ def add_publisher(
 
 
 def revoke(
-    home: Home, index: str, namespace: str, key_id: str, *, keys: Keyring | None = None,
-    progress: Progress | None = None, when: str | None = None,
-) -> Publisher:  # fmt: skip
+    home: Home,
+    index: str,
+    namespace: str,
+    key_id: str,
+    *,
+    keys: Keyring | None = None,
+    progress: Progress | None = None,
+    when: str | None = None,
+) -> Publisher:
     """Revoke a publisher's key: what it signs from ``when`` on is refused, what was published before stands."""
     with opened(home, index, keys=keys or keyring(home), progress=progress or Silent()) as target:
         publisher = target.writer.publisher(namespace).without_key(key_id, at=when or now())
@@ -107,9 +128,15 @@ def revoke(
 
 
 def rotate_key(
-    home: Home, index: str, role: str, *, old: str | None, new: PublicKey, keys: Keyring | None = None,
+    home: Home,
+    index: str,
+    role: str,
+    *,
+    old: str | None,
+    new: PublicKey,
+    keys: Keyring | None = None,
     progress: Progress | None = None,
-) -> str:  # fmt: skip
+) -> str:
     """Replace a key of ``root``, ``targets`` or ``online``; the fingerprint of the new root."""
     with opened(home, index, keys=keys or keyring(home), progress=progress or Silent()) as target:
         target.writer.rotate_key(role, old=old, new=new)
@@ -132,9 +159,15 @@ def compact(home: Home, index: str, *, keys: Keyring | None = None, progress: Pr
 
 
 def accept(
-    home: Home, index: str, items: Sequence[str], *, keys: Keyring | None = None, progress: Progress | None = None,
-    when: str | None = None, dry_run: bool = False,
-) -> list[Published]:  # fmt: skip
+    home: Home,
+    index: str,
+    items: Sequence[str],
+    *,
+    keys: Keyring | None = None,
+    progress: Progress | None = None,
+    when: str | None = None,
+    dry_run: bool = False,
+) -> list[Published]:
     """Put in force what a publisher hands in, after verifying it with the keys that the index lists.
 
     Args:

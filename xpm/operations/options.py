@@ -37,9 +37,12 @@ class Options:
         from xpm.indexes import Indexes
 
         return Indexes(
-            environment.home, project, progress=self.progress, offline=self.offline,
+            environment.home,
+            project,
+            progress=self.progress,
+            offline=self.offline,
             allow_stale=allow_stale or self.allow_stale,
-        )  # fmt: skip
+        )
 
 
 DEFAULTS = Options()

@@ -114,9 +114,12 @@ def composition(
 def _part(each: Installed) -> Part:
     package = each.package
     return Part(
-        name=package.name, label=f"{package.name} {package.version}", folder=_folder(each), manifest=each.manifest(),
+        name=package.name,
+        label=f"{package.name} {package.version}",
+        folder=_folder(each),
+        manifest=each.manifest(),
         digest=each.digest,
-    )  # fmt: skip
+    )
 
 
 def load_engine(base: Part, options: RunOptions, *, max_lanes: int = 1) -> "Engine":

@@ -100,14 +100,24 @@ def _manifest(name: str, base: str, license: str, domain: str) -> dict[str, Any]
                 "split": {"seed": 1, "valid": 0.05, "test": 0.1, "hold_out": hold_out},
             },
             "config": {
-                "method": "sft", "adapter_type": "dora", "rank": 16, "alpha": 32, "learning_rate": 1e-3, "batch_size": 32,
-                "epochs": 2, "warmup_ratio": 0.05, "lr_scheduler": "cosine", "eval_steps": 100, "eval_cases": 100, "seed": 1,
+                "method": "sft",
+                "adapter_type": "dora",
+                "rank": 16,
+                "alpha": 32,
+                "learning_rate": 1e-3,
+                "batch_size": 32,
+                "epochs": 2,
+                "warmup_ratio": 0.05,
+                "lr_scheduler": "cosine",
+                "eval_steps": 100,
+                "eval_cases": 100,
+                "seed": 1,
             },
         },
         "evaluation": {"language": domain or "text"},
         "decoding": {"temperature": 0.0, "max_tokens": 256},
         "limitations": [],
-    }  # fmt: skip
+    }
 
 
 def _license(license: str) -> str:

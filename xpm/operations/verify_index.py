@@ -68,10 +68,15 @@ def verify_index(
             look.at_entries()
             look.at_the_rest()  # 4
         return IndexReport(
-            num_names=look.num_names, num_versions=look.num_versions, num_archives=len(look.archives),
-            num_publishers=look.num_publishers, fingerprint=fingerprint, roles=tuple(target.writer.states()),
-            problems=tuple(look.problems), others=tuple(look.others),
-        )  # fmt: skip
+            num_names=look.num_names,
+            num_versions=look.num_versions,
+            num_archives=len(look.archives),
+            num_publishers=look.num_publishers,
+            fingerprint=fingerprint,
+            roles=tuple(target.writer.states()),
+            problems=tuple(look.problems),
+            others=tuple(look.others),
+        )
 
 
 class _Look:

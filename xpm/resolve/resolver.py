@@ -76,9 +76,13 @@ def _explained(root: Incompatibility) -> ResolutionError | BaseMismatchError:
         else "relax one of the requirements"
     )
     return ResolutionError(
-        conclusion(root), context="\n".join(lines), hint=hint, proof=lines, graph=conflict_graph(root),
+        conclusion(root),
+        context="\n".join(lines),
+        hint=hint,
+        proof=lines,
+        graph=conflict_graph(root),
         unknown=tuple(map(str, unknown)),
-    )  # fmt: skip
+    )
 
 
 def _bases_hint(misfits: Sequence[Incompatibility]) -> str:

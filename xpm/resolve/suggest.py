@@ -104,9 +104,10 @@ def _removing(problem: Problem, requirement: Requirement) -> _Told:
 def _install(problem: Problem, wanted: Requirement) -> str:
     """The install command for a requirement and everything that the user asked for with it."""
     others = [
-        str(each) for each in problem.requirements
+        str(each)
+        for each in problem.requirements
         if set(each.name.spellings()) & set(problem.asked) and each.name != wanted.name
-    ]  # fmt: skip
+    ]
     return shlex.join(["xpm", "install", *others, str(wanted)])
 
 

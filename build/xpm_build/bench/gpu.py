@@ -39,13 +39,29 @@ from xpm_runtime.adapter import SLOTS
 from xpm_runtime.graph import CUDA_FILES
 
 _TINY = {
-    "vocab_size": 512, "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "head_dim": 64, "intermediate_size": 512, "max_position_embeddings": 4096, "rope_theta": 1e4, "rms_norm_eps": 1e-6,
-}  # fmt: skip
+    "vocab_size": 512,
+    "hidden_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "intermediate_size": 512,
+    "max_position_embeddings": 4096,
+    "rope_theta": 1e4,
+    "rms_norm_eps": 1e-6,
+}
 _QWEN3 = {
-    "vocab_size": 151_936, "hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8,
-    "head_dim": 128, "intermediate_size": 3072, "max_position_embeddings": 40_960, "rope_theta": 1e6, "rms_norm_eps": 1e-6,
-}  # fmt: skip
+    "vocab_size": 151_936,
+    "hidden_size": 1024,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 40_960,
+    "rope_theta": 1e6,
+    "rms_norm_eps": 1e-6,
+}
 _SHAPES = {"tiny": _TINY, "qwen3-0.6b": _QWEN3}
 _VARIANTS = (("fp16", 32), ("int4", 32))
 _PROMPT_TOKENS = 128
@@ -321,7 +337,7 @@ def speed(bench: Bench) -> None:
 
 def _measure(
     engine: Engine, experts: tuple[str, ...], rows: int, *, sampling: SamplingParams | None = None
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Tokens per second over all rows: of a step as users get it (scheduling and sampling included), after a warm-up."""
     sampling = replace(sampling or SamplingParams(), max_tokens=_DECODE_TOKENS + 40)
     sequences = [
@@ -348,8 +364,12 @@ def _measure(
     engine.step()
     prefill = _PROMPT_TOKENS / (time.perf_counter() - started)
     engine.cancel(again)
-    return {"decode_tok_s": round(len(running) / step, 1), "step_ms": round(1e3 * step, 3), "first_ms": round(1e3 * first, 1),
-            "prefill_tok_s": round(prefill)}  # fmt: skip
+    return {
+        "decode_tok_s": round(len(running) / step, 1),
+        "step_ms": round(1e3 * step, 3),
+        "first_ms": round(1e3 * first, 1),
+        "prefill_tok_s": round(prefill),
+    }
 
 
 def peers(bench: Bench) -> None:
@@ -437,9 +457,14 @@ def memory(bench: Bench) -> None:
 
 
 STAGES: dict[str, Callable[[Bench], None]] = {
-    "machine": machine, "parity": parity, "isolation": isolation, "placement": placement, "speed": speed, "peers": peers,
+    "machine": machine,
+    "parity": parity,
+    "isolation": isolation,
+    "placement": placement,
+    "speed": speed,
+    "peers": peers,
     "memory": memory,
-}  # fmt: skip
+}
 
 
 @contextmanager

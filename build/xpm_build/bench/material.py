@@ -25,20 +25,39 @@ from xpm_runtime.adapter import SLOTS
 
 SHAPES: dict[str, dict[str, Any]] = {
     "qwen3-0.6b": {
-        "vocab_size": 151_936, "hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8,
-        "head_dim": 128, "intermediate_size": 3072, "max_position_embeddings": 40_960, "rope_theta": 1e6,
+        "vocab_size": 151_936,
+        "hidden_size": 1024,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": 3072,
+        "max_position_embeddings": 40_960,
+        "rope_theta": 1e6,
     },
     "tiny": {
-        "vocab_size": 512, "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "head_dim": 32, "intermediate_size": 256, "max_position_embeddings": 1024, "rope_theta": 1e4,
+        "vocab_size": 512,
+        "hidden_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "intermediate_size": 256,
+        "max_position_embeddings": 1024,
+        "rope_theta": 1e4,
     },
-}  # fmt: skip
+}
 # (name, ranks of the adapters that act together)
 CASES: dict[str, tuple[int, ...]] = {"base": (), "one LoRA r16": (16,), "ten LoRA r12": (12,) * 10}
 _GGUF_NAMES = {
-    "q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output",
-    "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down",
-}  # fmt: skip
+    "q_proj": "attn_q",
+    "k_proj": "attn_k",
+    "v_proj": "attn_v",
+    "o_proj": "attn_output",
+    "gate_proj": "ffn_gate",
+    "up_proj": "ffn_up",
+    "down_proj": "ffn_down",
+}
 Report = Callable[[str], None]
 
 
@@ -161,9 +180,11 @@ def _write_gguf(material: Material, architecture: Architecture, weights: Weights
     for layer in range(a.num_layers):
         home = f"model.layers.{layer}"
         norms = {
-            "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm", "attn_q_norm": "self_attn.q_norm",
+            "attn_norm": "input_layernorm",
+            "ffn_norm": "post_attention_layernorm",
+            "attn_q_norm": "self_attn.q_norm",
             "attn_k_norm": "self_attn.k_norm",
-        }  # fmt: skip
+        }
         for name, place in norms.items():
             add(f"blk.{layer}.{name}.weight", f"{home}.{place}.weight", half=False)
         for group in a.groups(layer):

@@ -170,8 +170,11 @@ def serve(peer: Peer, vocab_size: int) -> None:
         answer: dict[str, Any] = {}
         if command["do"] == "facts":
             answer = {
-                "load_ms": peer.load_ms, "attach_ms": peer.attach_ms, "rss_mb": _peak_mb(), "what": peer.description,
-            }  # fmt: skip
+                "load_ms": peer.load_ms,
+                "attach_ms": peer.attach_ms,
+                "rss_mb": _peak_mb(),
+                "what": peer.description,
+            }
         elif command["do"] == "prefill":
             ids = some(command["tokens"])
             started = time.perf_counter()

@@ -30,8 +30,17 @@ def markdown(results: Results) -> str:
     """A table per case, medians with the middle half of what was measured, and ratios to llama.cpp in the same run."""
     machine = results.machine
     bandwidth, matmul = median(results.bandwidth), median(results.matmul)
-    head = ["case", "program", "prefill tok/s", "x llama.cpp", "decode tok/s", "x llama.cpp", "of bandwidth bound",
-            "load, attach ms", "MB resident"]  # fmt: skip
+    head = [
+        "case",
+        "program",
+        "prefill tok/s",
+        "x llama.cpp",
+        "decode tok/s",
+        "x llama.cpp",
+        "of bandwidth bound",
+        "load, attach ms",
+        "MB resident",
+    ]
     lines = [
         f"{results.shape} with random weights; {machine['processor']}, {machine['threads']} threads; prompt of "
         f"{results.prompt_tokens} tokens, {results.decode_tokens} tokens decoded behind it, greedily; programs took turns.",
@@ -60,7 +69,7 @@ def markdown(results: Results) -> str:
 
 def _row(
     results: Results, measured: Measured, reference: Measured | None, name: str, case: str, bandwidth: float
-) -> str:  # fmt: skip
+) -> str:
     prefill = [1e3 * results.prompt_tokens / ms for ms in measured.prefill_ms]
     decode = [1e3 / ms for ms in measured.decode_ms]
     times = ["", ""]
@@ -74,10 +83,15 @@ def _row(
     facts = measured.facts
     return " | ".join(
         [
-            f"{median(prefill):.0f} ({_spread(prefill)})", times[0], f"{median(decode):.1f} ({_spread(decode)})", times[1], share,
-            f"{facts['load_ms']:.0f}, {facts['attach_ms']:.0f}", f"{facts['rss_mb']:.0f}",
+            f"{median(prefill):.0f} ({_spread(prefill)})",
+            times[0],
+            f"{median(decode):.1f} ({_spread(decode)})",
+            times[1],
+            share,
+            f"{facts['load_ms']:.0f}, {facts['attach_ms']:.0f}",
+            f"{facts['rss_mb']:.0f}",
         ]
-    )  # fmt: skip
+    )
 
 
 def chart(results: Results, path: Path) -> None:

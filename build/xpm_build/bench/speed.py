@@ -78,9 +78,16 @@ def available_peers() -> list[str]:
 
 
 def run_speed(
-    root: Path, *, shape: str, rounds: int, prompt_tokens: int, decode_tokens: int, peers: Sequence[str], threads: int,
+    root: Path,
+    *,
+    shape: str,
+    rounds: int,
+    prompt_tokens: int,
+    decode_tokens: int,
+    peers: Sequence[str],
+    threads: int,
     report: Report,
-) -> Results:  # fmt: skip
+) -> Results:
     """Measure every case; raises BuildError if a program fails."""
     material = make_material(root, shape=shape, variants=VARIANTS, gguf="llama.cpp" in peers, report=report)
     results = Results(
@@ -116,7 +123,7 @@ def run_speed(
 
 def _together(
     material: Material, kernels: str, threads: int, rounds: int, prompt_tokens: int, decode_tokens: int
-) -> list[float]:  # fmt: skip
+) -> list[float]:
     """[tokens per second of eight requests with eight compositions at once, of the same one at a time, median of rounds]."""
     paths = [*material.adapters("one LoRA r16"), *material.adapters("ten LoRA r12")]
     pairs = zip(paths[4:10:2], paths[5:11:2], strict=True)
@@ -153,7 +160,7 @@ def _tokens(count: int, *, seed: tuple[int, ...]) -> list[int]:
 @contextmanager
 def _running(
     material: Material, case: str, entrants: Sequence[Entrant], threads: int
-) -> Iterator[dict[str, Callable[[str, int], Any]]]:  # fmt: skip
+) -> Iterator[dict[str, Callable[[str, int], Any]]]:
     """Each program loaded and waiting; ``ask(command, tokens)`` is its answer."""
     processes: list[subprocess.Popen[str]] = []
     asks: dict[str, Callable[[str, int], Any]] = {}
@@ -167,13 +174,21 @@ def _running(
                 model = str(material.gguf("base-q4_0"))
                 adapters = [str(material.gguf(f"lora-{Path(path).name}")) for path in adapters]
             settings = {
-                "peer": entrant.peer, "model": model, "threads": threads, "adapters": adapters, "kernels": entrant.kernels,
+                "peer": entrant.peer,
+                "model": model,
+                "threads": threads,
+                "adapters": adapters,
+                "kernels": entrant.kernels,
                 "vocab_size": min(SHAPES[material.root.name]["vocab_size"], 150_000),
-            }  # fmt: skip
+            }
             process = subprocess.Popen(
-                [sys.executable, "-m", "xpm_build.bench.peers", json.dumps(settings)], stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-            )  # fmt: skip
+                [sys.executable, "-m", "xpm_build.bench.peers", json.dumps(settings)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            )
             processes.append(process)
             asks[entrant.name] = _asker(entrant.name, process)
             asks[entrant.name]("facts", 0)

@@ -40,9 +40,14 @@ class GenerationReport:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "rows": self.rows, "duplicates": self.duplicates, "too_alike": self.too_alike, "broken": self.broken,
-            "retries": self.retries, "usage": self.usage.to_dict(), "elapsed_s": round(self.elapsed_s, 1),
-        }  # fmt: skip
+            "rows": self.rows,
+            "duplicates": self.duplicates,
+            "too_alike": self.too_alike,
+            "broken": self.broken,
+            "retries": self.retries,
+            "usage": self.usage.to_dict(),
+            "elapsed_s": round(self.elapsed_s, 1),
+        }
 
 
 def estimate(generation: Generation) -> Usage:
@@ -79,9 +84,14 @@ def generate(
     replace_rows(path, rows, report)
     usage = sum((batch.usage for batch in journal.batches()), Usage())
     result = GenerationReport(
-        rows=len(rows), duplicates=duplicates, too_alike=alike, broken=sum(each.broken for each in journal.batches()),
-        retries=retries, usage=usage, elapsed_s=time.monotonic() - started,
-    )  # fmt: skip
+        rows=len(rows),
+        duplicates=duplicates,
+        too_alike=alike,
+        broken=sum(each.broken for each in journal.batches()),
+        retries=retries,
+        usage=usage,
+        elapsed_s=time.monotonic() - started,
+    )
     if not provider.is_remote:
         journal.remove()
     return result
@@ -173,8 +183,9 @@ async def _try(provider: Provider, number: int, size: int, limiter: Any) -> tupl
             raise
         raise DatasetError(
             f"the provider refused or could not be reached: {type(error).__name__}",
-            context=f"batch {number}, {tries} tries: {_brief(error)}", hint="what was made is kept: run the command again to go on",
-        ) from error  # fmt: skip
+            context=f"batch {number}, {tries} tries: {_brief(error)}",
+            hint="what was made is kept: run the command again to go on",
+        ) from error
     return Batch(rows=batch.rows, usage=batch.usage + spent, broken=batch.broken), tries - 1
 
 

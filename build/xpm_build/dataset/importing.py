@@ -116,9 +116,10 @@ def _hub_rows(source: str) -> Iterator[Mapping[str, Any]]:
             loaded = datasets.load_dataset(name, config or None)
     except Exception as error:  # the library raises whatever its file systems raise
         raise DatasetError(
-            f"the data set {name} cannot be loaded", context=f"{type(error).__name__}: {str(error)[:200]}",
+            f"the data set {name} cannot be loaded",
+            context=f"{type(error).__name__}: {str(error)[:200]}",
             hint="name a folder, or OWNER/NAME::split::config",
-        ) from error  # fmt: skip
+        ) from error
     if isinstance(loaded, datasets.DatasetDict):
         chosen = split or ("train" if "train" in loaded else next(iter(loaded)))
         if chosen not in loaded:

@@ -25,9 +25,13 @@ _HOSTS = {"openai": "api.openai.com", "anthropic": "api.anthropic.com"}
 # Dollars for a million tokens, in and out, as the providers listed them in 2025. For others the manifest may give
 # ``prices``; without, tokens alone are reported.
 _PRICES = {
-    "gpt-4o": (2.5, 10.0), "gpt-4o-mini": (0.15, 0.6), "gpt-4.1": (2.0, 8.0), "gpt-4.1-mini": (0.4, 1.6),
-    "claude-haiku-4-5": (1.0, 5.0), "deepseek-chat": (0.28, 0.42),
-}  # fmt: skip
+    "gpt-4o": (2.5, 10.0),
+    "gpt-4o-mini": (0.15, 0.6),
+    "gpt-4.1": (2.0, 8.0),
+    "gpt-4.1-mini": (0.4, 1.6),
+    "claude-haiku-4-5": (1.0, 5.0),
+    "deepseek-chat": (0.28, 0.42),
+}
 _SYSTEM = (
     "You write training data for a small model that does one job well. Answer with one JSON object and nothing else: "
     '{"examples": [{"prompt": "...", "completion": "...", "difficulty": "easy|medium|hard"}, ...]}. Prompts are worded as many '
@@ -47,16 +51,19 @@ class Usage:
     def __add__(self, other: "Usage") -> "Usage":
         known = self.dollars is not None and other.dollars is not None
         return Usage(
-            requests=self.requests + other.requests, input_tokens=self.input_tokens + other.input_tokens,
+            requests=self.requests + other.requests,
+            input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             dollars=self.dollars + other.dollars if known else None,  # type: ignore[operator]
-        )  # fmt: skip
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "requests": self.requests, "input_tokens": self.input_tokens, "output_tokens": self.output_tokens,
+            "requests": self.requests,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
             "dollars": None if self.dollars is None else round(self.dollars, 4),
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +136,11 @@ class TemplateProvider:
         self._generation = generation
         self._seed = 1 if generation.seed is None else generation.seed
         self.origin: Mapping[str, Any] = {
-            "provider": generation.provider, "domain": generation.domain, "seed": self._seed, "schemas": generation.schemas
-        }  # fmt: skip
+            "provider": generation.provider,
+            "domain": generation.domain,
+            "seed": self._seed,
+            "schemas": generation.schemas,
+        }
 
     def connect(self, *, url_is_confirmed: bool) -> None:
         pass
@@ -239,9 +249,15 @@ class OpenAIProvider(_Remote):
 
     async def batch(self, number: int, count: int) -> Batch:
         stream = await self._client.chat.completions.create(
-            model=self.model, stream=True, stream_options={"include_usage": True}, extra_body=self._sampling(number),
-            messages=[{"role": "system", "content": _SYSTEM}, {"role": "user", "content": self._request(number, count)}],
-        )  # fmt: skip
+            model=self.model,
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body=self._sampling(number),
+            messages=[
+                {"role": "system", "content": _SYSTEM},
+                {"role": "user", "content": self._request(number, count)},
+            ],
+        )
         text, usage, finished = "", Usage(requests=1), False
         async for chunk in stream:
             if chunk.usage:
@@ -262,9 +278,12 @@ class AnthropicProvider(_Remote):
 
     async def batch(self, number: int, count: int) -> Batch:
         async with self._client.messages.stream(
-            model=self.model, max_tokens=8192, system=_SYSTEM, extra_body=self._sampling(number),
+            model=self.model,
+            max_tokens=8192,
+            system=_SYSTEM,
+            extra_body=self._sampling(number),
             messages=[{"role": "user", "content": self._request(number, count)}],
-        ) as stream:  # fmt: skip
+        ) as stream:
             message = await stream.get_final_message()
         usage = self._usage(message.usage.input_tokens, message.usage.output_tokens)
         if message.stop_reason != "end_turn":

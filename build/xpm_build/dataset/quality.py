@@ -111,9 +111,13 @@ def _tree_problem(language: str) -> Callable[[str, Row], str]:
 
 
 _PARSERS: dict[str, Callable[[str, Row], str]] = {
-    "json": _json_problem, "sql": _sql_problem, "python": _python_problem, "neo4j": _cypher_problem,
-    "typescript": _tree_problem("typescript"), "rust": _tree_problem("rust"),
-}  # fmt: skip
+    "json": _json_problem,
+    "sql": _sql_problem,
+    "python": _python_problem,
+    "neo4j": _cypher_problem,
+    "typescript": _tree_problem("typescript"),
+    "rust": _tree_problem("rust"),
+}
 
 
 def cleaned(rows: Sequence[Row], *, near: float = 0.0, max_characters: int = 0) -> tuple[list[Row], dict[str, int]]:
@@ -205,9 +209,11 @@ def statistics_of(rows: Sequence[Row], count_tokens: Callable[[str], int] | None
 def _spread(values: list[int]) -> dict[str, float]:
     ordered = sorted(values)
     return {
-        "min": ordered[0], "median": statistics.median(ordered),
-        "p95": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], "max": ordered[-1],
-    }  # fmt: skip
+        "min": ordered[0],
+        "median": statistics.median(ordered),
+        "p95": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))],
+        "max": ordered[-1],
+    }
 
 
 def _word_pairs(text: str) -> list[tuple[str, str]]:

@@ -146,9 +146,10 @@ def normalised(raw: Mapping[str, Any], mapping: Mapping[str, str], *, where: str
             return row | labels | _rest(raw, used | {*row, *labels})
         if prompt is None or completion is None:
             raise DatasetError(
-                f"{where}: no prompt and completion were found", context=f"fields: {', '.join(map(str, raw))}",
+                f"{where}: no prompt and completion were found",
+                context=f"fields: {', '.join(map(str, raw))}",
                 hint="say where they are with --map prompt=FIELD --map completion=FIELD",
-            )  # fmt: skip
+            )
         context = row.pop("input") if "input" in row else _first(raw, _INPUT_KEYS, used)
         texts = [_text_of(each) for each in (prompt, context) if each not in (None, "")]
         row |= {"prompt": "\n\n".join(texts), "completion": _text_of(completion)}

@@ -29,9 +29,19 @@ MEANINGLESS: Mapping[str, frozenset[str]] = {
 _WARMEST: Mapping[str, float] = {"openai": 2.0, "anthropic": 1.0}
 """The highest temperature that each protocol takes."""
 _KEYS = {
-    "path", "type", "format", "source", "sources", "field_mapping", "tasks", "validation", "preprocessing", "generation",
-    "split", "language",
-}  # fmt: skip
+    "path",
+    "type",
+    "format",
+    "source",
+    "sources",
+    "field_mapping",
+    "tasks",
+    "validation",
+    "preprocessing",
+    "generation",
+    "split",
+    "language",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,10 +177,21 @@ def _generation(fields: Fields) -> Generation:
     _known(
         fields,
         {
-            "domain", "task", "count", "provider", "model", "url", "temperature", "seed", "schemas", "diversity_threshold",
-            "difficulty_distribution", "requests_per_minute", "prices",
+            "domain",
+            "task",
+            "count",
+            "provider",
+            "model",
+            "url",
+            "temperature",
+            "seed",
+            "schemas",
+            "diversity_threshold",
+            "difficulty_distribution",
+            "requests_per_minute",
+            "prices",
         },
-    )  # fmt: skip
+    )
     difficulty = fields.object("difficulty_distribution").raw
     if any(not isinstance(each, (int, float)) or each < 0 for each in difficulty.values()):
         raise DatasetError(f"{fields.at('difficulty_distribution')} must map difficulties to shares of 0 or more")
@@ -188,14 +209,20 @@ def _generation(fields: Fields) -> Generation:
         )
     count = _at_least_one(fields, "count", 1000)
     return Generation(
-        domain=domain, task=fields.text("task", required=False), count=count, provider=provider,
-        model=fields.text("model", required=False), url=fields.text("url", required=False),
-        temperature=_temperature(fields, provider), seed=_seed(fields),
+        domain=domain,
+        task=fields.text("task", required=False),
+        count=count,
+        provider=provider,
+        model=fields.text("model", required=False),
+        url=fields.text("url", required=False),
+        temperature=_temperature(fields, provider),
+        seed=_seed(fields),
         schemas=_at_least_one(fields, "schemas", max(10, count // 6)),
         diversity_threshold=_share(fields, "diversity_threshold", 0.0),
         difficulty={key: float(value) for key, value in difficulty.items()},
-        requests_per_minute=_at_least_one(fields, "requests_per_minute", 60), prices=_prices(fields.object("prices")),
-    )  # fmt: skip
+        requests_per_minute=_at_least_one(fields, "requests_per_minute", 60),
+        prices=_prices(fields.object("prices")),
+    )
 
 
 def _prices(fields: Fields) -> tuple[float, float] | None:
@@ -210,9 +237,10 @@ def _split(fields: Fields) -> Split:
     for key in shares:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", key) or key == ROWS:
             raise DatasetError(
-                f"{hold_out.at(key)[:80]}: a circle cannot be called so", context="its cases are written to test-<name>.jsonl",
+                f"{hold_out.at(key)[:80]}: a circle cannot be called so",
+                context="its cases are written to test-<name>.jsonl",
                 hint=f"name a field of letters, digits, - and _, other than {ROWS!r}",
-            )  # fmt: skip
+            )
     valid, test = _share(fields, "valid", 0.05), _share(fields, "test", 0.1)
     if valid + test >= 1:
         raise DatasetError(f"{fields.at('valid')} and {fields.at('test')} leave nothing to train on")
@@ -238,11 +266,12 @@ def _task(name: str, fields: Fields) -> TaskData:
     _known(fields, {"train", "valid", "test", "weight", "format"})
     _one_of(fields, "format", ("", "jsonl"))
     return TaskData(
-        name=name, train=Path(_inside(fields, "train")),
+        name=name,
+        train=Path(_inside(fields, "train")),
         valid=Path(text) if (text := _inside(fields, "valid", required=False)) else None,
         test=Path(text) if (text := _inside(fields, "test", required=False)) else None,
         weight=fields.number("weight", default=1.0),
-    )  # fmt: skip
+    )
 
 
 def _inside(fields: Fields, key: str, *, required: bool = True) -> str:

@@ -56,9 +56,10 @@ def split_rows(rows: Iterable[Row], split: Split, folder: Path) -> SplitReport:
     parts = _parts(given, split)
     if not parts[TRAIN]:
         raise DatasetError(
-            "nothing is left to train on", context=json.dumps({name: len(each) for name, each in parts.items()}),
+            "nothing is left to train on",
+            context=json.dumps({name: len(each) for name, each in parts.items()}),
             hint="make more rows, or hold less back in training.dataset.split",
-        )  # fmt: skip
+        )
     for name, chosen in parts.items():
         write_rows(folder / name, chosen.values())
     train = set(parts[TRAIN])

@@ -216,9 +216,13 @@ def _order(asker: _Asker) -> tuple[str, str]:
 
 def _names(asker: _Asker) -> dict[str, str]:
     return {
-        "node": asker.one(asker.node), "nodes": asker.many(asker.node), "target": asker.one(asker.other),
-        "targets": asker.many(asker.other), "verb": asker.relationship.verb, "rel": asker.relationship.type,
-    }  # fmt: skip
+        "node": asker.one(asker.node),
+        "nodes": asker.many(asker.node),
+        "target": asker.one(asker.other),
+        "targets": asker.many(asker.other),
+        "verb": asker.relationship.verb,
+        "rel": asker.relationship.type,
+    }
 
 
 def _related(asker: _Asker) -> tuple[str, str]:
@@ -286,9 +290,15 @@ def _link(asker: _Asker) -> tuple[str, str]:
     ours, theirs = asker.any(asker.node.properties), asker.any(asker.other.properties)
     first, second = asker.value(ours), asker.value(theirs)
     request = asker.speaker.say(
-        "link", node=asker.one(asker.node), target=asker.one(asker.other), prop=asker.plain(ours),
-        tprop=asker.plain(theirs), v=asker.literal(first), w=asker.literal(second), rel=asker.relationship.type,
-    )  # fmt: skip
+        "link",
+        node=asker.one(asker.node),
+        target=asker.one(asker.other),
+        prop=asker.plain(ours),
+        tprop=asker.plain(theirs),
+        v=asker.literal(first),
+        w=asker.literal(second),
+        rel=asker.relationship.type,
+    )
     return request, (
         f"MATCH (a:{asker.node.label} {{{ours.name}: {_quoted(first)}}}), "
         f"(b:{asker.other.label} {{{theirs.name}: {_quoted(second)}}}) CREATE (a)-[:{asker.relationship.type}]->(b)"
@@ -312,9 +322,16 @@ def _delete(asker: _Asker) -> tuple[str, str]:
 
 
 _OPERATORS = {
-    "gt": ">", "lt": "<", "ge": ">=", "le": "<=", "eq": "=", "ne": "<>",
-    "starts": "STARTS WITH", "ends": "ENDS WITH", "contains": "CONTAINS",
-}  # fmt: skip
+    "gt": ">",
+    "lt": "<",
+    "ge": ">=",
+    "le": "<=",
+    "eq": "=",
+    "ne": "<>",
+    "starts": "STARTS WITH",
+    "ends": "ENDS WITH",
+    "contains": "CONTAINS",
+}
 _FORMS = {
     "number": {"gt": 5, "lt": 5, "ge": 2, "le": 2, "eq": 3, "ne": 1, "in": 1, "null": 1},
     "text": {"eq": 8, "ne": 2, "starts": 1, "ends": 1, "contains": 2, "in": 2, "null": 1},

@@ -62,10 +62,16 @@ def draw_case(
             break
         speaker = Speaker(domain.phrases, rng, strangers=strangers)
     return Case(
-        prompt=prompt, completion=completion, family=family, group=GROUPS[number % NUM_GROUPS],
-        frames=tuple(speaker.frames), language=speaker.language, difficulty=difficulty_of(completion),
-        check=check, in_words=in_words,
-    )  # fmt: skip
+        prompt=prompt,
+        completion=completion,
+        family=family,
+        group=GROUPS[number % NUM_GROUPS],
+        frames=tuple(speaker.frames),
+        language=speaker.language,
+        difficulty=difficulty_of(completion),
+        check=check,
+        in_words=in_words,
+    )
 
 
 def draw_cases(domain: Domain, seed: int, *, num_schemas: int) -> Iterator[Case]:

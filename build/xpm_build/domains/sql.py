@@ -136,10 +136,7 @@ def _condition(asker: _Asker, column: Column, *, qualifier: str = "", form: str 
     if form == "year":
         year = rng.randint(1980, 2025)
         asker.literals += [f"{year}-01-01", f"{year}-12-31"]
-        return (
-            f"{spoken} {speaker.say(form, v=str(year))}",
-            f"{name} BETWEEN '{year}-01-01' AND '{year}-12-31'",
-        )
+        return (f"{spoken} {speaker.say(form, v=str(year))}", f"{name} BETWEEN '{year}-01-01' AND '{year}-12-31'")
     value = _value(asker, column)
     said = f"{spoken} {speaker.say(form, v=asker.literal(value))}"
     pattern = {"starts": f"{value}%", "ends": f"%{value}", "contains": f"%{value}%"}.get(form)
@@ -320,9 +317,14 @@ def _join(asker: _Asker, tables: list[Table]) -> tuple[str, str]:
         text, sql = _condition(asker, column, qualifier=f"{right.name}.")
         where, clause = f"{lead} {text}", f" WHERE {sql}"
     request = asker.speaker.say(
-        "join", left=asker.plain(ours), right=asker.plain(theirs), lefts=asker.many(left), one=left.one,
-        where=where, **names,
-    )  # fmt: skip
+        "join",
+        left=asker.plain(ours),
+        right=asker.plain(theirs),
+        lefts=asker.many(left),
+        one=left.one,
+        where=where,
+        **names,
+    )
     return request, (
         f"SELECT {left.name}.{ours.name}, {right.name}.{theirs.name} FROM {left.name} {_on(left, right)}{clause}"
     )
@@ -333,9 +335,17 @@ def _join3(asker: _Asker, tables: list[Table]) -> tuple[str, str]:
     one, two, three = tables
     said = [asker.plain(column) for column in columns]
     request = asker.speaker.say(
-        "join3", a=said[0], b=said[1], c=said[2], one=one.one, two=two.one, three=three.one,
-        ones=asker.many(one), twos=asker.many(two), threes=asker.many(three),
-    )  # fmt: skip
+        "join3",
+        a=said[0],
+        b=said[1],
+        c=said[2],
+        one=one.one,
+        two=two.one,
+        three=three.one,
+        ones=asker.many(one),
+        twos=asker.many(two),
+        threes=asker.many(three),
+    )
     chosen = ", ".join(f"{table.name}.{column.name}" for table, column in zip(tables, columns, strict=True))
     return request, f"SELECT {chosen} FROM {one.name} {_on(one, two)} {_on(two, three)}"
 

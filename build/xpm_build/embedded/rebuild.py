@@ -81,10 +81,16 @@ def rebuild(work: Path, bundle: Path, *, report: Report) -> None:
     packages = work / "packages"
     shutil.rmtree(packages, ignore_errors=True)
     bases = build_base(
-        base, packages, name=BASE_NAME, version=BASE_VERSION, variants=VARIANTS,
-        extra_files={"README.md": PACKAGES / "base" / "README.md"}, description=BASE_DESCRIPTION, license=LICENSE,
+        base,
+        packages,
+        name=BASE_NAME,
+        version=BASE_VERSION,
+        variants=VARIANTS,
+        extra_files={"README.md": PACKAGES / "base" / "README.md"},
+        description=BASE_DESCRIPTION,
+        license=LICENSE,
         report=report,
-    )  # fmt: skip
+    )
     experts = [build_expert(folder, packages, base=base, storage=STORAGE, report=report) for folder in folders]
     key = _signing_key(work / "signing-key.json")
     _write_index(work / "index.git", bundle, [bases, *([each] for each in experts)], key)

@@ -19,10 +19,14 @@ def tables(work: Path, names: Sequence[str]) -> str:
             low, high = found["over_base"]["interval"]
             rows.append(
                 [
-                    name, circle, str(found["cases"]), *(percent(found["expert"][key]) for key in ("right", "parses", "exact")),
-                    percent(found["base"]["right"]), f"{percent(low)} to {percent(high)}",
+                    name,
+                    circle,
+                    str(found["cases"]),
+                    *(percent(found["expert"][key]) for key in ("right", "parses", "exact")),
+                    percent(found["base"]["right"]),
+                    f"{percent(low)} to {percent(high)}",
                 ]
-            )  # fmt: skip
+            )
     blocks: list[Block] = [("table", rows)]
     for name, report in reports.items():
         blocks += [

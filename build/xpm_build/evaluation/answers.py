@@ -105,9 +105,7 @@ class Answerer:
 
     def _key(self, prompt: Turns, experts: tuple[str, ...], sampling: SamplingParams) -> str:
         graph = self._engine.graph
-        parts = [
-            graph.base_digest, graph.variant, [self._digests[name] for name in experts], asdict(sampling), prompt,
-        ]  # fmt: skip
+        parts = [graph.base_digest, graph.variant, [self._digests[name] for name in experts], asdict(sampling), prompt]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

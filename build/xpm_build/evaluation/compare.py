@@ -36,15 +36,14 @@ def compare_experts(first: Path, second: Path) -> tuple[dict[str, Any], list[Blo
         if stated[0] != stated[1]:
             names = [f"{name}, {key} {value}" for name, value in zip(names, stated, strict=True)]
     document = {
-        "experts": names, "metrics": metrics,
+        "experts": names,
+        "metrics": metrics,
         "circles": {
-            name: {
-                "right": [each["circles"][name]["expert"]["right"] for each in documents], "paired": pairs.get(name),
-            }
+            name: {"right": [each["circles"][name]["expert"]["right"] for each in documents], "paired": pairs.get(name)}
             for name in documents[0]["circles"]
             if name in documents[1]["circles"]
         },
-    }  # fmt: skip
+    }
     return document, comparison_blocks(documents[0], documents[1], pairs, names)
 
 

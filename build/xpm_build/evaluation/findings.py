@@ -60,10 +60,13 @@ class CircleResult:
 
     def to_dict(self) -> dict[str, Any]:
         document: dict[str, Any] = {
-            "cases": len(self.circle.rows), "digest": self.circle.digest, "expert": self.expert.figures.to_dict(),
-            "base": self.base.figures.to_dict(), "over_base": self.over_base.to_dict(),
+            "cases": len(self.circle.rows),
+            "digest": self.circle.digest,
+            "expert": self.expert.figures.to_dict(),
+            "base": self.base.figures.to_dict(),
+            "over_base": self.over_base.to_dict(),
             "by_family": {family: list(counts) for family, counts in self.by_family().items()},
-        }  # fmt: skip
+        }
         if self.against:
             document["against"] = self.against.figures.to_dict()
             document["over_against"] = compare(self.expert.right, self.against.right).to_dict()
@@ -94,11 +97,17 @@ class Validation:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "name": self.name, "version": self.version, "base": self.base, "variant": self.variant,
-            "language": self.language, "metric": self.metric,
-            "circles": {each.circle.name: each.to_dict() for each in self.circles}, "failures": self.failures(),
-            "limitations": list(self.limitations), "elapsed_s": round(self.elapsed_s, 1),
-        }  # fmt: skip
+            "name": self.name,
+            "version": self.version,
+            "base": self.base,
+            "variant": self.variant,
+            "language": self.language,
+            "metric": self.metric,
+            "circles": {each.circle.name: each.to_dict() for each in self.circles},
+            "failures": self.failures(),
+            "limitations": list(self.limitations),
+            "elapsed_s": round(self.elapsed_s, 1),
+        }
 
     def failures(self) -> list[dict[str, str]]:
         """The first wrong answers of each circle."""
@@ -106,12 +115,18 @@ class Validation:
         for each in self.circles:
             wrong = [
                 {
-                    "circle": each.circle.name, "family": str(row.get("family", "")), "prompt": prompt_of(row),
-                    "wanted": completion_of(row), "got": answer, "reason": verdict.reason,
+                    "circle": each.circle.name,
+                    "family": str(row.get("family", "")),
+                    "prompt": prompt_of(row),
+                    "wanted": completion_of(row),
+                    "got": answer,
+                    "reason": verdict.reason,
                 }
-                for row, answer, verdict in zip(each.circle.rows, each.expert.answers, each.expert.verdicts, strict=True)
+                for row, answer, verdict in zip(
+                    each.circle.rows, each.expert.answers, each.expert.verdicts, strict=True
+                )
                 if not verdict.right
-            ]  # fmt: skip
+            ]
             listed += wrong[:_MAX_FAILURES]
         return listed
 
@@ -146,12 +161,14 @@ def quality_metrics(validation: Validation) -> dict[str, Any]:
         "test_queries": sum(len(each.circle.rows) for each in validation.circles),
         "circles": {
             each.circle.name: {
-                "cases": len(each.circle.rows), "right": round(100 * each.expert.figures.right, 1),
-                "parses": round(100 * each.expert.figures.parses, 1), "base": round(100 * each.base.figures.right, 1),
+                "cases": len(each.circle.rows),
+                "right": round(100 * each.expert.figures.right, 1),
+                "parses": round(100 * each.expert.figures.parses, 1),
+                "base": round(100 * each.base.figures.right, 1),
             }
             for each in validation.circles
         },
-    }  # fmt: skip
+    }
     if base:
         metrics["improvement_percent"] = round(100 * (expert - base) / base, 1)
     return metrics

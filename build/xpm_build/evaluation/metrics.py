@@ -86,9 +86,13 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "wins": self.wins, "losses": self.losses, "ties": self.ties, "win_rate": round(self.win_rate, 4),
-            "difference": round(self.difference, 4), "interval": [round(self.low, 4), round(self.high, 4)],
-        }  # fmt: skip
+            "wins": self.wins,
+            "losses": self.losses,
+            "ties": self.ties,
+            "win_rate": round(self.win_rate, 4),
+            "difference": round(self.difference, 4),
+            "interval": [round(self.low, 4), round(self.high, 4)],
+        }
 
 
 def compare(first: Sequence[bool], second: Sequence[bool], *, seed: int = 1) -> Comparison:
@@ -98,6 +102,10 @@ def compare(first: Sequence[bool], second: Sequence[bool], *, seed: int = 1) -> 
     rng = random.Random(seed)
     means = sorted(sum(rng.choices(differences, k=count)) / count for _ in range(_RESAMPLES))
     return Comparison(
-        wins=differences.count(1), losses=differences.count(-1), ties=differences.count(0),
-        difference=sum(differences) / count, low=means[int(0.025 * _RESAMPLES)], high=means[int(0.975 * _RESAMPLES)],
-    )  # fmt: skip
+        wins=differences.count(1),
+        losses=differences.count(-1),
+        ties=differences.count(0),
+        difference=sum(differences) / count,
+        low=means[int(0.025 * _RESAMPLES)],
+        high=means[int(0.975 * _RESAMPLES)],
+    )

@@ -23,21 +23,39 @@ Block = str | tuple[str, list[list[str]]]
 def blocks_of(document: Mapping[str, Any]) -> list[Block]:
     """The report's parts, in order."""
     blocks: list[Block] = [f"# {document['name']} {document['version']}", f"Judged by {document['metric']}."]
-    rows = [[
-        "circle", "cases", "expert", "base alone", "better than the base by", "wins/losses", "parses", "exact",
-        "normalised exact", "F1", "BLEU",
-    ]]  # fmt: skip
+    rows = [
+        [
+            "circle",
+            "cases",
+            "expert",
+            "base alone",
+            "better than the base by",
+            "wins/losses",
+            "parses",
+            "exact",
+            "normalised exact",
+            "F1",
+            "BLEU",
+        ]
+    ]
     for name, circle in document["circles"].items():
         expert, over = circle["expert"], circle["over_base"]
         low, high = over["interval"]
         rows.append(
             [
-                name, str(circle["cases"]), percent(expert["right"]), percent(circle["base"]["right"]),
-                f"{percent(over['difference'])} [{percent(low)}, {percent(high)}]", f"{over['wins']}/{over['losses']}",
-                percent(expert["parses"]), percent(expert["exact"]),
-                percent(expert["normalised_exact"]), percent(expert["f1"]), f"{expert['bleu']:.1f}",
+                name,
+                str(circle["cases"]),
+                percent(expert["right"]),
+                percent(circle["base"]["right"]),
+                f"{percent(over['difference'])} [{percent(low)}, {percent(high)}]",
+                f"{over['wins']}/{over['losses']}",
+                percent(expert["parses"]),
+                percent(expert["exact"]),
+                percent(expert["normalised_exact"]),
+                percent(expert["f1"]),
+                f"{expert['bleu']:.1f}",
             ]
-        )  # fmt: skip
+        )
     blocks.append(("table", rows))
     blocks.append(
         "Wins and losses are the cases that the expert alone, and the base alone, gets right; the interval is the 95 % bootstrap "
@@ -85,10 +103,15 @@ def _comparisons(document: Mapping[str, Any]) -> list[Block]:
             low, high = over["interval"]
             rows.append(
                 [
-                    name, beside, percent(found["right"]), percent(over["difference"]), f"[{percent(low)}, {percent(high)}]",
-                    str(over["wins"]), str(over["losses"]),
+                    name,
+                    beside,
+                    percent(found["right"]),
+                    percent(over["difference"]),
+                    f"[{percent(low)}, {percent(high)}]",
+                    str(over["wins"]),
+                    str(over["losses"]),
                 ]
-            )  # fmt: skip
+            )
     return ["## Beside others", ("table", rows)] if len(rows) > 1 else []
 
 

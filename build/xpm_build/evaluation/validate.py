@@ -88,10 +88,16 @@ def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Re
             _judge_circle(answerer, circle, judge, language, sampling, options, report) for circle in circles
         )
     validation = Validation(
-        name=manifest.name, version=str(manifest.version), base=answerer.base, variant=options.variant, language=language,
+        name=manifest.name,
+        version=str(manifest.version),
+        base=answerer.base,
+        variant=options.variant,
+        language=language,
         metric=measure_of(language, [row for circle in circles for row in circle.rows], execution=options.execution),
-        circles=results, limitations=tuple(limitations_of(results)), elapsed_s=time.monotonic() - started,
-    )  # fmt: skip
+        circles=results,
+        limitations=tuple(limitations_of(results)),
+        elapsed_s=time.monotonic() - started,
+    )
     _write(folder, validation, options)
     (folder / JOURNAL).unlink(missing_ok=True)
     return validation
@@ -112,9 +118,14 @@ def _check_others(options: ValidationOptions) -> None:
 
 
 def _judge_circle(
-    answerer: Answerer, circle: Circle, judge: Judge, language: str, sampling: SamplingParams, options: ValidationOptions,
+    answerer: Answerer,
+    circle: Circle,
+    judge: Judge,
+    language: str,
+    sampling: SamplingParams,
+    options: ValidationOptions,
     report: Report,
-) -> CircleResult:  # fmt: skip
+) -> CircleResult:
     def answered(name: str, experts: tuple[str, ...]) -> Answered:
         answers, refusals = answerer.answers(
             circle.rows, experts, sampling, what=f"{circle.name}, {name}", report=report
@@ -131,10 +142,12 @@ def _judge_circle(
     if len(others) > 1:
         compositions[_ALL] = ("expert", *others)
     return CircleResult(
-        circle=circle, expert=answered("the expert", ("expert",)), base=answered("the base alone", ()),
+        circle=circle,
+        expert=answered("the expert", ("expert",)),
+        base=answered("the base alone", ()),
         against=answered("the earlier version", ("against",)) if options.against else None,
         with_others={name: answered(f"with {name}", experts) for name, experts in compositions.items()},
-    )  # fmt: skip
+    )
 
 
 def _write(folder: Path, validation: Validation, options: ValidationOptions) -> None:
@@ -144,11 +157,14 @@ def _write(folder: Path, validation: Validation, options: ValidationOptions) -> 
         for number, row in enumerate(each.circle.rows):
             rows.append(
                 {
-                    "circle": each.circle.name, "number": number, "family": row.get("family", ""),
-                    "right": each.expert.verdicts[number].right, "base_right": each.base.verdicts[number].right,
+                    "circle": each.circle.name,
+                    "number": number,
+                    "family": row.get("family", ""),
+                    "right": each.expert.verdicts[number].right,
+                    "base_right": each.base.verdicts[number].right,
                     "answer": each.expert.answers[number],
                 }
-            )  # fmt: skip
+            )
     write_rows(folder / ANSWERS, rows)
     document = validation.to_dict()
     (folder / REPORT).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -26,8 +26,9 @@ _FIELDS = _list(_tuple(_NAME, _TYPE))
 _RECORDS = _list(_tuple(_NAME, _FIELDS))
 _CALLED = _object(
     {"name": _NAME, "params": _FIELDS, "returns": _TYPE, "tests": _list(_tuple({"type": "array"}, {}), least=1)},
-    records=_RECORDS, named=_list(_NAME),
-)  # fmt: skip
+    records=_RECORDS,
+    named=_list(_NAME),
+)
 _DEFINED = _object({"records": {**_RECORDS, "minItems": 1}, "define": {"const": True}})
 _CODE = {"if": {"required": ["define"], "properties": {"define": {"const": True}}}, "then": _DEFINED, "else": _CALLED}
 _FORMS: dict[str, dict[str, Any]] = {
@@ -35,11 +36,14 @@ _FORMS: dict[str, dict[str, Any]] = {
     "neo4j": _object(
         {
             "nodes": _list(_tuple(_NAME, _PROPERTIES), least=1),
-            "relationships": _list(_tuple(_NAME, _NAME, _NAME, _PROPERTIES)), "literals": _LITERALS,
+            "relationships": _list(_tuple(_NAME, _NAME, _NAME, _PROPERTIES)),
+            "literals": _LITERALS,
         }
     ),
-    "python": _CODE, "typescript": _CODE, "rust": _CODE,
-}  # fmt: skip
+    "python": _CODE,
+    "typescript": _CODE,
+    "rust": _CODE,
+}
 
 
 def problem_of(language: str, check: Any) -> str:

@@ -22,9 +22,10 @@ def _gold(number: int, row: Row) -> object:
         return _value(completion_of(row))
     except (ValueError, RecursionError) as error:
         raise EvaluationError(
-            f"row {number}: the gold answer is not JSON", context=f"{error}; its prompt is {prompt_of(row)[:80]!r}",
+            f"row {number}: the gold answer is not JSON",
+            context=f"{error}; its prompt is {prompt_of(row)[:80]!r}",
             hint="find all such rows with `xpm dataset validate`",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def _judge(gold: object, answer: str) -> Verdict:

@@ -84,8 +84,9 @@ def _compile(folder: Path, rows: Sequence[Row], answers: Sequence[str], numbers:
     (folder / "main.rs").write_text("\n".join(lines) + "\n", encoding="utf-8")
     done = run(
         ["rustc", "--edition", "2021", "--error-format", "json", "-C", "debuginfo=0", "-o", "cases", "main.rs"],
-        folder, limits=_COMPILE,
-    )  # fmt: skip
+        folder,
+        limits=_COMPILE,
+    )
     if done.returncode == 0:
         return {}
     errors: dict[int, str] = {}

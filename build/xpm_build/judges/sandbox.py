@@ -98,17 +98,25 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start ``command`` in ``folder`` within its limits, but for the wall clock; ``end`` it."""
     confine = confining(
-        cpu_s=limits.cpu_s, file_bytes=limits.file_bytes, num_files=limits.num_files, memory_bytes=limits.memory_bytes,
+        cpu_s=limits.cpu_s,
+        file_bytes=limits.file_bytes,
+        num_files=limits.num_files,
+        memory_bytes=limits.memory_bytes,
         data_bytes=limits.data_bytes,
-    )  # fmt: skip
+    )
     kept = {key: os.environ[key] for key in ("PATH", "RUSTUP_HOME", "CARGO_HOME") if key in os.environ}
     home = {"HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8"}
     if "RUSTUP_HOME" not in kept and (Path.home() / ".rustup").is_dir():
         home["RUSTUP_HOME"] = str(Path.home() / ".rustup")
     return subprocess.Popen(
-        [*isolation(), *command], cwd=folder, env=kept | home | (environment or {}), preexec_fn=confine,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [*isolation(), *command],
+        cwd=folder,
+        env=kept | home | (environment or {}),
+        preexec_fn=confine,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

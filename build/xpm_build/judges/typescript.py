@@ -119,11 +119,17 @@ def _compile(tsc: str, folder: Path, count: int) -> dict[int, tuple[str, str]] |
 
 _CONFIG = {
     "compilerOptions": {
-        "strict": True, "target": "es2022", "lib": ["es2022"], "module": "esnext", "moduleDetection": "force",
-        "types": [], "noEmitOnError": False, "skipLibCheck": True,
+        "strict": True,
+        "target": "es2022",
+        "lib": ["es2022"],
+        "module": "esnext",
+        "moduleDetection": "force",
+        "types": [],
+        "noEmitOnError": False,
+        "skipLibCheck": True,
     },
     "include": ["*.ts"],
-}  # fmt: skip
+}
 
 
 def _execute(folder: Path, numbers: list[int]) -> dict[int, tuple[bool, str]]:

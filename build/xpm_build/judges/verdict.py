@@ -95,9 +95,10 @@ def require_sound_checks(language: str, rows: Sequence[Row]) -> None:
     for row in rows:
         if has_check(row) and (problem := problem_of(language, row["check"])):
             raise EvaluationError(
-                f"an answer cannot be run by its check: {problem}", context=f"its prompt is {prompt_of(row)[:80]!r}",
+                f"an answer cannot be run by its check: {problem}",
+                context=f"its prompt is {prompt_of(row)[:80]!r}",
                 hint='the form is in docs/training.md, "How an answer is run"; find all such rows with `xpm dataset validate`',
-            )  # fmt: skip
+            )
 
 
 def require_judgeable(language: str, rows: Sequence[Row], *, execution: bool = True) -> None:

@@ -39,8 +39,11 @@ def _judges() -> dict[str, Callable[[dict[str, Any]], Outcome]]:
     from xpm_build.judges import cypher, python, sql
 
     return {
-        "python": python.judge_one, "cypher": cypher.judge_one, "cypher syntax": cypher.parse_one, "sql": sql.judge_one,
-    }  # fmt: skip
+        "python": python.judge_one,
+        "cypher": cypher.judge_one,
+        "cypher syntax": cypher.parse_one,
+        "sql": sql.judge_one,
+    }
 
 
 def _in_child(judge_one: Callable[[dict[str, Any]], Outcome], job: dict[str, Any]) -> Outcome:

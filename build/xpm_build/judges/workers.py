@@ -41,9 +41,12 @@ def _run_part(kind: str, jobs: list[dict[str, Any]]) -> list[Verdict]:
     limits = Limits(cpu_s=60 + 2 * len(jobs), wall_s=120.0 + (CASE_CPU_S + 1) * len(jobs), memory_bytes=_MEMORY_BYTES)
     with scratch_folder() as folder:
         done = run(
-            _command(kind), folder, limits=limits, stdin="".join(json.dumps(job) + "\n" for job in jobs).encode(),
+            _command(kind),
+            folder,
+            limits=limits,
+            stdin="".join(json.dumps(job) + "\n" for job in jobs).encode(),
             environment=_environment(),
-        )  # fmt: skip
+        )
     verdicts = []
     for line in done.stdout.decode(errors="replace").splitlines():
         verdicts.append(Verdict(**json.loads(line)))

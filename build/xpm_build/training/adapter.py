@@ -65,18 +65,24 @@ def peft_config(settings: TrainingSettings, base: Path) -> Any:
 
     if settings.adapter_type == "ia3":
         return IA3Config(
-            task_type=TaskType.CAUSAL_LM, target_modules=list(settings.target_modules),
+            task_type=TaskType.CAUSAL_LM,
+            target_modules=list(settings.target_modules),
             feedforward_modules=list(settings.feedforward_modules),
-        )  # fmt: skip
+        )
     if settings.adapter_type == "prompt_tuning":
         return PromptTuningConfig(
-            task_type=TaskType.CAUSAL_LM, num_virtual_tokens=settings.num_virtual_tokens,
+            task_type=TaskType.CAUSAL_LM,
+            num_virtual_tokens=settings.num_virtual_tokens,
             prompt_tuning_init=PromptTuningInit.TEXT if settings.init_text else PromptTuningInit.RANDOM,
             prompt_tuning_init_text=settings.init_text or None,
             tokenizer_name_or_path=str(base) if settings.init_text else None,
-        )  # fmt: skip
+        )
     return LoraConfig(
-        task_type=TaskType.CAUSAL_LM, r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout,
-        target_modules=list(settings.target_modules), use_dora=settings.adapter_type == "dora",
+        task_type=TaskType.CAUSAL_LM,
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.target_modules),
+        use_dora=settings.adapter_type == "dora",
         use_rslora=settings.adapter_type == "rslora",
-    )  # fmt: skip
+    )

@@ -40,10 +40,16 @@ def result_of(trainer: Any, kept: Path, trainable: int, elapsed_s: float, checkp
     metric = (trainer.args.metric_for_best_model or "loss").removeprefix("eval_") if best is not None else "loss"
     step = state.best_global_step if best is not None else state.global_step
     return TrainingReport(
-        steps=state.global_step, best_step=step or state.global_step, kept_step=step_of(kept), metric=metric,
-        score=float(best) if best is not None else losses[-1], final_loss=losses[-1], trainable_parameters=trainable,
-        elapsed_s=round(elapsed_s, 1), resumed_from=step_of(checkpoint) if checkpoint else 0,
-    )  # fmt: skip
+        steps=state.global_step,
+        best_step=step or state.global_step,
+        kept_step=step_of(kept),
+        metric=metric,
+        score=float(best) if best is not None else losses[-1],
+        final_loss=losses[-1],
+        trainable_parameters=trainable,
+        elapsed_s=round(elapsed_s, 1),
+        resumed_from=step_of(checkpoint) if checkpoint else 0,
+    )
 
 
 def step_of(checkpoint: Path) -> int:
@@ -55,9 +61,13 @@ def write_report(
     folder: Path, result: TrainingReport, settings: TrainingSettings, history: list[dict[str, Any]], num_threads: int
 ) -> None:
     document = {
-        **result.to_dict(), "settings": asdict(settings), "threads": num_threads,
-        "history": [{key: round(float(value), 6) for key, value in entry.items() if key in _SHOWN} for entry in history],
-    }  # fmt: skip
+        **result.to_dict(),
+        "settings": asdict(settings),
+        "threads": num_threads,
+        "history": [
+            {key: round(float(value), 6) for key, value in entry.items() if key in _SHOWN} for entry in history
+        ],
+    }
     (folder / REPORT).write_text(json.dumps(document, indent=2) + "\n")
     _draw_curve(document["history"], folder / CURVE)
 

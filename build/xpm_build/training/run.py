@@ -193,33 +193,55 @@ def _trainer(
         for rows in (material.train, material.valid)
     )
     common: dict[str, Any] = {
-        "output_dir": str(folder / _CHECKPOINTS), "num_train_epochs": settings.epochs, "max_steps": settings.max_steps or -1,
-        "learning_rate": settings.learning_rate, "per_device_train_batch_size": settings.batch_size,
+        "output_dir": str(folder / _CHECKPOINTS),
+        "num_train_epochs": settings.epochs,
+        "max_steps": settings.max_steps or -1,
+        "learning_rate": settings.learning_rate,
+        "per_device_train_batch_size": settings.batch_size,
         "per_device_eval_batch_size": settings.eval_batch_size,
         "gradient_accumulation_steps": settings.gradient_accumulation_steps,
         "gradient_checkpointing": settings.gradient_checkpointing,
-        "warmup_steps": settings.warmup_steps, "warmup_ratio": 0.0 if settings.warmup_steps else settings.warmup_ratio,
-        "lr_scheduler_type": settings.lr_scheduler, "optim": settings.optimizer, "weight_decay": settings.weight_decay,
-        "adam_beta1": settings.adam_beta1, "adam_beta2": settings.adam_beta2, "adam_epsilon": settings.adam_epsilon,
-        "max_grad_norm": settings.max_grad_norm, "label_smoothing_factor": settings.label_smoothing,
-        "neftune_noise_alpha": settings.neftune_noise_alpha or None, "bf16": settings.bf16, "seed": settings.seed,
-        "logging_steps": settings.logging_steps, "save_steps": settings.save_steps,
-        "save_total_limit": _num_saved(settings), "restore_callback_states_from_checkpoint": True,
+        "warmup_steps": settings.warmup_steps,
+        "warmup_ratio": 0.0 if settings.warmup_steps else settings.warmup_ratio,
+        "lr_scheduler_type": settings.lr_scheduler,
+        "optim": settings.optimizer,
+        "weight_decay": settings.weight_decay,
+        "adam_beta1": settings.adam_beta1,
+        "adam_beta2": settings.adam_beta2,
+        "adam_epsilon": settings.adam_epsilon,
+        "max_grad_norm": settings.max_grad_norm,
+        "label_smoothing_factor": settings.label_smoothing,
+        "neftune_noise_alpha": settings.neftune_noise_alpha or None,
+        "bf16": settings.bf16,
+        "seed": settings.seed,
+        "logging_steps": settings.logging_steps,
+        "save_steps": settings.save_steps,
+        "save_total_limit": _num_saved(settings),
+        "restore_callback_states_from_checkpoint": True,
         "max_length": settings.max_seq_length,
-        "report_to": "none", "disable_tqdm": True, "use_cpu": not torch.cuda.is_available(),
-        "dataloader_pin_memory": torch.cuda.is_available(), "logging_first_step": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "logging_first_step": True,
         "include_num_input_tokens_seen": "all",
-    }  # fmt: skip
+    }
     if len(valid):
         common |= {
-            "eval_strategy": "steps", "eval_steps": settings.eval_steps, "load_best_model_at_end": True,
-            "metric_for_best_model": f"eval_{metric}", "greater_is_better": metric == "task",
-        }  # fmt: skip
+            "eval_strategy": "steps",
+            "eval_steps": settings.eval_steps,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": f"eval_{metric}",
+            "greater_is_better": metric == "task",
+        }
     callbacks = [EarlyStoppingCallback(settings.early_stopping_patience)] if settings.early_stopping_patience else []
     arguments: dict[str, Any] = {
-        "model": model, "train_dataset": train, "eval_dataset": valid if len(valid) else None,
-        "processing_class": tokenizer, "callbacks": callbacks,
-    }  # fmt: skip
+        "model": model,
+        "train_dataset": train,
+        "eval_dataset": valid if len(valid) else None,
+        "processing_class": tokenizer,
+        "callbacks": callbacks,
+    }
     if settings.method == "dpo":
         trainer: Any = Preference(args=DPOConfig(beta=settings.beta, **common), **arguments)
     else:
@@ -257,8 +279,9 @@ def _lost(trainer: Any, settings: TrainingSettings, num_rows: int, end_id: int) 
     if not len(rows) or (trainer.eval_dataset is not None and not len(trainer.eval_dataset)):
         raise TrainingError(
             f"no {'validation ' if len(rows) else ''}row has room for an answer",
-            context=f"training.config.max_seq_length is {settings.max_seq_length}", hint="raise it",
-        )  # fmt: skip
+            context=f"training.config.max_seq_length is {settings.max_seq_length}",
+            hint="raise it",
+        )
     cut, dropped = sum(ids[-1] != end_id for ids in rows["input_ids"]), num_rows - len(rows)
     if not cut and not dropped:
         return ""
@@ -299,9 +322,10 @@ def _kept(folder: Path, settings: TrainingSettings, state: Any) -> Path:
     if not (checkpoint / ADAPTER_WEIGHTS).is_file():
         there = [each.name for each in sorted((folder / _CHECKPOINTS).glob("checkpoint-*"), key=step_of)]
         raise TrainingError(
-            f"{checkpoint.name} is not there", context=f"training ended at step {last}; there are {', '.join(there)}",
+            f"{checkpoint.name} is not there",
+            context=f"training ended at step {last}; there are {', '.join(there)}",
             hint="name one of these in training.packaging_checkpoint, or take it out for the best one",
-        )  # fmt: skip
+        )
     return checkpoint
 
 

@@ -16,14 +16,7 @@ from xpm_index.fields import Fields
 
 METHODS = ("sft", "dpo", "distillation")
 ADAPTERS = ("lora", "rslora", "dora", "ia3", "prompt_tuning", "qlora")
-_SCHEDULERS = (
-    "linear",
-    "cosine",
-    "constant",
-    "constant_with_warmup",
-    "polynomial",
-    "inverse_sqrt",
-)
+_SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")
 _OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adamw_8bit", "paged_adamw_8bit")
 _METRICS = ("task", "loss")
 _ATTENTIONS = ("sdpa", "eager")
@@ -33,15 +26,24 @@ _LIKELIHOOD = ("sft", "distillation")
 
 # Knobs that mean something for some methods or adapters only.
 _MEANT_FOR: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "rank": ("adapter_type", _LOW_RANK), "alpha": ("adapter_type", _LOW_RANK), "dropout": ("adapter_type", _LOW_RANK),
-    "target_modules": ("adapter_type", (*_LOW_RANK, "ia3")), "feedforward_modules": ("adapter_type", ("ia3",)),
-    "num_virtual_tokens": ("adapter_type", ("prompt_tuning",)), "init_text": ("adapter_type", ("prompt_tuning",)),
-    "use_dora": ("adapter_type", ("lora", "dora")), "use_rslora": ("adapter_type", ("lora", "rslora")),
-    "beta": ("method", ("dpo",)), "teacher": ("method", ("distillation",)),
-    "distillation_weight": ("method", ("distillation",)), "distillation_temperature": ("method", ("distillation",)),
-    "packing": ("method", _LIKELIHOOD), "completion_only_loss": ("method", _LIKELIHOOD),
-    "eval_cases": ("metric", ("task",)), "label_smoothing": ("method", ("sft",)),
-}  # fmt: skip
+    "rank": ("adapter_type", _LOW_RANK),
+    "alpha": ("adapter_type", _LOW_RANK),
+    "dropout": ("adapter_type", _LOW_RANK),
+    "target_modules": ("adapter_type", (*_LOW_RANK, "ia3")),
+    "feedforward_modules": ("adapter_type", ("ia3",)),
+    "num_virtual_tokens": ("adapter_type", ("prompt_tuning",)),
+    "init_text": ("adapter_type", ("prompt_tuning",)),
+    "use_dora": ("adapter_type", ("lora", "dora")),
+    "use_rslora": ("adapter_type", ("lora", "rslora")),
+    "beta": ("method", ("dpo",)),
+    "teacher": ("method", ("distillation",)),
+    "distillation_weight": ("method", ("distillation",)),
+    "distillation_temperature": ("method", ("distillation",)),
+    "packing": ("method", _LIKELIHOOD),
+    "completion_only_loss": ("method", _LIKELIHOOD),
+    "eval_cases": ("metric", ("task",)),
+    "label_smoothing": ("method", ("sft",)),
+}
 _SECTION = frozenset(
     (
         "dataset",
@@ -166,43 +168,55 @@ def training_settings(raw: Mapping[str, Any]) -> TrainingSettings:
     feedforward = tuple(name for name in ("down_proj",) if adapter == "ia3" and name in targets)
     eval_steps = _between(fields, "eval_steps", 100, 1, 10**6)
     settings = TrainingSettings(
-        method=method, adapter_type=adapter, rank=rank,
+        method=method,
+        adapter_type=adapter,
+        rank=rank,
         alpha=_between(fields, "alpha", 2 * rank, 1, 4096),
         dropout=_share(fields, "dropout", 0.0),
-        target_modules=targets, feedforward_modules=fields.strings("feedforward_modules") or feedforward,
+        target_modules=targets,
+        feedforward_modules=fields.strings("feedforward_modules") or feedforward,
         num_virtual_tokens=_between(fields, "num_virtual_tokens", 16, 1, 512),
         init_text=fields.text("init_text", required=False),
-        epochs=_positive(fields, "epochs", 3.0), max_steps=_between(fields, "max_steps", 0, 0, 10**9),
+        epochs=_positive(fields, "epochs", 3.0),
+        max_steps=_between(fields, "max_steps", 0, 0, 10**9),
         learning_rate=_positive(fields, "learning_rate", 2e-4),
         batch_size=_between(fields, "batch_size", 8, 1, 4096),
         eval_batch_size=_between(fields, "eval_batch_size", 32, 1, 4096),
         gradient_accumulation_steps=_between(fields, "gradient_accumulation_steps", 1, 1, 4096),
         gradient_checkpointing=_flag(fields, "gradient_checkpointing", False),
         attn_implementation=_one_of(fields, "attn_implementation", _ATTENTIONS, default="sdpa"),
-        warmup_ratio=_share(fields, "warmup_ratio", 0.03), warmup_steps=_between(fields, "warmup_steps", 0, 0, 10**9),
+        warmup_ratio=_share(fields, "warmup_ratio", 0.03),
+        warmup_steps=_between(fields, "warmup_steps", 0, 0, 10**9),
         lr_scheduler=_one_of(fields, "lr_scheduler", _SCHEDULERS, default="cosine"),
         optimizer=_one_of(fields, "optimizer", _OPTIMIZERS, default="adamw_torch"),
         weight_decay=_share(fields, "weight_decay", 0.0),
-        adam_beta1=_share(fields, "adam_beta1", 0.9), adam_beta2=_share(fields, "adam_beta2", 0.999),
-        adam_epsilon=_positive(fields, "adam_epsilon", 1e-8), max_grad_norm=_positive(fields, "max_grad_norm", 1.0),
+        adam_beta1=_share(fields, "adam_beta1", 0.9),
+        adam_beta2=_share(fields, "adam_beta2", 0.999),
+        adam_epsilon=_positive(fields, "adam_epsilon", 1e-8),
+        max_grad_norm=_positive(fields, "max_grad_norm", 1.0),
         label_smoothing=_share(fields, "label_smoothing", 0.0),
         neftune_noise_alpha=fields.number("neftune_noise_alpha", default=0.0),
-        max_seq_length=_between(fields, "max_seq_length", 2048, 8, 131_072), packing=_flag(fields, "packing", False),
+        max_seq_length=_between(fields, "max_seq_length", 2048, 8, 131_072),
+        packing=_flag(fields, "packing", False),
         group_by_length=_flag(fields, "group_by_length", True),
-        completion_only_loss=_flag(fields, "completion_only_loss", True), bf16=_flag(fields, "bf16", True),
-        seed=_between(fields, "seed", 1, 0, 2**31), logging_steps=_between(fields, "logging_steps", 10, 1, 10**6),
-        eval_steps=eval_steps, save_steps=_between(fields, "save_steps", eval_steps, 1, 10**6),
+        completion_only_loss=_flag(fields, "completion_only_loss", True),
+        bf16=_flag(fields, "bf16", True),
+        seed=_between(fields, "seed", 1, 0, 2**31),
+        logging_steps=_between(fields, "logging_steps", 10, 1, 10**6),
+        eval_steps=eval_steps,
+        save_steps=_between(fields, "save_steps", eval_steps, 1, 10**6),
         save_minutes=_at_least(fields, "save_minutes", 10.0),
         save_total_limit=_between(fields, "save_total_limit", 2, 1, 1000),
         early_stopping_patience=_between(fields, "early_stopping_patience", 0, 0, 1000),
         metric=metric,
-        eval_cases=_between(fields, "eval_cases", 100, 1, 100_000), beta=_positive(fields, "beta", 0.1),
+        eval_cases=_between(fields, "eval_cases", 100, 1, 100_000),
+        beta=_positive(fields, "beta", 0.1),
         teacher=fields.text("teacher", required=method == "distillation"),
         distillation_weight=_share(fields, "distillation_weight", 0.5),
         distillation_temperature=_positive(fields, "distillation_temperature", 2.0),
         save_dtype=_one_of(fields, "save_dtype", _DTYPES, default="float32"),
         packaging_checkpoint=training.text("packaging_checkpoint", required=False),
-    )  # fmt: skip
+    )
     if settings.packaging_checkpoint and not _PACKAGED.fullmatch(settings.packaging_checkpoint):
         raise TrainingError(
             f"{training.at('packaging_checkpoint')} {settings.packaging_checkpoint[:40]!r} is no checkpoint",
@@ -220,9 +234,10 @@ def _consistent(settings: TrainingSettings, fields: Fields) -> None:
     """Refuse combinations that would silently do something else."""
     if settings.save_steps != settings.eval_steps:
         raise TrainingError(
-            f"{fields.at('save_steps')} must equal eval_steps", context=f"{settings.save_steps} and {settings.eval_steps}",
+            f"{fields.at('save_steps')} must equal eval_steps",
+            context=f"{settings.save_steps} and {settings.eval_steps}",
             hint="the best checkpoint is chosen among those that were evaluated",
-        )  # fmt: skip
+        )
     if settings.packing and settings.group_by_length:
         if fields.raw.get("group_by_length") is True:
             raise TrainingError(
@@ -233,13 +248,15 @@ def _consistent(settings: TrainingSettings, fields: Fields) -> None:
         other = "method distillation" if settings.method == "distillation" else "label_smoothing"
         raise TrainingError(
             f"{fields.at('adapter_type')} prompt_tuning cannot be trained with {other}",
-            context="its virtual tokens have no counterpart in the labels", hint="use lora",
-        )  # fmt: skip
+            context="its virtual tokens have no counterpart in the labels",
+            hint="use lora",
+        )
     if settings.label_smoothing and settings.gradient_accumulation_steps > 1:
         raise TrainingError(
             f"{fields.at('label_smoothing')} cannot be trained with gradient_accumulation_steps",
-            context="the smoothed loss of each part would count as that of all", hint="use a larger batch_size",
-        )  # fmt: skip
+            context="the smoothed loss of each part would count as that of all",
+            hint="use a larger batch_size",
+        )
     if alone := sorted(set(settings.feedforward_modules) - set(settings.target_modules)):
         raise TrainingError(
             f"{fields.at('feedforward_modules')} must be among target_modules", context=f"{', '.join(alone)} is not"

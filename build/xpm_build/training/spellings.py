@@ -11,11 +11,21 @@ from xpm_build.errors import TrainingError
 from xpm_index.fields import Fields
 
 ALIASES: Mapping[str, str] = {
-    "optim": "optimizer", "lr_scheduler_type": "lr_scheduler", "num_train_epochs": "epochs", "num_epochs": "epochs",
-    "per_device_train_batch_size": "batch_size", "micro_batch_size": "batch_size", "max_length": "max_seq_length",
-    "per_device_eval_batch_size": "eval_batch_size", "lora_r": "rank", "r": "rank", "lora_alpha": "alpha",
-    "lora_dropout": "dropout", "use_packing": "packing", "assistant_only_loss": "completion_only_loss",
-}  # fmt: skip
+    "optim": "optimizer",
+    "lr_scheduler_type": "lr_scheduler",
+    "num_train_epochs": "epochs",
+    "num_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "micro_batch_size": "batch_size",
+    "max_length": "max_seq_length",
+    "per_device_eval_batch_size": "eval_batch_size",
+    "lora_r": "rank",
+    "r": "rank",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "use_packing": "packing",
+    "assistant_only_loss": "completion_only_loss",
+}
 _VALUES: Mapping[str, Mapping[Any, Any]] = {
     "optimizer": {"adamw": "adamw_torch", "adamw_hf": "adamw_torch", "adamw_bnb_8bit": "adamw_8bit"},
     "gradient_checkpointing": {"full": True, "selective": True, "unsloth": True, "none": False},
@@ -25,30 +35,48 @@ _DEVICE = "how numbers are multiplied is the device's affair"
 _NOT_OURS = "no kernels of other projects are loaded"
 _EVALUATED = "a checkpoint is written and judged every eval_steps, and the best one is kept"
 PASSED: Mapping[str, str] = {
-    "dataloader_num_workers": _HELD, "dataloader_pin_memory": _HELD, "dataloader_prefetch_factor": _HELD,
-    "dataloader_persistent_workers": _HELD, "dataset_num_proc": _HELD, "preprocessing_num_workers": _HELD,
-    "use_tf32": _DEVICE, "tf32": _DEVICE, "use_cuda_graphs": _DEVICE, "cuda_graph_warmup_steps": _DEVICE,
-    "use_unsloth": _NOT_OURS, "use_liger_kernel": _NOT_OURS, "use_liger": _NOT_OURS,
+    "dataloader_num_workers": _HELD,
+    "dataloader_pin_memory": _HELD,
+    "dataloader_prefetch_factor": _HELD,
+    "dataloader_persistent_workers": _HELD,
+    "dataset_num_proc": _HELD,
+    "preprocessing_num_workers": _HELD,
+    "use_tf32": _DEVICE,
+    "tf32": _DEVICE,
+    "use_cuda_graphs": _DEVICE,
+    "cuda_graph_warmup_steps": _DEVICE,
+    "use_unsloth": _NOT_OURS,
+    "use_liger_kernel": _NOT_OURS,
+    "use_liger": _NOT_OURS,
     "torch_compile": "compiling an adapter's short training costs more than it saves",
-    "torch_compile_backend": "nothing is compiled", "torch_compile_mode": "nothing is compiled",
+    "torch_compile_backend": "nothing is compiled",
+    "torch_compile_mode": "nothing is compiled",
     "use_sdpa": "attn_implementation says which attention there is, sdpa unless given",
     "flash_attention_2": "attn_implementation says which attention there is, sdpa unless given",
     "use_flash_attention": "attn_implementation says which attention there is, sdpa unless given",
     "use_flash_attention_2": "attn_implementation says which attention there is, sdpa unless given",
     "memory_efficient_attention": "attn_implementation says which attention there is, sdpa unless given",
-    "memory_clear_every": "memory is freed as it is", "torch_empty_cache_steps": "memory is freed as it is",
+    "memory_clear_every": "memory is freed as it is",
+    "torch_empty_cache_steps": "memory is freed as it is",
     "activation_checkpointing": "gradient_checkpointing says whether activations are computed again",
     "gradient_checkpointing_kwargs": "gradient_checkpointing says whether activations are computed again",
-    "save_strategy": _EVALUATED, "evaluation_strategy": _EVALUATED, "eval_strategy": _EVALUATED,
-    "load_best_model_at_end": _EVALUATED, "metric_for_best_model": "metric says by what the best is chosen",
+    "save_strategy": _EVALUATED,
+    "evaluation_strategy": _EVALUATED,
+    "eval_strategy": _EVALUATED,
+    "load_best_model_at_end": _EVALUATED,
+    "metric_for_best_model": "metric says by what the best is chosen",
     "greater_is_better": "metric says by what the best is chosen",
-    "logging_dir": "figures are written below training/", "logging_strategy": "figures are told every logging_steps",
-    "run_name": "figures are written below training/", "disable_tqdm": "`xpm --quiet` says nothing",
+    "logging_dir": "figures are written below training/",
+    "logging_strategy": "figures are told every logging_steps",
+    "run_name": "figures are written below training/",
+    "disable_tqdm": "`xpm --quiet` says nothing",
     "overwrite_output_dir": "`xpm train --restart` begins anew",
-}  # fmt: skip
+}
 PASSED_OF_DATASET: Mapping[str, str] = {
-    "streaming": "rows are read whole from data/; import what is larger in parts", "num_proc": _HELD, "cache_dir": _HELD,
-}  # fmt: skip
+    "streaming": "rows are read whole from data/; import what is larger in parts",
+    "num_proc": _HELD,
+    "cache_dir": _HELD,
+}
 _OFF = (None, False, "", "none", "no", 0)
 
 
@@ -74,9 +102,10 @@ def understood(fields: Fields) -> dict[str, Any]:
         meant = _VALUES.get(name, {}).get(value, value) if isinstance(value, str) else value
         if name in config and config[name] != meant:
             raise TrainingError(
-                f"{fields.at(key)} contradicts {name}", context=f"{meant!r} and {config[name]!r}",
+                f"{fields.at(key)} contradicts {name}",
+                context=f"{meant!r} and {config[name]!r}",
                 hint="they are one knob: keep one of them",
-            )  # fmt: skip
+            )
         config[name] = meant
     return config
 

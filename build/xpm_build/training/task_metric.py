@@ -52,9 +52,14 @@ def _answers(model: Any, tokenizer: Any, prompts: list[str], sampling: SamplingP
     batch.pop("token_type_ids", None)
     with torch.inference_mode():
         out = model.generate(
-            **batch, max_new_tokens=sampling.max_tokens, repetition_penalty=sampling.repetition_penalty, do_sample=False,
-            eos_token_id=end_id, pad_token_id=tokenizer.pad_token_id, use_cache=True,
-        )  # fmt: skip
+            **batch,
+            max_new_tokens=sampling.max_tokens,
+            repetition_penalty=sampling.repetition_penalty,
+            do_sample=False,
+            eos_token_id=end_id,
+            pad_token_id=tokenizer.pad_token_id,
+            use_cache=True,
+        )
     written = out[:, batch["input_ids"].shape[1] :] if out.shape[1] > batch["input_ids"].shape[1] else out
     texts = tokenizer.batch_decode(written, skip_special_tokens=True)
     return [min((str(text).split(stop)[0] for stop in sampling.stop), key=len, default=str(text)) for text in texts]

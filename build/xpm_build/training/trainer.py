@@ -59,9 +59,11 @@ class _Ours:
         key = "input_ids" if "input_ids" in dataset.column_names else "prompt_ids"
         lengths = [len(ids) for ids in dataset[key]]
         return LengthGroups(
-            lengths, self.order.batch_size * self.order.gradient_accumulation_steps, self.order.seed,
+            lengths,
+            self.order.batch_size * self.order.gradient_accumulation_steps,
+            self.order.seed,
             is_grouped=self.order.group_by_length,
-        )  # fmt: skip
+        )
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         output = super().evaluation_loop(*args, **kwargs)  # type: ignore[misc]

@@ -203,8 +203,9 @@ def test_eight_bit_floats_are_cast(tiny_adapter, tiny_base, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"fan_in_fan_out": True}, {"layers_pattern": "layers", "layers_to_transform": [1], "target_modules": ["q_proj"]}]
-)  # fmt: skip
+    "options",
+    [{"fan_in_fan_out": True}, {"layers_pattern": "layers", "layers_to_transform": [1], "target_modules": ["q_proj"]}],
+)
 def test_options_without_effect_are_accepted(options, tiny_base, tiny_adapter, tmp_path):
     kind = "some-layers" if "layers_pattern" in options else "lora"
     folder = shutil.copytree(tiny_adapter(kind).peft, tmp_path / "adapter")
@@ -253,10 +254,13 @@ _TOKENS = probe_tokens(models.VOCAB_SIZE, seed=9, count=12)
 @pytest.mark.parametrize(
     ("method", "options"),
     [
-        ("pissa", {}), ("pissa_niter_4", {}), ("olora", {}), ("pissa", {"use_rslora": True}),
+        ("pissa", {}),
+        ("pissa_niter_4", {}),
+        ("olora", {}),
+        ("pissa", {"use_rslora": True}),
         ("olora", {"rank_pattern": {"q_proj": 6}, "alpha_pattern": {"q_proj": 3}}),
     ],
-)  # fmt: skip
+)
 def test_an_altered_base_is_subtracted_where_the_beginning_is_known(method, options, tiny_base, tmp_path):
     first, last, wanted = _trained(tiny_base, tmp_path, method, **options)
     built = _built(last, tiny_base, tmp_path)
@@ -293,17 +297,26 @@ def test_the_fingerprint_is_of_values(model):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("use_sliding_window", True, "sliding-window"), ("hidden_act", "gelu", "activation 'gelu'"),
-        ("partial_rotary_factor", 0.5, "a part of each head"), ("rope_scaling", {"rope_type": "longrope"}, "'longrope'"),
-        ("model_type", "mamba", "'mamba' are not supported"), ("head_dim", 15, "4 heads of 15 dimensions"),
-        ("head_dim", 24, "must be a multiple of 16"), ("num_key_value_heads", 3, "over 3 are not supported"),
-        ("rope_scaling", ["linear"], "must be an object"), ("rope_scaling", {"rope_type": "linear"}, "lacks a valid 'factor'"),
+        ("use_sliding_window", True, "sliding-window"),
+        ("hidden_act", "gelu", "activation 'gelu'"),
+        ("partial_rotary_factor", 0.5, "a part of each head"),
+        ("rope_scaling", {"rope_type": "longrope"}, "'longrope'"),
+        ("model_type", "mamba", "'mamba' are not supported"),
+        ("head_dim", 15, "4 heads of 15 dimensions"),
+        ("head_dim", 24, "must be a multiple of 16"),
+        ("num_key_value_heads", 3, "over 3 are not supported"),
+        ("rope_scaling", ["linear"], "must be an object"),
+        ("rope_scaling", {"rope_type": "linear"}, "lacks a valid 'factor'"),
         ("rope_scaling", {"rope_type": "yarn", "factor": "4"}, "Transformers refuses rope_scaling"),
         ("rope_scaling", {"rope_type": "linear", "factor": 0.0}, "makes no frequencies"),
-        ("rope_scaling", {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 64}, "'low_freq_factor'"),
+        (
+            "rope_scaling",
+            {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 64},
+            "'low_freq_factor'",
+        ),
         ("rope_parameters", {"rope_theta": 1e6, "rope_type": "default"}, "Transformers does not read"),
     ],
-)  # fmt: skip
+)
 def test_unsupported_bases_are_told(option, value, message):
     config = models.tiny_config()
     setattr(config, option, value)

@@ -28,8 +28,13 @@ def errors(folder):
 def test_what_is_scaffolded_has_no_error(domain, license, tmp_path):
     made = new_expert(tmp_path / "expert-x", base="xpm-tiny", license=license, domain=domain)
     assert {path.relative_to(tmp_path / "expert-x").as_posix() for path in made} == {
-        "manifest.json", "README.md", "LICENSE", "tests/test_cases.jsonl", ".gitattributes", ".gitignore",
-    }  # fmt: skip
+        "manifest.json",
+        "README.md",
+        "LICENSE",
+        "tests/test_cases.jsonl",
+        ".gitattributes",
+        ".gitignore",
+    }
     assert errors(tmp_path / "expert-x") == {}
     assert "{" not in (tmp_path / "expert-x/LICENSE").read_text()
 
@@ -142,19 +147,41 @@ def test_a_misspelt_key_says_which_was_meant(folder):
 # A training section as it is written for another program; a warning each for what is passed over, and no error.
 _ELSEWHERE = {
     "dataset": {
-        "path": "datasets/train.jsonl", "format": "jsonl", "streaming": True, "source": "multi-source",
+        "path": "datasets/train.jsonl",
+        "format": "jsonl",
+        "streaming": True,
+        "source": "multi-source",
         "sources": [{"name": "owner/questions", "original_examples": 9}],
-        "preprocessing": {"total_examples": 9, "deduplication": "by_question"}, "field_mapping": {"text": "text"},
+        "preprocessing": {"total_examples": 9, "deduplication": "by_question"},
+        "field_mapping": {"text": "text"},
     },
     "config": {
-        "method": "sft", "adapter_type": "dora", "use_unsloth": True, "rank": 12, "lora_alpha": 24, "epochs": 1.5,
-        "dataloader_num_workers": 8, "dataloader_pin_memory": False, "fp16": False, "use_tf32": True, "use_sdpa": True,
-        "torch_compile": False, "report_to": "none", "optim": "adamw_torch", "save_strategy": "steps", "save_steps": 250,
-        "eval_steps": 250, "load_best_model_at_end": True, "gradient_checkpointing": "selective", "packing": True,
-        "group_by_length": False, "learning_rate": 5e-5, "batch_size": 2,
+        "method": "sft",
+        "adapter_type": "dora",
+        "use_unsloth": True,
+        "rank": 12,
+        "lora_alpha": 24,
+        "epochs": 1.5,
+        "dataloader_num_workers": 8,
+        "dataloader_pin_memory": False,
+        "fp16": False,
+        "use_tf32": True,
+        "use_sdpa": True,
+        "torch_compile": False,
+        "report_to": "none",
+        "optim": "adamw_torch",
+        "save_strategy": "steps",
+        "save_steps": 250,
+        "eval_steps": 250,
+        "load_best_model_at_end": True,
+        "gradient_checkpointing": "selective",
+        "packing": True,
+        "group_by_length": False,
+        "learning_rate": 5e-5,
+        "batch_size": 2,
     },
     "checkpoint": "checkpoint-1000",
-}  # fmt: skip
+}
 
 
 def test_a_training_section_for_another_program(folder):
@@ -163,10 +190,14 @@ def test_a_training_section_for_another_program(folder):
     assert errors(folder) == {}
     passed = [each.where for each in check(folder) if "is passed over" in each.what]
     assert sorted(passed) == [
-        "training.config.dataloader_num_workers", "training.config.save_strategy", "training.config.use_tf32",
-        "training.config.use_unsloth", "training.dataset.preprocessing.deduplication",
-        "training.dataset.preprocessing.total_examples", "training.dataset.streaming",
-    ]  # fmt: skip
+        "training.config.dataloader_num_workers",
+        "training.config.save_strategy",
+        "training.config.use_tf32",
+        "training.config.use_unsloth",
+        "training.dataset.preprocessing.deduplication",
+        "training.dataset.preprocessing.total_examples",
+        "training.dataset.streaming",
+    ]
     settings = training_settings(document)
     assert (settings.alpha, settings.optimizer, settings.gradient_checkpointing) == (24, "adamw_torch", True)
     assert dataset_settings(document).sources == ("owner/questions", "multi-source")

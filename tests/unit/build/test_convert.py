@@ -33,9 +33,13 @@ def _expert_folder(folder, adapters, **manifest):
         shutil.copytree(peft, place, dirs_exist_ok=True)
         entries.append({"type": kind, "path": str((place / ADAPTER_WEIGHTS).relative_to(folder))})
     document = {
-        "schema_version": "2.0", "name": "expert-x", "version": "0.1.0", "description": "x",
-        "base_models": [{"name": "tiny", "adapters": entries}], **manifest,
-    }  # fmt: skip
+        "schema_version": "2.0",
+        "name": "expert-x",
+        "version": "0.1.0",
+        "description": "x",
+        "base_models": [{"name": "tiny", "adapters": entries}],
+        **manifest,
+    }
     (folder / "manifest.json").write_text(json.dumps(document))
     return folder
 
@@ -76,10 +80,13 @@ def test_an_older_package(tiny_adapter, tmp_path):
         "base_model": {"name": "F:/models/Tiny"},
     }
     members = {
-        "manifest.json": json.dumps({**manifest, "adapters": [{"type": "lora", "path": "weights.safetensors"}]}).encode(),
-        "adapter_config.json": (peft / ADAPTER_CONFIG).read_bytes(), "training_args.bin": b"\x80\x04.",
+        "manifest.json": json.dumps(
+            {**manifest, "adapters": [{"type": "lora", "path": "weights.safetensors"}]}
+        ).encode(),
+        "adapter_config.json": (peft / ADAPTER_CONFIG).read_bytes(),
+        "training_args.bin": b"\x80\x04.",
         "weights.safetensors": (peft / ADAPTER_WEIGHTS).read_bytes(),
-    }  # fmt: skip
+    }
     package = tmp_path / "expert-old.tar.gz"
     with tarfile.open(package, "w:gz") as archive:
         for name, content in members.items():

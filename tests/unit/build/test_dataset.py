@@ -21,7 +21,7 @@ from xpm_build.dataset.quality import (
     near_duplicates,
     statistics_of,
     validate_rows,
-)  # fmt: skip
+)
 from xpm_build.dataset.rows import completion_of, normalised, problems_of, prompt_of, read_rows, write_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.dataset.split import TRAIN, VALID, circle_file, split_rows
@@ -78,11 +78,7 @@ def test_fields_are_found(raw, prompt, completion):
             {"prompt": "a", "completion": "b", "group": 7, "family": "c"},
         ),
         ({"messages": None, "prompt": "a", "completion": "b"}, {}, {"prompt": "a", "completion": "b"}),
-        (
-            {"q": "a", "a": "b", "messages": [3]},
-            {"prompt": "q", "completion": "a"},
-            {"prompt": "a", "completion": "b"},
-        ),
+        ({"q": "a", "a": "b", "messages": [3]}, {"prompt": "q", "completion": "a"}, {"prompt": "a", "completion": "b"}),
         ({"text": "a", "group": "x"}, {}, {"text": "a", "group": "x"}),
     ],
 )

@@ -24,9 +24,15 @@ _TASKS = {name: {"train": f"{name}.jsonl", "test": f"{name}-test.jsonl"} for nam
 
 def document(**changes):
     return {
-        "schema_version": "2.0", "name": "expert-facts", "version": "0.1.0", "description": "x", "license": "MIT",
-        "base_models": [{"name": "tiny"}], "decoding": {"max_tokens": 4}, **changes,
-    }  # fmt: skip
+        "schema_version": "2.0",
+        "name": "expert-facts",
+        "version": "0.1.0",
+        "description": "x",
+        "license": "MIT",
+        "base_models": [{"name": "tiny"}],
+        "decoding": {"max_tokens": 4},
+        **changes,
+    }
 
 
 def rows(name, count):
@@ -52,8 +58,9 @@ def test_the_circles_of_a_split_are_cut_in_order(tmp_path):
     settings = dataset_settings({"training": {"dataset": {"split": {"hold_out": {"group": 0.2}}}}})
     circles = read_circles(tmp_path, settings, file=None, most=2)
     assert [(each.name, [row["prompt"] for row in each.rows]) for each in circles] == [
-        ("rows", ["rows 0", "rows 1"]), ("group", ["group 0", "group 1"]),
-    ]  # fmt: skip
+        ("rows", ["rows 0", "rows 1"]),
+        ("group", ["group 0", "group 1"]),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -166,9 +173,10 @@ def test_preferences_are_judged_and_what_was_edited_meanwhile_is_kept(tiny_base,
     shutil.copytree(tiny_adapter("lora").peft, folder)
     (folder / "manifest.json").write_text(json.dumps(document(evaluation={"language": "python"})))
     cases = [
-        {"prompt": "long " * 3000, "completion": "x"}, {"prompt": "a", "chosen": "x = 1", "rejected": "x = 2"},
+        {"prompt": "long " * 3000, "completion": "x"},
+        {"prompt": "a", "chosen": "x = 1", "rejected": "x = 2"},
         {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "x = 1"}]},
-    ]  # fmt: skip
+    ]
     write_rows(tmp_path / "cases.jsonl", cases)
 
     def edit(text):
@@ -184,8 +192,12 @@ def test_preferences_are_judged_and_what_was_edited_meanwhile_is_kept(tiny_base,
     assert [each["wanted"] for each in failures[1:]] == ["x = 1", "x = 1"]
     assert [each["prompt"] for each in failures[1:]] == ["a", "a"]
     assert sorted(each.name for each in (folder / "validation").iterdir()) == [
-        "answers.jsonl", "report.html", "report.json", "report.md", "report.png",
-    ]  # fmt: skip
+        "answers.jsonl",
+        "report.html",
+        "report.json",
+        "report.md",
+        "report.png",
+    ]
     assert "](report.png)" in (folder / "validation/report.md").read_text()
 
 

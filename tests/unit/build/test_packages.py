@@ -63,9 +63,13 @@ def test_the_same_model_gives_the_same_bytes(bases, tiny_base, tmp_path):
 def _expert(folder, peft, **changes):
     shutil.copytree(peft, folder)
     manifest = {
-        "schema_version": "2.0", "name": "expert-x", "version": "0.1.0", "description": "é", "_comment": "kept",
+        "schema_version": "2.0",
+        "name": "expert-x",
+        "version": "0.1.0",
+        "description": "é",
+        "_comment": "kept",
         "base_models": [{"name": "F:/models/Tiny", "sha256": "", "adapters": [{"type": "dora", "dropout": 0.1}]}],
-    }  # fmt: skip
+    }
     (folder / "manifest.json").write_text(json.dumps({**manifest, **changes}))
     return folder
 
@@ -80,8 +84,12 @@ def test_an_expert(tiny_base, tiny_adapter, tmp_path):
     assert (manifest.raw["_comment"], base["adapters"][0]["dropout"], base["adapters"][0]["r"]) == ("kept", 0.1, 8)
     assert manifest.bases[0].digest == json.loads((tiny_base.graph / "graph.json").read_text())["base_digest"]
     assert set(read_files(built.path)) == {
-        "manifest.json", "adapter_config.json", "adapter_model.safetensors", "slots.safetensors", "README.md",
-    }  # fmt: skip
+        "manifest.json",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "slots.safetensors",
+        "README.md",
+    }
     assert build_expert(folder, tmp_path / "two", base=tiny_base.source).digest == built.digest
 
 
@@ -137,9 +145,12 @@ def test_a_soft_prompt_that_is_there_is_built_signed_and_published(tiny_base, ti
     folder = tmp_path / "x"
     shutil.copytree(tiny_adapter("prompt").peft, folder / "soft")
     document = {
-        "name": "expert-x", "version": "0.1.0", "base_models": [{"name": "tiny"}], "decoding": {"grammar_file": "g/sql.gbnf"},
+        "name": "expert-x",
+        "version": "0.1.0",
+        "base_models": [{"name": "tiny"}],
+        "decoding": {"grammar_file": "g/sql.gbnf"},
         "soft_prompts": [{"name": "s", "path": "soft/adapter_model.safetensors"}],
-    }  # fmt: skip
+    }
     (folder / "g").mkdir()
     (folder / "g/sql.gbnf").write_text("root ::= word")
     (folder / "manifest.json").write_text(json.dumps(document))
@@ -235,9 +246,13 @@ def test_an_end_that_is_no_token(ids, tiny_base, tmp_path):
 def test_a_base_s_tokenizer_neither_cuts_nor_pads(variant, tiny_base, tmp_path):
     batching = {"truncation": {"direction": "Right", "max_length": 12, "strategy": "LongestFirst", "stride": 0}}
     batching["padding"] = {
-        "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+        "strategy": {"Fixed": 64},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
         "pad_token": "x",
-    }  # fmt: skip
+    }
     source = _source(tiny_base, tmp_path / "source", tokenizer=batching)
     built = json.loads((_built(source, tmp_path, variant) / "tokenizer.json").read_text())
     assert built == {**built, "truncation": None, "padding": None}
@@ -247,10 +262,12 @@ def test_a_base_s_tokenizer_neither_cuts_nor_pads(variant, tiny_base, tmp_path):
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("{% for t in tools %}{{ t }}{% endfor %}", "refuses the messages"), ("{% if %}", "malformed"),
-        ("{# nothing #}", "makes nothing of the messages"), ("{% for a in range(99999) %}" * 3 + "{% endfor %}" * 3, "refuses"),
+        ("{% for t in tools %}{{ t }}{% endfor %}", "refuses the messages"),
+        ("{% if %}", "malformed"),
+        ("{# nothing #}", "makes nothing of the messages"),
+        ("{% for a in range(99999) %}" * 3 + "{% endfor %}" * 3, "refuses"),
     ],
-)  # fmt: skip
+)
 def test_a_chat_template_that_can_t_write_a_turn(template, message, tiny_base, tmp_path):
     source = _source(tiny_base, tmp_path / "source", tokenizer_config={"chat_template": template})
     with pytest.raises(BuildError, match=message):

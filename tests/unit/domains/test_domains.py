@@ -18,10 +18,20 @@ from xpm_build.judges import judge_of
 
 _COUNTS = {"json": 600, "sql": 300, "neo4j": 60, "python": 300, "typescript": 300, "rust": 300}
 _LISTED = [
-    word for name in ("TABLES", "NUMERIC_COLUMNS", "TEXT_COLUMNS", "DATE_COLUMNS", "GIVEN_NAMES", "PLACES", "PLAIN_VALUES",
-                      "RELATIONSHIPS", "VERBS")
+    word
+    for name in (
+        "TABLES",
+        "NUMERIC_COLUMNS",
+        "TEXT_COLUMNS",
+        "DATE_COLUMNS",
+        "GIVEN_NAMES",
+        "PLACES",
+        "PLAIN_VALUES",
+        "RELATIONSHIPS",
+        "VERBS",
+    )
     for word in getattr(vocabulary, name)
-]  # fmt: skip
+]
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -35,8 +45,11 @@ def rows(name, count, seed=1):
 def test_gold_answers_are_right_and_those_of_others_are_not(name):
     cases = rows(name, _COUNTS[name])
     answers = [case["completion"] for case in cases]
-    wrong = [(case["prompt"], answer, verdict.reason) for case, answer, verdict in
-             zip(cases, answers, judge_of(name)(cases, answers), strict=True) if not verdict.right]  # fmt: skip
+    wrong = [
+        (case["prompt"], answer, verdict.reason)
+        for case, answer, verdict in zip(cases, answers, judge_of(name)(cases, answers), strict=True)
+        if not verdict.right
+    ]
     assert wrong == []
     shifted = judge_of(name)(cases, answers[1:] + answers[:1])
     assert sum(verdict.right for verdict in shifted) < 0.02 * len(cases)
@@ -100,8 +113,10 @@ def test_a_speaker_keeps_to_one_language():
 
 def test_careless_speakers_never_touch_what_is_asked_about():
     speaker = Speaker("sql", random.Random(1), careless="typo")
-    said = [Speaker("sql", random.Random(seed), careless="typo").say("select", cols="zqzqzq", table="wxwxwx", where="")
-            for seed in range(200)]  # fmt: skip
+    said = [
+        Speaker("sql", random.Random(seed), careless="typo").say("select", cols="zqzqzq", table="wxwxwx", where="")
+        for seed in range(200)
+    ]
     assert all("zqzqzq" in text and "wxwxwx" in text for text in said)
     plain = {
         Speaker("sql", random.Random(seed)).say("select", cols="zqzqzq", table="wxwxwx", where="")
@@ -113,9 +128,11 @@ def test_careless_speakers_never_touch_what_is_asked_about():
 
 def test_strange_words_come_between_those_of_a_frame_or_in_place_of_small_ones():
     said = [
-        Speaker("sql", random.Random(seed), strangers=("zqzq", "qzqz")).say("select", cols="wxwxwx", table="xwxwxw", where="")
+        Speaker("sql", random.Random(seed), strangers=("zqzq", "qzqz")).say(
+            "select", cols="wxwxwx", table="xwxwxw", where=""
+        )
         for seed in range(300)
-    ]  # fmt: skip
+    ]
     assert all("wxwxwx" in text and "xwxwxw" in text for text in said)
     strange = [text for text in said if re.search("zqzq|qzqz", text)]
     assert 20 < len(strange) < 100
@@ -190,8 +207,14 @@ def test_the_base_reads_nothing_that_is_held_back():
 
     words = {word for word in NUMERIC_COLUMNS + TEXT_COLUMNS if group_of(word) in held and len(word) > 6}
     found = {word for word in words if re.search(rf"\b{word}(?![a-z])", text)}
-    said = {word for kinds in map(frames_of, ("sql", "json", "neo4j", "functions")) for languages in kinds.values()
-            for frames in languages.values() for frame in frames for word in re.findall(r"\w+", frame)}  # fmt: skip
+    said = {
+        word
+        for kinds in map(frames_of, ("sql", "json", "neo4j", "functions"))
+        for languages in kinds.values()
+        for frames in languages.values()
+        for frame in frames
+        for word in re.findall(r"\w+", frame)
+    }
     others = {word + "s" for word in TABLES} | {
         verb for entry in RELATIONSHIPS for verb in entry.split(":")[1].split("_")
     }

@@ -54,11 +54,17 @@ def test_a_signature_has_one_form():
 
 
 SMALL_ORDER = [
-    "00" * 32, "01" + "00" * 31, "ec" + "ff" * 30 + "7f", "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "00" * 32,
+    "01" + "00" * 31,
+    "ec" + "ff" * 30 + "7f",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
     "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-    *("ee" + "ff" * 30 + end for end in ("7f", "ff")), *("ed" + "ff" * 30 + end for end in ("7f", "ff")),
-    "00" * 31 + "80", "01" + "00" * 30 + "80", "ec" + "ff" * 31,
-]  # fmt: skip
+    *("ee" + "ff" * 30 + end for end in ("7f", "ff")),
+    *("ed" + "ff" * 30 + end for end in ("7f", "ff")),
+    "00" * 31 + "80",
+    "01" + "00" * 30 + "80",
+    "ec" + "ff" * 31,
+]
 """Points under which what nobody signed verifies; those of order 1 to 8, some also in forms that are not canonical."""
 
 

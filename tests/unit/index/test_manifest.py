@@ -79,8 +79,11 @@ def test_schema_1_0():
     assert manifest.schema_version == "1.0"
     (base,) = manifest.bases
     assert (base.name, base.digest, base.prompt_template, base.adapter_types) == (
-        "qwen3-0-6b", None, "chatml", ("dora",),
-    )  # fmt: skip
+        "qwen3-0-6b",
+        None,
+        "chatml",
+        ("dora",),
+    )
     assert manifest.author == ""
     assert [(each.name, each.path, each.num_tokens) for each in manifest.soft_prompts] == [
         ("cypher", "soft_prompts/cypher.pt", 64)
@@ -111,8 +114,10 @@ def test_a_base():
     assert (manifest.kind, manifest.bases) == ("base", ())
     assert manifest.base is not None
     assert (manifest.base.digest, manifest.base.variant, manifest.base.architecture) == (
-        f"sha256:{HEX}", "fp32", "qwen3",
-    )  # fmt: skip
+        f"sha256:{HEX}",
+        "fp32",
+        "qwen3",
+    )
 
 
 @pytest.mark.parametrize(

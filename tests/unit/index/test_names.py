@@ -14,8 +14,7 @@ def test_good_names(name):
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["", "-", "-a", "a-", "A", "a_b", "a.b", "a b", "a\n", "é", "а", "a/b", "../a", "a" * (MAX_NAME_LENGTH + 1)],
+    "name", ["", "-", "-a", "a-", "A", "a_b", "a.b", "a b", "a\n", "é", "а", "a/b", "../a", "a" * (MAX_NAME_LENGTH + 1)]
 )
 def test_bad_names(name):
     with pytest.raises(InvalidName):
@@ -70,8 +69,7 @@ def test_requirements(text, name, accepted, refused, canonical):
 
 
 @pytest.mark.parametrize(
-    ("text", "error"),
-    [("", InvalidName), ("@1.0", InvalidName), ("SQL@1", InvalidName), ("sql@abc", InvalidVersion)],
+    ("text", "error"), [("", InvalidName), ("@1.0", InvalidName), ("SQL@1", InvalidName), ("sql@abc", InvalidVersion)]
 )
 def test_malformed_requirements(text, error):
     with pytest.raises(error):

@@ -36,8 +36,9 @@ FUNCTION = {
 TABLES = {"tables": [["users", [["id", "key"], ["name", "text"], ["age", "number"]]]], "literals": [30]}
 GRAPH = {
     "nodes": [["Order", [["total", True], ["name", False]]], ["City", [["name", False], ["size", True]]]],
-    "relationships": [["LIVES_IN", "Order", "City", [["since", True]]]], "literals": [30],
-}  # fmt: skip
+    "relationships": [["LIVES_IN", "Order", "City", [["since", True]]]],
+    "literals": [30],
+}
 
 
 def verdict(language, check, gold, answer):
@@ -229,13 +230,13 @@ def test_json(answer, right, parses):
 def test_rust_tells_each_case_from_its_neighbours():
     answers = [
         "fn double(x: i64) -> i64 {\n    x + x\n}",
-        "fn double(x: i64) -> i64 {\n    x + \"a\"\n}",
+        'fn double(x: i64) -> i64 {\n    x + "a"\n}',
         "fn double(x: i64) -> i64 {\n    x +\n}",
         "fn double(x: i64) -> i64 {\n    loop {}\n}",
         "fn double(x: i64) -> i64 {\n    x * 3\n}",
         "fn double(x: i64) -> i64 {\n    2 * x\n} } fn main() {",
         "fn double(x: i64) -> i64 {\n    undefined(x)\n}",
-    ]  # fmt: skip
+    ]
     found = judge_of("rust")([{"completion": "", "check": FUNCTION}] * len(answers), answers)
     assert [each.right for each in found] == [True, False, False, False, False, False, False]
     assert [each.parses for each in found][:3] == [True, True, False]

@@ -16,12 +16,10 @@ _GOLD = {
 }
 _FORMS = {
     "completion": lambda gold: {"prompt": "?", "completion": gold},
-    "messages": lambda gold: {
-        "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": gold}]
-    },
+    "messages": lambda gold: {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": gold}]},
     "preference": lambda gold: {"prompt": "?", "chosen": gold, "rejected": "no"},
     "a check that is none": lambda gold: {"prompt": "?", "completion": gold, "check": "SELECT 1"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("language", _CODE)

@@ -54,14 +54,25 @@ def _alter(tensors, metadata, kind):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("nan", "not finite"), ("infinite", "not finite"), ("shape", "has shape"), ("rank", "has shape"),
-        ("scales", "has shape"), ("half", "only one of A and B"), ("unknown", "no slot for tensor"),
-        ("layer", "no slot for tensor"), ("path", "no slot for tensor"), ("integers", "holds I32"),
-        ("scalar soft", "has shape"), ("endless soft", "has shape"), ("format", "not a compiled adapter"),
-        ("base", "made for another base"), ("absurd rank", "is not 0"), ("negative rank", "is not 0"),
+        ("nan", "not finite"),
+        ("infinite", "not finite"),
+        ("shape", "has shape"),
+        ("rank", "has shape"),
+        ("scales", "has shape"),
+        ("half", "only one of A and B"),
+        ("unknown", "no slot for tensor"),
+        ("layer", "no slot for tensor"),
+        ("path", "no slot for tensor"),
+        ("integers", "holds I32"),
+        ("scalar soft", "has shape"),
+        ("endless soft", "has shape"),
+        ("format", "not a compiled adapter"),
+        ("base", "made for another base"),
+        ("absurd rank", "is not 0"),
+        ("negative rank", "is not 0"),
         ("endless rank", "is not 0"),
     ],
-)  # fmt: skip
+)
 def test_altered_adapters_are_refused(kind, message, adapter, tiny_engine, tmp_path):
     tensors = load_file(adapter.slots)
     metadata = {"format": "xpm-slots-1", "base_digest": tiny_engine.graph.base_digest, "rank": "8"}

@@ -65,7 +65,7 @@ AS_TRANSFORMERS = {
     "unpacking": "{% for key, value in messages[0].items() %}{{ key }}={{ value }};{% endfor %}"
     "{% set a, b = 1, 'x' %}{{ b }}{{ (a, b) }}",
     "additional": "{{ additional_special_tokens|join(',') }}{{ messages[0].content }}",
-}  # fmt: skip
+}
 
 
 REAL = sorted(
@@ -120,9 +120,17 @@ def test_of_named_templates_the_default_is_taken(folder):
 
 
 @pytest.mark.parametrize(
-    "template", ["{% for t in tools %}{{ t }}{% endfor %}", "{{ messages[9].content.x }}", "{{ 1 // 0 }}", "{{ 'a' + 1 }}",
-                 "{{ messages[0].content|tojson(indent={}) }}", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ loop(1) }}"]
-)  # fmt: skip
+    "template",
+    [
+        "{% for t in tools %}{{ t }}{% endfor %}",
+        "{{ messages[9].content.x }}",
+        "{{ 1 // 0 }}",
+        "{{ 'a' + 1 }}",
+        "{{ messages[0].content|tojson(indent={}) }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{{ loop(1) }}",
+    ],
+)
 def test_what_an_expression_raises_is_the_template_s_refusal(template, folder):
     with pytest.raises(RequestError, match="the chat template refuses the messages"):
         TextCodec(with_template(folder, template)).encode_chat(TURNS)
@@ -188,7 +196,7 @@ HOSTILE = {
     "filters in loops": "{% for a in range(9999) %}{{ range(9999)|map('string')|list|length }}{% endfor %}",
     "sorting in loops": "{% set x = range(99999)|list %}{% for a in range(9999) %}{{ x|sort(reverse=true)|first }}{% endfor %}",
     "a long date": "{{ strftime_now('%c' * 999999) }}",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -201,10 +209,16 @@ def test_a_template_has_only_so_much_to_spend(name, folder):
 
 
 @pytest.mark.parametrize(
-    "template", ["{{ " + "(" * 5000, "{{ " + "1+" * 5000 + "1 }}", "{{ x" + ".a" * 50_000 + " }}", "{{ 'a'|urlize }}",
-                 "x" * (1 << 19),
-                 "{% if a %}" * 5000 + "{% endif %}" * 5000]
-)  # fmt: skip
+    "template",
+    [
+        "{{ " + "(" * 5000,
+        "{{ " + "1+" * 5000 + "1 }}",
+        "{{ x" + ".a" * 50_000 + " }}",
+        "{{ 'a'|urlize }}",
+        "x" * (1 << 19),
+        "{% if a %}" * 5000 + "{% endif %}" * 5000,
+    ],
+)
 def test_what_can_t_be_compiled_is_malformed(template, folder):
     with pytest.raises(ModelLoadError, match="the chat template is malformed"):
         TextCodec(with_template(folder, template))

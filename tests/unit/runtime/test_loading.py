@@ -105,7 +105,10 @@ SCALINGS = {
     "linear, by its older name": {"type": "linear", "factor": 4.0},
     "dynamic": {"rope_type": "dynamic", "factor": 4.0},
     "llama3": {
-        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
         "original_max_position_embeddings": 64,
     },
     "yarn": _YARN,
@@ -119,16 +122,21 @@ SCALINGS = {
     "yarn with betas": {**_YARN, "beta_fast": 16, "beta_slow": 2},
     "yarn with betas that are null": {**_YARN, "beta_fast": None, "beta_slow": None},
     "yarn that stretches nothing": {**_YARN, "factor": 0.5},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SCALINGS)
 def test_positions_turn_as_in_transformers(name):
     """From config.json through graph.json to the tables, beside the embedding that the model itself uses."""
     config = Qwen3Config(
-        head_dim=32, rope_theta=10_000.0, max_position_embeddings=256, rope_scaling=SCALINGS[name], num_attention_heads=4,
-        num_key_value_heads=2, num_hidden_layers=1,
-    )  # fmt: skip
+        head_dim=32,
+        rope_theta=10_000.0,
+        max_position_embeddings=256,
+        rope_scaling=SCALINGS[name],
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_hidden_layers=1,
+    )
     document = Architecture(config).graph_document(
         base_digest="", variant="fp32", dtype="float32", native_kv=False, eos_token_ids=[]
     )

@@ -9,8 +9,13 @@ from xpm_build.quantize import quantize_matrix
 from xpm_runtime.native import AllowedMemory, library
 
 pytestmark = pytest.mark.skipif(library() is None, reason="this machine can't run the native kernels")
-_TYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProto.INT64, np.dtype(np.uint8): TensorProto.UINT8,
-          np.dtype(np.float16): TensorProto.FLOAT16, np.dtype(np.int32): TensorProto.INT32}  # fmt: skip
+_TYPES = {
+    np.dtype(np.float32): TensorProto.FLOAT,
+    np.dtype(np.int64): TensorProto.INT64,
+    np.dtype(np.uint8): TensorProto.UINT8,
+    np.dtype(np.float16): TensorProto.FLOAT16,
+    np.dtype(np.int32): TensorProto.INT32,
+}
 
 
 def _run(operator, feeds, *, names, threads=2, **attributes):
@@ -68,16 +73,30 @@ def _linear(rng, *, bits, block, num_in, parts, tokens, slots, rows=None, scales
     x = _exact_activations(rng, tokens, num_in)
     rows = np.full((1, 0), -1, np.int64) if rows is None else rows
     feeds = {
-        "x": x, "w": quantized.packed, "s": quantized.scales, "slot_table": slots.table, "slot_types": slots.types,
-        "row_slots": rows, "row_scales": np.zeros((len(rows), 2), np.int64) if scales is None else scales,
-    }  # fmt: skip
+        "x": x,
+        "w": quantized.packed,
+        "s": quantized.scales,
+        "slot_table": slots.table,
+        "slot_types": slots.types,
+        "row_slots": rows,
+        "row_scales": np.zeros((len(rows), 2), np.int64) if scales is None else scales,
+    }
     if bias is not None:
         feeds["bias"] = bias
     attributes = {f"part{number}": size for number, size in enumerate(parts)}
     got = _run(
-        "SlotLinear", feeds, names=[*_NAMES, "bias" if bias is not None else ""], num_in=num_in, num_out=sum(parts), bits=bits,
-        block=block, first_linear=0, column=3, **attributes, **options,
-    )  # fmt: skip
+        "SlotLinear",
+        feeds,
+        names=[*_NAMES, "bias" if bias is not None else ""],
+        num_in=num_in,
+        num_out=sum(parts),
+        bits=bits,
+        block=block,
+        first_linear=0,
+        column=3,
+        **attributes,
+        **options,
+    )
     return got, x, x @ quantized.dequantized()[:, :num_in].T
 
 
@@ -125,9 +144,17 @@ def test_scales_biases_and_offsets():
     addresses = np.array([[0, 0], [scales.ctypes.data, offsets.ctypes.data]], np.int64)
     bias = rng.standard_normal(40).astype(np.float32)
     got, _, wanted = _linear(
-        rng, bits=8, block=64, num_in=64, parts=[40], tokens=2, slots=slots, rows=np.full((2, 0), -1, np.int64), scales=addresses,
+        rng,
+        bits=8,
+        block=64,
+        num_in=64,
+        parts=[40],
+        tokens=2,
+        slots=slots,
+        rows=np.full((2, 0), -1, np.int64),
+        scales=addresses,
         bias=bias,
-    )  # fmt: skip
+    )
     wanted[1] = wanted[1] * (1 + scales[3:43]) + offsets[3:43]
     assert _close(got, wanted + bias)
     assert allowed
@@ -139,9 +166,13 @@ def _attention(rng, *, heads, kv_heads, dim, past, new, norm, capacity=96):
     keys, values = (rng.standard_normal((rows, kv_heads, capacity, dim)).astype(np.float16) for _ in range(2))
     angles = rng.random((capacity, dim // 2)).astype(np.float32)
     feeds = {
-        "qkv": qkv, "k": keys, "v": values, "seqlens": np.array([each + new - 1 for each in past], np.int32),
-        "cos": np.cos(angles), "sin": np.sin(angles),
-    }  # fmt: skip
+        "qkv": qkv,
+        "k": keys,
+        "v": values,
+        "seqlens": np.array([each + new - 1 for each in past], np.int32),
+        "cos": np.cos(angles),
+        "sin": np.sin(angles),
+    }
     weights = [rng.random(dim).astype(np.float32) + 0.5 for _ in range(2)]
     if norm:
         feeds |= {"qn": weights[0], "kn": weights[1]}
@@ -261,10 +292,20 @@ def test_rows_and_lengths_out_of_bounds_are_refused():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"bits": 3}, {"block": 0}, {"block": 16}, {"block": 96}, {"num_in": -64}, {"num_in": 1 << 62}, {"num_out": 41},
-        {"num_out": 1 << 40}, {"part0": 39}, {"part0": -1}, {"first_linear": 1}, {"column": 9},
+        {"bits": 3},
+        {"block": 0},
+        {"block": 16},
+        {"block": 96},
+        {"num_in": -64},
+        {"num_in": 1 << 62},
+        {"num_out": 41},
+        {"num_out": 1 << 40},
+        {"part0": 39},
+        {"part0": -1},
+        {"first_linear": 1},
+        {"column": 9},
     ],
-)  # fmt: skip
+)
 def test_attributes_of_a_forged_graph_are_refused(changes):
     rng = np.random.default_rng(8)
     slots = Slots(rng, [(64, 40)], [8], [np.float16])
@@ -272,10 +313,14 @@ def test_attributes_of_a_forged_graph_are_refused(changes):
     vector = np.ones(48, np.float32)
     allowed = AllowedMemory(vector.ctypes.data, vector.nbytes)
     feeds = {
-        "x": np.ones((1, 64), np.float32), "w": quantized.packed, "s": quantized.scales, "slot_table": slots.table,
-        "slot_types": slots.types, "row_slots": np.zeros((1, 1), np.int64),
+        "x": np.ones((1, 64), np.float32),
+        "w": quantized.packed,
+        "s": quantized.scales,
+        "slot_table": slots.table,
+        "slot_types": slots.types,
+        "row_slots": np.zeros((1, 1), np.int64),
         "row_scales": np.array([[vector.ctypes.data, 0]], np.int64),
-    }  # fmt: skip
+    }
     attributes = {"num_in": 64, "num_out": 40, "bits": 4, "block": 32, "first_linear": 0, "column": 0, "part0": 40}
     _run("SlotLinear", feeds, names=[*_NAMES, ""], **attributes)
     with pytest.raises(Exception, match=r"SlotLinear|num_in|num_out|linears|adapter"):
@@ -286,9 +331,13 @@ def test_attributes_of_a_forged_graph_are_refused(changes):
 def test_a_cache_that_is_not_ours_is_not_written():
     cache = np.zeros((1, 1, 8, 16), np.float16)
     feeds = {
-        "qkv": np.ones((1, 48), np.float32), "k": cache, "v": cache.copy(), "seqlens": np.zeros(1, np.int32),
-        "cos": np.ones((8, 8), np.float32), "sin": np.zeros((8, 8), np.float32),
-    }  # fmt: skip
+        "qkv": np.ones((1, 48), np.float32),
+        "k": cache,
+        "v": cache.copy(),
+        "seqlens": np.zeros(1, np.int32),
+        "cos": np.ones((8, 8), np.float32),
+        "sin": np.zeros((8, 8), np.float32),
+    }
     with pytest.raises(Exception, match="not memory that may be written"):
         _run(
             "SlotAttention",
@@ -309,7 +358,16 @@ def test_the_same_on_any_number_of_threads():
     for threads in (1, 3):
         slots = Slots(rng[len(results)], [(128, 900)], [12], [np.float16])
         results.append(
-            _linear(rng[len(results)], bits=4, block=128, num_in=128, parts=[900], tokens=5, slots=slots,
-                    rows=np.zeros((1, 1), np.int64), threads=threads)[0]
-        )  # fmt: skip
+            _linear(
+                rng[len(results)],
+                bits=4,
+                block=128,
+                num_in=128,
+                parts=[900],
+                tokens=5,
+                slots=slots,
+                rows=np.zeros((1, 1), np.int64),
+                threads=threads,
+            )[0]
+        )
     assert np.array_equal(*results)

@@ -55,7 +55,7 @@ def test_what_survives_keeps_its_ratios():
 @pytest.mark.parametrize("spread", [0.01, 1.0, 9.0])
 @pytest.mark.parametrize(
     "settings", [{}, {"top_k": 40}, {"top_p": 0.9}, {"min_p": 0.05}, {"top_k": 50, "top_p": 0.7, "min_p": 0.02}]
-)  # fmt: skip
+)
 def test_what_survives_is_what_sorting_everything_would_keep(size, spread, settings):
     rng = np.random.default_rng(size)
     logits = (spread * rng.standard_normal(size)).astype(np.float32)
@@ -123,11 +123,27 @@ def test_draws_follow_the_distribution():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"max_tokens": 0}, {"temperature": -1}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0}, {"top_p": 1.1},
-        {"min_p": 1}, {"repetition_penalty": 0}, {"stop": ("",)}, {"seed": -1}, {"top_k": 2.5}, {"seed": 1.5}, {"stop": "ab"},
-        {"stop": (5,)}, {"max_tokens": 2.5}, {"max_tokens": True}, {"temperature": "1"}, {"top_p": None}, {"stop": None},
+        {"max_tokens": 0},
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"top_k": -1},
+        {"top_p": 0},
+        {"top_p": 1.1},
+        {"min_p": 1},
+        {"repetition_penalty": 0},
+        {"stop": ("",)},
+        {"seed": -1},
+        {"top_k": 2.5},
+        {"seed": 1.5},
+        {"stop": "ab"},
+        {"stop": (5,)},
+        {"max_tokens": 2.5},
+        {"max_tokens": True},
+        {"temperature": "1"},
+        {"top_p": None},
+        {"stop": None},
     ],
-)  # fmt: skip
+)
 def test_settings_out_of_bounds_are_refused(settings):
     with pytest.raises(RequestError, match=next(iter(settings))):
         SamplingParams(**settings)

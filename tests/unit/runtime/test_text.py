@@ -135,11 +135,19 @@ def _tokenizer(folder, **changes):
     "changes",
     [
         {"truncation": {"direction": "Right", "max_length": 12, "strategy": "LongestFirst", "stride": 0}},
-        {"padding": {"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
-                     "pad_type_id": 0, "pad_token": "<pad>"}},
+        {
+            "padding": {
+                "strategy": {"Fixed": 64},
+                "direction": "Right",
+                "pad_to_multiple_of": None,
+                "pad_id": 0,
+                "pad_type_id": 0,
+                "pad_token": "<pad>",
+            }
+        },
     ],
     ids=["truncation", "padding"],
-)  # fmt: skip
+)
 def test_a_prompt_is_neither_cut_nor_padded(changes, folder, codec, tmp_path):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
@@ -290,12 +298,16 @@ def test_what_tokenizers_raises_is_wrapped(folder, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("tokenizer_config.json", b"[]"), ("tokenizer_config.json", b'{"chat_template": [1]}'),
-        ("tokenizer_config.json", b'{"chat_template": [{"name": "default"}]}'), ("tokenizer_config.json", b"[" * 100_000),
+        ("tokenizer_config.json", b"[]"),
+        ("tokenizer_config.json", b'{"chat_template": [1]}'),
+        ("tokenizer_config.json", b'{"chat_template": [{"name": "default"}]}'),
+        ("tokenizer_config.json", b"[" * 100_000),
         ("tokenizer_config.json", b'{"additional_special_tokens": 5, "chat_template": "a"}'),
-        ("chat_template.jinja", b"\xff"), ("tokenizer.json", b"{}"), ("tokenizer.json", b"[" * 100_000),
+        ("chat_template.jinja", b"\xff"),
+        ("tokenizer.json", b"{}"),
+        ("tokenizer.json", b"[" * 100_000),
     ],
-)  # fmt: skip
+)
 def test_a_folder_with_malformed_files(name, content, folder, tmp_path):
     for each in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / each).write_bytes((folder / each).read_bytes())

@@ -16,9 +16,14 @@ def test_what_is_read():
     said = {"temperature": 0.5, "top_k": 3, "top_p": 0.9, "min_p": 0, "repetition_penalty": 1.1, "max_new_tokens": 3}
     found = sampling_defaults([manifest(**said, stop_sequences=[";", "\n\n"], use_grammar=True)])
     assert found == {
-        "temperature": 0.5, "top_k": 3, "top_p": 0.9, "min_p": 0, "repetition_penalty": 1.1, "max_tokens": 3,
+        "temperature": 0.5,
+        "top_k": 3,
+        "top_p": 0.9,
+        "min_p": 0,
+        "repetition_penalty": 1.1,
+        "max_tokens": 3,
         "stop": (";", "\n\n"),
-    }  # fmt: skip
+    }
     assert sampling_defaults([manifest(max_new_tokens=3, max_tokens=5)])["max_tokens"] == 5
     assert sampling_defaults([manifest()]) == {"max_tokens": DEFAULT_MAX_TOKENS}
 
@@ -32,10 +37,13 @@ def test_one_text_is_one_stop_sequence():
 @pytest.mark.parametrize(
     ("key", "value", "option"),
     [
-        ("top_k", 2.5, "--top-k"), ("max_new_tokens", "3", "--max-tokens"), ("temperature", True, "--temperature"),
-        ("stop_sequences", [5], "--stop"), ("stop_sequences", {"a": 1}, "--stop"),
+        ("top_k", 2.5, "--top-k"),
+        ("max_new_tokens", "3", "--max-tokens"),
+        ("temperature", True, "--temperature"),
+        ("stop_sequences", [5], "--stop"),
+        ("stop_sequences", {"a": 1}, "--stop"),
     ],
-)  # fmt: skip
+)
 def test_a_value_of_the_wrong_kind_is_the_publishers_mistake(key, value, option):
     with pytest.raises(UsageError, match=rf"expert-x 1\.0\.0 states a {key} that is not") as caught:
         sampling_defaults([manifest(**{key: value})])
@@ -53,13 +61,27 @@ def test_who_acts_last_has_the_last_word_in_the_locks_order():
 @pytest.mark.parametrize(
     ("keyword", "prompt", "holds"),
     [
-        ("sql", "Write SQL.", True), ("sql", "a 'sql' query", True), ("sql", "mysql", False), ("sql", "sql-like", False),
-        ("group by", "count, GROUP\n BY city", True), ("group by", "group it by city", False),
-        ("c++", "in C++, please", True), ("c++", "in c", False), ("c++", "C++17", True), ("c", "in C.", True),
-        ("node.js", "for Node.js", True), ("node.js", "nodexjs", False), ("c#", "(C#)", True), (".net", "a .NET app", True),
-        ("what is", "What is SQL?", True), ("user", "user-defined", False), ("", "anything", False), (" ", "a b", False),
-        ("straße", "die STRASSE", True), ("it", "it's", False),
+        ("sql", "Write SQL.", True),
+        ("sql", "a 'sql' query", True),
+        ("sql", "mysql", False),
+        ("sql", "sql-like", False),
+        ("group by", "count, GROUP\n BY city", True),
+        ("group by", "group it by city", False),
+        ("c++", "in C++, please", True),
+        ("c++", "in c", False),
+        ("c++", "C++17", True),
+        ("c", "in C.", True),
+        ("node.js", "for Node.js", True),
+        ("node.js", "nodexjs", False),
+        ("c#", "(C#)", True),
+        (".net", "a .NET app", True),
+        ("what is", "What is SQL?", True),
+        ("user", "user-defined", False),
+        ("", "anything", False),
+        (" ", "a b", False),
+        ("straße", "die STRASSE", True),
+        ("it", "it's", False),
     ],
-)  # fmt: skip
+)
 def test_keywords(keyword, prompt, holds):
     assert occurs(keyword, prompt.casefold()) is holds

@@ -32,9 +32,16 @@ def _ref(variant: str = "", digest: str = "d") -> ArchiveRef:
 
 def _package(name: str, kind: str, *refs: ArchiveRef) -> LockedPackage:
     return LockedPackage(
-        name=name, version=Version.parse("1.2.0"), kind=kind, index="main", publisher="acme", key_id="k", load_order=5,
-        requires=("b@^1",), archives=refs,
-    )  # fmt: skip
+        name=name,
+        version=Version.parse("1.2.0"),
+        kind=kind,
+        index="main",
+        publisher="acme",
+        key_id="k",
+        load_order=5,
+        requires=("b@^1",),
+        archives=refs,
+    )
 
 
 LOCK = Lockfile(

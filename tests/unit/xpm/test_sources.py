@@ -5,16 +5,7 @@ from pathlib import Path
 import pytest
 
 from xpm.errors import ProjectError, UsageError
-from xpm.sources import (
-    FromArchive,
-    FromFolder,
-    FromGit,
-    FromIndex,
-    FromUrl,
-    from_toml,
-    parse_source,
-    to_toml,
-)  # fmt: skip
+from xpm.sources import FromArchive, FromFolder, FromGit, FromIndex, FromUrl, from_toml, parse_source, to_toml
 from xpm_index.archive_sources import BlobSource, FileSource, GitSource, WebSource, parse_archive_source
 from xpm_index.errors import XpmError
 from xpm_index.fields import Fields
@@ -240,10 +231,23 @@ def test_sources_of_an_archive(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "blob:", "blob:../x", "http://h.example/a", "git+https://h.example/r", "git+https://h.example/r#v1",
-     "git+https://h.example/r#v1:../x", "git+https://h.example/r#-x:a", "https://h.example/a b", "ipfs:x",
-     "git+-x#v1:a", "https://u:p@h.example/", "file://h.example/x"],
-)  # fmt: skip
+    [
+        "",
+        "x",
+        "blob:",
+        "blob:../x",
+        "http://h.example/a",
+        "git+https://h.example/r",
+        "git+https://h.example/r#v1",
+        "git+https://h.example/r#v1:../x",
+        "git+https://h.example/r#-x:a",
+        "https://h.example/a b",
+        "ipfs:x",
+        "git+-x#v1:a",
+        "https://u:p@h.example/",
+        "file://h.example/x",
+    ],
+)
 def test_sources_of_an_archive_that_are_not_followed(text):
     with pytest.raises(XpmError):
         parse_archive_source(text)

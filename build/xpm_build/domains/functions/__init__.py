@@ -21,7 +21,7 @@ from xpm_build.domains.functions.lists import (
     sum_items,
     two_lists,
     whole_list,
-)  # fmt: skip
+)
 from xpm_build.domains.functions.mappings import mapping, rows_task
 from xpm_build.domains.functions.task import Author, Task
 from xpm_build.domains.functions.texts import text_task
@@ -68,9 +68,12 @@ def make_function(words: Vocabulary, speaker: Speaker, *, language: str) -> Draf
     header = author.language.header(name, task.params, task.returns)
     prompt = speaker.say("function", sig=header, does=task.does, lang=author.language.spoken)
     if task.record:
-        prompt = speaker.end(prompt).rstrip(".") + "." + " " + speaker.say(
-            "with_type", record=author.language.shown(task.record)
-        ).strip()  # fmt: skip
+        prompt = (
+            speaker.end(prompt).rstrip(".")
+            + "."
+            + " "
+            + speaker.say("with_type", record=author.language.shown(task.record)).strip()
+        )
     return prompt, written, family, check, speaker.say("words", name=name)
 
 

@@ -66,10 +66,12 @@ def _renamed(text: str, old: str, new: str) -> str:
 
 def _rewrite(author: Author, name: str, task: Task, change: Callable[[str], str]) -> tuple[str, dict[str, object]]:
     changed = Task(
-        does="", params=tuple((change(each), type_) for each, type_ in task.params), returns=task.returns,
+        does="",
+        params=tuple((change(each), type_) for each, type_ in task.params),
+        returns=task.returns,
         body=Text(change(task.body.python), change(task.body.typescript), change(task.body.rust)),
         draw_arguments=task.draw_arguments,
-    )  # fmt: skip
+    )
     return write(author, name, changed.params, changed)
 
 

@@ -21,9 +21,12 @@ def mapping(author: Author) -> Task:
             "let mut counts = HashMap::new();\nfor x in {i} {\n    *counts.entry(x).or_insert(0) += 1;\n}\ncounts",
         ).fill(i=items)
         return Task(
-            does=author.speaker.say(kind, items=items), params=((items, "[str]"),), returns="{int}", body=body,
+            does=author.speaker.say(kind, items=items),
+            params=((items, "[str]"),),
+            returns="{int}",
+            body=body,
             draw_arguments=lambda: [draw()],
-        )  # fmt: skip
+        )
     table = author.items()
     words = author.words.distinct(4, lambda: author.words.invented(rng))
 
@@ -37,9 +40,12 @@ def mapping(author: Author) -> Task:
             "{a}.into_values().sum()",
         )
         return Task(
-            does=author.speaker.say(kind, a=table), params=((table, "{int}"),), returns="int", body=body.fill(a=table),
+            does=author.speaker.say(kind, a=table),
+            params=((table, "{int}"),),
+            returns="int",
+            body=body.fill(a=table),
             draw_arguments=lambda: [mapping()],
-        )  # fmt: skip
+        )
     if kind == "keys_where":
         test = draw_test(author, "int", item="v", single=True)
         by_ref = Text(
@@ -52,50 +58,93 @@ def mapping(author: Author) -> Task:
         ).fill(t=table, q=by_ref)
         near = [value for value in test.near if value >= 0]
         return Task(
-            does=author.speaker.say(kind, a=table, one_pred=test.is_), params=((table, "{int}"), *test.params),
-            returns="[str]", body=body,
+            does=author.speaker.say(kind, a=table, one_pred=test.is_),
+            params=((table, "{int}"), *test.params),
+            returns="[str]",
+            body=body,
             draw_arguments=lambda: [{word: rng.choice(near) for word in words[:3]}, *test.values],
-        )  # fmt: skip
+        )
     key = author.text()
     if kind == "has_key":
         body = Text("return {b} in {a}", "return {b} in {a};", "{a}.contains_key(&{b})").fill(a=table, b=key)
         return Task(
-            does=author.speaker.say(kind, a=table, b=key), params=((table, "{int}"), (key, "str")), returns="bool",
-            body=body, draw_arguments=lambda: [mapping(), rng.choice(words)],
-        )  # fmt: skip
+            does=author.speaker.say(kind, a=table, b=key),
+            params=((table, "{int}"), (key, "str")),
+            returns="bool",
+            body=body,
+            draw_arguments=lambda: [mapping(), rng.choice(words)],
+        )
     operand = operand_of(author, "int")
     body = Text("return {a}.get({b}, {n})", "return {a}[{b}] ?? {n};", "*{a}.get(&{b}).unwrap_or(&{n})").fill(
         a=table, b=key, n=operand.code
     )
     return Task(
         does=author.speaker.say(kind, a=table, b=key, n=operand.said),
-        params=((table, "{int}"), (key, "str"), *operand.params), returns="int", body=body,
+        params=((table, "{int}"), (key, "str"), *operand.params),
+        returns="int",
+        body=body,
         draw_arguments=lambda: [mapping(), rng.choice(words), *([operand.value] if operand.params else [])],
-    )  # fmt: skip
+    )
 
 
 _ROWS: dict[str, tuple[str, Text]] = {  # kind -> (result, code). {f} is the field, {o} another one.
-    "rows_filter": ("[{row}]", Text(
-        "return [x for x in {items} if {q}]", "return {items}.filter((x) => {q});",
-        "{items}.into_iter().filter(|x| {q}).collect()")),
-    "rows_field": ("[{field}]", Text(
-        "return [x.{f} for x in {items}]", "return {items}.map((x) => x.{f});", "{items}.into_iter().map(|x| x.{f}).collect()")),
-    "rows_field_where": ("[{other}]", Text(
-        "return [x.{o} for x in {items} if {q}]", "return {items}.filter((x) => {q}).map((x) => x.{o});",
-        "{items}.into_iter().filter(|x| {q}).map(|x| x.{o}).collect()")),
-    "rows_sum": ("int", Text(
-        "return sum(x.{f} for x in {items})", "return {items}.reduce((a, x) => a + x.{f}, 0);",
-        "{items}.into_iter().map(|x| x.{f}).sum()")),
-    "rows_count": ("int", Text(
-        "return sum(1 for x in {items} if {q})", "return {items}.filter((x) => {q}).length;",
-        "{items}.into_iter().filter(|x| {q}).count() as i64")),
-    "rows_sort": ("[{row}]", Text(
-        "return sorted({items}, key=lambda x: x.{f})", "return [...{items}].sort((a, b) => a.{f} - b.{f});",
-        "let mut sorted = {items};\nsorted.sort_by_key(|x| x.{f});\nsorted")),
-    "rows_best": ("{other}", Text(
-        "return max({items}, key=lambda x: x.{f}).{o}", "return {items}.reduce((a, b) => (b.{f} > a.{f} ? b : a)).{o};",
-        "{items}.into_iter().max_by_key(|x| x.{f}).unwrap().{o}")),
-}  # fmt: skip
+    "rows_filter": (
+        "[{row}]",
+        Text(
+            "return [x for x in {items} if {q}]",
+            "return {items}.filter((x) => {q});",
+            "{items}.into_iter().filter(|x| {q}).collect()",
+        ),
+    ),
+    "rows_field": (
+        "[{field}]",
+        Text(
+            "return [x.{f} for x in {items}]",
+            "return {items}.map((x) => x.{f});",
+            "{items}.into_iter().map(|x| x.{f}).collect()",
+        ),
+    ),
+    "rows_field_where": (
+        "[{other}]",
+        Text(
+            "return [x.{o} for x in {items} if {q}]",
+            "return {items}.filter((x) => {q}).map((x) => x.{o});",
+            "{items}.into_iter().filter(|x| {q}).map(|x| x.{o}).collect()",
+        ),
+    ),
+    "rows_sum": (
+        "int",
+        Text(
+            "return sum(x.{f} for x in {items})",
+            "return {items}.reduce((a, x) => a + x.{f}, 0);",
+            "{items}.into_iter().map(|x| x.{f}).sum()",
+        ),
+    ),
+    "rows_count": (
+        "int",
+        Text(
+            "return sum(1 for x in {items} if {q})",
+            "return {items}.filter((x) => {q}).length;",
+            "{items}.into_iter().filter(|x| {q}).count() as i64",
+        ),
+    ),
+    "rows_sort": (
+        "[{row}]",
+        Text(
+            "return sorted({items}, key=lambda x: x.{f})",
+            "return [...{items}].sort((a, b) => a.{f} - b.{f});",
+            "let mut sorted = {items};\nsorted.sort_by_key(|x| x.{f});\nsorted",
+        ),
+    ),
+    "rows_best": (
+        "{other}",
+        Text(
+            "return max({items}, key=lambda x: x.{f}).{o}",
+            "return {items}.reduce((a, b) => (b.{f} > a.{f} ? b : a)).{o};",
+            "{items}.into_iter().max_by_key(|x| x.{f}).unwrap().{o}",
+        ),
+    ),
+}
 
 
 def rows_task(author: Author) -> Task:
@@ -130,10 +179,13 @@ def rows_task(author: Author) -> Task:
     does = author.speaker.say(kind, items=items, field=name, other=other, one_pred=test.is_ if test else "")
     filled = code.fill(items=items, f=name, o=other)
     return Task(
-        does=does, params=((items, f"[@{record.name}]"), *(test.params if test else ())), record=record,
+        does=does,
+        params=((items, f"[@{record.name}]"), *(test.params if test else ())),
+        record=record,
         returns=fill(returns, {"row": f"@{record.name}", "field": type_, "other": other_type}),
-        body=filled.fill(q=test.by_value) if test else filled, draw_arguments=arguments,
-    )  # fmt: skip
+        body=filled.fill(q=test.by_value) if test else filled,
+        draw_arguments=arguments,
+    )
 
 
 def draw_record(author: Author) -> Record:

@@ -39,12 +39,15 @@ _CHANGES: dict[str, tuple[str, str, str, Text]] = {  # kind -> (type of item, of
     "lower": ("str", "", "str", Text("{x}.lower()", "{x}.toLowerCase()", "{x}.to_lowercase()")),
     "strip": ("str", "", "str", Text("{x}.strip()", "{x}.trim()", "{x}.trim().to_string()")),
     "reverse": (
-        "str", "", "str", Text("{x}[::-1]", '{x}.split("").reverse().join("")', "{x}.chars().rev().collect::<String>()"),
+        "str",
+        "",
+        "str",
+        Text("{x}[::-1]", '{x}.split("").reverse().join("")', "{x}.chars().rev().collect::<String>()"),
     ),
     "length": ("str", "", "int", Text("len({x})", "{x}.length", "{x}.len() as i64")),
     "prefix": ("str", "str", "str", Text("{n} + {x}", "{n} + {x}", 'format!("{}{}", {n}, {x})')),
     "suffix": ("str", "str", "str", Text("{x} + {n}", "{x} + {n}", 'format!("{}{}", {x}, {n})')),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,12 @@ def draw_tests(author: Author, type_: str) -> Test:
     word, python, other = author.words.rng.choice((("both", "and", "&&"), ("either", "or", "||")))
     joined = Text(f"{{p}} {python} {{q}}", f"{{p}} {other} {{q}}", f"{{p}} {other} {{q}}")
     return Test(
-        f"{first.are} {author.speaker.say(word)} {second.are}", "",
-        joined.fill(p=first.by_ref, q=second.by_ref), joined.fill(p=first.by_value, q=second.by_value),
-        first.params + second.params, "", first.near + second.near, first.values + second.values,
-    )  # fmt: skip
+        f"{first.are} {author.speaker.say(word)} {second.are}",
+        "",
+        joined.fill(p=first.by_ref, q=second.by_ref),
+        joined.fill(p=first.by_value, q=second.by_value),
+        first.params + second.params,
+        "",
+        first.near + second.near,
+        first.values + second.values,
+    )

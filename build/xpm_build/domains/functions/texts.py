@@ -31,9 +31,10 @@ def text_task(author: Author) -> Task:
         return task(author.speaker.say(kind, a=name), (), "int", body, lambda: [rng.choice((word, "", word + word))])
     if kind == "palindrome":
         body = Text(
-            "return {a} == {a}[::-1]", 'return {a} === {a}.split("").reverse().join("");',
+            "return {a} == {a}[::-1]",
+            'return {a} === {a}.split("").reverse().join("");',
             "{a} == {a}.chars().rev().collect::<String>()",
-        )  # fmt: skip
+        )
         return task(
             author.speaker.say(kind, a=name), (), "bool", body, lambda: [rng.choice((word, word + word[::-1], "a"))]
         )

@@ -14,9 +14,11 @@ _SCALARS: dict[str, tuple[int, Text]] = {  # kind -> (number of parameters, code
     "larger": (2, Text("return max({a}, {b})", "return Math.max({a}, {b});", "{a}.max({b})")),
     "smaller": (2, Text("return min({a}, {b})", "return Math.min({a}, {b});", "{a}.min({b})")),
     "distance": (2, Text("return abs({a} - {b})", "return Math.abs({a} - {b});", "({a} - {b}).abs()")),
-    "clamp": (3, Text(
-        "return max({b}, min({a}, {c}))", "return Math.max({b}, Math.min({a}, {c}));", "{a}.min({c}).max({b})")),
-}  # fmt: skip
+    "clamp": (
+        3,
+        Text("return max({b}, min({a}, {c}))", "return Math.max({b}, Math.min({a}, {c}));", "{a}.min({c}).max({b})"),
+    ),
+}
 
 
 def arithmetic(author: Author) -> Task:
@@ -34,9 +36,11 @@ def arithmetic(author: Author) -> Task:
 
     return Task(
         does=author.speaker.say(kind, **named, **said),
-        params=(*((name, "int") for name in names), *(operand.params if operand else ())), returns="int",
-        body=code.fill(**named, n=operand.code if operand else ""), draw_arguments=arguments,
-    )  # fmt: skip
+        params=(*((name, "int") for name in names), *(operand.params if operand else ())),
+        returns="int",
+        body=code.fill(**named, n=operand.code if operand else ""),
+        draw_arguments=arguments,
+    )
 
 
 def test_value(author: Author) -> Task:
@@ -52,22 +56,29 @@ def test_value(author: Author) -> Task:
     params = ((name, type_), *test.params)
     if rng.random() < 0.5:
         return Task(
-            does=author.speaker.say("test", a=name, one_pred=test.is_), params=params, returns="bool",
-            body=Text("return {p}", "return {p};", "{p}").fill(p=test.by_value), draw_arguments=arguments,
-        )  # fmt: skip
+            does=author.speaker.say("test", a=name, one_pred=test.is_),
+            params=params,
+            returns="bool",
+            body=Text("return {p}", "return {p};", "{p}").fill(p=test.by_value),
+            draw_arguments=arguments,
+        )
     numeric = rng.random() < 0.3
     yes, no = (str(rng.randint(0, 50)) for _ in range(2)) if numeric else (author.words.invented(rng) for _ in range(2))
     code = Text(
-        "return {yes} if {p} else {no}", "return {p} ? {yes} : {no};",
-        "if {p} {\n    {yes}\n} else {\n    {no}\n}" if numeric
+        "return {yes} if {p} else {no}",
+        "return {p} ? {yes} : {no};",
+        "if {p} {\n    {yes}\n} else {\n    {no}\n}"
+        if numeric
         else "if {p} {\n    {yes}.to_string()\n} else {\n    {no}.to_string()\n}",
-    )  # fmt: skip
+    )
     coded = (yes, no) if numeric else (f'"{yes}"', f'"{no}"')
     return Task(
-        does=author.speaker.say("choose", a=name, one_pred=test.is_, yes=coded[0], no=coded[1]), params=params,
+        does=author.speaker.say("choose", a=name, one_pred=test.is_, yes=coded[0], no=coded[1]),
+        params=params,
         returns="int" if numeric else "str",
-        body=code.fill(p=test.by_value).fill(yes=coded[0], no=coded[1]), draw_arguments=arguments,
-    )  # fmt: skip
+        body=code.fill(p=test.by_value).fill(yes=coded[0], no=coded[1]),
+        draw_arguments=arguments,
+    )
 
 
 def choose_of_three(author: Author) -> Task:
@@ -83,7 +94,8 @@ def choose_of_three(author: Author) -> Task:
         does=author.speaker.say(
             "choose3", a=name, n=str(high), m=str(low), yes=f'"{yes}"', no=f'"{no}"', mid=f'"{middle}"'
         ),
-        params=((name, "int"),), returns="str",
+        params=((name, "int"),),
+        returns="str",
         body=body.fill(a=name, h=str(high), l=str(low), y=yes, n=no, m=middle),
         draw_arguments=lambda: [rng.choice((high, high + 1, low, low - 1, (high + low) // 2))],
-    )  # fmt: skip
+    )

@@ -29,9 +29,12 @@ def _check(name: str, params: Fields, task: Task) -> dict[str, object]:
         wanted = eval(f"{name}({', '.join(literals)})", namespace)
         tests.append([arguments, _plain(wanted, records)])
     return {
-        "name": name, "params": [list(each) for each in params], "returns": task.returns,
-        "records": [each.to_check() for each in records.values()], "tests": tests,
-    }  # fmt: skip
+        "name": name,
+        "params": [list(each) for each in params],
+        "returns": task.returns,
+        "records": [each.to_check() for each in records.values()],
+        "tests": tests,
+    }
 
 
 def _plain(value: Any, records: dict[str, Record]) -> Any:
