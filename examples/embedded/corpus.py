@@ -7,11 +7,11 @@ expert adds can be told from what the base does. Nothing that is held back from 
 import random
 from dataclasses import dataclass
 
+from examples.embedded.tokenizer import END_OF_TEXT, TURN_END, chat_prompt
 from xpm_build.dataset.hold_out import HoldOut
 from xpm_build.domains import DOMAINS, Case, draw_case
 from xpm_build.domains.speech import Speaker, strangers_of
 from xpm_build.domains.words import NUM_GROUPS, Oddity, Vocabulary
-from xpm_build.embedded.tokenizer import END_OF_TEXT, TURN_END, chat_prompt
 
 HELD_BACK = HoldOut(seed=810, shares={"group": 0.2, "phrasing": 0.18})
 """The same as in the ``split`` of the six experts' manifests."""
