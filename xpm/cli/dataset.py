@@ -130,7 +130,7 @@ def import_command(
     Example: xpm dataset import questions.csv --map prompt=question --map completion=query
     """
     require_extra()
-    from xpm_build.dataset.rows import MAPPED_KEYS
+    from xpm_build.rows import MAPPED_KEYS
 
     fields = {}
     for text in mapping:
