@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from xpm_build.base.checkpoint import Weights
+from xpm_build.base.fingerprint import fingerprint
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import TrainingError
-from xpm_build.fingerprint import fingerprint
-from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.training.adapter import computes_bfloat16, with_adapter
 from xpm_build.training.data import Material, read_material, texts
 from xpm_build.training.prompts import end_of_turn, load_tokenizer
@@ -26,7 +27,6 @@ from xpm_build.training.report import TRAINING, TrainingReport, result_of, step_
 from xpm_build.training.settings import TrainingSettings, training_settings
 from xpm_build.training.spellings import passed_over
 from xpm_build.training.task_metric import task_metric
-from xpm_build.weights import Weights
 from xpm_index.archive import MANIFEST
 from xpm_index.manifest import Manifest
 
