@@ -37,6 +37,31 @@ class ArchiveRef:
     size: int
     sources: tuple[str, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "base": self.base,
+            "base_digest": self.base_digest,
+            "variant": self.variant,
+            "digest": self.digest,
+            "size": self.size,
+            "sources": list(self.sources),
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> "ArchiveRef":
+        """Raises ``fields.error`` with the key path."""
+        size = fields.integer("size")
+        if size <= 0:
+            raise fields.error(f"{fields.at('size')} must be positive")
+        return cls(
+            base=fields.parsed("base", validate_name),
+            base_digest=fields.parsed("base_digest", parse_digest),
+            variant=fields.text("variant", required=False),
+            digest=fields.parsed("digest", parse_digest),
+            size=size,
+            sources=fields.strings("sources"),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Yanked:
@@ -141,17 +166,7 @@ def _to_dict(entry: Entry) -> dict[str, Any]:
         "requires": [str(each) for each in entry.requires],
         "incompatible_with": [str(each) for each in entry.incompatible_with],
         "optional": [str(each) for each in entry.optional],
-        "archives": [
-            {
-                "base": a.base,
-                "base_digest": a.base_digest,
-                "variant": a.variant,
-                "digest": a.digest,
-                "size": a.size,
-                "sources": list(a.sources),
-            }
-            for a in entry.archives
-        ],
+        "archives": [each.to_dict() for each in entry.archives],
     }
     if entry.quality is not None:
         document["quality"] = entry.quality
@@ -180,7 +195,7 @@ def _from_dict(fields: Fields) -> Entry:
         publisher=fields.parsed("publisher", validate_name),
         key_id=fields.text("key_id"),
         published_at=fields.parsed("published_at", parse_time),
-        archives=tuple(_archive(each) for each in fields.objects("archives")),
+        archives=tuple(ArchiveRef.from_fields(each) for each in fields.objects("archives")),
         requires=tuple(Requirement.parse(text) for text in fields.strings("requires")),
         incompatible_with=tuple(Requirement.parse(text) for text in fields.strings("incompatible_with")),
         capabilities=fields.strings("capabilities"),
@@ -198,18 +213,4 @@ def _from_dict(fields: Fields) -> Entry:
         )
         if yanked
         else None,
-    )
-
-
-def _archive(fields: Fields) -> ArchiveRef:
-    size = fields.integer("size")
-    if size <= 0:
-        raise IndexFormatError(f"{fields.at('size')} must be positive")
-    return ArchiveRef(
-        base=fields.parsed("base", validate_name),
-        base_digest=fields.parsed("base_digest", parse_digest),
-        variant=fields.text("variant", required=False),
-        digest=fields.parsed("digest", parse_digest),
-        size=size,
-        sources=fields.strings("sources"),
     )

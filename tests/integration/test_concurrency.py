@@ -8,7 +8,7 @@ from tests.support.simulator import IndexSimulator
 from xpm.environment import Environment
 from xpm.home import Home
 from xpm.operations import install as operations
-from xpm.operations.bring import is_stored
+from xpm.operations.fetching import missing
 from xpm.project import Project
 from xpm_index.requirements import Requirement
 
@@ -62,6 +62,6 @@ def test_nothing_is_lost(tmp_path):
     for environment in environments:
         lock = environment.lockfile()
         if lock is not None:
-            assert is_stored(environment, lock)
+            assert missing(environment, lock) == []
     operations.install(environments[1], [Requirement.parse("a")])
     assert (home.store / "tmp").exists() is False or not list((home.store / "tmp").iterdir())

@@ -15,9 +15,9 @@ from xpm.operations import install as operations
 from xpm.operations import maintain
 from xpm.operations.options import Options
 from xpm.operations.verify_index import verify_index
+from xpm.parse_source import parse_source
 from xpm.progress import Silent
 from xpm.project import Project
-from xpm.sources import parse_source
 from xpm_index import git_program
 from xpm_index.keys import SigningKey
 from xpm_index.requirements import Requirement

@@ -24,9 +24,10 @@ from xpm.operations.graph import outdated, tree, why
 from xpm.operations.options import Options
 from xpm.progress import Silent
 from xpm.project import Project
+from xpm.sources import FromIndex
 from xpm_index.entries import Yanked
 from xpm_index.requirements import Requirement
-from xpm_index.versions import Version
+from xpm_index.versions import Version, VersionRange
 
 
 @pytest.fixture
@@ -167,7 +168,7 @@ def test_outdated(environment):
 def test_bump(environment):
     install(environment, "b@^1")
     assert operations.update(environment, [], bump=True).updated == ("expert-b 1.1.0 -> 2.0.0",)
-    assert environment.project().experts == {"expert-b": "^2.0.0"}
+    assert environment.project().wants == {"expert-b": FromIndex(requirement=Requirement.parse("expert-b@^2.0.0"))}
 
 
 # Settings
@@ -246,7 +247,7 @@ def test_doctor_finds_what_is_wrong(environment, monkeypatch):
     key.parent.mkdir()
     key.write_text("{}")
     key.chmod(0o644)
-    environment.project().with_expert("expert-b", "^1").save(environment.folder)
+    environment.project().with_range("expert-b", VersionRange.parse("^1")).save(environment.folder)
     folder = environment.store.path_of(environment.store.digests()[0])
     folder.chmod(0o755)
     (folder / "manifest.json").unlink()

@@ -16,8 +16,9 @@ from xpm.home import Home
 from xpm.operations import install as operations
 from xpm.operations import undo as undoing
 from xpm.operations.collect import collect
-from xpm.operations.inspect import find_installed, verify
+from xpm.operations.installed import find_installed
 from xpm.operations.options import Options
+from xpm.operations.verify import verify
 from xpm.progress import Silent
 from xpm_index import git as git_module
 from xpm_index.errors import DiskFullError, IntegrityError

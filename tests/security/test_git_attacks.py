@@ -19,9 +19,9 @@ from xpm.home import Home
 from xpm.indexes import Indexes
 from xpm.operations import install as operations
 from xpm.operations.direct import MAX_ARCHIVES
+from xpm.parse_source import parse_source
 from xpm.project import Project
 from xpm.search import Query
-from xpm.sources import parse_source
 from xpm_index import git as git_module
 from xpm_index import git_objects, git_transport, strict_json
 from xpm_index.archive import read_archive

@@ -10,7 +10,8 @@ from xpm.cli.context import here, options
 from xpm.cli.render import Console
 from xpm.operations import install as operations
 from xpm.operations import undo as undoing
-from xpm.sources import parse_source
+from xpm.operations.applying import Change
+from xpm.parse_source import parse_source
 from xpm_index.keys import PublicKey
 from xpm_index.publishers import parse_time
 
@@ -126,8 +127,11 @@ def update_command(
         prefer_oldest=prefer_oldest,
         exclude_newer=_time(exclude_newer),
     )
-    change = operations.update(here(), names, chosen, bump=bump)
-    render_change(console, change, as_json=as_json, dry_run=dry_run)
+
+    def done(change: Change) -> None:
+        render_change(console, change, as_json=as_json, dry_run=dry_run)
+
+    operations.update(here(), names, chosen, bump=bump, done=done)
 
 
 @click.command("lock")

@@ -202,9 +202,7 @@ def _environment(environment: Environment) -> Iterator[Finding]:
     except LockfileError as error:
         yield Finding(name="environment", status="warning", found=error.message, advice=error.hint or "")
         return
-    missing = [
-        p.name for p in lock.packages if not p.is_editable and environment.store.get(lock.archive_of(p).digest) is None
-    ]
+    missing = [package.name for package, ref in lock.stored if environment.store.get(ref.digest) is None]
     if missing:
         yield Finding(
             name="environment",

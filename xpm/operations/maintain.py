@@ -230,7 +230,7 @@ def _held_blobs(home: Home, target: Opened, repo: BareRepo, commit: str, entry: 
             with tempfile.TemporaryDirectory(dir=home.root, prefix="accept-") as folder:
                 archive = Path(folder) / Path(path).name
                 archive.write_bytes(data)
-                manifest, _ = verify_package(archive, key)
+                manifest, *_ = verify_package(archive, key)
             if (manifest.name, manifest.version) != (entry.name, entry.version):
                 raise TrustError(
                     f"{path} is {manifest.name} {manifest.version}, its entry says {entry.name} {entry.version}"

@@ -4,6 +4,7 @@ A client reads only what it needs, so what is wrong elsewhere stays unseen: a pu
 folder where no client looks, an archive that no entry names, a promise without its file.
 """
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -103,14 +104,14 @@ class _Look:
                 self._snapshot.publisher(namespace)
                 self.num_publishers += 1
             except XpmError as error:
-                self.problems.append(f"{path}: {_told(error)}")
+                self.problems.append(f"{path}: {_described(error)}")
 
     def at_entries(self) -> None:
         for path, name in self._below(ENTRIES, ".jsonl", entry_path):
             try:
                 entries = self._snapshot.entries(name)
             except XpmError as error:
-                self.problems.append(f"{path}: {_told(error)}")
+                self.problems.append(f"{path}: {_described(error)}")
                 continue
             self.num_names += 1
             self.num_versions += len(entries)
@@ -158,12 +159,13 @@ class _Look:
                 return f"it is missing, and {entry.name} {entry.version} needs it"
             archive = self._scratch / Path(path).name
             archive.write_bytes(data)
-            verify_archive(archive, ref, entry, self._snapshot.key_of(entry))
+            verified = verify_archive(archive, ref, entry, self._snapshot.key_of(entry), scratch=self._scratch)
         except XpmError as error:
-            return _told(error)
+            return _described(error)
         archive.unlink()
+        shutil.rmtree(verified.folder)
         return None
 
 
-def _told(error: XpmError) -> str:
+def _described(error: XpmError) -> str:
     return f"{error.message} ({error.context})" if error.context else error.message

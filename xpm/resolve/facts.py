@@ -14,8 +14,7 @@ from xpm.resolve.incompatibility import (
     Unusable,
 )
 from xpm.resolve.package import ABSENT, Package
-from xpm.resolve.problem import Candidates, Problem
-from xpm_index.entries import Entry
+from xpm.resolve.problem import Candidate, Candidates, Problem
 from xpm_index.names import spellings
 from xpm_index.requirements import Requirement
 from xpm_index.versions import VersionRange
@@ -137,7 +136,7 @@ class Facts:
             self._matching[key] = package.matching(requirement, instead=self.range_instead(requirement))
         return self._matching[key]
 
-    def _fits(self, package: Package, entry: Entry) -> Iterator[Incompatibility]:
+    def _fits(self, package: Package, entry: Candidate) -> Iterator[Incompatibility]:
         """An expert needs an archive for the base: told of all versions with archives for the same of its versions."""
         fitting = self._bases_of(entry)
         if fitting == self.base.present:
@@ -147,9 +146,10 @@ class Facts:
         terms = {package: same, self.base: self.base.everything & ~fitting} if fitting else {package: same}
         yield Incompatibility(terms, NoArchive(self.base.name, names))
 
-    def _bases_of(self, expert: Entry) -> int:
+    def _bases_of(self, expert: Candidate) -> int:
         """The versions of the base that an expert has an archive for."""
-        return self.base.where(lambda base: expert.archive_for(base.archives[0].base_digest) is not None)
+        digests = {each.base_digest for each in expert.archives if not each.variant}
+        return self.base.where(lambda base: base.archives[0].base_digest in digests)
 
     def _saying(self, package: Package) -> "_Saying":
         if package not in self._said:
@@ -172,10 +172,10 @@ class _Saying:
     bases: Mapping[int, int]
 
 
-def _told(entry: Entry, *, by_publisher: bool) -> str:
+def _told(entry: Candidate, *, by_publisher: bool) -> str:
     by = f" by {entry.publisher}" if by_publisher else ""
     return f"{entry.version}{by}{' (yanked)' if entry.yanked else ''}"
 
 
-def _rising(entries: list[Entry]) -> tuple[Entry, ...]:
+def _rising(entries: list[Candidate]) -> tuple[Candidate, ...]:
     return tuple(sorted(entries, key=lambda entry: entry.version))

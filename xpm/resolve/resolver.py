@@ -8,9 +8,8 @@ from xpm.resolve.facts import Facts
 from xpm.resolve.incompatibility import Cycle, Incompatibility, NoArchive, Unknown
 from xpm.resolve.order import MAX_EXPERTS, composition_order, find_cycle
 from xpm.resolve.package import Package
-from xpm.resolve.problem import Candidates, Problem, Resolution
+from xpm.resolve.problem import Candidate, Candidates, Problem, Resolution
 from xpm.resolve.solver import NoSolution, Solver
-from xpm_index.entries import Entry
 
 
 def resolve(problem: Problem, candidates: Candidates) -> Resolution:
@@ -30,7 +29,7 @@ def resolve(problem: Problem, candidates: Candidates) -> Resolution:
     return Resolution(base=chosen[facts.base], experts=composition_order(experts))
 
 
-def _circle(chosen: Mapping[Package, Entry]) -> Incompatibility | None:
+def _circle(chosen: Mapping[Package, Candidate]) -> Incompatibility | None:
     """An incompatibility of the members of a circle of requirements, at the versions chosen; None if there is no circle."""
     packages = {package.name: package for package in chosen if package.kind == "expert"}
     cycle = find_cycle([chosen[package] for package in packages.values()])
@@ -44,7 +43,7 @@ def _circle(chosen: Mapping[Package, Entry]) -> Incompatibility | None:
     return Incompatibility(terms, Cycle((*names, names[0])))
 
 
-def _require_few(experts: Sequence[Entry]) -> None:
+def _require_few(experts: Sequence[Candidate]) -> None:
     limit = min([MAX_EXPERTS, *(entry.max_chain for entry in experts)])
     if len(experts) <= limit:
         return
