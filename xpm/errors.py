@@ -80,10 +80,10 @@ class StoreError(XpmError):
 
 def unwritable(what: str, error: OSError, *, hint: str = "check your rights") -> XpmError:
     """The error for a file of ours that could not be written (or read): that the disk is full, if it is that."""
-    told = error.strerror or str(error)
+    reason = error.strerror or str(error)
     if error.errno in FULL:
-        return DiskFullError(what, context=f"{error.filename}: {told}" if error.filename else told)
-    return StoreError(what, context=str(error) if error.filename else told, hint=hint)
+        return DiskFullError(what, context=f"{error.filename}: {reason}" if error.filename else reason)
+    return StoreError(what, context=str(error) if error.filename else reason, hint=hint)
 
 
 class BusyError(XpmError):

@@ -22,7 +22,8 @@ from xpm.sources import FromIndex
 from xpm_index.entries import Entry
 from xpm_index.errors import GitError, TrustError, XpmError
 from xpm_index.git import BareRepo
-from xpm_index.index import IndexSnapshot, check_update
+from xpm_index.index import IndexSnapshot
+from xpm_index.index_update import check_update
 from xpm_index.integrity import PackageSignature
 from xpm_index.keys import PublicKey
 from xpm_index.metadata import now_utc
@@ -244,7 +245,7 @@ class Indexes:
         return BareRepo.open(folder) if folder.is_dir() else BareRepo.init(folder)
 
     def _refresh_embedded(self) -> bool:
-        """Bring the copy of the embedded index in line with the bundle of this xpm."""
+        """Update the copy of the embedded index to the bundle of this xpm."""
         resource = importlib.resources.files("xpm").joinpath("embedded", _BUNDLE)
         with importlib.resources.as_file(resource) as bundle:
             if not bundle.is_file():

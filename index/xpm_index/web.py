@@ -159,14 +159,14 @@ class Web:
     ) -> urllib3.BaseHTTPResponse:
         """One request without redirects; if the first origin wants a login and Git knows one, the request again with it."""
         origin = origin_of(url)
-        told = {**headers, **private} if origin == start else headers
-        login = self._logins.get(origin) if origin == start and "Authorization" not in told else None
-        response = self._send_once(method, url, told, body, login)
-        if response.status != 401 or origin != start or "Authorization" in told:
+        sent = {**headers, **private} if origin == start else headers
+        login = self._logins.get(origin) if origin == start and "Authorization" not in sent else None
+        response = self._send_once(method, url, sent, body, login)
+        if response.status != 401 or origin != start or "Authorization" in sent:
             return response
         if login is None and (login := self._ask(url)):
             response.close()
-            response = self._send_once(method, url, told, body, login)
+            response = self._send_once(method, url, sent, body, login)
         if response.status == 401:
             response.close()
             if login is None:

@@ -27,7 +27,8 @@ from xpm.trust import Verified, verify_archive
 from xpm_index.archive import read_files, write_archive
 from xpm_index.errors import DiskFullError, IntegrityError, KeyFileError, TrustError, XpmError
 from xpm_index.git import BareRepo
-from xpm_index.index import IndexSnapshot, IndexWriter
+from xpm_index.index import IndexSnapshot
+from xpm_index.index_writer import IndexWriter
 from xpm_index.keys import SigningKey
 from xpm_index.layout import archive_path, entry_path, publisher_path
 from xpm_index.manifest import Manifest

@@ -31,7 +31,7 @@ from xpm_index.errors import (
     StaleIndexError,
     TrustError,
 )
-from xpm_index.index import IndexWriter
+from xpm_index.index_writer import IndexWriter
 from xpm_index.keys import SigningKey
 from xpm_index.layout import entry_path
 from xpm_index.manifest import Manifest

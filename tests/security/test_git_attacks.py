@@ -22,8 +22,7 @@ from xpm.operations.direct import MAX_ARCHIVES
 from xpm.parse_source import parse_source
 from xpm.project import Project
 from xpm.search import Query
-from xpm_index import git as git_module
-from xpm_index import git_objects, git_transport, strict_json
+from xpm_index import git_objects, git_reading, git_transport, strict_json
 from xpm_index.archive import read_archive
 from xpm_index.errors import ArchiveError, GitError, IndexFormatError, ManifestError
 from xpm_index.git import BareRepo
@@ -275,7 +274,7 @@ def test_a_fresh_index_with_a_folder_without_end_is_not_searched(index, client):
     "path", [publisher_path("acme"), entry_path("expert-a"), "metadata/timestamp.json", "metadata/2.root.json"]
 )
 def test_a_file_of_the_index_without_end(index, client, path, monkeypatch):
-    monkeypatch.setattr(git_module, "MAX_TEXT_BYTES", 1 << 20)
+    monkeypatch.setattr(git_reading, "MAX_TEXT_BYTES", 1 << 20)
     index.writer.repo.commit_files({path: bytes(5_000_000)}, message="m", author="x <x@x>")
     with pytest.raises((GitError, IndexFormatError), match=r"more than 1048576 bytes|metadata is incomplete"):
         operations.install(client, [parse_source("a", folder=client.folder)])

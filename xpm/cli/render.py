@@ -97,18 +97,18 @@ class Console:
     def say(self, text: str) -> None:
         """Something a person may want to know."""
         if not self.quiet:
-            self._tell(text)
+            self._line(text)
 
     def warn(self, text: str) -> None:
         """Something that will be a problem unless somebody acts."""
         if not self.quiet:
-            self._tell(f"warning: {text}")
+            self._line(f"warning: {text}")
 
     def detail(self, text: str) -> None:
         if self.verbose:
-            self._tell(text)
+            self._line(text)
 
-    def _tell(self, text: str) -> None:
+    def _line(self, text: str) -> None:
         """A line for people; a bar that is being drawn gives way and comes again below it."""
         sys.stderr.write(("\r\x1b[K" if self._bar_is_open else "") + text + "\n")
         self._bar_is_open = False

@@ -121,8 +121,8 @@ def _fetched(environment: Environment, source: FromGit | FromUrl | FromArchive, 
             raise NotFoundError(f"there is no archive {path}")
         return [_Found(path=path, where=f"archive:{source.path.as_posix()}")]
     if options.offline and not source.url.startswith("file://"):
-        told = source if isinstance(source, FromGit) else source.url
-        raise FetchError(f"{told} would have to be fetched, and --offline forbids it")
+        what = source if isinstance(source, FromGit) else source.url
+        raise FetchError(f"{what} would have to be fetched, and --offline forbids it")
     downloads = environment.home.downloads
     downloads.mkdir(parents=True, exist_ok=True)
     if isinstance(source, FromUrl):

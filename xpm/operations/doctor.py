@@ -135,13 +135,13 @@ def _home(environment: Environment) -> Iterator[Finding]:
 
 def _disk(environment: Environment) -> Iterator[Finding]:
     free = shutil.disk_usage(environment.home.root).free
-    told = f"{free / 1e9:.1f} GB free"
+    state = f"{free / 1e9:.1f} GB free"
     if free < _LEAST_FREE_BYTES:
         yield Finding(
-            name="disk", status="warning", found=told, advice="run `xpm gc`, or set XPM_HOME to a larger disk"
+            name="disk", status="warning", found=state, advice="run `xpm gc`, or set XPM_HOME to a larger disk"
         )
     else:
-        yield Finding(name="disk", status="ok", found=told)
+        yield Finding(name="disk", status="ok", found=state)
 
 
 def _keys(environment: Environment) -> Iterator[Finding]:
@@ -235,14 +235,14 @@ def _indexes(environment: Environment, *, online: bool) -> Iterator[Finding]:
                 continue
             snapshot = indexes.snapshot(name)
             expires = expiry_of(snapshot.read_blob)
-            told = (
+            state = (
                 f"fetched {indexes.age(name).days} days ago, valid until {expires:%Y-%m-%d}" if expires else "fetched"
             )
             if expires and expires - now < _SOON:
                 advice = f"run `xpm index update {name}`; if that does not help, tell its maintainer"
-                yield Finding(name=what, status="warning" if expires > now else "problem", found=told, advice=advice)
+                yield Finding(name=what, status="warning" if expires > now else "problem", found=state, advice=advice)
             else:
-                yield Finding(name=what, status="ok", found=told)
+                yield Finding(name=what, status="ok", found=state)
             if online:
                 same = snapshot.repo.remote_head(source.url) == snapshot.commit
                 yield Finding(name=what, status="ok", found="reachable" + ("" if same else ", and has something newer"))

@@ -188,7 +188,7 @@ def sync(
     frozen: bool = False,
     reinstall: bool = False,
 ) -> Change:
-    """Bring everything the lock names into the store, what was altered there too.
+    """Fetch everything the lock names into the store, what was altered there too.
 
     Args:
         locked: fail if the lock does not agree with xpm.toml, instead of locking anew.

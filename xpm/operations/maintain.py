@@ -17,10 +17,10 @@ from xpm_index.digests import sha256_bytes
 from xpm_index.entries import Entry, parse_entries
 from xpm_index.errors import KeyFileError, PackagingError, TrustError
 from xpm_index.git import BareRepo
-from xpm_index.index import IndexWriter
+from xpm_index.index_writer import IndexWriter
 from xpm_index.keys import PublicKey, SigningKey
 from xpm_index.layout import ENTRIES, publisher_path
-from xpm_index.metadata import RoleKeys
+from xpm_index.metadata_editor import RoleKeys
 from xpm_index.names import validate_name
 from xpm_index.publishers import Publisher, PublisherKey
 from xpm_index.tuf_keys import Keyring

@@ -72,7 +72,7 @@ class Facts:
                 yield Incompatibility({package: mask}, Unusable(why))
 
     def of_version(self, package: Package, version: int) -> Sequence[Incompatibility]:
-        """What one version requires and excludes, told of all versions of which the same is true."""
+        """What one version requires and excludes; said of all versions of which the same is true."""
         key = package, version
         if key not in self._of_version:  # a version is decided again and again
             self._of_version[key] = tuple(self._what_is_true_of(package, version))
@@ -118,17 +118,17 @@ class Facts:
             return Incompatibility({package: mask}, Unknown(by, requirement))
         allowed = self._allowed(other, requirement)
         overridden = self.range_instead(requirement)
-        told = Requirement(requirement.name, overridden) if overridden else requirement
+        stated = Requirement(requirement.name, overridden) if overridden else requirement
         if not allowed:
             by_publisher = requirement.name.namespace is not None
-            known = tuple(_told(entry, by_publisher=by_publisher) for entry in other.entries)
-            return Incompatibility({package: mask}, NoVersion(by, told, known))
+            known = tuple(_described(entry, by_publisher=by_publisher) for entry in other.entries)
+            return Incompatibility({package: mask}, NoVersion(by, stated, known))
         terms, outside = {package: mask}, ABSENT | (other.present & ~allowed)
         if other is package:  # an expert that requires itself
             terms[package] = mask & outside
         else:
             terms[other] = outside
-        return Incompatibility(terms, Requires(by, told, overridden=overridden is not None))
+        return Incompatibility(terms, Requires(by, stated, overridden=overridden is not None))
 
     def _allowed(self, package: Package, requirement: Requirement) -> int:
         key = package, requirement
@@ -137,7 +137,7 @@ class Facts:
         return self._matching[key]
 
     def _fits(self, package: Package, entry: Candidate) -> Iterator[Incompatibility]:
-        """An expert needs an archive for the base: told of all versions with archives for the same of its versions."""
+        """An expert needs an archive for the base: said of all versions with archives for the same of its versions."""
         fitting = self._bases_of(entry)
         if fitting == self.base.present:
             return
@@ -172,7 +172,7 @@ class _Saying:
     bases: Mapping[int, int]
 
 
-def _told(entry: Candidate, *, by_publisher: bool) -> str:
+def _described(entry: Candidate, *, by_publisher: bool) -> str:
     by = f" by {entry.publisher}" if by_publisher else ""
     return f"{entry.version}{by}{' (yanked)' if entry.yanked else ''}"
 

@@ -76,10 +76,10 @@ class Package:
         if not versions:
             return f"no version of {self.name}"
         runs = list(self._runs(versions))
-        told = [_run(self.entries, first, last) for first, last in runs]
-        if len(told) > _MAX_LISTED:
-            told = [*told[: _MAX_LISTED - 1], f"{len(told) - _MAX_LISTED + 1} further ranges"]
-        return f"{self.name} {_either(told)}"
+        ranges = [_run(self.entries, first, last) for first, last in runs]
+        if len(ranges) > _MAX_LISTED:
+            ranges = [*ranges[: _MAX_LISTED - 1], f"{len(ranges) - _MAX_LISTED + 1} further ranges"]
+        return f"{self.name} {_either(ranges)}"
 
     def _runs(self, versions: int) -> Iterator[tuple[int, int]]:
         """(first, last) of each run of neighbouring versions, as positions in ``entries``."""

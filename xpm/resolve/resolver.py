@@ -86,12 +86,12 @@ def _explained(root: Incompatibility) -> ResolutionError | BaseMismatchError:
 
 def _bases_hint(misfits: Sequence[Incompatibility]) -> str:
     """For which bases the experts of a conflict do have archives."""
-    told = []
+    fitting = []
     for fact in misfits:
         expert = next(package for package in fact.terms if package.kind == "expert")
         base = next((package for package in fact.terms if package.kind == "base"), None)
         assert isinstance(fact.cause, NoArchive)
         others = [f"another {name}" if name == fact.cause.base else name for name in fact.cause.bases if base is None]
         fits = [base.describe(base.everything & ~fact.terms[base])] if base else []
-        told.append(f"{expert.describe(fact.terms[expert])} is for {' and '.join([*fits, *others]) or 'no base'}")
-    return "; ".join(dict.fromkeys(told))
+        fitting.append(f"{expert.describe(fact.terms[expert])} is for {' and '.join([*fits, *others]) or 'no base'}")
+    return "; ".join(dict.fromkeys(fitting))
