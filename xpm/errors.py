@@ -1,9 +1,24 @@
 """The errors of one machine's decisions; the formats' own are in ``xpm_index.errors``."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from xpm_index.errors import FULL, DiskFullError, XpmError
+
+
+@runtime_checkable
+class ExpectedError(Protocol):
+    """What every expected failure carries: XpmError and BuildError, and EngineError, which imports neither.
+
+    ``code`` is stable and machine-readable, ``exit_code`` is what the command line returns; ``message`` says what and where,
+    ``context`` why, ``hint`` what to do.
+    """
+
+    code: str
+    exit_code: int
+    message: str
+    context: str | None
+    hint: str | None
 
 
 class UsageError(XpmError):
