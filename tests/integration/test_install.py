@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.packages import make_publisher
+from tests.support.projects import Listening
 from tests.support.simulator import IndexSimulator
 from xpm import history
 from xpm.errors import FetchError, LockfileError, NotFoundError, StoreError
@@ -25,7 +26,7 @@ from xpm.search import Query
 from xpm.sources import FromIndex
 from xpm.trust import Verified, verify_archive
 from xpm_index.archive import read_files, write_archive
-from xpm_index.errors import DiskFullError, IntegrityError, KeyFileError, TrustError, XpmError
+from xpm_index.errors import DiskFullError, GitError, IntegrityError, KeyFileError, TrustError, XpmError
 from xpm_index.git import BareRepo
 from xpm_index.index import IndexSnapshot
 from xpm_index.index_writer import IndexWriter
@@ -35,7 +36,7 @@ from xpm_index.manifest import Manifest
 from xpm_index.publishing import sign_archive
 from xpm_index.requirements import Requirement
 from xpm_index.tuf_keys import Keyring
-from xpm_index.versions import ANY
+from xpm_index.versions import ANY, Version
 
 
 @pytest.fixture
@@ -234,6 +235,30 @@ def test_two_indexes_must_not_claim_one_name(environment, tmp_path, index):
     _refused(environment, TrustError, "in several indexes")
 
 
+def test_an_index_that_fails_stops_no_other(environment, tmp_path, index):
+    install(environment, "b@^1")
+    (tmp_path / "two").mkdir()
+    other = IndexSimulator(tmp_path / "two", name="other", with_base=False)
+    index_operations.add(environment, "other", other.url, progress=Silent(), fingerprint=other.fingerprint)
+    project = environment.project()
+    first = {"other": project.indexes["other"], "main": project.indexes["main"]}
+    dataclasses.replace(project, indexes=first).save(environment.folder)
+    other.path.rename(other.path.with_suffix(".away"))
+    index.serve("expert-b", "1.2.0")
+    listening, fetched = Listening(), {}
+    options = Options(progress=listening)
+    with pytest.raises(GitError, match="could not"):
+        index_operations.update(environment, None, options, done=lambda name, is_new: fetched.update({name: is_new}))
+    assert fetched == {"main": True, "embedded": False}
+    assert [each.split(":")[0] for each in listening.warnings] == ["index other was not updated"]
+    index.serve("expert-b", "1.3.0")
+    changes = []
+    with pytest.raises(GitError, match="could not"):
+        operations.update(environment, [], done=changes.append)
+    assert changes[0].updated == ("expert-b 1.1.0 -> 1.3.0",)
+    assert environment.lockfile().experts[0].version == Version.parse("1.3.0")
+
+
 def test_an_index_that_is_none_is_not_added(environment, tmp_path):
     before = state(environment.folder)
     with pytest.raises(XpmError, match="could not"):
@@ -278,6 +303,7 @@ def _refused(environment, kind, message):
     assert not stored
     assert state(environment.folder) == before[0]
     assert not any("expert-a" in path.read_text() for path in environment.home.store.rglob("manifest.json"))
+    assert not (environment.home.store / "tmp").exists()
 
 
 def test_every_byte_of_an_archive_counts(environment, index, tmp_path):

@@ -12,15 +12,12 @@ from io import BytesIO
 import pytest
 
 from tests.support.packages import make_package
-from tests.support.simulator import IndexSimulator
-from xpm.environment import Environment
+from tests.support.projects import new_project
 from xpm.errors import FetchError
-from xpm.home import Home
 from xpm.indexes import Indexes
 from xpm.operations import install as operations
 from xpm.operations.direct import MAX_ARCHIVES
 from xpm.parse_source import parse_source
-from xpm.project import Project
 from xpm.search import Query
 from xpm_index import git_objects, git_reading, git_transport, strict_json
 from xpm_index.archive import read_archive
@@ -82,10 +79,7 @@ def forge(tmp_path):
 
 @pytest.fixture
 def environment(tmp_path):
-    folder = tmp_path / "project"
-    folder.mkdir()
-    Project().save(folder)
-    return Environment.find(Home(tmp_path / "home"), folder)
+    return new_project(tmp_path)
 
 
 def install(environment, text):
@@ -222,18 +216,8 @@ def test_refs_without_end(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def index(tmp_path):
-    made = IndexSimulator(tmp_path)
-    made.serve("expert-a", "1.0.0")
-    return made
-
-
-@pytest.fixture
 def client(tmp_path, index):
-    folder = tmp_path / "client"
-    folder.mkdir()
-    Project(indexes={"main": index.source}).save(folder)
-    return Environment.find(Home(tmp_path / "home"), folder)
+    return new_project(tmp_path, index, name="client")
 
 
 def top(index):
