@@ -45,7 +45,7 @@ def environment(tmp_path: Path, index: IndexSimulator) -> Environment:
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> TinyBase:
     from tests.support import models
-    from xpm_build.export import export_base
+    from xpm_build.base.export import export_base
 
     folder = tmp_path_factory.mktemp("tiny")
     source = models.save_tiny_model(folder / "source")
@@ -57,7 +57,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> TinyBase:
 def tiny_adapter(tiny_base: TinyBase, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TinyAdapter]:
     """``tiny_adapter(kind, seed)``: a random adapter of a kind in ``models.CONFIGS``, made once."""
     from tests.support import models
-    from xpm_build.adapters import base_digest, compile_adapter, save_slots
+    from xpm_build.adapter.compile import base_digest, compile_adapter, save_slots
     from xpm_runtime.adapter import SLOTS
 
     made: dict[tuple[str, int], TinyAdapter] = {}

@@ -14,19 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpm_build.adapters import base_digest, compile_adapters, complete, save_slots
-from xpm_build.chat_templates import CHAT_TEMPLATE, TEMPLATES
+from xpm_build.adapter.compile import base_digest, compile_adapters, complete, save_slots
+from xpm_build.adapter.methods import CompiledAdapter
+from xpm_build.adapter.parity import check_adapter
+from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from xpm_build.base.chat_templates import CHAT_TEMPLATE, TEMPLATES
+from xpm_build.base.checkpoint import Weights
+from xpm_build.base.export import DEFAULT_BLOCK, GRAPH, GRAPH_DATA, NATIVE_GRAPH, export_base, load_config, load_model
+from xpm_build.base.fingerprint import fingerprint
+from xpm_build.base.parity import check_base
+from xpm_build.base.text_files import TEXT_FILES, check_chat_template, copy_text_files, has_chat_template
 from xpm_build.check import check
 from xpm_build.errors import BuildError
-from xpm_build.export import DEFAULT_BLOCK, GRAPH, GRAPH_DATA, NATIVE_GRAPH, export_base, load_config, load_model
-from xpm_build.fingerprint import fingerprint
 from xpm_build.manifest_check import require_sound
-from xpm_build.methods import CompiledAdapter
-from xpm_build.parity import check_adapter, check_base
-from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.processes import peak_memory_bytes
-from xpm_build.text_files import TEXT_FILES, check_chat_template, copy_text_files, has_chat_template
-from xpm_build.weights import Weights
 from xpm_index.archive import MANIFEST, archive_name, write_archive
 from xpm_index.digests import sha256_file
 from xpm_index.manifest import Manifest, base_name

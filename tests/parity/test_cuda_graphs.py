@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.support import models
-from xpm_build.adapters import compile_adapter, save_slots
-from xpm_build.export import export_base
-from xpm_build.parity import reference_logits
+from xpm_build.adapter.compile import compile_adapter, save_slots
+from xpm_build.base.export import export_base
+from xpm_build.base.parity import reference_logits
 from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
 from xpm_runtime.adapter import SLOTS
 

@@ -6,7 +6,7 @@ import torch
 from peft import PeftModel
 
 from tests.support import models
-from xpm_build.parity import probe_tokens, reference_logits
+from xpm_build.base.parity import probe_tokens, reference_logits
 from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
 
 TOLERANCE = 1e-4

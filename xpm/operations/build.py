@@ -36,7 +36,7 @@ def build_base(
 ) -> "list[BuiltArchive]":
     """``source`` is a Hugging Face folder, or the id of a model, which is fetched."""
     require_extra()
-    from xpm_build.hub import fetch_model, is_model_id
+    from xpm_build.base.hub import fetch_model, is_model_id
     from xpm_build.packages import build_base as build
 
     validate_name(name, what="base name")
@@ -74,7 +74,7 @@ def build_expert(
 def convert(source: Path, out: Path, *, to: str, base: str) -> list[str]:
     """Write an adapter in another form; the names of the files written."""
     require_extra()
-    from xpm_build.convert import convert as write
+    from xpm_build.adapter.convert import convert as write
 
     return write(source, out, to=to, base=base)
 

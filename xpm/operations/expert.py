@@ -168,7 +168,7 @@ def _execute(rows: Sequence[tuple[int, Row]], language: str, count: int, report:
     from xpm_build.dataset.quality import Problem
     from xpm_build.dataset.rows import completion_of
     from xpm_build.judges import judge_of, measure_of
-    from xpm_build.judges.verdict import has_check
+    from xpm_build.judges.judging import has_check
 
     measure = measure_of(language)
     if measure != "execution accuracy":

@@ -41,7 +41,7 @@ def local_base(text: str, scratch: Path, report: Report) -> Part:
             raise UsageError(f"{path} holds no base", hint="name a .base file, an unpacked base, or a model's folder")
         report("exporting the model as it is")
         require_extra()
-        from xpm_build.export import export_base
+        from xpm_build.base.export import export_base
 
         export_base(folder, scratch / "graph")
         folder = scratch / "graph"
@@ -67,8 +67,8 @@ def local_expert(text: str, scratch: Path, source: Callable[[], Path], report: R
             )
         report(f"compiling {path}")
         require_extra()
-        from xpm_build.adapters import base_digest, compile_adapter, save_slots
-        from xpm_build.export import load_model
+        from xpm_build.adapter.compile import base_digest, compile_adapter, save_slots
+        from xpm_build.base.export import load_model
 
         folder = scratch / f"compiled-{name.rpartition('/')[2]}"
         folder.mkdir()

@@ -26,14 +26,14 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, Qwen3Config
 
-from xpm_build.adapters import compile_adapter, save_slots
-from xpm_build.architecture import MODULES, Architecture
-from xpm_build.base_tensors import BaseTensors
-from xpm_build.cuda_graph import CudaGraph
-from xpm_build.fingerprint import fingerprint
-from xpm_build.parity import quantise_weights
-from xpm_build.quantize import BITS
-from xpm_build.weights import Weights
+from xpm_build.adapter.compile import compile_adapter, save_slots
+from xpm_build.base.architecture import MODULES, Architecture
+from xpm_build.base.base_tensors import BaseTensors
+from xpm_build.base.checkpoint import Weights
+from xpm_build.base.cuda_graph import CudaGraph
+from xpm_build.base.fingerprint import fingerprint
+from xpm_build.base.parity import quantise_weights
+from xpm_build.base.quantize import BITS
 from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
 from xpm_runtime.adapter import SLOTS
 from xpm_runtime.graph import CUDA_FILES

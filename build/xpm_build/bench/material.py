@@ -13,14 +13,14 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, Qwen3Config
 
-from xpm_build.adapters import save_slots
-from xpm_build.architecture import MODULES, Architecture, Linear, tensor_name
+from xpm_build.adapter.compile import save_slots
+from xpm_build.adapter.methods import CompiledAdapter
+from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from xpm_build.base.architecture import MODULES, Architecture, Linear, tensor_name
+from xpm_build.base.checkpoint import Weights
+from xpm_build.base.export import export_base, load_config
+from xpm_build.base.fingerprint import fingerprint
 from xpm_build.errors import BuildError
-from xpm_build.export import export_base, load_config
-from xpm_build.fingerprint import fingerprint
-from xpm_build.methods import CompiledAdapter
-from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from xpm_build.weights import Weights
 from xpm_runtime.adapter import SLOTS
 
 SHAPES: dict[str, dict[str, Any]] = {

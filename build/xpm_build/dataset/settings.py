@@ -126,7 +126,7 @@ def dataset_settings(raw: Mapping[str, Any]) -> DatasetSettings:
         language=evaluation.text("language", required=False)
         or fields.text("language", required=False)
         or validation.text("language", required=False)
-        or (generation.domain if generation.domain in DOMAINS else ""),
+        or (DOMAINS[generation.domain].language if generation.domain in DOMAINS else ""),
         generation=generation,
         split=_split(fields.object("split")),
         near_duplicates=_share(preprocessing, "near_duplicates", 0.0),

@@ -11,13 +11,13 @@ from peft import get_peft_model
 from safetensors.torch import load_file, save_file
 
 from tests.support import models
-from xpm_build.adapters import compile_adapter
-from xpm_build.architecture import Architecture
+from xpm_build.adapter.compile import compile_adapter
+from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from xpm_build.base.architecture import Architecture
+from xpm_build.base.fingerprint import fingerprint
+from xpm_build.base.parity import probe_tokens, reference_logits
 from xpm_build.errors import BuildError
-from xpm_build.fingerprint import fingerprint
 from xpm_build.packages import build_expert
-from xpm_build.parity import probe_tokens, reference_logits
-from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_index.archive import extract_archive
 from xpm_runtime import AdapterSpec, Engine
 

@@ -12,13 +12,13 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from tests.support import models
-from xpm_build.adapters import FROZEN_SEED, compile_adapter, compile_adapters, frozen_a
-from xpm_build.architecture import Architecture, tensor_name
-from xpm_build.convert import convert
+from xpm_build.adapter.compile import FROZEN_SEED, compile_adapter, compile_adapters, frozen_a
+from xpm_build.adapter.convert import convert
+from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from xpm_build.base.architecture import Architecture, tensor_name
+from xpm_build.base.parity import probe_tokens, reference_logits
 from xpm_build.errors import BuildError
 from xpm_build.packages import build_expert
-from xpm_build.parity import probe_tokens, reference_logits
-from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_index.archive import extract_archive, read_files, read_manifest
 from xpm_runtime import AdapterSpec, Engine
 
@@ -180,7 +180,7 @@ def test_lora_fa_needs_its_seed_or_its_a(tiny_base, tiny_adapter, tmp_path):
 
 
 def test_a_lokr_of_too_high_a_rank_is_cut_and_says_so(tiny_base, tmp_path, monkeypatch):
-    monkeypatch.setattr("xpm_build.methods.MAX_RANK", 20)
+    monkeypatch.setattr("xpm_build.adapter.methods.MAX_RANK", 20)
     peft = models.save_adapter(tiny_base.source, tmp_path / "peft", models.CONFIGS["lokr"](), seed=1)
     adapter = compile_adapter(peft, models.load(tiny_base.source))
     assert adapter.rank == 20
@@ -193,6 +193,6 @@ def test_a_lokr_of_too_high_a_rank_is_cut_and_says_so(tiny_base, tmp_path, monke
 
 
 def test_adapters_of_too_high_a_rank_together(tiny_base, tiny_adapter, monkeypatch):
-    monkeypatch.setattr("xpm_build.methods.MAX_RANK", 12)
+    monkeypatch.setattr("xpm_build.adapter.methods.MAX_RANK", 12)
     with pytest.raises(BuildError, match="rank 16 together"):
         compile_adapters([tiny_adapter("lora").peft, tiny_adapter("dora").peft], models.load(tiny_base.source))

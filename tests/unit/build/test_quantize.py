@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from xpm_build.base.quantize import quantize_matrix
 from xpm_build.errors import BuildError
-from xpm_build.quantize import quantize_matrix
 
 
 @pytest.mark.parametrize("bits", [4, 8])

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.support import models
-from xpm_build.parity import probe_tokens
+from xpm_build.base.parity import probe_tokens
 from xpm_runtime import Request, SamplingParams
 
 PROMPTS = [probe_tokens(models.VOCAB_SIZE, seed=seed, count=4 + seed) for seed in range(4)]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.support import models
-from xpm_build.parity import probe_tokens
+from xpm_build.base.parity import probe_tokens
 from xpm_runtime import AdapterSpec, Engine, Request, RequestError, SamplingParams
 
 PROMPT = probe_tokens(models.VOCAB_SIZE, seed=1, count=40)

@@ -11,7 +11,7 @@ import torch
 from transformers import Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
-from xpm_build.architecture import Architecture
+from xpm_build.base.architecture import Architecture
 from xpm_runtime import Engine, ModelLoadError
 from xpm_runtime.rope import rope_tables
 from xpm_runtime.session import _has_driver

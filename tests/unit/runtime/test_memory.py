@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.support import models
-from xpm_build.export import export_base
-from xpm_build.parity import probe_tokens
+from xpm_build.base.export import export_base
+from xpm_build.base.parity import probe_tokens
 from xpm_runtime import AdapterSpec, CapacityError, Engine, RequestError, SamplingParams
 
 OPENING = probe_tokens(models.VOCAB_SIZE, seed=1, count=40)

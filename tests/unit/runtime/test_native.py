@@ -5,7 +5,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from xpm_build.quantize import quantize_matrix
+from xpm_build.base.quantize import quantize_matrix
 from xpm_runtime.native import AllowedMemory, library
 
 pytestmark = pytest.mark.skipif(library() is None, reason="this machine can't run the native kernels")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.support import models
-from xpm_build.parity import probe_tokens
+from xpm_build.base.parity import probe_tokens
 from xpm_runtime import AdapterSpec, CapacityError, Engine, Message, Request, RequestError, SamplingParams
 
 

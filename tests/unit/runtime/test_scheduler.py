@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import models
-from xpm_build.export import export_base
-from xpm_build.parity import probe_tokens
+from xpm_build.base.export import export_base
+from xpm_build.base.parity import probe_tokens
 from xpm_runtime import AdapterSpec, CapacityError, Engine, Request, SamplingParams
 from xpm_runtime.sampler import Sampler
 from xpm_runtime.scheduler import Scheduler

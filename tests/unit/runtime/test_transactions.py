@@ -6,7 +6,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from tests.support import models
-from xpm_build.parity import probe_tokens
+from xpm_build.base.parity import probe_tokens
 from xpm_runtime import AdapterSpec, Engine, EngineError, Request, SamplingParams
 
 PROMPTS = [probe_tokens(models.VOCAB_SIZE, seed=seed, count=9) for seed in range(3)]

@@ -5,10 +5,10 @@ from abc import ABC, abstractmethod
 import numpy as np
 from onnx import TensorProto
 
-from xpm_build.architecture import LinearGroup
-from xpm_build.base_tensors import BaseTensors
-from xpm_build.graph_writer import MICROSOFT, GraphWriter
-from xpm_build.tensor_file import reshaped
+from xpm_build.base.architecture import LinearGroup
+from xpm_build.base.base_tensors import BaseTensors
+from xpm_build.base.graph_writer import MICROSOFT, GraphWriter
+from xpm_build.base.tensor_file import reshaped
 
 
 class DecoderGraph(ABC):

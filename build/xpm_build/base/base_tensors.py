@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from xpm_build.architecture import Architecture, Linear, tensor_name
+from xpm_build.base.architecture import Architecture, Linear, tensor_name
+from xpm_build.base.checkpoint import Weights
+from xpm_build.base.quantize import BITS, quantize_matrix
+from xpm_build.base.tensor_file import TensorFile
 from xpm_build.errors import BuildError
-from xpm_build.quantize import BITS, quantize_matrix
-from xpm_build.tensor_file import TensorFile
-from xpm_build.weights import Weights
 
 FLOATS = {"fp32": np.float32, "fp16": np.float16}
 

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from xpm_build.architecture import Architecture
-from xpm_build.base_tensors import BaseTensors
-from xpm_build.cuda_graph import CudaGraph, has_cuda_graphs
+from xpm_build.base.architecture import Architecture
+from xpm_build.base.base_tensors import BaseTensors
+from xpm_build.base.checkpoint import Weights
+from xpm_build.base.cuda_graph import CudaGraph, has_cuda_graphs
+from xpm_build.base.fingerprint import fingerprint
+from xpm_build.base.native_graph import NativeGraph, has_native_graph
+from xpm_build.base.portable_graph import PortableGraph
+from xpm_build.base.text_files import copy_text_files, end_token_ids
 from xpm_build.errors import BuildError
-from xpm_build.fingerprint import fingerprint
-from xpm_build.native_graph import NativeGraph, has_native_graph
-from xpm_build.slot_graph import SlotGraph
-from xpm_build.text_files import copy_text_files, end_token_ids
-from xpm_build.weights import Weights
 from xpm_runtime.graph import CUDA_FILES
 
 GRAPH = "model.onnx"
@@ -80,7 +80,7 @@ def export_base(
     architecture, weights = Architecture(config), Weights(source)
     out.mkdir(parents=True, exist_ok=True)
     tensors = BaseTensors(weights, architecture, out / GRAPH_DATA, variant=variant, block=block)
-    (out / GRAPH).write_bytes(SlotGraph(tensors).write().SerializeToString(deterministic=True))
+    (out / GRAPH).write_bytes(PortableGraph(tensors).write().SerializeToString(deterministic=True))
     is_native = has_native_graph(tensors)
     if is_native:
         (out / NATIVE_GRAPH).write_bytes(NativeGraph(tensors).write().SerializeToString(deterministic=True))

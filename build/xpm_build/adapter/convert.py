@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.errors import BuildError
-from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_index.archive import MANIFEST, read_files
 from xpm_index.manifest import Manifest
 from xpm_index.names import validate_name

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from xpm_build.chat_templates import CHAT_TEMPLATE
+from xpm_build.base.chat_templates import CHAT_TEMPLATE
 from xpm_build.errors import BuildError
 from xpm_runtime.errors import EngineError
 from xpm_runtime.text import Message, TextCodec

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Parts, number, read_config, read_weights
 from xpm_build.errors import BuildError
-from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Parts, number, read_config, read_weights
 
 _SUBTRACTABLE = {"pissa": "PiSSA", "olora": "OLoRA", "corda": "CorDA", "lora_ga": "LoRA-GA"}
 _QUANTISED = "loftq"

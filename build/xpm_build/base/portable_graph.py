@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from xpm_build.architecture import Architecture, LinearGroup
-from xpm_build.base_tensors import Matrix
-from xpm_build.decoder_graph import DecoderGraph, norm
-from xpm_build.graph_writer import MICROSOFT
+from xpm_build.base.architecture import Architecture, LinearGroup
+from xpm_build.base.base_tensors import Matrix
+from xpm_build.base.decoder_graph import DecoderGraph, norm
+from xpm_build.base.graph_writer import MICROSOFT
 
 _ACCURACY_INT8_ACTIVATIONS = 4  # of MatMulNBits: activations in 8 bits inside the product
 
@@ -32,7 +32,7 @@ def slot_defaults(a: Architecture) -> dict[str, tuple[int, ...]]:
     return defaults
 
 
-class SlotGraph(DecoderGraph):
+class PortableGraph(DecoderGraph):
     """Writes the graph of one base."""
 
     def write(self) -> onnx.ModelProto:

@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from xpm_build.architecture import LinearGroup
-from xpm_build.base_tensors import BaseTensors, Matrix
-from xpm_build.decoder_graph import DecoderGraph
-from xpm_build.graph_writer import MICROSOFT
+from xpm_build.base.architecture import LinearGroup
+from xpm_build.base.base_tensors import BaseTensors, Matrix
+from xpm_build.base.decoder_graph import DecoderGraph
+from xpm_build.base.graph_writer import MICROSOFT
 
 _HALF = np.dtype(np.float16)
 

@@ -12,12 +12,12 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from xpm_build.altered_base import without_beginning
-from xpm_build.architecture import Architecture, Linear, tensor_name
+from xpm_build.adapter.altered_base import without_beginning
+from xpm_build.adapter.methods import COMPILERS, CompiledAdapter, combine
+from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, by_linear, read_config, read_weights
+from xpm_build.base.architecture import Architecture, Linear, tensor_name
+from xpm_build.base.fingerprint import fingerprint
 from xpm_build.errors import BuildError
-from xpm_build.fingerprint import fingerprint
-from xpm_build.methods import COMPILERS, CompiledAdapter, combine
-from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, by_linear, read_config, read_weights
 from xpm_runtime.adapter import FORMAT
 
 STORAGES = ("float32", "float16", "int8")

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from xpm_build.architecture import LinearGroup
-from xpm_build.base_tensors import BaseTensors, Matrix
-from xpm_build.decoder_graph import DecoderGraph
-from xpm_build.graph_writer import XPM
+from xpm_build.base.architecture import LinearGroup
+from xpm_build.base.base_tensors import BaseTensors, Matrix
+from xpm_build.base.decoder_graph import DecoderGraph
+from xpm_build.base.graph_writer import XPM
 
 _SLOTS = ("slot_table", "slot_types", "row_slots", "row_scales")
 

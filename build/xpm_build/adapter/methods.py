@@ -10,9 +10,17 @@ from typing import Any
 
 import torch
 
-from xpm_build.architecture import Architecture, Linear, tensor_name
+from xpm_build.adapter.peft_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    Parts,
+    by_linear,
+    number,
+    number_for,
+    require_shape,
+)
+from xpm_build.base.architecture import Architecture, Linear, tensor_name
 from xpm_build.errors import BuildError
-from xpm_build.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Parts, by_linear, number, number_for, require_shape
 from xpm_runtime.adapter import MAX_RANK
 
 _NEGLIGIBLE = 1e-6  # of the largest singular value

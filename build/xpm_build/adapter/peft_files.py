@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from xpm_build.architecture import Architecture, Linear, tensor_name
+from xpm_build.base.architecture import Architecture, Linear, tensor_name
 from xpm_build.errors import BuildError
 
 ADAPTER_CONFIG = "adapter_config.json"

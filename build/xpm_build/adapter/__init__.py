@@ -1,0 +1,1 @@
+"""Adapters: from what PEFT saved to the slots of one base, and between the forms they come in."""

@@ -1,0 +1,76 @@
+"""Does an exported base compute what Transformers computes? Every build asks before it writes an archive."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from xpm_build.base.export import load_model
+from xpm_build.base.quantize import BITS, quantize_matrix
+from xpm_build.errors import ParityError
+from xpm_runtime import Engine
+
+NUM_TOKENS = 24
+# Largest absolute difference of logits that counts as the same computation, as a share of the largest logit: what float32 and
+# float16 arithmetic in another order may differ by, and what 8-bit activations cost beside the same (dequantised) weights:
+# our kernels stay below 0.02, ONNX Runtime's, with fewer scales, below 0.05.
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 5e-2, "int4": 5e-2}
+
+
+def probe_tokens(vocab_size: int, *, seed: int = 0, count: int = NUM_TOKENS) -> list[int]:
+    """Seeded token ids to compare on."""
+    return [int(token) for token in np.random.default_rng(seed).integers(0, vocab_size, count)]
+
+
+def reference_logits(model: Any, tokens: list[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Logits of every position by Transformers (and PEFT), float32 (tokens, vocab); a soft prompt's are left out."""
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([tokens])).logits[0]
+    return logits[-len(tokens) :].to(torch.float32).numpy()
+
+
+def check_base(folder: Path, source: Path, variant: str, *, block: int) -> float:
+    """Compare an exported base with Transformers on the weights that it stores; return the largest difference of logits.
+
+    A quantised variant is compared with its own, dequantised weights: the difference is the computation's, not the quantisation's.
+
+    Raises:
+        ParityError: it is larger than the variant allows.
+    """
+    model = load_model(source)
+    if variant in BITS:
+        quantise_weights(model, bits=BITS[variant], block=block)
+    tokens = probe_tokens(model.config.vocab_size)
+    wanted = reference_logits(model, tokens)
+    with Engine.load(folder, device="cpu", threads=1, max_lanes=1, context=64) as engine:
+        got = engine.logits(tokens)
+    return require_close(got, wanted, TOLERANCE[variant], what=f"the {variant} graph")
+
+
+def quantise_weights(model: Any, *, bits: int, block: int) -> None:
+    """Replace every matrix that a quantised base stores by what is left of it."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2 and name.endswith(".weight"):
+                kept = quantize_matrix(parameter.numpy(), bits=bits, block=block).dequantized()
+                parameter.copy_(torch.from_numpy(kept))
+
+
+def require_close(got: Any, wanted: Any, tolerance: float, *, what: str) -> float:
+    """The largest absolute difference of logits.
+
+    Args:
+        tolerance: what it may be, as a share of the largest logit (or of 1, where all are smaller).
+        what: was computed, for the error.
+    Raises:
+        ParityError: it is larger.
+    """
+    error = float(np.abs(got - wanted).max())
+    allowed = tolerance * max(1.0, float(np.abs(wanted).max()))
+    if not error <= allowed:
+        raise ParityError(
+            f"{what} does not compute what Transformers and PEFT do",
+            context=f"largest difference of logits {error:.2e}, allowed {allowed:.2e}",
+        )
+    return error
