@@ -6,22 +6,19 @@ Holds no credentials, no path of a machine and no time; the same resolution alwa
 from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xpm.errors import LockfileError
 from xpm.files import write_atomically
 from xpm.project import Project
 from xpm.sources import FromIndex, Source
 from xpm.toml_file import parse_toml, read_toml, write_toml
-from xpm_index.entries import ArchiveRef, Entry
+from xpm_index.entries import ArchiveRef, Candidate, Entry
 from xpm_index.fields import Fields
 from xpm_index.keys import PublicKey
 from xpm_index.names import validate_name
 from xpm_index.requirements import Requirement
 from xpm_index.versions import Version
-
-if TYPE_CHECKING:
-    from xpm.resolve import Candidate
 
 LOCK_FILE = "xpm.lock"
 FORMAT = 1
@@ -83,7 +80,7 @@ class LockedPackage:
     origin: Origin
 
     @classmethod
-    def of(cls, chosen: "Candidate", origin: Origin) -> "LockedPackage":
+    def of(cls, chosen: Candidate, origin: Origin) -> "LockedPackage":
         return cls(
             name=chosen.name,
             version=chosen.version,

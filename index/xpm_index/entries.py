@@ -22,17 +22,21 @@ _DAMAGED = "the index is damaged, or somebody put there what does not belong: te
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveRef:
-    """One archive of a version.
+class Build:
+    """For which base an expert was built; of a base, its own name and digest.
 
-    ``base`` and ``base_digest`` say for which base an expert's archive is; for a base they are its own name and digest.
-    ``variant`` is the quantisation of a base's archive, "" for an expert's. ``sources`` are tried in order:
-    ``blob:<path in the index>``, ``https://…``, ``file://…``.
+    ``variant`` is a base's quantisation, "" for an expert.
     """
 
     base: str
     base_digest: str
-    variant: str
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveRef(Build):
+    """One archive of a version; ``sources`` are tried in order: ``blob:<path in the index>``, ``https://…``, ``file://…``."""
+
     digest: str
     size: int
     sources: tuple[str, ...]
@@ -71,26 +75,35 @@ class Yanked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Candidate:
+    """What a resolver goes by: a version, what it was built for, and what it gets on with."""
+
     name: str
     version: Version
     kind: str
-    description: str
-    publisher: str
-    key_id: str
-    published_at: str
-    archives: tuple[ArchiveRef, ...]
+    archives: tuple[Build, ...]
+    publisher: str = ""
+    published_at: str = ""
     requires: tuple[Requirement, ...] = ()
     incompatible_with: tuple[Requirement, ...] = ()
-    capabilities: tuple[str, ...] = ()
-    keywords: tuple[str, ...] = ()
     optional: tuple[Requirement, ...] = ()
     load_order: int = DEFAULT_LOAD_ORDER
     tier: str = DEFAULT_TIER
     max_chain: int = MAX_CHAIN
+    yanked: Yanked | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry(Candidate):
+    """A published version."""
+
+    description: str
+    key_id: str
+    archives: tuple[ArchiveRef, ...]
+    capabilities: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     quality: float | None = None
-    yanked: Yanked | None = None
 
     def archive_for(self, base_digest: str, variant: str = "") -> ArchiveRef | None:
         """The archive for one base (and, of a base, one variant), or None."""

@@ -15,11 +15,10 @@ from xpm.lockfile import Editable, LockedPackage, Lockfile, Pinned
 from xpm.operations.editable import candidate_in
 from xpm.operations.options import Options
 from xpm.partial import keep
-from xpm.resolve import Candidate
 from xpm.sources import ARCHIVE_SUFFIX, BASE_SUFFIX, Direct, FromArchive, FromFolder, FromGit, FromUrl
 from xpm.trust import verify_package
 from xpm_index.archive import MANIFEST, read_manifest
-from xpm_index.entries import ArchiveRef
+from xpm_index.entries import ArchiveRef, Candidate
 from xpm_index.errors import IntegrityError, SignatureError, TrustError
 from xpm_index.git_files import TaggedTree, tagged
 from xpm_index.integrity import PackageSignature, read_signature

@@ -1,48 +1,18 @@
 """A publisher's own folder, used where it lies: what it holds now, and which folder it runs from."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from xpm.errors import NotFoundError, UsageError
 from xpm.sources import FromFolder
 from xpm_index.archive import MANIFEST
+from xpm_index.entries import Build, Candidate
 from xpm_index.manifest import Manifest
-from xpm_index.requirements import Requirement
-from xpm_index.versions import Version
 
 IN_PLACE = ".xpm"
 SLOTS = "slots.safetensors"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltFor:
-    """A base that the folder's expert was compiled for."""
-
-    base: str
-    base_digest: str
-    variant: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FolderCandidate:
-    """The one version that a folder holds, for the resolver; nobody published it, so no publisher's name is on it."""
-
-    name: str
-    version: Version
-    archives: tuple[BuiltFor, ...]
-    requires: tuple[Requirement, ...]
-    incompatible_with: tuple[Requirement, ...]
-    optional: tuple[Requirement, ...]
-    load_order: int
-    tier: str
-    max_chain: int
-    kind: str = "expert"
-    publisher: str = ""
-    published_at: str = ""
-    yanked: None = None
-
-
-def candidate_in(folder: Path, source: FromFolder) -> FolderCandidate:
+def candidate_in(folder: Path, source: FromFolder) -> Candidate:
     """Read what a publisher's folder holds.
 
     Raises:
@@ -60,14 +30,15 @@ def candidate_in(folder: Path, source: FromFolder) -> FolderCandidate:
         )
     if manifest.kind != "expert":
         raise UsageError(f"{source} holds no expert")
-    builds = tuple(BuiltFor(base=each.name, base_digest=each.digest) for each in manifest.bases if each.digest)
+    builds = tuple(Build(base=each.name, base_digest=each.digest) for each in manifest.bases if each.digest)
     if not builds:
         raise UsageError(
             f"{folder} does not say which base it was compiled for", hint="compile it again with --in-place"
         )
-    return FolderCandidate(
+    return Candidate(
         name=manifest.name,
         version=manifest.version,
+        kind=manifest.kind,
         archives=builds,
         requires=manifest.requires,
         incompatible_with=manifest.incompatible_with,

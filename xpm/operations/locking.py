@@ -11,8 +11,8 @@ from xpm.operations.direct import Described, describe, described_by
 from xpm.operations.names import did_you_mean
 from xpm.operations.options import Options
 from xpm.project import Project
-from xpm.resolve import Candidate, Candidates, Problem, resolve, suggest
-from xpm_index.entries import Entry
+from xpm.resolve import Candidates, Problem, resolve, suggest
+from xpm_index.entries import Candidate, Entry
 from xpm_index.names import spellings
 from xpm_index.verified import TufFiles
 from xpm_index.versions import Version

@@ -6,13 +6,12 @@ and the time come in as callables.
 
 from xpm.resolve.explain import conflict_graph, proof
 from xpm.resolve.order import MAX_EXPERTS, composition_order
-from xpm.resolve.problem import Candidate, Candidates, Problem, Resolution
+from xpm.resolve.problem import Candidates, Problem, Resolution
 from xpm.resolve.resolver import resolve
 from xpm.resolve.suggest import Suggestion, suggest
 
 __all__ = [
     "MAX_EXPERTS",
-    "Candidate",
     "Candidates",
     "Problem",
     "Resolution",

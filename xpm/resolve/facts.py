@@ -14,7 +14,8 @@ from xpm.resolve.incompatibility import (
     Unusable,
 )
 from xpm.resolve.package import ABSENT, Package
-from xpm.resolve.problem import Candidate, Candidates, Problem
+from xpm.resolve.problem import Candidates, Problem
+from xpm_index.entries import Candidate
 from xpm_index.names import spellings
 from xpm_index.requirements import Requirement
 from xpm_index.versions import VersionRange

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from xpm.resolve.problem import Candidate
+from xpm_index.entries import Candidate
 from xpm_index.manifest import TIERS
 from xpm_index.names import spellings
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from xpm.resolve.problem import Candidate
+from xpm_index.entries import Candidate
 from xpm_index.requirements import Requirement
 from xpm_index.versions import Version, VersionRange
 

@@ -2,54 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from xpm_index.entries import Yanked
+from xpm_index.entries import Candidate
 from xpm_index.requirements import Requirement
 from xpm_index.versions import Version, VersionRange
-
-
-class Build(Protocol):
-    """For which base a version of an expert was built; of a base, its own name and digest, and which variant it is."""
-
-    @property
-    def base(self) -> str: ...
-    @property
-    def base_digest(self) -> str: ...
-    @property
-    def variant(self) -> str: ...
-
-
-class Candidate(Protocol):
-    """What the resolver goes by: an index's entry, or what a publisher's folder is now."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def version(self) -> Version: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def publisher(self) -> str: ...
-    @property
-    def published_at(self) -> str: ...
-    @property
-    def archives(self) -> Sequence[Build]: ...
-    @property
-    def requires(self) -> tuple[Requirement, ...]: ...
-    @property
-    def incompatible_with(self) -> tuple[Requirement, ...]: ...
-    @property
-    def optional(self) -> tuple[Requirement, ...]: ...
-    @property
-    def load_order(self) -> int: ...
-    @property
-    def tier(self) -> str: ...
-    @property
-    def max_chain(self) -> int: ...
-    @property
-    def yanked(self) -> Yanked | None: ...
-
 
 Candidates = Callable[[str], Sequence[Candidate]]
 """All published versions of a name under either of its spellings, in any order; () if there are none."""

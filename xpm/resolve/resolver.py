@@ -8,8 +8,9 @@ from xpm.resolve.facts import Facts
 from xpm.resolve.incompatibility import Cycle, Incompatibility, NoArchive, Unknown
 from xpm.resolve.order import MAX_EXPERTS, composition_order, find_cycle
 from xpm.resolve.package import Package
-from xpm.resolve.problem import Candidate, Candidates, Problem, Resolution
+from xpm.resolve.problem import Candidates, Problem, Resolution
 from xpm.resolve.solver import NoSolution, Solver
+from xpm_index.entries import Candidate
 
 
 def resolve(problem: Problem, candidates: Candidates) -> Resolution:

@@ -16,7 +16,7 @@ from xpm.resolve.facts import Facts
 from xpm.resolve.incompatibility import Derived, Incompatibility, resolvent
 from xpm.resolve.package import Package
 from xpm.resolve.partial import PartialSolution
-from xpm.resolve.problem import Candidate
+from xpm_index.entries import Candidate
 from xpm_index.versions import Version
 
 _PROJECT_LEVEL = 1
