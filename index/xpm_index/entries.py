@@ -105,10 +105,6 @@ class Entry(Candidate):
     tags: tuple[str, ...] = ()
     quality: float | None = None
 
-    def archive_for(self, base_digest: str, variant: str = "") -> ArchiveRef | None:
-        """The archive for one base (and, of a base, one variant), or None."""
-        return next((a for a in self.archives if a.base_digest == base_digest and a.variant == variant), None)
-
     def to_line(self) -> bytes:
         """The line in its one form, without its newline."""
         return strict_json.canonical(_to_dict(self))

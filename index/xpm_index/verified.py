@@ -112,9 +112,6 @@ class TufFiles:
         with _translated():
             return self._updater.get_targetinfo(path) is not None
 
-    def close(self) -> None:
-        self._folder.cleanup()
-
 
 def find_root(read: Read, fingerprint: str) -> bytes:
     """The root with this SHA-256 (``sha256:…``) among those of an index; raises TrustError if it has none."""
