@@ -137,7 +137,7 @@ def lock_command(console: Console, /, locked: bool, as_json: bool, **how: Any) -
 @_json
 @_dry_run
 @click.pass_obj
-def sync_command(console: Console, locked: bool, frozen: bool, reinstall: bool, as_json: bool, **how: Any) -> None:
+def sync_command(console: Console, /, locked: bool, frozen: bool, reinstall: bool, as_json: bool, **how: Any) -> None:
     """Make this environment what xpm.lock names; what is missing or was altered is fetched, nothing else stays in it.
 
     Example: xpm sync --frozen
