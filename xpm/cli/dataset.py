@@ -99,13 +99,13 @@ def _say_what_is_left(console: Console, parts: dict[str, int]) -> None:
     """A data set is larger than what is learned from: the rest is held back, to judge by."""
     train = parts.pop("train.jsonl")
     held = ", ".join(f"{count:,} to {name.removesuffix('.jsonl')}" for name, count in parts.items())
-    told = (
+    summary = (
         f"of {train + sum(parts.values()):,} different rows, `xpm dataset split` leaves {train:,} to train on ({held})"
     )
     if train:
-        console.say(told)
+        console.say(summary)
     else:
-        console.warn(f"{told}: make more, or hold less back in training.dataset.split")
+        console.warn(f"{summary}: make more, or hold less back in training.dataset.split")
 
 
 @dataset_command.command("import")
