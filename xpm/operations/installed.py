@@ -30,9 +30,12 @@ class Installed:
     digest: str
 
     def manifest(self) -> Manifest:
+        return Manifest.parse((self.require_folder() / MANIFEST).read_bytes())
+
+    def require_folder(self) -> Path:
         if self.folder is None:
             raise NotFoundError(f"{self.package.name} is locked but not in the store", hint="run `xpm sync`")
-        return Manifest.parse((self.folder / MANIFEST).read_bytes())
+        return self.folder
 
 
 def installed(environment: Environment) -> tuple[Installed, ...]:
