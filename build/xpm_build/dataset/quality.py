@@ -9,11 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from xpm_build.dataset.rows import Row, completion_of, context_of, num_characters, problems_of, prompt_of
 from xpm_build.errors import DatasetError
 from xpm_build.judges.judging import has_check, problem_of
 from xpm_build.judges.language import Language
 from xpm_build.judges.languages import LANGUAGES
+from xpm_build.rows import Row, completion_of, context_of, num_characters, problems_of, prompt_of
 
 _NUM_PERMUTATIONS = 256
 _SHINGLE = 5

@@ -11,7 +11,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpm_build.dataset.rows import Row, completion_of, write_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import EvaluationError
 from xpm_build.evaluation.answers import Answerer, AnswerJournal, Report, answerer_of, sampling_of
@@ -34,6 +33,7 @@ from xpm_build.judges.judging import has_check, require_judgeable
 from xpm_build.judges.languages import language_of
 from xpm_build.judges.sandbox import isolation
 from xpm_build.manifest_file import write_manifest
+from xpm_build.rows import Row, completion_of, write_rows
 from xpm_index.archive import MANIFEST
 from xpm_index.manifest import Manifest
 from xpm_runtime import SamplingParams

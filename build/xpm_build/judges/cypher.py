@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from xpm_build.dataset.rows import completion_of
 from xpm_build.judges.checks import LITERALS, NAME, CheckForm, list_of, object_of, tuple_of
 from xpm_build.judges.language import Language, Row, Verdict
 from xpm_build.judges.workers import judge_in_kept_worker, judge_in_workers
+from xpm_build.rows import completion_of
 
 _NUM_NODES = 24  # more than any limit that is asked for
 _HIDDEN = "xpm_key"

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from xpm_build.dataset.rows import completion_of, prompt_of
 from xpm_build.errors import EvaluationError
 from xpm_build.judges.language import Language, Row, Verdict
+from xpm_build.rows import completion_of, prompt_of
 
 
 def judge_json(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:

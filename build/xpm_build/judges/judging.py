@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from xpm_build.dataset.rows import completion_of, prompt_of
 from xpm_build.errors import EvaluationError
 from xpm_build.judges.language import Judge, Language, Row, Verdict
 from xpm_build.judges.languages import LANGUAGES, language_of
+from xpm_build.rows import completion_of, prompt_of
 
 
 def judge_of(language: str, *, execution: bool = True) -> Judge:

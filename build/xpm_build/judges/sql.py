@@ -12,10 +12,10 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from xpm_build.dataset.rows import completion_of
 from xpm_build.judges.checks import LITERALS, NAME, CheckForm, list_of, object_of, tuple_of
 from xpm_build.judges.language import Language, Row, Verdict
 from xpm_build.judges.workers import judge_in_workers
+from xpm_build.rows import completion_of
 
 _MAX_STEPS = 2_000_000
 _MAX_ROWS = 10_000

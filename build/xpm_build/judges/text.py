@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from xpm_build.dataset.rows import completion_of
 from xpm_build.judges.language import Language, Row, Verdict
+from xpm_build.rows import completion_of
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = re.compile(r"[^\w\s]")

@@ -20,9 +20,9 @@ from xpm_build.base.checkpoint import Weights
 from xpm_build.base.fingerprint import fingerprint
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import TrainingError
+from xpm_build.prompts import end_of_turn, load_tokenizer
 from xpm_build.training.adapter import computes_bfloat16, with_adapter
 from xpm_build.training.data import Material, read_material, texts
-from xpm_build.training.prompts import end_of_turn, load_tokenizer
 from xpm_build.training.report import TRAINING, TrainingReport, result_of, step_of, write_report
 from xpm_build.training.settings import TrainingSettings, training_settings
 from xpm_build.training.spellings import passed_over

@@ -8,8 +8,8 @@ from xpm_build.judges import judge_of
 from xpm_build.judges.judging import require_judgeable
 from xpm_build.judges.languages import language_of
 from xpm_build.judges.sandbox import isolation
+from xpm_build.prompts import conversation, render
 from xpm_build.training.data import Material
-from xpm_build.training.prompts import conversation, render
 from xpm_build.training.settings import TrainingSettings
 from xpm_index.manifest import Manifest
 from xpm_runtime import SamplingParams

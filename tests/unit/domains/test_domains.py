@@ -8,13 +8,13 @@ import pytest
 from examples.embedded.corpus import HELD_BACK, base_document
 from tests.support.sandbox import needs_sandbox
 from xpm_build.dataset.hold_out import HoldOut, values_of
-from xpm_build.dataset.rows import problems_of
 from xpm_build.domains import DOMAINS, draw_case, draw_cases
 from xpm_build.domains import words as vocabulary
 from xpm_build.domains.functions.edits import _renamed
 from xpm_build.domains.speech import LEAST_FRAMES, NUM_PLAIN, Speaker, frames_of, strangers_of, words_of
 from xpm_build.domains.words import GROUPS, NUM_GROUPS, Vocabulary, group_of
 from xpm_build.judges import judge_of
+from xpm_build.rows import problems_of
 
 _COUNTS = {"json": 600, "sql": 300, "neo4j": 60, "python": 300, "typescript": 300, "rust": 300}
 _LISTED = [
