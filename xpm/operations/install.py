@@ -18,7 +18,7 @@ from xpm.operations.options import DEFAULTS, Options
 from xpm.project import PROJECT_FILE, Project
 from xpm.sources import FromArchive, FromIndex, Source
 from xpm_index.keys import PublicKey
-from xpm_index.names import spellings
+from xpm_index.names import ExpertName, spellings
 from xpm_index.requirements import Requirement
 from xpm_index.versions import Version, VersionRange
 
@@ -115,8 +115,9 @@ def use_base(environment: Environment, base: Requirement, variant: str | None, o
         before = environment.state()
         with options.indexes(environment, before.project) as indexes:
             indexes.refresh(options.index_max_age)
-            source = FromIndex(requirement=Requirement.parse(f"{published_name(base, indexes)}@{base.range}"))
-            changed = before.project.with_base(source.requirement.name.name, source, variant=variant or "")
+            name = ExpertName.parse(published_name(base, indexes))
+            source = FromIndex(requirement=Requirement(name, base.range))
+            changed = before.project.with_base(name.name, source, variant=variant or "")
             lock = resolve_project(environment, changed, indexes, before.lock, options)
             command = f"base add {base}"
             return apply(environment, before, lock, options, command=command, project=changed, indexes=indexes)
