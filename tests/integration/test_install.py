@@ -297,17 +297,19 @@ def test_a_local_path_becomes_a_url(environment, tmp_path, monkeypatch):
         index_operations.add(environment, "void", " ", progress=Silent())
 
 
-def test_a_full_disk_leaves_no_partial_package(environment, monkeypatch):
+@pytest.mark.parametrize("step", ["xpm.trust._created", "xpm.store.sync_folder"])
+def test_a_full_disk_leaves_no_partial_package(environment, monkeypatch, step):
     def fail(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("xpm.store.sync_folder", fail)
+    monkeypatch.setattr(step, fail)
     before = state(environment.folder)
     with pytest.raises(DiskFullError, match="could not be stored: the disk is full"):
         install(environment, "a")
     monkeypatch.undo()
     assert state(environment.folder) == before
     assert environment.store.digests() == []
+    assert not (environment.store.root / "tmp").exists()
     assert install(environment, "a").added
 
 
