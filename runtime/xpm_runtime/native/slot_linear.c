@@ -48,7 +48,7 @@ static void quantise_task(void *data, size_t token) {
     LinearWork *work = data;
     const SlotLinear *op = work->op;
     work->kernels->quantise_row(
-        work->x + token * op->num_in, op->num_in, op->bits, work->activations + token * work->activation_bytes);
+        work->x + token * op->num_in, op->num_in, op->block, op->bits, work->activations + token * work->activation_bytes);
 }
 
 static void finish_rows(const LinearWork *work, size_t first, size_t last) {
@@ -172,7 +172,7 @@ OrtStatus *slot_linear_compute(void *kernel, OrtKernelContext *context) {
     LinearWork work = {
         .op = op, .kernels = kernels(), .x = x.data, .bias = bias.data, .num_tokens = x.size / op->num_in,
         .matrix = {packed.data, scales.data, minima.data, op->num_in, op->num_out, op->block, op->bits}};
-    work.activation_bytes = work.kernels->row_bytes(op->num_in, op->bits);
+    work.activation_bytes = work.kernels->row_bytes(op->num_in, op->block, op->bits);
     work.out = output_like(&call, &x, (int64_t)op->num_out);
     work.activations = scratch(&call, ACTIVATIONS, work.num_tokens * work.activation_bytes);
     work.num_rows = op->first_linear >= 0 && row_slots.num_dims == 2 ? (size_t)row_slots.dims[0] : 0;

@@ -16,15 +16,23 @@ INLINE void unpack(vb weights, int bits, vb *low, vb *high) {
         *low = _mm256_abs_epi8(*high);
     }
 }
-INLINE vf sums_of_four(vi zero, vb low, vb high, vb even, vb odd, int bits) {
-    const vi ones = _mm256_set1_epi16(1);
-    if (bits == 8)
-        return _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_maddubs_epi16(low, _mm256_sign_epi8(even, high)), ones));
-    vi pairs = _mm256_add_epi16(_mm256_maddubs_epi16(low, even), _mm256_maddubs_epi16(high, odd));
-    return _mm256_cvtepi32_ps(_mm256_add_epi32(zero, _mm256_madd_epi16(pairs, ones)));
-}
 
 #include "product.h"
 #include "quantise256.h"
+
+INLINE vf sums_of_four(const vb *low, const vb *high, const Chunk *x, int bits, int steps) {
+    const vi ones = _mm256_set1_epi16(1);
+    vi pairs = _mm256_setzero_si256(), sum = pairs;
+#pragma GCC unroll 2
+    for (int s = 0; s < steps; s++) {
+        vb even = vb_load(x[s].values[0]);
+        if (bits == 4) { /* at most 8 * 15 * 127 */
+            pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(low[s], even));
+            pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(high[s], vb_load(x[s].values[1])));
+        } else
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(low[s], _mm256_sign_epi8(even, high[s])), ones));
+    }
+    return _mm256_cvtepi32_ps(bits == 4 ? _mm256_madd_epi16(pairs, ones) : sum);
+}
 
 KERNELS(avx2)

@@ -3,7 +3,7 @@
 
 #include <immintrin.h>
 
-enum { VF = 16, SUMS = 16, WIDE = 8, NARROW = 2, RANKS = 4, ROW_TILE = 4 };
+enum { VF = 16, SUMS = 16, WIDE = 8, NARROW = 2, RANKS = 4, ROW_TILE = 4, TOKEN_TILE = 4, SHARED = 1 };
 #define INLINE static inline __attribute__((always_inline))
 #define PREFETCH(place) _mm_prefetch((const char *)(place), _MM_HINT_NTA)
 #define ROUND (_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
@@ -59,8 +59,6 @@ INLINE vf vf_sum_each(const vf *v) {
 #include "floats.h"
 
 #define ZERO_POINT(bits) ((bits) == 4 ? 8 : 128)
-INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
-INLINE vi vi_load(const int32_t *p) { return _mm512_loadu_si512(p); }
 INLINE vb vb_load(const void *p) { return _mm512_loadu_si512(p); }
 INLINE vb vb_load_upto(const void *p, size_t left) {
     return _mm512_maskz_loadu_epi8(left >= 64 ? ~0ull : (1ull << left) - 1, p);
@@ -69,10 +67,6 @@ INLINE void unpack(vb weights, int bits, vb *low, vb *high) {
     const vb low_bits = _mm512_set1_epi8(15);
     *low = bits == 4 ? _mm512_and_si512(weights, low_bits) : weights;
     *high = _mm512_and_si512(_mm512_srli_epi16(weights, 4), low_bits);
-}
-INLINE vf sums_of_four(vi zero, vb low, vb high, vb even, vb odd, int bits) {
-    vi sum = _mm512_dpbusd_epi32(zero, low, even);
-    return _mm512_cvtepi32_ps(bits == 4 ? _mm512_dpbusd_epi32(sum, high, odd) : sum);
 }
 INLINE vf chunk_scales(const float *scales, int count) {
     const __m512i quarters = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
@@ -96,13 +90,12 @@ INLINE __m128i quantise_groups(vf x, int group, float *scales) {
     return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(x, inverse)));
 }
 
-INLINE void quantise_chunk(const float *x, int bits, Chunk *out) {
-    const vi ones = _mm512_set1_epi8(1);
+INLINE void quantise_chunks(const float *x, int bits, Chunk *out) {
     int8_t plain[128];
     int group = bits == 4 ? 8 : 4;
     for (int i = 0; i < (bits == 4 ? 128 : 64); i += VF)
         _mm_storeu_si128((__m128i *)(plain + i), quantise_groups(_mm512_loadu_ps(x + i), group, out->scale + i / group));
-    vi first = _mm512_loadu_si512(plain), sums;
+    vi first = _mm512_loadu_si512(plain);
     if (bits == 4) {
         vi last = _mm512_loadu_si512(plain + 64);
         vi even = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(first)), _mm512_cvtepi16_epi8(last), 1);
@@ -110,13 +103,19 @@ INLINE void quantise_chunk(const float *x, int bits, Chunk *out) {
         vi odd = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(first)), _mm512_cvtepi16_epi8(last), 1);
         _mm512_storeu_si512(out->values[0], even);
         _mm512_storeu_si512(out->values[1], odd);
-        sums = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, even), ones, odd);
-    } else {
+    } else
         _mm512_storeu_si512(out->values[0], first);
-        sums = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, first);
-    }
-    _mm512_storeu_si512(out->zero, _mm512_mullo_epi32(sums, _mm512_set1_epi32(-ZERO_POINT(bits))));
-    vf_store(out->sum, vf_mul(_mm512_cvtepi32_ps(sums), vf_load(out->scale)));
+}
+
+INLINE vf sums_of_four(const vb *low, const vb *high, const Chunk *x, int bits, int steps) {
+    (void)steps;
+    vi sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), *low, vb_load(x->values[0]));
+    return _mm512_cvtepi32_ps(bits == 4 ? _mm512_dpbusd_epi32(sum, *high, vb_load(x->values[1])) : sum);
+}
+
+INLINE vf lane_sums(const Chunk *x, int bits) {
+    const vb ones[] = {_mm512_set1_epi8(1)};
+    return vf_mul(sums_of_four(ones, ones, x, bits, 1), vf_load(x->scale));
 }
 
 KERNELS(avx512vnni)

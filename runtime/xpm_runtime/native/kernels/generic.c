@@ -4,12 +4,11 @@
 #include <math.h>
 #include <string.h>
 
-enum { VF = 1, SUMS = 8, WIDE = 4, NARROW = 4, RANKS = 4, ROW_TILE = 2 };
+enum { VF = 1, SUMS = 8, WIDE = 4, NARROW = 4, RANKS = 4, ROW_TILE = 2, TOKEN_TILE = 4, SHARED = 1 };
 #define INLINE static inline __attribute__((always_inline))
 #define PREFETCH(place) (void)(place)
 
 typedef float vf;
-typedef int32_t vi;
 typedef struct { uint8_t bytes[4]; } vb;
 
 INLINE vf vf_zero(void) { return 0; }
@@ -62,8 +61,6 @@ INLINE void vf_to_half_upto(uint16_t *p, vf x, size_t left) {
 #include "floats.h"
 
 #define ZERO_POINT(bits) ((bits) == 4 ? 8 : 128)
-INLINE vi vi_zero(void) { return 0; }
-INLINE vi vi_load(const int32_t *p) { return *p; }
 INLINE vb vb_load(const void *p) {
     vb result;
     memcpy(&result, p, sizeof result);
@@ -80,31 +77,33 @@ INLINE void unpack(vb weights, int bits, vb *low, vb *high) {
         high->bytes[i] = weights.bytes[i] >> 4;
     }
 }
-INLINE vf sums_of_four(vi zero, vb low, vb high, vb even, vb odd, int bits) {
-    for (int i = 0; i < 4; i++) {
-        zero += low.bytes[i] * (int8_t)even.bytes[i];
-        if (bits == 4) zero += high.bytes[i] * (int8_t)odd.bytes[i];
-    }
-    return (vf)zero;
-}
 INLINE vf chunk_scales(const float *scales, int count) { return (void)count, *scales; }
 
 #include "product.h"
 
-INLINE void quantise_chunk(const float *x, int bits, Chunk *out) {
+INLINE void quantise_chunks(const float *x, int bits, Chunk *out) {
     int count = bits == 4 ? 8 : 4;
     float largest = 0;
     for (int i = 0; i < count; i++) largest = vf_max(largest, fabsf(x[i]));
     float inverse = largest == 0 ? 0 : 127.0f / largest;
     out->scale[0] = largest * (1.0f / 127.0f);
+    for (int i = 0; i < count; i++)
+        out->values[bits == 4 ? i % 2 : 0][bits == 4 ? i / 2 : i] = (int8_t)nearbyintf(x[i] * inverse);
+}
+
+INLINE vf sums_of_four(const vb *low, const vb *high, const Chunk *x, int bits, int steps) {
+    (void)steps;
     int32_t sum = 0;
-    for (int i = 0; i < count; i++) {
-        int8_t value = (int8_t)nearbyintf(x[i] * inverse);
-        out->values[bits == 4 ? i % 2 : 0][bits == 4 ? i / 2 : i] = value;
-        sum += value;
+    for (int i = 0; i < 4; i++) {
+        sum += low->bytes[i] * x->values[0][i];
+        if (bits == 4) sum += high->bytes[i] * x->values[1][i];
     }
-    out->zero[0] = -ZERO_POINT(bits) * sum;
-    out->sum[0] = out->scale[0] * (float)sum;
+    return (vf)sum;
+}
+
+INLINE vf lane_sums(const Chunk *x, int bits) {
+    const vb ones = {{1, 1, 1, 1}};
+    return x->scale[0] * sums_of_four(&ones, &ones, x, bits, 1);
 }
 
 KERNELS(generic)

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { VF = 4, SUMS = 8, WIDE = 8, NARROW = 2, RANKS = 4, ROW_TILE = 4 };
+enum { VF = 4, SUMS = 8, WIDE = 8, NARROW = 2, RANKS = 4, ROW_TILE = 4, TOKEN_TILE = 4, SHARED = 1 };
 #define INLINE static inline __attribute__((always_inline))
 #define PREFETCH(place) __builtin_prefetch(place)
 
@@ -64,8 +64,6 @@ INLINE vf vf_sum_each(const vf *v) { return vpaddq_f32(vpaddq_f32(v[0], v[1]), v
 #include "floats.h"
 
 #define ZERO_POINT(bits) ((bits) == 4 ? 8 : 0)
-INLINE vi vi_zero(void) { return vdupq_n_s32(0); }
-INLINE vi vi_load(const int32_t *p) { return vld1q_s32(p); }
 INLINE vb vb_load(const void *p) { return vld1q_s8(p); }
 INLINE vb vb_load_upto(const void *p, size_t left) {
     int8_t part[16] = {0};
@@ -76,10 +74,6 @@ INLINE void unpack(vb weights, int bits, vb *low, vb *high) { /* products are si
     uint8x16_t bytes = vreinterpretq_u8_s8(weights);
     *low = vreinterpretq_s8_u8(bits == 4 ? vandq_u8(bytes, vdupq_n_u8(15)) : veorq_u8(bytes, vdupq_n_u8(128)));
     *high = vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
-}
-INLINE vf sums_of_four(vi zero, vb low, vb high, vb even, vb odd, int bits) {
-    vi sum = vdotq_s32(zero, low, even);
-    return vcvtq_f32_s32(bits == 4 ? vdotq_s32(sum, high, odd) : sum);
 }
 INLINE vf chunk_scales(const float *scales, int count) { return (void)count, vdupq_n_f32(*scales); }
 
@@ -93,7 +87,7 @@ INLINE float scale_of(float largest, float *inverse) {
     return largest * (1.0f / 127.0f);
 }
 
-INLINE void quantise_chunk(const float *x, int bits, Chunk *out) {
+INLINE void quantise_chunks(const float *x, int bits, Chunk *out) {
     for (int i = 0; i < 4; i++) {
         float inverse;
         int8_t bytes[8];
@@ -115,11 +109,17 @@ INLINE void quantise_chunk(const float *x, int bits, Chunk *out) {
             memcpy(out->values[0] + 4 * i, bytes, 4);
         }
     }
-    const vb ones = vdupq_n_s8(1);
-    vi sums = vdotq_s32(vi_zero(), ones, vb_load(out->values[0]));
-    if (bits == 4) sums = vdotq_s32(sums, ones, vb_load(out->values[1]));
-    vst1q_s32(out->zero, vmulq_n_s32(sums, -ZERO_POINT(bits)));
-    vf_store(out->sum, vmulq_f32(vcvtq_f32_s32(sums), vf_load(out->scale)));
+}
+
+INLINE vf sums_of_four(const vb *low, const vb *high, const Chunk *x, int bits, int steps) {
+    (void)steps;
+    vi sum = vdotq_s32(vdupq_n_s32(0), *low, vb_load(x->values[0]));
+    return vcvtq_f32_s32(bits == 4 ? vdotq_s32(sum, *high, vb_load(x->values[1])) : sum);
+}
+
+INLINE vf lane_sums(const Chunk *x, int bits) {
+    const vb ones[] = {vdupq_n_s8(1)};
+    return vf_mul(sums_of_four(ones, ones, x, bits, 1), vf_load(x->scale));
 }
 
 KERNELS(neon)

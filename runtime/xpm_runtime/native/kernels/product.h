@@ -1,110 +1,139 @@
 /* Products with quantised weights; included by each family, after `floats.h`, when it has also defined
- *   ROW_TILE (rows of weights that are multiplied at once where there are several tokens)
- *   vb (4 * VF bytes), vb_load and vb_load_upto; vi (VF 32-bit integers), vi_load, vi_zero
- *   unpack(weights, bits, &low, &high): bytes to multiply with the even and the odd activations; 8 bits: only `low`
- *   sums_of_four(zero, low, high, even, odd, bits): zero + the products, per lane, as vf
+ *   ROW_TILE, TOKEN_TILE (rows of weights and of activations that are multiplied at once; their product is a multiple of VF)
+ *   SHARED (1 or 2: neighbouring chunks of activations that share their scales)
+ *   vb (4 * VF bytes), and vb_load, vb_load_upto
+ *   unpack(weights, bits, &low, &high): bytes to multiply with the even and the odd activations; 8 bits: what it likes
+ *   sums_of_four(low, high, chunks, bits, steps): per lane the products of `steps` chunks, as vf
  *   chunk_scales(scales, count): the `count` (1, 2 or 4) scales of a chunk's blocks, one per lane
- *   quantise_chunk(x, bits, out)
- *   ZERO_POINT(bits): what a stored weight is less before it is multiplied
+ *   quantise_chunks(x, bits, out): SHARED chunks; lane_sums(chunk, bits): what each lane's activations add up to, as vf
+ *   ZERO_POINT(bits): what is still to be taken from weights as they are multiplied
+ *
+ * A zero point, or a minimum, is not taken from each weight but added at the end: it is the same for all of a block, so that
+ * it needs only the sum of the block's activations.
  */
-enum { CHUNK = 4 * VF, TOKEN_TILE = 4 };
+enum { CHUNK = 4 * VF };
 
 /* Activations that match CHUNK bytes of packed weights (twice as many weights of 4 bits, or as many of 8). */
 typedef struct {
     int8_t values[2][CHUNK]; /* 4 bits: even and odd activations; 8 bits: only [0] */
-    int32_t zero[VF];        /* what the weights' zero point adds to each lane, negated: where the sum begins */
-    float scale[VF];         /* the activations' scale of each lane */
-    float sum[VF];           /* the sum of each lane's activations */
+    float scale[VF];
 } Chunk;
 
-INLINE void quantise_chunk(const float *x, int bits, Chunk *out);
+INLINE vf sums_of_four(const vb *low, const vb *high, const Chunk *x, int bits, int steps);
+INLINE vf lane_sums(const Chunk *x, int bits);
+INLINE void quantise_chunks(const float *x, int bits, Chunk *out);
 
 INLINE size_t per_chunk(int bits) { return bits == 4 ? 2 * CHUNK : CHUNK; }
 
-static size_t num_chunks(size_t num_in, int bits) { return (num_in + per_chunk(bits) - 1) / per_chunk(bits); }
+static size_t num_chunks(size_t num_in, int bits) {
+    size_t at_once = SHARED * per_chunk(bits);
+    return (num_in + at_once - 1) / at_once * SHARED;
+}
 
-static size_t row_bytes(size_t num_in, int bits) { return num_chunks(num_in, bits) * sizeof(Chunk); }
+/* A row of activations: its chunks, then the sum of each block's, as they are quantised, padded with zeros to vectors. */
+static size_t row_bytes(size_t num_in, size_t block, int bits) {
+    size_t sums = (num_in + block - 1) / block;
+    return num_chunks(num_in, bits) * sizeof(Chunk) + (sums + VF - 1) / VF * VF * sizeof(float);
+}
 
+INLINE const float *block_sums(const void *row, size_t num_in, int bits) {
+    return (const float *)((const Chunk *)row + num_chunks(num_in, bits));
+}
 
-static void quantise_row(const float *x, size_t num_in, int bits, void *into) {
-    size_t start = 0;
-    Chunk *out = into;
-    for (; start + per_chunk(bits) <= num_in; start += per_chunk(bits))
-        bits == 4 ? quantise_chunk(x + start, 4, out++) : quantise_chunk(x + start, 8, out++);
-    if (start == num_in) return;
-    float rest[2 * CHUNK] = {0};
-    memcpy(rest, x + start, (num_in - start) * sizeof(float));
-    bits == 4 ? quantise_chunk(rest, 4, out) : quantise_chunk(rest, 8, out);
+static void quantise_row(const float *x, size_t num_in, size_t block, int bits, void *out) {
+    Chunk *chunks = out;
+    size_t at_once = SHARED * per_chunk(bits), start = 0, number = 0;
+    for (; start + at_once <= num_in; start += at_once, number += SHARED)
+        bits == 4 ? quantise_chunks(x + start, 4, chunks + number) : quantise_chunks(x + start, 8, chunks + number);
+    if (start < num_in) {
+        float rest[SHARED * 2 * CHUNK] = {0};
+        memcpy(rest, x + start, (num_in - start) * sizeof(float));
+        bits == 4 ? quantise_chunks(rest, 4, chunks + number) : quantise_chunks(rest, 8, chunks + number);
+    }
+    float *sums = (float *)(chunks + num_chunks(num_in, bits));
+    memset(sums, 0, row_bytes(num_in, block, bits) - num_chunks(num_in, bits) * sizeof(Chunk));
+    size_t per_lane = bits == 4 ? 8 : 4, lanes_per_block = block / per_lane, lanes = (num_in + per_lane - 1) / per_lane;
+    for (size_t chunk = 0; chunk * VF < lanes; chunk++) {
+        float of_lanes[VF];
+        vf_store(of_lanes, lane_sums(chunks + chunk, bits));
+        for (size_t lane = 0; lane < VF && chunk * VF + lane < lanes; lane++)
+            sums[(chunk * VF + lane) / lanes_per_block] += of_lanes[lane];
+    }
 }
 
 /* What a tile computes with; constants once inlined, so that its sums stay in registers.
- * `is_first`: the weights come from memory, so they are fetched ahead. */
+ * `steps`: chunks at a time, with one scale; `is_first`: the weights come from memory, so they are fetched ahead. */
 typedef struct {
-    int rows, tokens, bits, scales_per_chunk, has_minima, is_first;
+    int rows, tokens, bits, steps, scales_per_chunk, is_first;
 } Tile;
 
-/* Add one chunk of rows of weights times the same chunk of rows of activations. */
-INLINE void add_chunk(
-    Tile tile, const vb *packed, const vf *scales, const vf *minima, const Chunk *x, size_t x_stride, vf sums[][ROW_TILE]) {
-    vb low[ROW_TILE], high[ROW_TILE];
+/* Add `steps` chunks of rows of weights times the same chunks of rows of activations. */
+INLINE void add_chunks(
+    Tile tile, vb packed[][SHARED], const vf *scales, const Chunk *x, size_t x_stride, vf sums[][ROW_TILE]) {
+    vb low[ROW_TILE][SHARED], high[ROW_TILE][SHARED];
 #pragma GCC unroll 4
-    for (int r = 0; r < tile.rows; r++) unpack(packed[r], tile.bits, &low[r], &high[r]);
-#pragma GCC unroll 4
-    for (int t = 0; t < tile.tokens; t++, x += x_stride) {
-        vi zero = tile.has_minima ? vi_zero() : vi_load(x->zero);
-        vb even = vb_load(x->values[0]), odd = vb_load(x->values[1]);
+    for (int r = 0; r < tile.rows; r++)
+#pragma GCC unroll 2
+        for (int s = 0; s < tile.steps; s++) unpack(packed[r][s], tile.bits, &low[r][s], &high[r][s]);
+#pragma GCC unroll 8
+    for (int t = 0; t < tile.tokens; t++, x = (const Chunk *)((const char *)x + x_stride)) {
         vf scale = vf_load(x->scale);
 #pragma GCC unroll 4
         for (int r = 0; r < tile.rows; r++) {
-            vf sum = sums_of_four(zero, low[r], high[r], even, odd, tile.bits);
+            vf sum = sums_of_four(low[r], high[r], x, tile.bits, tile.steps);
             sums[t][r] = vf_fma(vf_mul(sum, scale), scales[r], sums[t][r]);
-            if (tile.has_minima) sums[t][r] = vf_fma(vf_load(x->sum), minima[r], sums[t][r]);
         }
     }
 }
 
-INLINE vf last_scales(const float *scales, size_t left, int count) {
-    float last[4] = {0};
-    memcpy(last, scales, sizeof(float) * smaller((size_t)count, left));
-    return chunk_scales(last, count);
+/* Sum over the blocks of (minimum, or scale * -zero point) * the block's activations: what each weight was not given. */
+INLINE vf zero_points(const QuantisedMatrix *m, size_t row, const float *sums, size_t num_blocks, int bits) {
+    const float *scales = (m->minima ? m->minima : m->scales) + row * num_blocks;
+    vf total = vf_zero();
+    if (!m->minima && ZERO_POINT(bits) == 0) return total;
+    for (size_t b = 0; b < num_blocks; b += VF) total = vf_fma(vf_load_upto(scales + b, num_blocks - b), vf_load(sums + b), total);
+    return m->minima ? total : vf_mul(total, vf_set(-(float)ZERO_POINT(bits)));
 }
 
 INLINE void product_tile(
-    Tile tile, const QuantisedMatrix *m, size_t row, const Chunk *activations, float *out, size_t stride) {
-    size_t chunks = num_chunks(m->num_in, tile.bits), bytes = m->num_in * tile.bits / 8, full = bytes / CHUNK;
-    size_t num_blocks = (m->num_in + m->block - 1) / m->block;
+    Tile tile, const QuantisedMatrix *m, size_t row, const char *activations, float *out, size_t stride) {
+    size_t bytes = m->num_in * tile.bits / 8, full = bytes / CHUNK / tile.steps * tile.steps, chunk = 0;
+    size_t num_blocks = (m->num_in + m->block - 1) / m->block, x_stride = row_bytes(m->num_in, m->block, tile.bits);
     int shift = tile.scales_per_chunk == 1 ? __builtin_ctzll(m->block) - __builtin_ctzll(per_chunk(tile.bits)) : 0;
     const uint8_t *packed = m->packed + row * bytes;
-    const float *scales = m->scales + row * num_blocks, *minima = tile.has_minima ? m->minima + row * num_blocks : NULL;
-    vf sums[TOKEN_TILE][ROW_TILE], chunk_scale[ROW_TILE], chunk_minimum[ROW_TILE];
-    vb weights[ROW_TILE];
+    const float *scales = m->scales + row * num_blocks;
+    vf sums[TOKEN_TILE][ROW_TILE], chunk_scale[ROW_TILE];
+    vb weights[ROW_TILE][SHARED];
+#pragma GCC unroll 8
+    for (int t = 0; t < tile.tokens; t++)
 #pragma GCC unroll 4
-    for (int r = 0; r < tile.rows; r++)
-#pragma GCC unroll 4
-        for (int t = 0; t < tile.tokens; t++) sums[t][r] = vf_zero();
-    for (size_t chunk = 0; chunk < full; chunk++) {
+        for (int r = 0; r < tile.rows; r++)
+            sums[t][r] = zero_points(
+                m, row + r, block_sums(activations + t * x_stride, m->num_in, tile.bits), num_blocks, tile.bits);
+    for (; chunk < full; chunk += tile.steps) {
         size_t first_scale = (chunk >> shift) * tile.scales_per_chunk;
 #pragma GCC unroll 4
         for (int r = 0; r < tile.rows; r++) {
             const uint8_t *place = packed + r * bytes + CHUNK * chunk;
             if (tile.is_first) PREFETCH((const char *)place + AHEAD);
-            weights[r] = vb_load(place);
+#pragma GCC unroll 2
+            for (int s = 0; s < tile.steps; s++) weights[r][s] = vb_load(place + CHUNK * s);
             chunk_scale[r] = chunk_scales(scales + r * num_blocks + first_scale, tile.scales_per_chunk);
-            if (tile.has_minima)
-                chunk_minimum[r] = chunk_scales(minima + r * num_blocks + first_scale, tile.scales_per_chunk);
         }
-        add_chunk(tile, weights, chunk_scale, chunk_minimum, activations + chunk, chunks, sums);
+        add_chunks(tile, weights, chunk_scale, (const Chunk *)activations + chunk, x_stride, sums);
     }
-    if (full < chunks) { /* the rows end within a chunk */
-        size_t first_scale = (full >> shift) * tile.scales_per_chunk, left = num_blocks - first_scale;
+    Tile single = tile;
+    single.steps = 1;
+    for (; CHUNK * chunk < bytes; chunk++) { /* the rows end before, or within, a chunk */
+        size_t first_scale = (chunk >> shift) * tile.scales_per_chunk, left = num_blocks - first_scale;
 #pragma GCC unroll 4
         for (int r = 0; r < tile.rows; r++) {
-            size_t place = r * num_blocks + first_scale;
-            weights[r] = vb_load_upto(packed + r * bytes + CHUNK * full, bytes - CHUNK * full);
-            chunk_scale[r] = last_scales(scales + place, left, tile.scales_per_chunk);
-            if (tile.has_minima) chunk_minimum[r] = last_scales(minima + place, left, tile.scales_per_chunk);
+            float last[4] = {0};
+            memcpy(last, scales + r * num_blocks + first_scale, sizeof(float) * smaller((size_t)tile.scales_per_chunk, left));
+            weights[r][0] = vb_load_upto(packed + r * bytes + CHUNK * chunk, smaller(bytes - CHUNK * chunk, CHUNK));
+            chunk_scale[r] = chunk_scales(last, tile.scales_per_chunk);
         }
-        add_chunk(tile, weights, chunk_scale, chunk_minimum, activations + full, chunks, sums);
+        add_chunks(single, weights, chunk_scale, (const Chunk *)activations + chunk, x_stride, sums);
     }
     if (tile.rows == ROW_TILE && tile.tokens == TOKEN_TILE) {
         float totals[TOKEN_TILE * ROW_TILE];
@@ -115,25 +144,27 @@ INLINE void product_tile(
             memcpy(out + t * stride + row, totals + t * ROW_TILE, ROW_TILE * sizeof(float));
         return;
     }
+#pragma GCC unroll 8
+    for (int t = 0; t < tile.tokens; t++)
 #pragma GCC unroll 4
-    for (int r = 0; r < tile.rows; r++)
-#pragma GCC unroll 4
-        for (int t = 0; t < tile.tokens; t++) out[t * stride + row + r] = vf_sum(sums[t][r]);
+        for (int r = 0; r < tile.rows; r++) out[t * stride + row + r] = vf_sum(sums[t][r]);
 }
 
 /* Rows of weights are read in order: alone for one token, which is bound by memory, else a few at a time. */
 INLINE void product_of(
-    int bits, int scales_per_chunk, int has_minima, const QuantisedMatrix *m, const Chunk *activations, size_t num_tokens,
+    int bits, int steps, int scales_per_chunk, const QuantisedMatrix *m, const char *activations, size_t num_tokens,
     size_t first, size_t last, float *out, size_t stride) {
-    size_t chunks = num_chunks(m->num_in, bits), t = 0;
-#define TILE(rows, tokens, is_first)                                                                                  \
-    product_tile((Tile){rows, tokens, bits, scales_per_chunk, has_minima, is_first}, m, n, activations + t * chunks, \
+    size_t x_stride = row_bytes(m->num_in, m->block, bits), t = 0;
+#define TILE(rows, tokens, is_first)                                                                                     \
+    product_tile((Tile){rows, tokens, bits, steps, scales_per_chunk, is_first}, m, n, activations + t * x_stride,        \
         out + t * stride, stride)
     for (; t + TOKEN_TILE <= num_tokens; t += TOKEN_TILE) {
         size_t n = first;
         for (; n + ROW_TILE <= last; n += ROW_TILE) t == 0 ? TILE(ROW_TILE, TOKEN_TILE, 1) : TILE(ROW_TILE, TOKEN_TILE, 0);
         for (; n < last; n++) TILE(1, TOKEN_TILE, 0);
     }
+    for (; TOKEN_TILE > 4 && t + 4 <= num_tokens; t += 4)
+        for (size_t n = first; n < last; n++) TILE(1, 4, 1);
     for (; t < num_tokens; t++)
         for (size_t n = first; n < last; n++) TILE(1, 1, 1);
 #undef TILE
@@ -142,13 +173,12 @@ INLINE void product_of(
 static void quantised_product(
     const QuantisedMatrix *m, const void *activations, size_t num_tokens, size_t first, size_t last, float *out, size_t stride) {
     size_t per = m->block >= per_chunk(m->bits) ? 1 : per_chunk(m->bits) / m->block;
-#define PRODUCT(bits, per, minima) product_of(bits, per, minima, m, activations, num_tokens, first, last, out, stride)
+    int pairs = SHARED == 2 && m->block >= 2 * per_chunk(m->bits);
+#define PRODUCT(bits, steps, per) product_of(bits, steps, per, m, activations, num_tokens, first, last, out, stride)
     if (m->bits == 8)
-        per == 1 ? PRODUCT(8, 1, 0) : PRODUCT(8, 2, 0);
-    else if (m->minima)
-        per == 1 ? PRODUCT(4, 1, 1) : per == 2 ? PRODUCT(4, 2, 1) : PRODUCT(4, 4, 1);
+        pairs ? PRODUCT(8, SHARED, 1) : per == 1 ? PRODUCT(8, 1, 1) : PRODUCT(8, 1, 2);
     else
-        per == 1 ? PRODUCT(4, 1, 0) : per == 2 ? PRODUCT(4, 2, 0) : PRODUCT(4, 4, 0);
+        pairs ? PRODUCT(4, SHARED, 1) : per == 1 ? PRODUCT(4, 1, 1) : per == 2 ? PRODUCT(4, 1, 2) : PRODUCT(4, 1, 4);
 #undef PRODUCT
 }
 

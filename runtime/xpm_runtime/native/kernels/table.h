@@ -28,10 +28,10 @@ enum { MAX_QUERIES = 8 };
 typedef struct {
     const char *name;
 
-    /* Bytes of a row of activations as `quantise_row` writes it, 8 bits each, with a scale for every 8 (or 4) neighbours:
-     * those that share a lane of a product, so that a large one spoils few others. */
-    size_t (*row_bytes)(size_t num_in, int bits);
-    void (*quantise_row)(const float *x, size_t num_in, int bits, void *out);
+    /* Bytes of a row of activations as `quantise_row` writes it for a matrix of such blocks: 8 bits each, with a scale for those
+     * that share a lane of a product, 4 to 16 of them, so that a large one spoils few others. */
+    size_t (*row_bytes)(size_t num_in, size_t block, int bits);
+    void (*quantise_row)(const float *x, size_t num_in, size_t block, int bits, void *out);
 
     /* out[t * stride + n] = row n of the matrix · activations t, for n in first..last and all t. */
     void (*quantised_product)(

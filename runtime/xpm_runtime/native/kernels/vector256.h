@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { VF = 8, SUMS = 8, WIDE = 4, NARROW = 1, RANKS = 2, ROW_TILE = 2 };
+enum { VF = 8, SUMS = 8, WIDE = 4, NARROW = 1, RANKS = 2, ROW_TILE = 1, TOKEN_TILE = 8, SHARED = 2 };
 #define INLINE static inline __attribute__((always_inline))
 #define PREFETCH(place) _mm_prefetch((const char *)(place), _MM_HINT_NTA)
 #define ROUND (_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
@@ -73,8 +73,6 @@ INLINE vf vf_sum_each(const vf *v) {
     return _mm256_add_ps(_mm256_permute2f128_ps(fours[0], fours[1], 0x20), _mm256_permute2f128_ps(fours[0], fours[1], 0x31));
 }
 
-INLINE vi vi_zero(void) { return _mm256_setzero_si256(); }
-INLINE vi vi_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 INLINE vb vb_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 INLINE vb vb_load_upto(const void *p, size_t left) {
     uint8_t part[32] = {0};
@@ -84,20 +82,4 @@ INLINE vb vb_load_upto(const void *p, size_t left) {
 INLINE vf chunk_scales(const float *scales, int count) {
     if (count == 1) return _mm256_set1_ps(*scales);
     return _mm256_set_m128(_mm_set1_ps(scales[1]), _mm_set1_ps(scales[0]));
-}
-
-/* Of 8 numbers: bytes, with one scale for all (`group` 8) or one for each half (4). */
-INLINE __m128i quantise_eight(vf x, int group, float *scales) {
-    vf largest = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
-    largest = _mm256_max_ps(largest, _mm256_permute_ps(largest, 0xb1));
-    largest = _mm256_max_ps(largest, _mm256_permute_ps(largest, 0x4e));
-    if (group == 8) largest = _mm256_max_ps(largest, _mm256_permute2f128_ps(largest, largest, 1));
-    vf scale = _mm256_mul_ps(largest, _mm256_set1_ps(1.0f / 127.0f));
-    scales[0] = _mm256_cvtss_f32(scale);
-    if (group == 4) scales[1] = _mm_cvtss_f32(_mm256_extractf128_ps(scale, 1));
-    vf is_zero = _mm256_cmp_ps(largest, _mm256_setzero_ps(), _CMP_EQ_OQ);
-    vf inverse = _mm256_andnot_ps(is_zero, _mm256_div_ps(_mm256_set1_ps(127.0f), largest));
-    __m256i whole = _mm256_cvtps_epi32(_mm256_mul_ps(x, inverse));
-    __m128i shorts = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
-    return _mm_packs_epi16(shorts, shorts);
 }
