@@ -19,10 +19,10 @@ from xpm_build.adapter.methods import CompiledAdapter
 from xpm_build.adapter.parity import check_adapter
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.base.chat_templates import CHAT_TEMPLATE, TEMPLATES
-from xpm_build.base.checkpoint import Weights
-from xpm_build.base.export import DEFAULT_BLOCK, GRAPH, GRAPH_DATA, NATIVE_GRAPH, export_base, load_config, load_model
+from xpm_build.base.checkpoint import Checkpoint
+from xpm_build.base.export import DEFAULT_BLOCK, GRAPH, GRAPH_DATA, NATIVE_GRAPH, export_base, open_checkpoint
 from xpm_build.base.fingerprint import fingerprint
-from xpm_build.base.parity import check_base
+from xpm_build.base.parity import check_base, load_model
 from xpm_build.base.text_files import TEXT_FILES, check_chat_template, copy_text_files, has_chat_template
 from xpm_build.check import check
 from xpm_build.errors import BuildError
@@ -80,15 +80,14 @@ def build_base(
     """
     if unknown := set(variants) - set(VARIANTS):
         raise BuildError(f"variant {min(unknown)!r} is unknown", hint=f"choose of {', '.join(VARIANTS)}")
-    config = load_config(source)
+    checkpoint = open_checkpoint(source)
     for required in ("tokenizer.json", "tokenizer_config.json"):
         if not (source / required).is_file():
             raise BuildError(f"{source} has no {required}")
     if template and has_chat_template(source):
         raise BuildError(f"{source} has a chat template of its own", hint="leave --template out")
     report(f"reading {source}")
-    weights = Weights(source)
-    digest = fingerprint(weights, config)
+    digest = fingerprint(checkpoint, checkpoint.configuration)
     out.mkdir(parents=True, exist_ok=True)
     built = []
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as scratch:
@@ -105,14 +104,14 @@ def build_base(
                 folder = Path(scratch) / variant
                 report(f"{variant}: writing the graph")
                 started = time.perf_counter()
-                export_base(source, folder, variant=variant, block=block, digest=digest)
+                export_base(checkpoint, folder, variant=variant, block=block, digest=digest)
                 report(
                     f"{variant}: written in {time.perf_counter() - started:.1f} s, "
                     f"at most {peak_memory_bytes() / 1e9:.1f} GB of memory so far"
                 )
                 error = check_base(folder, source, variant, block=block)
                 report(f"{variant}: largest difference of logits {error:.2e}")
-            manifest = _base_manifest(name, version, config, weights, digest, variant, error, description, license)
+            manifest = _base_manifest(name, version, checkpoint, digest, variant, error, description, license)
             files = _variant_files(folder, variant) | extra
             path = out / archive_name(name, version, variant=variant)
             built.append(_pack(path, manifest, files, variant=variant, error=error))
@@ -124,8 +123,7 @@ def build_base(
 def _base_manifest(
     name: str,
     version: str,
-    config: Any,
-    weights: Weights,
+    checkpoint: Checkpoint,
     digest: str,
     variant: str,
     error: float | None,
@@ -135,9 +133,9 @@ def _base_manifest(
     base: dict[str, Any] = {
         "digest": digest,
         "variant": variant,
-        "architecture": config.model_type,
-        "parameters": weights.num_parameters(is_tied=config.tie_word_embeddings),
-        "vocab_size": config.vocab_size,
+        "architecture": checkpoint.configuration.model_type,
+        "parameters": checkpoint.num_parameters(),
+        "vocab_size": checkpoint.configuration.vocab_size,
     }
     if error is not None:
         base["max_logit_error"] = _order_of_magnitude(error)

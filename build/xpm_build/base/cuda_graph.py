@@ -17,8 +17,8 @@ _HALF = np.dtype(np.float16)
 
 
 def has_cuda_graphs(tensors: BaseTensors) -> bool:
-    """Float32 bases have none: ONNX Runtime attends on CUDA in 16 bits only."""
-    return tensors.dtype == _HALF or tensors.bits is not None
+    """Float32 bases have none: ONNX Runtime attends on CUDA in 16 bits only. Nor have bases whose blocks have minima."""
+    return tensors.dtype == _HALF or (tensors.is_quantized and not tensors.has_minima)
 
 
 class CudaGraph(DecoderGraph):
@@ -144,6 +144,6 @@ class CudaGraph(DecoderGraph):
             domain=MICROSOFT,
             K=matrix.num_in,
             N=matrix.num_out,
-            bits=self.tensors.bits,
-            block_size=self.tensors.block,
+            bits=matrix.bits,
+            block_size=matrix.block,
         )

@@ -56,20 +56,23 @@ class DecoderGraph(ABC):
         if matrix.scales is None:
             rows = g.op("Gather", g.initializer(matrix.weight), known, axis=0)
         else:
-            flat = reshaped(
-                matrix.weight, "embedding.rows", (a.vocab_size, a.hidden_size * (self.tensors.bits or 8) // 8)
-            )
+            flat = reshaped(matrix.weight, "embedding.rows", (a.vocab_size, a.hidden_size * matrix.bits // 8))
             rows = g.op(
                 "GatherBlockQuantized",
                 g.initializer(flat),
                 known,
                 self.float(matrix.scales),
                 domain=MICROSOFT,
-                bits=self.tensors.bits,
-                block_size=self.tensors.block,
+                bits=matrix.bits,
+                block_size=matrix.block,
                 gather_axis=0,
                 quantize_axis=1,
             )
+        if matrix.minima is not None:
+            minima = g.op("Gather", self.float(matrix.minima), known, axis=0)
+            parted = g.op("Reshape", rows, g.shape(0, 0, -1, matrix.block))
+            raised = g.op("Add", parted, g.op("Unsqueeze", minima, g.shape(-1)))
+            rows = g.op("Reshape", raised, g.shape(0, 0, -1))
         if not has_soft:
             return rows
         zero = g.constant(np.zeros((1, a.hidden_size), self.dtype))

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import AutoModelForCausalLM
 
-from xpm_build.base.export import load_model
+from xpm_build.base.architecture import Architecture
+from xpm_build.base.configuration import read_configuration
 from xpm_build.base.quantize import BITS, quantize_matrix
-from xpm_build.errors import ParityError
+from xpm_build.errors import BuildError, ParityError
 from xpm_runtime import Engine
 
 NUM_TOKENS = 24
@@ -28,6 +30,22 @@ def reference_logits(model: Any, tokens: list[int]) -> np.ndarray[Any, np.dtype[
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([tokens])).logits[0]
     return logits[-len(tokens) :].to(torch.float32).numpy()
+
+
+def load_model(source: Path) -> Any:
+    """The Hugging Face model of a folder, in float32, on the CPU.
+
+    Raises:
+        BuildError: the folder holds no model that is supported and that Transformers can load without running code from it.
+    """
+    Architecture(read_configuration(source))
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BuildError(f"the model in {source} could not be loaded", context=str(error)[:300]) from error
+    return model.eval()
 
 
 def check_base(folder: Path, source: Path, variant: str, *, block: int) -> float:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from xpm_build.adapter.compile import base_digest, compile_adapters, complete, save_slots
-from xpm_build.base.export import export_base, load_model
+from xpm_build.base.export import export_base
+from xpm_build.base.parity import load_model
 from xpm_build.dataset.rows import Row
 from xpm_build.errors import EvaluationError
 from xpm_build.json_lines import recover
