@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-SOURCES := xpm index/xpm_index runtime/xpm_runtime build/xpm_build
+SOURCES := xpm index/xpm_index runtime/xpm_runtime build/xpm_build examples
 
 .PHONY: demo test check bench gpu faults embedded evaluate clean
 
@@ -31,10 +31,10 @@ faults: $(VENV)/.test  ## inject faults into the file-system calls of every comm
 	$(BIN)/python -m tests.faults --max 260
 
 embedded: $(VENV)/.test  ## retrain and repackage the embedded base and experts (see docs/embedded.md for the time)
-	$(BIN)/python -m xpm_build.embedded rebuild --work .embedded --out xpm/embedded
+	$(BIN)/python -m examples.embedded rebuild --work .embedded --out xpm/embedded
 
 evaluate: $(VENV)/.test  ## judge the embedded experts and the base alone on the held-back cases
-	$(BIN)/python -m xpm_build.embedded evaluate
+	$(BIN)/python -m examples.embedded evaluate
 
 KERNELS := $(wildcard runtime/xpm_runtime/native/*.[ch])
 

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from xpm_build.dataset.rows import numbered_rows, problems_of
 from xpm_build.errors import BuildError
 from xpm_build.evaluation.cases import WRITTEN_CASES
 from xpm_build.manifest_check import Finding, manifest_findings
+from xpm_build.rows import numbered_rows, problems_of
 from xpm_index.archive import MANIFEST
 from xpm_index.strict_json import loads
 

@@ -16,7 +16,7 @@ from typing import Any
 from xpm_build.base.chat_templates import TEMPLATES
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import BuildError
-from xpm_build.judges.verdict import LANGUAGES
+from xpm_build.judges.languages import LANGUAGES
 from xpm_build.training.settings import training_settings
 from xpm_build.training.spellings import passed_over
 from xpm_index.archive import MANIFEST

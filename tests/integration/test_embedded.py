@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.embedded.rebuild import EXPERTS, PACKAGES
 from xpm.environment import Environment
 from xpm.home import Home
 from xpm.operations.inspect import installed
@@ -16,7 +17,6 @@ from xpm.operations.run import choose
 from xpm.project import DEFAULT_BASE_LIMITATIONS, EMBEDDED_EXPERTS, Project
 from xpm.sources import parse_source
 from xpm_build.domains import DOMAINS, draw_case
-from xpm_build.embedded.rebuild import EXPERTS, PACKAGES
 from xpm_runtime import AdapterSpec, Engine, SamplingParams
 
 _EXAMPLE = re.compile(r"```prompt\n(.*?)\n```\n+```\w+\n(.*?)\n```", re.DOTALL)

@@ -18,7 +18,7 @@ from xpm.environment import Environment
 from xpm.home import Home
 from xpm.operations.doctor import cpu_flags, examine
 from xpm.operations.expert import left_for_training
-from xpm_build.dataset.rows import write_rows
+from xpm_build.rows import write_rows
 from xpm_runtime import native
 
 _TIMEOUT_S = 120

@@ -17,9 +17,9 @@ from xpm.cli.main import cli
 from xpm_build.dataset import generate as generating
 from xpm_build.dataset.generate import estimate, generate
 from xpm_build.dataset.providers import OpenAIProvider, api_key, provider_of
-from xpm_build.dataset.rows import read_rows, write_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import DatasetError
+from xpm_build.rows import read_rows, write_rows
 
 PROVIDERS = ("openai", "anthropic")
 

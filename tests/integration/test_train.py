@@ -19,16 +19,16 @@ from xpm.cli.main import cli
 from xpm.errors import BusyError
 from xpm.home import Home
 from xpm_build.dataset.generate import generate
-from xpm_build.dataset.rows import read_rows, write_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.dataset.split import split_rows
 from xpm_build.errors import DatasetError, EvaluationError, TrainingError
 from xpm_build.evaluation.compare import compare_experts, write_comparison
 from xpm_build.evaluation.validate import ValidationOptions, validate
 from xpm_build.packages import build_expert
+from xpm_build.prompts import load_tokenizer
+from xpm_build.rows import read_rows, write_rows
 from xpm_build.training.adapter import with_adapter
 from xpm_build.training.data import texts
-from xpm_build.training.prompts import load_tokenizer
 from xpm_build.training.run import train
 from xpm_build.training.settings import training_settings
 from xpm_index.manifest import Manifest

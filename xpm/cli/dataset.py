@@ -11,6 +11,7 @@ from xpm.cli.render import Console
 from xpm.errors import UsageError
 from xpm.operations import expert as operations
 from xpm.operations.build import require_extra
+from xpm_build.judges.languages import LANGUAGES
 from xpm_index.errors import XpmError
 
 _folder = click.argument(
@@ -19,7 +20,6 @@ _folder = click.argument(
 _target = click.argument("target", type=click.Path(path_type=Path, exists=True), default=Path(), required=False)
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _SHOWN_PROBLEMS = 20
-_LANGUAGES = ["json", "sql", "neo4j", "python", "typescript", "rust", "text"]
 
 
 class DataProblems(XpmError):
@@ -130,7 +130,7 @@ def import_command(
     Example: xpm dataset import questions.csv --map prompt=question --map completion=query
     """
     require_extra()
-    from xpm_build.dataset.rows import MAPPED_KEYS
+    from xpm_build.rows import MAPPED_KEYS
 
     fields = {}
     for text in mapping:
@@ -147,7 +147,9 @@ def import_command(
 
 @dataset_command.command("validate")
 @_target
-@click.option("--language", type=click.Choice(_LANGUAGES), help="By default the manifest's; text for the form alone.")
+@click.option(
+    "--language", type=click.Choice(list(LANGUAGES)), help="By default the manifest's; text for the form alone."
+)
 @click.option("--execute", is_flag=True, help="Also run every answer against its own check, in a sandbox.")
 @_json
 @click.pass_obj

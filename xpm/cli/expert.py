@@ -36,7 +36,7 @@ def new_command() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--base", default=DEFAULT_BASE, show_default=True, help="The base it will be trained on.")
 @click.option("--license", default="Apache-2.0", show_default=True)
-@click.option("--domain", default="", help="json, sql, neo4j, python, typescript or rust: data without a provider.")
+@click.option("--domain", default="", help="One that xpm makes data for by itself, as sql.")
 @click.pass_obj
 def new_expert_command(console: Console, folder: Path, base: str, license: str, domain: str) -> None:
     """Start an expert's folder: manifest, model card, license, test cases, Git attributes.

@@ -77,8 +77,8 @@ def generate(
 def left_for_training(folder: Path) -> dict[str, int]:
     """How many rows of the data set `xpm dataset split` would put into each part, before it drops what is nearly equal."""
     known = settings(folder)
-    from xpm_build.dataset.rows import read_rows
     from xpm_build.dataset.split import part_sizes
+    from xpm_build.rows import read_rows
 
     return part_sizes(read_rows(folder / known.path), known.split)
 
@@ -111,7 +111,7 @@ def import_data(
     """Bring rows into the expert's data set; how many there are now. The manifest's own sources are looked for beside it."""
     known = settings(folder)
     from xpm_build.dataset.importing import import_rows
-    from xpm_build.dataset.rows import read_rows, replace_rows, write_rows
+    from xpm_build.rows import read_rows, replace_rows, write_rows
 
     chosen = list(sources) or [
         str(folder / each) if (folder / each.split("::")[0]).exists() else each for each in known.sources
@@ -133,14 +133,14 @@ def data_file(target: Path) -> Path:
 def data_rows(target: Path) -> list[Row]:
     """The rows as they are, malformed ones too."""
     require_extra()
-    from xpm_build.dataset.rows import read_rows
+    from xpm_build.rows import read_rows
 
     return list(read_rows(data_file(target)))
 
 
 def _sound_rows(target: Path) -> list[Row]:
     require_extra()
-    from xpm_build.dataset.rows import read_sound_rows
+    from xpm_build.rows import read_sound_rows
 
     return list(read_sound_rows(data_file(target)))
 
@@ -166,9 +166,9 @@ def validate_data(target: Path, *, language: str, execute: bool, report: Report)
 def _execute(rows: Sequence[tuple[int, Row]], language: str, count: int, report: Report) -> "list[Problem]":
     """Run the answers of numbered rows that have a check; what fails it. Says how many of ``count`` rows were not run."""
     from xpm_build.dataset.quality import Problem
-    from xpm_build.dataset.rows import completion_of
     from xpm_build.judges import judge_of, measure_of
-    from xpm_build.judges.verdict import has_check
+    from xpm_build.judges.judging import has_check
+    from xpm_build.rows import completion_of
 
     measure = measure_of(language)
     if measure != "execution accuracy":
@@ -190,7 +190,7 @@ def deduplicate(target: Path, *, threshold: float | None) -> tuple[int, int, int
     """Drop what is there twice or nearly so; (rows left, exact, near). Without a threshold, the manifest's."""
     rows = _sound_rows(target)
     from xpm_build.dataset.quality import cleaned
-    from xpm_build.dataset.rows import write_rows
+    from xpm_build.rows import write_rows
 
     chosen = threshold if threshold is not None else settings(target).near_duplicates if target.is_dir() else 0.0
     kept, dropped = cleaned(rows, near=chosen)
@@ -221,7 +221,7 @@ def filter_data(target: Path, conditions: Sequence[str], *, out: Path | None) ->
     """Keep the rows that meet all conditions: (kept, dropped)."""
     rows = data_rows(target)
     from xpm_build.dataset.quality import filter_of
-    from xpm_build.dataset.rows import write_rows
+    from xpm_build.rows import write_rows
 
     meets = filter_of(conditions)
     kept = [row for row in rows if meets(row)]

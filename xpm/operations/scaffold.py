@@ -38,14 +38,13 @@ State it here and under `limitations` in manifest.json.
 _ATTRIBUTES = "*.safetensors filter=lfs diff=lfs merge=lfs -text\n*.expert filter=lfs diff=lfs merge=lfs -text\n"
 _IGNORED = ".xpm/\ndata/\ntraining/checkpoints/\nvalidation/answers.*\ndist/\n"
 _NUM_EXAMPLES = 8
-_LOAD_ORDERS = {"json": 1, "python": 4, "typescript": 4, "rust": 4, "sql": 6, "neo4j": 6}
 
 
 def new_expert(folder: Path, *, base: str, license: str, domain: str = "") -> list[Path]:
     """Scaffold a folder named like its expert; the files made.
 
     Args:
-        domain: one of xpm's own template domains, whose data needs no provider; "" for any other subject.
+        domain: one that has templates, whose data needs no provider; "" for any other subject.
     Raises:
         UsageError: the folder is not empty, or the domain is unknown. InvalidName: its name is no name for an expert.
     """
@@ -73,6 +72,9 @@ def new_expert(folder: Path, *, base: str, license: str, domain: str = "") -> li
 
 
 def _manifest(name: str, base: str, license: str, domain: str) -> dict[str, Any]:
+    from xpm_build.domains import DOMAINS
+
+    load_order, language = (DOMAINS[domain].load_order, DOMAINS[domain].language) if domain else (5, "text")
     generation: dict[str, Any] = {"provider": "template", "domain": domain, "count": 10000, "seed": 1}
     if not domain:
         generation = {
@@ -92,7 +94,7 @@ def _manifest(name: str, base: str, license: str, domain: str) -> dict[str, Any]
         "capabilities": [domain] if domain else [],
         "tags": [],
         "routing": {"keywords": [domain] if domain else []},
-        "constraints": {"load_order": _LOAD_ORDERS.get(domain, 5), "requires": [], "incompatible_with": []},
+        "constraints": {"load_order": load_order, "requires": [], "incompatible_with": []},
         "training": {
             "dataset": {
                 "generation": generation,
@@ -114,7 +116,7 @@ def _manifest(name: str, base: str, license: str, domain: str) -> dict[str, Any]
                 "seed": 1,
             },
         },
-        "evaluation": {"language": domain or "text"},
+        "evaluation": {"language": language},
         "decoding": {"temperature": 0.0, "max_tokens": 256},
         "limitations": [],
     }

@@ -162,7 +162,9 @@ def _configuration(file: GgufFile, names: Mapping[str, GgufTensor]) -> dict[str,
     theta = float(number("rope.freq_base", 10000.0))
     stated: dict[str, Any] = {
         "model_type": kind,
-        "architectures": [{"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}[kind]],
+        "architectures": [
+            {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}[kind]
+        ],
         "hidden_act": "silu",
         "hidden_size": hidden,
         "num_hidden_layers": number("block_count"),
@@ -225,4 +227,3 @@ def _by_parts(file: GgufFile, theta: float, head_dim: int, original: int) -> dic
 def _shortest(value: float) -> float:
     """The shortest decimal of a number that was stored in 32 bits."""
     return float(str(np.float32(value)))
-

@@ -61,7 +61,7 @@ def _nibbles(stored: _Bytes) -> _Bytes:
 
 def _fifth_bit(stored: _Bytes) -> _Bytes:
     """(n, 4) bytes as (n, 32) numbers, 0 or 16."""
-    return np.unpackbits(stored, axis=-1, bitorder="little") << 4
+    return np.unpackbits(stored, axis=-1, bitorder="little") << np.uint8(4)
 
 
 def _q8_0(b: _Bytes) -> tuple[NDArray[np.integer], _Floats, None]:

@@ -59,7 +59,9 @@ def build_tokenizer(metadata: Mapping[str, Any]) -> tuple[Tokenizer, dict[str, A
         raise BuildError("the GGUF file has no vocabulary", context="tokenizer.ggml.tokens is absent")
     types = metadata.get("tokenizer.ggml.token_type") or [1] * len(tokens)
     if len(types) != len(tokens):
-        raise BuildError("the GGUF file's vocabulary is incomplete", context=f"{len(tokens)} tokens, {len(types)} types")
+        raise BuildError(
+            "the GGUF file's vocabulary is incomplete", context=f"{len(tokens)} tokens, {len(types)} types"
+        )
     if kind == "gpt2":
         tokenizer, add_bos = _byte_level(metadata, tokens)
     elif kind == "llama":
@@ -71,7 +73,12 @@ def build_tokenizer(metadata: Mapping[str, Any]) -> tuple[Tokenizer, dict[str, A
         )
     named = {
         name: tokens[number]
-        for name, key in (("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding"))
+        for name, key in (
+            ("bos_token", "bos"),
+            ("eos_token", "eos"),
+            ("unk_token", "unknown"),
+            ("pad_token", "padding"),
+        )
         if isinstance(number := metadata.get(f"tokenizer.ggml.{key}_token_id"), int) and 0 <= number < len(tokens)
     }
     _add_tokens(tokenizer, tokens, types)
@@ -159,7 +166,9 @@ def end_tokens(metadata: Mapping[str, Any]) -> list[int]:
     ids = [number for number in stated if isinstance(number, int)]
     types = metadata.get("tokenizer.ggml.token_type") or []
     tokens = metadata.get("tokenizer.ggml.tokens") or []
-    known = [n for n, (token, kind) in enumerate(zip(tokens, types, strict=False)) if kind == _CONTROL and token in _ENDS]
+    known = [
+        n for n, (token, kind) in enumerate(zip(tokens, types, strict=False)) if kind == _CONTROL and token in _ENDS
+    ]
     return list(dict.fromkeys([*ids, *known]))
 
 

@@ -74,7 +74,7 @@ def joined(parts: Sequence[QuantizedMatrix]) -> QuantizedMatrix | None:
 
 def pack(numbers: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     """(rows, blocks, block) stored numbers as bytes (rows, blocks, block · bits / 8)."""
-    return numbers[..., 0::2] | (numbers[..., 1::2] << 4) if bits == 4 else numbers
+    return numbers[..., 0::2] | numbers[..., 1::2] << np.uint8(4) if bits == 4 else numbers
 
 
 def quantize_matrix(weight: NDArray[np.float32], *, bits: int, block: int) -> QuantizedMatrix:

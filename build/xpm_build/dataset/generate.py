@@ -16,10 +16,10 @@ from typing import Any
 
 from xpm_build.dataset.apportion import apportion
 from xpm_build.dataset.providers import BATCH_ROWS, Batch, BrokenAnswer, Provider, Usage, provider_of
-from xpm_build.dataset.rows import Row, context_of, moved_aside, replace_rows
 from xpm_build.dataset.settings import Generation
 from xpm_build.errors import DatasetError
 from xpm_build.json_lines import recover
+from xpm_build.rows import Row, context_of, moved_aside, replace_rows
 
 _MAX_TRIES = 6
 _LONGEST_WAIT_S = 60.0

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xpm_build.dataset.rows import Row, normalised, read_rows
 from xpm_build.errors import DatasetError
+from xpm_build.rows import Row, normalised, read_rows
 
 _BY_SUFFIX = {
     ".jsonl": "jsonl",

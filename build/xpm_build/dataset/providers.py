@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from xpm_build.dataset.rows import Row, normalised, problems_of
 from xpm_build.dataset.settings import Generation
 from xpm_build.domains import DOMAINS, draw_cases
 from xpm_build.errors import DatasetError
+from xpm_build.rows import Row, normalised, problems_of
 
 BATCH_ROWS = 10
 _TIMEOUT_S = 120.0

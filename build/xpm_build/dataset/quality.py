@@ -1,7 +1,5 @@
 """Looking after a data set: finding what is malformed, what is there twice, and what it consists of."""
 
-import ast
-import json
 import re
 import statistics
 from collections import Counter
@@ -11,10 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from xpm_build.dataset.rows import Row, completion_of, context_of, num_characters, problems_of, prompt_of
 from xpm_build.errors import DatasetError
-from xpm_build.judges.checks import problem_of
-from xpm_build.judges.verdict import has_check
+from xpm_build.judges.judging import has_check, problem_of
+from xpm_build.judges.language import Language
+from xpm_build.judges.languages import LANGUAGES
+from xpm_build.rows import Row, completion_of, context_of, num_characters, problems_of, prompt_of
 
 _NUM_PERMUTATIONS = 256
 _SHINGLE = 5
@@ -31,93 +30,29 @@ def validate_rows(rows: Iterable[Row], language: str = "") -> list[Problem]:
     """What is wrong, row by row: the form, and the completion's syntax where the language is known.
 
     Args:
-        language: json, sql, neo4j, python, typescript or rust; "text" and "" check the form alone.
+        language: one of ``LANGUAGES``; "text" and "" check the form alone.
     Raises:
         DatasetError: the language is another one.
     """
-    if language not in (*_PARSERS, "text", ""):
+    if language and language not in LANGUAGES:
         raise DatasetError(
             f"completions in {language!r} cannot be checked",
-            hint=f"--language is one of {', '.join(_PARSERS)}, or text to check the rows' form alone",
+            hint=f"--language is one of {', '.join(LANGUAGES)}; text checks the rows' form alone",
         )
-    parse = _PARSERS.get(language)
     problems = []
     for number, row in enumerate(rows, start=1):
-        reasons = problems_of(row)
-        if not reasons and parse is not None and (reason := parse(completion_of(row), row)):
-            reasons = [f"the completion is not {language}: {reason}"]
-        if not reasons and has_check(row) and (reason := problem_of(language, row["check"])):
-            reasons = [reason]
+        reasons = problems_of(row) or (_completion_problems(row, LANGUAGES[language]) if language else [])
         problems += [Problem(row=number, reason=reason) for reason in reasons]
     return problems
 
 
-def _json_problem(text: str, row: Row) -> str:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return str(error)
-    schema = row["check"].get("schema") if has_check(row) else None
-    if schema is not None:
-        import jsonschema
-        import referencing.exceptions
-
-        if not isinstance(schema, dict | bool):
-            return "its schema is no JSON schema"
-        kind = jsonschema.validators.validator_for(schema)
-        try:
-            kind.check_schema(schema)
-            kind(schema, registry=referencing.Registry()).validate(value)  # which fetches nothing from anywhere
-        except (jsonschema.ValidationError, jsonschema.SchemaError) as error:
-            return f"it does not fit its schema: {error.message}"
-        except (referencing.exceptions.Unresolvable, RecursionError) as error:
-            return f"its schema cannot be followed: {error}"
-    return ""
-
-
-def _sql_problem(text: str, row: Row) -> str:
-    import sqlglot
-
-    try:
-        sqlglot.parse_one(text, dialect="sqlite")
-    except RecursionError as error:
-        return str(error)
-    except (sqlglot.errors.ParseError, sqlglot.errors.TokenError) as error:
-        return re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()[0]
-    return ""
-
-
-def _python_problem(text: str, row: Row) -> str:
-    try:
-        ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return str(error)
-    return ""
-
-
-def _cypher_problem(text: str, row: Row) -> str:
-    from xpm_build.judges.cypher import syntax_error
-
-    return syntax_error(text)
-
-
-def _tree_problem(language: str) -> Callable[[str, Row], str]:
-    def problem(text: str, row: Row) -> str:
-        from xpm_build.judges.syntax import parses
-
-        return "" if parses(language, text) else "a syntax error"
-
-    return problem
-
-
-_PARSERS: dict[str, Callable[[str, Row], str]] = {
-    "json": _json_problem,
-    "sql": _sql_problem,
-    "python": _python_problem,
-    "neo4j": _cypher_problem,
-    "typescript": _tree_problem("typescript"),
-    "rust": _tree_problem("rust"),
-}
+def _completion_problems(row: Row, language: Language) -> list[str]:
+    """The first thing that is wrong with a row's completion or its check, in a list."""
+    completion, check = completion_of(row), row["check"] if has_check(row) else {}
+    if reason := language.syntax_error(completion) or language.misfit(completion, check):
+        return [f"the completion is not {language.name}: {reason}"]
+    reason = problem_of(language.name, check) if has_check(row) else ""
+    return [reason] if reason else []
 
 
 def cleaned(rows: Sequence[Row], *, near: float = 0.0, max_characters: int = 0) -> tuple[list[Row], dict[str, int]]:

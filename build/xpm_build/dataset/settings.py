@@ -11,10 +11,9 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from xpm_build.dataset.hold_out import HoldOut
-from xpm_build.dataset.rows import MAPPED_KEYS
 from xpm_build.domains import DOMAINS
 from xpm_build.errors import DatasetError
-from xpm_build.training.spellings import PASSED_OF_DATASET
+from xpm_build.rows import MAPPED_KEYS
 from xpm_index.fields import Fields
 
 DATASET = Path("data/dataset.jsonl")
@@ -28,6 +27,13 @@ MEANINGLESS: Mapping[str, frozenset[str]] = {
 """What of ``generation`` each provider has no use for."""
 _WARMEST: Mapping[str, float] = {"openai": 2.0, "anthropic": 1.0}
 """The highest temperature that each protocol takes."""
+HELD = "rows are held in memory, and batches are made where they are used"
+PASSED_OVER: Mapping[str, str] = {
+    "streaming": "rows are read whole from data/; import what is larger in parts",
+    "num_proc": HELD,
+    "cache_dir": HELD,
+}
+"""Key -> why it is passed over with a warning: it decides only how fast a run is."""
 _KEYS = {
     "path",
     "type",
@@ -109,7 +115,7 @@ def dataset_settings(raw: Mapping[str, Any]) -> DatasetSettings:
     document = Fields(dict(raw), error=DatasetError)
     training, evaluation = document.object("training"), document.object("evaluation")
     fields = training.object("dataset")
-    _known(fields, _KEYS | PASSED_OF_DATASET.keys())
+    _known(fields, _KEYS | PASSED_OVER.keys())
     source = fields.raw.get("source")
     sources = _sources(fields) + ((str(source),) if isinstance(source, str) else ())
     generation = _generation(fields.object("generation"))
@@ -126,7 +132,7 @@ def dataset_settings(raw: Mapping[str, Any]) -> DatasetSettings:
         language=evaluation.text("language", required=False)
         or fields.text("language", required=False)
         or validation.text("language", required=False)
-        or (generation.domain if generation.domain in DOMAINS else ""),
+        or (DOMAINS[generation.domain].language if generation.domain in DOMAINS else ""),
         generation=generation,
         split=_split(fields.object("split")),
         near_duplicates=_share(preprocessing, "near_duplicates", 0.0),

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from xpm_build.dataset.apportion import apportion
 from xpm_build.dataset.hold_out import values_of
-from xpm_build.dataset.rows import Row, completion_of, context_of, write_rows
 from xpm_build.dataset.settings import ROWS, Split
 from xpm_build.errors import DatasetError
+from xpm_build.rows import Row, completion_of, context_of, write_rows
 
 TRAIN, VALID = "train.jsonl", "valid.jsonl"
 

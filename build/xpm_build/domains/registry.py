@@ -1,8 +1,11 @@
-"""The six domains and how cases are drawn from them."""
+"""The domains, ours and those that other packages register, and how cases are drawn from them."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 from xpm_build.domains.case import Case, Draft, difficulty_of
 from xpm_build.domains.cypher import make_cypher
@@ -11,28 +14,98 @@ from xpm_build.domains.json_values import make_json
 from xpm_build.domains.speech import Speaker
 from xpm_build.domains.sql import make_sql
 from xpm_build.domains.words import GROUPS, NUM_GROUPS, Oddity, Vocabulary
+from xpm_build.errors import DatasetError
+
+ENTRY_POINTS = "xpm.domains"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """``phrases`` is the file of frames its requests are worded with."""
+    """
+    phrases: the file of frames that its requests are worded with: a name in ``phrases/``, or the path of another TOML file.
+    written_in: the language whose judge knows its answers; by default the one that is called as the domain is.
+    load_order: of an expert for it, among those that act together.
+    """
 
     name: str
-    phrases: str
+    phrases: str | Path
     make: Callable[[Vocabulary, Speaker], Draft]
+    written_in: str = ""
+    load_order: int = 5
+
+    @property
+    def language(self) -> str:
+        return self.written_in or self.name
 
 
-DOMAINS = {
+OWN = {
     domain.name: domain
     for domain in (
-        Domain(name="json", phrases="json", make=make_json),
-        Domain(name="sql", phrases="sql", make=make_sql),
-        Domain(name="neo4j", phrases="neo4j", make=make_cypher),
-        Domain(name="python", phrases="functions", make=make_python),
-        Domain(name="typescript", phrases="functions", make=make_typescript),
-        Domain(name="rust", phrases="functions", make=make_rust),
+        Domain(name="json", phrases="json", make=make_json, load_order=1),
+        Domain(name="sql", phrases="sql", make=make_sql, load_order=6),
+        Domain(name="neo4j", phrases="neo4j", make=make_cypher, load_order=6),
+        Domain(name="python", phrases="functions", make=make_python, load_order=4),
+        Domain(name="typescript", phrases="functions", make=make_typescript, load_order=4),
+        Domain(name="rust", phrases="functions", make=make_rust, load_order=4),
     )
 }
+
+
+class _Domains(Mapping[str, Domain]):
+    """Name -> domain: ours, whose names nobody else's domain takes, then others'; another package is imported when it is asked."""
+
+    def __getitem__(self, name: str) -> Domain:
+        return OWN[name] if name in OWN else _load(_registered()[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in OWN or name in _registered()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*OWN, *_registered())))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+DOMAINS = _Domains()
+
+
+@cache
+def _registered() -> Mapping[str, Sequence[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        found.setdefault(point.name, []).append(point)
+    return found
+
+
+def _load(points: Sequence[EntryPoint]) -> Domain:
+    """The one domain that is registered.
+
+    Raises:
+        DatasetError: it cannot be loaded, is none, or there are several of its name; names whose it is.
+    """
+    name, owners = (
+        points[0].name,
+        ", ".join(f"{each.value} of {each.dist.name if each.dist else '?'}" for each in points),
+    )
+    problem = "" if len(points) == 1 else "several packages register it"
+    if not problem:
+        try:
+            domain = points[0].load()
+        except Exception as error:  # whatever another package raises while it is imported
+            raise _unusable(name, owners, f"{type(error).__name__}: {error}") from error
+        if isinstance(domain, Domain) and domain.name == name:
+            return domain
+        problem = f"it is no Domain called {name}"
+    raise _unusable(name, owners, problem)
+
+
+def _unusable(name: str, owners: str, problem: str) -> DatasetError:
+    return DatasetError(
+        f"domain {name!r} cannot be used: {problem}",
+        context=f"{ENTRY_POINTS} has {owners}",
+        hint="correct or uninstall the package that registers it",
+    )
 
 
 def draw_case(
@@ -55,7 +128,10 @@ def draw_case(
     speaker = Speaker.draw(domain.phrases, rng, strangers=strangers)
     while True:
         words = Vocabulary(
-            number % NUM_GROUPS, rng, schema=random.Random(f"{domain.phrases}/{number}"), oddity=oddity or Oddity()
+            number % NUM_GROUPS,
+            rng,
+            schema=random.Random(f"{Path(domain.phrases).stem}/{number}"),
+            oddity=oddity or Oddity(),
         )
         prompt, completion, family, check, in_words = domain.make(words, speaker)
         if not speaker.is_mixed:

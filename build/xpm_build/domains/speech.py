@@ -39,21 +39,22 @@ Frames = dict[str, dict[str, list[str]]]
 
 
 @cache
-def frames_of(domain: str) -> Frames:
-    """kind -> language -> frames of one domain, as its file in ``phrases`` has them."""
-    return tomllib.loads((_PHRASES / f"{domain}.toml").read_text(encoding="utf-8"))
+def frames_of(phrases: str | Path) -> Frames:
+    """kind -> language -> frames of one domain, as a TOML file has them: the one of that name in ``phrases``, or another's path."""
+    path = phrases if isinstance(phrases, Path) else _PHRASES / f"{phrases}.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def words_of(domain: str) -> frozenset[str]:
+def words_of(phrases: str | Path) -> frozenset[str]:
     """The English words of four letters or more, in small ones, of a domain's frames."""
-    frames = (frame for languages in frames_of(domain).values() for frame in languages.get(ENGLISH, ()))
+    frames = (frame for languages in frames_of(phrases).values() for frame in languages.get(ENGLISH, ()))
     return frozenset(match[0].lower() for frame in frames for match in _WORD.finditer(frame))
 
 
 @cache
-def strangers_of(domain: str) -> tuple[str, ...]:
+def strangers_of(phrases: str | Path) -> tuple[str, ...]:
     """Everyday words that no frame of a domain has."""
-    return tuple(sorted(frozenset(COMMON_WORDS) - words_of(domain)))
+    return tuple(sorted(frozenset(COMMON_WORDS) - words_of(phrases)))
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ class Speaker:
     the domain's frames do not know: if there are any, now and then some come between a frame's words or take a small one's place.
     """
 
-    domain: str
+    phrases: str | Path
     rng: random.Random
     language: str = ENGLISH
     careless: str = ""
@@ -75,13 +76,13 @@ class Speaker:
     languages: set[str] = field(default_factory=set)
 
     @classmethod
-    def draw(cls, domain: str, rng: random.Random, *, strangers: Sequence[str] = ()) -> "Speaker":
+    def draw(cls, phrases: str | Path, rng: random.Random, *, strangers: Sequence[str] = ()) -> "Speaker":
         foreign = rng.random() < _FOREIGN_SHARE
-        languages = sorted({language for kinds in frames_of(domain).values() for language in kinds} - {ENGLISH, ANY})
+        languages = sorted({language for kinds in frames_of(phrases).values() for language in kinds} - {ENGLISH, ANY})
         draw = rng.random()
         careless = "typo" if draw < _TYPO_SHARE else "lower" if draw < _TYPO_SHARE + _LOWER_SHARE else ""
         language = rng.choice(languages) if foreign and languages else ENGLISH
-        return cls(domain, rng, language=language, careless=careless, strangers=strangers)
+        return cls(phrases, rng, language=language, careless=careless, strangers=strangers)
 
     def say(self, kind: str, /, **values: str) -> str:
         """One wording of ``kind`` with its placeholders replaced.
@@ -97,7 +98,7 @@ class Speaker:
 
     def frame(self, kind: str) -> str:
         """One wording of ``kind``, its placeholders still open."""
-        kinds = frames_of(self.domain)[kind]
+        kinds = frames_of(self.phrases)[kind]
         language = self.language if self.language in kinds else ANY if ANY in kinds else ENGLISH
         number = self.rng.randrange(len(kinds[language]))
         self.languages.add(language)

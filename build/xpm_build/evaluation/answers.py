@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from xpm_build.adapter.compile import base_digest, compile_adapters, complete, save_slots
+from xpm_build.adapter.places import adapter_places
 from xpm_build.base.export import export_base
 from xpm_build.base.parity import load_model
-from xpm_build.dataset.rows import Row
 from xpm_build.errors import EvaluationError
 from xpm_build.json_lines import recover
-from xpm_build.packages import adapter_places
-from xpm_build.training.prompts import ANSWER_TOKENS, conversation
+from xpm_build.prompts import ANSWER_TOKENS, conversation
+from xpm_build.rows import Row
 from xpm_index.archive import MANIFEST, extract_archive
 from xpm_index.fields import Fields
 from xpm_index.manifest import Manifest

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from xpm_build.dataset.rows import Row, completion_of, in_turn, prompt_of, read_sound_rows
 from xpm_build.dataset.settings import ROWS, DatasetSettings, TaskData
 from xpm_build.dataset.split import circle_file
 from xpm_build.errors import EvaluationError
+from xpm_build.rows import Row, completion_of, in_turn, prompt_of, read_sound_rows
 
 WRITTEN_CASES = Path("tests/test_cases.jsonl")
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xpm_build.dataset.rows import read_rows
 from xpm_build.errors import EvaluationError
 from xpm_build.evaluation.findings import ANSWERS, read_report
 from xpm_build.evaluation.metrics import compare
 from xpm_build.evaluation.report import Block, comparison_blocks, draw_shares, to_html, to_markdown
+from xpm_build.rows import read_rows
 
 
 def compare_experts(first: Path, second: Path) -> tuple[dict[str, Any], list[Block]]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpm_build.dataset.rows import completion_of, prompt_of
 from xpm_build.errors import EvaluationError
 from xpm_build.evaluation.cases import Circle
 from xpm_build.evaluation.metrics import Comparison, Figures, compare
 from xpm_build.judges import Verdict
+from xpm_build.rows import completion_of, prompt_of
 
 VALIDATION = Path("validation")
 REPORT = VALIDATION / "report.json"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xpm_build.judges.text import alike
-from xpm_build.judges.verdict import Verdict
+from xpm_build.judges.language import Verdict
+from xpm_build.judges.languages import language_of
 
 _RESAMPLES = 2000
 
@@ -40,14 +40,14 @@ def figures(verdicts: Sequence[Verdict], wanted: Sequence[str], answers: Sequenc
         raise ValueError("no answers")
     import sacrebleu
 
-    count = len(answers)
+    count, is_alike = len(answers), language_of(language).is_alike
     pairs = list(zip(wanted, answers, strict=True))
     return Figures(
         cases=count,
         right=sum(each.right for each in verdicts) / count,
         parses=sum(each.parses for each in verdicts) / count,
         exact=sum(gold.strip() == answer.strip() for gold, answer in pairs) / count,
-        normalised_exact=sum(alike(language, gold, answer) for gold, answer in pairs) / count,
+        normalised_exact=sum(is_alike(gold, answer) for gold, answer in pairs) / count,
         f1=sum(token_f1(gold, answer) for gold, answer in pairs) / count,
         bleu=sacrebleu.corpus_bleu(list(answers), [list(wanted)]).score,
     )

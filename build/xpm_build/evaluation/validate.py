@@ -11,7 +11,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpm_build.dataset.rows import Row, completion_of, write_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import EvaluationError
 from xpm_build.evaluation.answers import Answerer, AnswerJournal, Report, answerer_of, sampling_of
@@ -30,9 +29,11 @@ from xpm_build.evaluation.findings import (
 from xpm_build.evaluation.metrics import figures
 from xpm_build.evaluation.report import write_reports
 from xpm_build.judges import Judge, Verdict, judge_of, measure_of
+from xpm_build.judges.judging import has_check, require_judgeable
+from xpm_build.judges.languages import language_of
 from xpm_build.judges.sandbox import isolation
-from xpm_build.judges.verdict import EXECUTED, has_check, require_judgeable
 from xpm_build.manifest_file import write_manifest
+from xpm_build.rows import Row, completion_of, write_rows
 from xpm_index.archive import MANIFEST
 from xpm_index.manifest import Manifest
 from xpm_runtime import SamplingParams
@@ -74,7 +75,11 @@ def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Re
     judge, sampling = judge_of(language, execution=options.execution), sampling_of(manifest)
     _check_others(options)
     circles = read_circles(folder, settings, file=options.file, most=options.cases)
-    if options.execution and language in EXECUTED and any(has_check(row) for each in circles for row in each.rows):
+    if (
+        options.execution
+        and language_of(language).is_executed
+        and any(has_check(row) for each in circles for row in each.rows)
+    ):
         isolation()  # rather now than after all the answers
     for each in circles:
         require_judgeable(language, each.rows, execution=options.execution)

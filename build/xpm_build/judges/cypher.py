@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from xpm_build.dataset.rows import completion_of
-from xpm_build.judges.verdict import Row, Verdict
+from xpm_build.judges.checks import LITERALS, NAME, CheckForm, list_of, object_of, tuple_of
+from xpm_build.judges.language import Language, Row, Verdict
 from xpm_build.judges.workers import judge_in_kept_worker, judge_in_workers
+from xpm_build.rows import completion_of
 
 _NUM_NODES = 24  # more than any limit that is asked for
 _HIDDEN = "xpm_key"
 _TOKENS = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`|//[^\n]*|/\*.*?\*/|[A-Za-z_]\w*|.""", re.DOTALL)
+PRELOADED = ("kuzu",)
+"""What a judge's process imports once, not in every child."""
 _SEVERAL = "more than one statement"
 
 
@@ -27,7 +30,7 @@ def judge_cypher(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
         {"check": row["check"], "gold": completion_of(row), "answer": answer}
         for row, answer in zip(rows, answers, strict=True)
     ]
-    return judge_in_workers("cypher", jobs)
+    return judge_in_workers(judge_one, jobs)
 
 
 def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
@@ -165,7 +168,7 @@ def syntax_error(query: str) -> str:
     """
     if _is_several(query):
         return _SEVERAL
-    return judge_in_kept_worker("cypher syntax", {"query": query}).reason
+    return judge_in_kept_worker(parse_one, {"query": query}).reason
 
 
 def parse_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
@@ -187,3 +190,22 @@ def parse_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
 def _is_several(query: str) -> bool:
     """Whether a semicolon, outside of texts and comments, stands before the end."""
     return ";" in _TOKENS.findall(query.strip().rstrip(";"))
+
+
+_PROPERTIES = list_of(tuple_of(NAME, {"type": "boolean"}))
+CYPHER = Language(
+    name="neo4j",
+    judge=judge_cypher,
+    check=CheckForm(
+        object_of(
+            {
+                "nodes": list_of(tuple_of(NAME, _PROPERTIES), least=1),
+                "relationships": list_of(tuple_of(NAME, NAME, NAME, _PROPERTIES)),
+                "literals": LITERALS,
+            }
+        )
+    ),
+    syntax_error=syntax_error,
+    is_parsed_apart=True,
+    comment="// ",
+)

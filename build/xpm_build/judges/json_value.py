@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
-from xpm_build.dataset.rows import completion_of, prompt_of
 from xpm_build.errors import EvaluationError
-from xpm_build.judges.verdict import Row, Verdict
+from xpm_build.judges.language import Language, Row, Verdict
+from xpm_build.rows import completion_of, prompt_of
 
 
 def judge_json(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
@@ -47,3 +48,35 @@ def _typed(value: object) -> object:
     if isinstance(value, list):
         return [_typed(each) for each in value]
     return type(value).__name__, value
+
+
+def syntax_error(text: str) -> str:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return str(error)
+    return ""
+
+
+def _misfit(text: str, check: dict[str, Any]) -> str:
+    """Why a value is not one of the schema that its row's ``check`` has."""
+    schema = check.get("schema")
+    if schema is None:
+        return ""
+    import jsonschema
+    import referencing.exceptions
+
+    if not isinstance(schema, dict | bool):
+        return "its schema is no JSON schema"
+    kind = jsonschema.validators.validator_for(schema)
+    try:
+        kind.check_schema(schema)
+        kind(schema, registry=referencing.Registry()).validate(json.loads(text))  # which fetches nothing from anywhere
+    except (jsonschema.ValidationError, jsonschema.SchemaError) as error:
+        return f"it does not fit its schema: {error.message}"
+    except (referencing.exceptions.Unresolvable, RecursionError) as error:
+        return f"its schema cannot be followed: {error}"
+    return ""
+
+
+JSON = Language(name="json", judge=judge_json, measure="equal values", syntax_error=syntax_error, misfit=_misfit)

@@ -10,17 +10,62 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from xpm_build.domains.languages import Rust
-from xpm_build.judges.python import records_of
+from xpm_build.judges.code import CODE_CHECK, Fields, Record, records_of, tree_sitter
+from xpm_build.judges.language import Language, Row, Verdict
 from xpm_build.judges.sandbox import Limits, run, scratch_folder
-from xpm_build.judges.syntax import judge_syntax, parses
-from xpm_build.judges.verdict import Row, Verdict
 
 _COMPILE = Limits(cpu_s=300, wall_s=300.0, memory_bytes=0, num_files=1024, file_bytes=1 << 30)
 _RUN = Limits(cpu_s=2, wall_s=5.0, memory_bytes=1 << 30)
 _CASES_PER_PROGRAM = 250
 _MAX_ROUNDS = 12
+
+
+class Rust:
+    name, spoken, none, record_kind = "rust", "Rust", "None", "struct"
+    _types = {"int": "i64", "str": "String", "bool": "bool", "{int}": "HashMap<String, i64>"}
+
+    @staticmethod
+    def type(type_: str) -> str:
+        if type_.endswith("?"):
+            return f"Option<{Rust.type(type_[:-1])}>"
+        if type_.startswith("["):
+            return f"Vec<{Rust.type(type_[1:-1])}>"
+        return Rust._types.get(type_, type_.lstrip("@"))
+
+    @staticmethod
+    def header(name: str, params: Fields, returns: str) -> str:
+        listed = ", ".join(f"{each}: {Rust.type(type_)}" for each, type_ in params)
+        return f"fn {name}({listed}) -> {Rust.type(returns)}"
+
+    @staticmethod
+    def function(header: str, body: str) -> str:
+        return f"{header} {{\n" + "\n".join(f"    {line}" for line in body.split("\n")) + "\n}"
+
+    @staticmethod
+    def shown(record: Record) -> str:
+        return f"{record.name} {{ {', '.join(f'{name}: {Rust.type(type_)}' for name, type_ in record.fields)} }}"
+
+    @staticmethod
+    def define(record: Record) -> str:
+        lines = "\n".join(f"    {name}: {Rust.type(type_)}," for name, type_ in record.fields)
+        return f"struct {record.name} {{\n{lines}\n}}"
+
+    @staticmethod
+    def literal(value: Any, type_: str, records: dict[str, Record]) -> str:
+        if type_.endswith("?"):
+            return "None" if value is None else f"Some({Rust.literal(value, type_[:-1], records)})"
+        if type_.startswith("["):
+            items = ", ".join(Rust.literal(each, type_[1:-1], records) for each in value)
+            return f"Vec::<{Rust.type(type_[1:-1])}>::from([{items}])"
+        if type_.startswith("@"):
+            pairs = zip(records[type_[1:]].fields, value, strict=True)
+            return f"{type_[1:]} {{ {', '.join(f'{name}: {Rust.literal(each, kind, records)}' for (name, kind), each in pairs)} }}"
+        if type_ == "{int}":
+            items = ", ".join(f"({json.dumps(key)}.to_string(), {each})" for key, each in value.items())
+            return f"HashMap::<String, i64>::from([{items}])"
+        return f"{json.dumps(value)}.to_string()" if type_ == "str" else json.dumps(value)
 
 
 @cache
@@ -33,8 +78,6 @@ def compiler() -> str | None:
 
 
 def judge_rust(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
-    if compiler() is None:
-        return judge_syntax("rust", rows, answers)
     verdicts: dict[int, Verdict] = {}
     for start in range(0, len(answers), _CASES_PER_PROGRAM):
         numbers = range(start, min(start + _CASES_PER_PROGRAM, len(answers)))
@@ -47,7 +90,7 @@ def _judge_together(
     folder: Path, rows: Sequence[Row], answers: Sequence[str], numbers: list[int]
 ) -> dict[int, Verdict]:
     """Judge cases as one program; in halves if the compiler does not say, or not soon, which of them it fails on."""
-    malformed = [number for number in numbers if not parses("rust", answers[number])]
+    malformed = [number for number in numbers if not RUST.parses(answers[number])]
     verdicts = {number: Verdict(right=False, parses=False, reason="does not parse") for number in malformed}
     for _ in range(_MAX_ROUNDS):
         left = [number for number in numbers if number not in verdicts]
@@ -138,3 +181,13 @@ def _module(number: int, row: Row, answer: str) -> str:
         )
         lines.append("assert_eq!(got, want);")
     return "\n".join([*lines, "}", "}"])
+
+
+RUST = Language(
+    name="rust",
+    judge=judge_rust,
+    check=CODE_CHECK,
+    syntax_error=tree_sitter("tree_sitter_rust", "language"),
+    compiler=lambda: compiler(),
+    comment="// ",
+)

@@ -7,13 +7,15 @@ writing anything but its own memory: ``ATTACH`` is refused, steps and lengths ar
 """
 
 import random
+import re
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from xpm_build.dataset.rows import completion_of
-from xpm_build.judges.verdict import Row, Verdict
+from xpm_build.judges.checks import LITERALS, NAME, CheckForm, list_of, object_of, tuple_of
+from xpm_build.judges.language import Language, Row, Verdict
 from xpm_build.judges.workers import judge_in_workers
+from xpm_build.rows import completion_of
 
 _MAX_STEPS = 2_000_000
 _MAX_ROWS = 10_000
@@ -28,7 +30,7 @@ def judge_sql(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
         {"check": row["check"], "gold": completion_of(row), "answer": answer}
         for row, answer in zip(rows, answers, strict=True)
     ]
-    return judge_in_workers("sql", jobs)
+    return judge_in_workers(judge_one, jobs)
 
 
 def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
@@ -126,3 +128,25 @@ def _is_date(text: str) -> bool:
 
 def _near_date(date: str, rng: random.Random) -> str:
     return rng.choice((date, date, f"{int(date[:4]) + 1}{date[4:]}", f"{int(date[:4]) - 1}{date[4:]}", date[:8] + "14"))
+
+
+def syntax_error(text: str) -> str:
+    import sqlglot
+
+    try:
+        sqlglot.parse_one(text, dialect="sqlite")
+    except RecursionError as error:
+        return str(error)
+    except sqlglot.errors.SqlglotError as error:
+        return re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()[0]
+    return ""
+
+
+_TABLES = list_of(tuple_of(NAME, list_of(tuple_of(NAME, {"enum": list(_TYPES)}), least=1)), least=1)
+SQL = Language(
+    name="sql",
+    judge=judge_sql,
+    check=CheckForm(object_of({"tables": _TABLES, "literals": LITERALS})),
+    syntax_error=syntax_error,
+    comment="-- ",
+)

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from xpm_build.dataset.rows import completion_of
-from xpm_build.judges.verdict import Row, Verdict
+from xpm_build.judges.language import Language, Row, Verdict
+from xpm_build.rows import completion_of
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = re.compile(r"[^\w\s]")
@@ -15,16 +15,12 @@ def normalised(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", _PUNCTUATION.sub(" ", text.lower())).split())
 
 
-def alike(language: str, wanted: str, answer: str) -> bool:
-    """Whether two answers are the same text: prose by its normalised words, anything else but for spaces."""
-    if language == "text":
-        return normalised(wanted) == normalised(answer)
-    return wanted.split() == answer.split()
-
-
 def judge_text(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
     verdicts = []
     for row, answer in zip(rows, answers, strict=True):
-        right = alike("text", completion_of(row), answer)
+        right = TEXT.is_alike(completion_of(row), answer)
         verdicts.append(Verdict(right=right, parses=bool(answer.strip()), reason="" if right else "other words"))
     return verdicts
+
+
+TEXT = Language(name="text", judge=judge_text, measure="equal words", normalised=normalised)

@@ -12,12 +12,11 @@ import shutil
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from xpm_build.domains.languages import TypeScript
-from xpm_build.judges.python import records_of
+from xpm_build.judges.code import CODE_CHECK, Fields, Record, records_of, tree_sitter
+from xpm_build.judges.language import Language, Row, Verdict
 from xpm_build.judges.sandbox import Limits, run, scratch_folder
-from xpm_build.judges.syntax import judge_syntax
-from xpm_build.judges.verdict import Row, Verdict
 
 _NODE = ["node", "--max-old-space-size=512"]
 _COMPILE = Limits(cpu_s=120, wall_s=120.0, memory_bytes=0)
@@ -44,6 +43,46 @@ for (const number of JSON.parse(process.argv[2])) {
 """
 
 
+class TypeScript:
+    name, spoken, none, record_kind = "typescript", "TypeScript", "undefined", "interface"
+    _types = {"int": "number", "str": "string", "bool": "boolean", "{int}": "Record<string, number>"}
+
+    @staticmethod
+    def type(type_: str) -> str:
+        if type_.endswith("?"):
+            return f"{TypeScript.type(type_[:-1])} | undefined"
+        if type_.startswith("["):
+            return f"{TypeScript.type(type_[1:-1])}[]"
+        return TypeScript._types.get(type_, type_.lstrip("@"))
+
+    @staticmethod
+    def header(name: str, params: Fields, returns: str) -> str:
+        listed = ", ".join(f"{each}: {TypeScript.type(type_)}" for each, type_ in params)
+        return f"function {name}({listed}): {TypeScript.type(returns)}"
+
+    @staticmethod
+    def function(header: str, body: str) -> str:
+        return f"{header} {{\n" + "\n".join(f"  {line}" for line in body.split("\n")) + "\n}"
+
+    @staticmethod
+    def shown(record: Record) -> str:
+        return f"{record.name} {{ {'; '.join(f'{name}: {TypeScript.type(type_)}' for name, type_ in record.fields)} }}"
+
+    @staticmethod
+    def define(record: Record) -> str:
+        lines = "\n".join(f"  {name}: {TypeScript.type(type_)};" for name, type_ in record.fields)
+        return f"interface {record.name} {{\n{lines}\n}}"
+
+    @staticmethod
+    def literal(value: Any, type_: str, records: dict[str, Record]) -> str:
+        if type_.startswith("[@"):
+            return f"[{', '.join(TypeScript.literal(each, type_[1:-1], records) for each in value)}]"
+        if type_.startswith("@"):
+            pairs = zip(records[type_[1:]].fields, value, strict=True)
+            return f"{{ {', '.join(f'{name}: {json.dumps(each)}' for (name, _), each in pairs)} }}"
+        return "undefined" if value is None else json.dumps(value)
+
+
 def compiler() -> str | None:
     """``tsc``: the program that ``XPM_TSC`` names, or the one on the path, if it and Node work where answers are run."""
     tsc = os.environ.get("XPM_TSC") or shutil.which("tsc")
@@ -58,8 +97,7 @@ def _works(tsc: str) -> bool:
 
 def judge_typescript(rows: Sequence[Row], answers: Sequence[str]) -> list[Verdict]:
     tsc = compiler()
-    if tsc is None:
-        return judge_syntax("typescript", rows, answers)
+    assert tsc is not None
     return _judge_together(tsc, [_module(row, answer) for row, answer in zip(rows, answers, strict=True)])
 
 
@@ -180,3 +218,13 @@ def _module(row: Row, answer: str) -> str:
             f"    if (text(got) !== text(want)) {{ report(false, {json.dumps(call)} + ' is ' + text(got)); return; }} }}"
         )
     return "\n".join([*lines, '  report(true, "");', "})();", "export {};", ""])
+
+
+TYPESCRIPT = Language(
+    name="typescript",
+    judge=judge_typescript,
+    check=CODE_CHECK,
+    syntax_error=tree_sitter("tree_sitter_typescript", "language_typescript"),
+    compiler=lambda: compiler(),
+    comment="// ",
+)

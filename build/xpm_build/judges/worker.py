@@ -1,4 +1,4 @@
-"""The process in which generated Python, SQL and Cypher run: ``python -m xpm_build.judges.worker KIND`` inside the sandbox.
+"""The process in which generated Python, SQL and Cypher run: ``python -m xpm_build.judges.worker MODULE FUNCTION``.
 
 Reads jobs as JSON lines, forks for each, writes verdicts as JSON lines. Knows no limits but a case's own: the process was
 confined before it started.
@@ -11,42 +11,29 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
-from xpm_build.judges.workers import CASE_CPU_S
+from xpm_build.judges.workers import CASE_CPU_S, JudgeOne, Outcome
 
 assert sys.platform != "win32"  # it runs in a sandbox, and there is none
-
-Outcome = tuple[bool, bool, str]
-"""(right, parses, reason)"""
 
 _WALL_S = CASE_CPU_S + 1.0
 
 
-def main(kind: str) -> None:
-    judge_one = _judges()[kind]
-    if kind.startswith("cypher"):
-        import kuzu  # noqa: F401  (once, not in every child)
+def main(module: str, function: str) -> None:
+    judges = import_module(module)
+    for name in getattr(judges, "PRELOADED", ()):  # once, not in every child
+        import_module(name)
+    judge_one = getattr(judges, function)
     for line in sys.stdin:
         right, parses, reason = _in_child(judge_one, json.loads(line))
         sys.stdout.write(json.dumps({"right": right, "parses": parses, "reason": reason[:300]}) + "\n")
         sys.stdout.flush()
 
 
-def _judges() -> dict[str, Callable[[dict[str, Any]], Outcome]]:
-    from xpm_build.judges import cypher, python, sql
-
-    return {
-        "python": python.judge_one,
-        "cypher": cypher.judge_one,
-        "cypher syntax": cypher.parse_one,
-        "sql": sql.judge_one,
-    }
-
-
-def _in_child(judge_one: Callable[[dict[str, Any]], Outcome], job: dict[str, Any]) -> Outcome:
+def _in_child(judge_one: JudgeOne, job: dict[str, Any]) -> Outcome:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -99,4 +86,4 @@ def _read(reader: int, deadline: float) -> bytes | None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

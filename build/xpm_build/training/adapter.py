@@ -43,6 +43,18 @@ def with_adapter(settings: TrainingSettings, base: Path) -> Any:
     return adapted
 
 
+def computes_bfloat16() -> bool:
+    """Whether training can be done in bfloat16 at speed: on CUDA, or a processor with instructions for it.
+
+    Without them PyTorch's products in bfloat16 take several times as long as in float32.
+    """
+    import torch
+
+    return bool(
+        torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+
+
 def _check_targets(settings: TrainingSettings, model: Any) -> None:
     """PEFT takes a list of targets of which one fits, and leaves out the rest without a word."""
     import torch

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpm_build.dataset.rows import Row, in_turn, is_chat, read_sound_rows
 from xpm_build.dataset.settings import DatasetSettings
 from xpm_build.dataset.split import TRAIN, VALID
 from xpm_build.errors import TrainingError
-from xpm_build.training.prompts import conversation, render
+from xpm_build.prompts import conversation, render
+from xpm_build.rows import Row, in_turn, is_chat, read_sound_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,15 +57,17 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.split("-")[1])
 
 
-def write_report(
-    folder: Path, result: TrainingReport, settings: TrainingSettings, history: list[dict[str, Any]], num_threads: int
-) -> None:
+def write_report(folder: Path, result: TrainingReport, settings: TrainingSettings, trainer: Any) -> None:
+    import torch
+
     document = {
         **result.to_dict(),
         "settings": asdict(settings),
-        "threads": num_threads,
+        "threads": torch.get_num_threads(),
+        "autocast": "bfloat16" if trainer.args.bf16 else "none",
         "history": [
-            {key: round(float(value), 6) for key, value in entry.items() if key in _SHOWN} for entry in history
+            {key: round(float(value), 6) for key, value in entry.items() if key in _SHOWN}
+            for entry in trainer.state.log_history
         ],
     }
     (folder / REPORT).write_text(json.dumps(document, indent=2) + "\n")

@@ -20,9 +20,9 @@ from xpm_build.base.checkpoint import FolderCheckpoint
 from xpm_build.base.fingerprint import fingerprint
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import TrainingError
-from xpm_build.training.adapter import with_adapter
+from xpm_build.prompts import end_of_turn, load_tokenizer
+from xpm_build.training.adapter import computes_bfloat16, with_adapter
 from xpm_build.training.data import Material, read_material, texts
-from xpm_build.training.prompts import end_of_turn, load_tokenizer
 from xpm_build.training.report import TRAINING, TrainingReport, result_of, step_of, write_report
 from xpm_build.training.settings import TrainingSettings, training_settings
 from xpm_build.training.spellings import passed_over
@@ -56,7 +56,6 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     identity = _identity(settings, material, base, {"language": data.language, "decoding": manifest.decoding})
     if not restart:
         _refuse_another(folder, identity)
-    import torch
     import transformers
 
     transformers.set_seed(settings.seed)
@@ -97,7 +96,7 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     kept = _kept(folder, settings, trainer.state)
     result = result_of(trainer, kept, trainable, time.monotonic() - started, checkpoint)
     _keep(folder, kept, settings.save_dtype)
-    write_report(folder, result, settings, trainer.state.log_history, torch.get_num_threads())
+    write_report(folder, result, settings, trainer)
     return result
 
 
@@ -211,7 +210,7 @@ def _trainer(
         "max_grad_norm": settings.max_grad_norm,
         "label_smoothing_factor": settings.label_smoothing,
         "neftune_noise_alpha": settings.neftune_noise_alpha or None,
-        "bf16": settings.bf16,
+        "bf16": settings.bf16 and computes_bfloat16(),
         "seed": settings.seed,
         "logging_steps": settings.logging_steps,
         "save_steps": settings.save_steps,

@@ -7,6 +7,8 @@ not depend on them. A knob that is switched off (false, null, "none", nothing) a
 from collections.abc import Mapping
 from typing import Any
 
+from xpm_build.dataset.settings import HELD
+from xpm_build.dataset.settings import PASSED_OVER as PASSED_OF_DATASET
 from xpm_build.errors import TrainingError
 from xpm_index.fields import Fields
 
@@ -30,17 +32,16 @@ _VALUES: Mapping[str, Mapping[Any, Any]] = {
     "optimizer": {"adamw": "adamw_torch", "adamw_hf": "adamw_torch", "adamw_bnb_8bit": "adamw_8bit"},
     "gradient_checkpointing": {"full": True, "selective": True, "unsloth": True, "none": False},
 }
-_HELD = "rows are held in memory, and batches are made where they are used"
 _DEVICE = "how numbers are multiplied is the device's affair"
 _NOT_OURS = "no kernels of other projects are loaded"
 _EVALUATED = "a checkpoint is written and judged every eval_steps, and the best one is kept"
 PASSED: Mapping[str, str] = {
-    "dataloader_num_workers": _HELD,
-    "dataloader_pin_memory": _HELD,
-    "dataloader_prefetch_factor": _HELD,
-    "dataloader_persistent_workers": _HELD,
-    "dataset_num_proc": _HELD,
-    "preprocessing_num_workers": _HELD,
+    "dataloader_num_workers": HELD,
+    "dataloader_pin_memory": HELD,
+    "dataloader_prefetch_factor": HELD,
+    "dataloader_persistent_workers": HELD,
+    "dataset_num_proc": HELD,
+    "preprocessing_num_workers": HELD,
     "use_tf32": _DEVICE,
     "tf32": _DEVICE,
     "use_cuda_graphs": _DEVICE,
@@ -71,11 +72,6 @@ PASSED: Mapping[str, str] = {
     "run_name": "figures are written below training/",
     "disable_tqdm": "`xpm --quiet` says nothing",
     "overwrite_output_dir": "`xpm train --restart` begins anew",
-}
-PASSED_OF_DATASET: Mapping[str, str] = {
-    "streaming": "rows are read whole from data/; import what is larger in parts",
-    "num_proc": _HELD,
-    "cache_dir": _HELD,
 }
 _OFF = (None, False, "", "none", "no", 0)
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from xpm_build.evaluation.answers import sampling_of
 from xpm_build.judges import judge_of
+from xpm_build.judges.judging import require_judgeable
+from xpm_build.judges.languages import language_of
 from xpm_build.judges.sandbox import isolation
-from xpm_build.judges.verdict import EXECUTED, require_judgeable
+from xpm_build.prompts import conversation, render
 from xpm_build.training.data import Material
-from xpm_build.training.prompts import conversation, render
 from xpm_build.training.settings import TrainingSettings
 from xpm_index.manifest import Manifest
 from xpm_runtime import SamplingParams
@@ -24,7 +25,7 @@ def task_metric(
     """
     if settings.metric == "loss" or not language or not material.valid:
         return None
-    if language in EXECUTED:
+    if language_of(language).is_executed:
         isolation()  # rather now than after the first hundred steps
     cases = sorted(material.valid[: settings.eval_cases], key=lambda row: len(str(row.get("prompt", ""))))
     prompts = [render(tokenizer, conversation(row)) for row in cases]

@@ -22,12 +22,12 @@ from xpm_build.dataset.quality import (
     statistics_of,
     validate_rows,
 )
-from xpm_build.dataset.rows import completion_of, normalised, problems_of, prompt_of, read_rows, write_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.dataset.split import TRAIN, VALID, circle_file, split_rows
 from xpm_build.domains import DOMAINS, draw_cases
 from xpm_build.errors import DatasetError
-from xpm_build.training.prompts import conversation as conversation_of
+from xpm_build.prompts import conversation as conversation_of
+from xpm_build.rows import completion_of, normalised, problems_of, prompt_of, read_rows, write_rows
 
 MANIFEST = {"name": "expert-x", "version": "0.1.0", "base_models": [{"name": "b"}]}
 

@@ -6,7 +6,6 @@ from contextlib import closing
 
 import pytest
 
-from xpm_build.dataset.rows import write_rows
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import DatasetError, EvaluationError
 from xpm_build.evaluation.answers import Answerer, AnswerJournal, sampling_of
@@ -16,6 +15,7 @@ from xpm_build.evaluation.metrics import figures
 from xpm_build.evaluation.report import to_markdown
 from xpm_build.evaluation.validate import ValidationOptions, validate
 from xpm_build.judges import Verdict
+from xpm_build.rows import write_rows
 from xpm_index.manifest import Manifest
 from xpm_runtime import Request, SamplingParams
 

@@ -10,10 +10,11 @@ from tests.support import models
 from tests.support.packages import FILES, PUBLISHER, SIGNED_AT, IndexKeys, make_index, make_manifest
 from xpm.home import Home
 from xpm.operations.publish import publish, sign
+from xpm_build.adapter.places import adapter_places
 from xpm_build.base.chat_templates import CHAT_TEMPLATE, TEMPLATES
 from xpm_build.errors import BuildError
 from xpm_build.manifest_check import UnsoundManifest
-from xpm_build.packages import adapter_places, build_base, build_expert
+from xpm_build.packages import build_base, build_expert
 from xpm_index.archive import extract_archive, read_files, read_manifest, write_archive
 from xpm_index.errors import ManifestError
 from xpm_index.keys import SigningKey

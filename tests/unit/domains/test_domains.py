@@ -5,16 +5,16 @@ import re
 
 import pytest
 
+from examples.embedded.corpus import HELD_BACK, base_document
 from tests.support.sandbox import needs_sandbox
 from xpm_build.dataset.hold_out import HoldOut, values_of
-from xpm_build.dataset.rows import problems_of
 from xpm_build.domains import DOMAINS, draw_case, draw_cases
 from xpm_build.domains import words as vocabulary
 from xpm_build.domains.functions.edits import _renamed
 from xpm_build.domains.speech import LEAST_FRAMES, NUM_PLAIN, Speaker, frames_of, strangers_of, words_of
 from xpm_build.domains.words import GROUPS, NUM_GROUPS, Vocabulary, group_of
-from xpm_build.embedded.corpus import HELD_BACK, base_document
 from xpm_build.judges import judge_of
+from xpm_build.rows import problems_of
 
 _COUNTS = {"json": 600, "sql": 300, "neo4j": 60, "python": 300, "typescript": 300, "rust": 300}
 _LISTED = [
@@ -186,8 +186,8 @@ def test_what_is_held_back_is_worded_like_nothing_else(name):
 
 
 def test_the_experts_hold_back_what_the_base_never_read():
+    from examples.embedded.rebuild import EXPERTS, PACKAGES
     from xpm_build.dataset.settings import dataset_settings
-    from xpm_build.embedded.rebuild import EXPERTS, PACKAGES
     from xpm_index.manifest import Manifest
 
     for name in EXPERTS:

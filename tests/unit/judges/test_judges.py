@@ -12,8 +12,8 @@ import pytest
 from tests.support.sandbox import needs_sandbox
 from xpm_build.errors import BuildError, EvaluationError
 from xpm_build.judges import judge_of, measure_of, rust, typescript
-from xpm_build.judges.checks import problem_of
 from xpm_build.judges.cypher import syntax_error
+from xpm_build.judges.judging import problem_of
 from xpm_build.judges.sandbox import Limits, SandboxError, isolation, run, scratch_folder
 
 pytestmark = needs_sandbox

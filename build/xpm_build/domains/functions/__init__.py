@@ -23,13 +23,15 @@ from xpm_build.domains.functions.lists import (
     whole_list,
 )
 from xpm_build.domains.functions.mappings import mapping, rows_task
-from xpm_build.domains.functions.task import Author, Task
+from xpm_build.domains.functions.task import Author, Code, Task
 from xpm_build.domains.functions.texts import text_task
 from xpm_build.domains.functions.values import arithmetic, choose_of_three, test_value
 from xpm_build.domains.functions.writing import write
-from xpm_build.domains.languages import LANGUAGES
 from xpm_build.domains.speech import Speaker
 from xpm_build.domains.words import Vocabulary
+from xpm_build.judges.python import Python
+from xpm_build.judges.rust import Rust
+from xpm_build.judges.typescript import TypeScript
 
 _TASKS: dict[str, tuple[int, Callable[[Author], Task]]] = {
     "filter": (9, lambda author: filter_items(author)),
@@ -52,10 +54,10 @@ _TASKS: dict[str, tuple[int, Callable[[Author], Task]]] = {
 _EDIT_SHARE, _DEFINE_SHARE = 0.12, 0.06
 
 
-def make_function(words: Vocabulary, speaker: Speaker, *, language: str) -> Draft:
+def make_function(words: Vocabulary, speaker: Speaker, *, language: Code) -> Draft:
     """Draw one function, edit or record definition in one language."""
     rng = words.rng
-    author = Author(words, speaker, LANGUAGES[language])
+    author = Author(words, speaker, language)
     draw = rng.random()
     if draw < _DEFINE_SHARE:
         return define_record(author)
@@ -77,6 +79,6 @@ def make_function(words: Vocabulary, speaker: Speaker, *, language: str) -> Draf
     return prompt, written, family, check, speaker.say("words", name=name)
 
 
-make_python = partial(make_function, language="python")
-make_typescript = partial(make_function, language="typescript")
-make_rust = partial(make_function, language="rust")
+make_python = partial(make_function, language=Python)
+make_typescript = partial(make_function, language=TypeScript)
+make_rust = partial(make_function, language=Rust)

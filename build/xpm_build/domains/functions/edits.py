@@ -7,7 +7,8 @@ from typing import Any
 from xpm_build.domains.case import Draft
 from xpm_build.domains.functions.task import RESERVED, Author, Task, Text
 from xpm_build.domains.functions.writing import write
-from xpm_build.domains.languages import LANGUAGES, Python, Record
+from xpm_build.judges.code import Record
+from xpm_build.judges.python import Python
 
 
 def define_record(author: Author) -> Draft:
@@ -27,7 +28,7 @@ def edit_function(author: Author, name: str, task: Task) -> Draft:
     """The function is given; one thing about it is to be changed."""
     rng, speaker, words = author.words.rng, author.speaker, author.words
     before, _ = write(author, name, task.params, task)
-    numbers = [re.findall(r"(?<![\w.\"'])\d+(?![\w.\"'])", getattr(task.body, name)) for name in LANGUAGES]
+    numbers = [re.findall(r"(?<![\w.\"'])\d+(?![\w.\"'])", text) for text in task.body.texts()]
     kinds = ["rename_function", "rename_parameter"]
     if numbers[0] == numbers[1] == numbers[2] and len(numbers[0]) == 1 and numbers[0][0] != "0":
         kinds += ["change_number"] * 2

@@ -5,7 +5,7 @@ from typing import Any
 
 from xpm_build.domains.functions.operators import bound, draw_change, draw_items, draw_test, draw_tests, plain_item
 from xpm_build.domains.functions.task import Author, Task, Text, fill, operand_of
-from xpm_build.domains.languages import Fields
+from xpm_build.judges.code import Fields
 
 
 def _list_test(author: Author, family: str, code: Text, returns: str, *, single: bool = False) -> Task:

@@ -4,7 +4,7 @@ from typing import Any
 
 from xpm_build.domains.functions.operators import draw_items, draw_test, plain_item
 from xpm_build.domains.functions.task import RESERVED, Author, Task, Text, fill, operand_of
-from xpm_build.domains.languages import Record
+from xpm_build.judges.code import Record
 
 
 def mapping(author: Author) -> Task:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpm_build.domains.functions.task import Author, Text, operand_of
-from xpm_build.domains.languages import Fields
+from xpm_build.judges.code import Fields
 
 # kind -> (type of item, type of operand or "", code). {x} is the item, {s} the item as a receiver, {n} the operand.
 _TESTS: dict[str, tuple[str, str, Text]] = {

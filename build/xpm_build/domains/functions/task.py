@@ -6,9 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from xpm_build.domains.languages import Fields, Language, Record
 from xpm_build.domains.speech import Speaker
 from xpm_build.domains.words import Vocabulary
+from xpm_build.judges.code import Fields, Record
+from xpm_build.judges.python import Python
+from xpm_build.judges.rust import Rust
+from xpm_build.judges.typescript import TypeScript
+
+Code = type[Python] | type[TypeScript] | type[Rust]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +23,9 @@ class Text:
     python: str
     typescript: str
     rust: str
+
+    def texts(self) -> tuple[str, str, str]:
+        return self.python, self.typescript, self.rust
 
     def fill(self, **values: "str | Text") -> "Text":
         """Replace ``{key}``; a ``Text`` fills each language with its own."""
@@ -53,7 +61,7 @@ class Author:
 
     words: Vocabulary
     speaker: Speaker
-    language: Language
+    language: Code
     taken: list[str] = field(default_factory=lambda: ["x", "a", "b", "k", "v"])
 
     def name(self, draw: Callable[[], str]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from xpm_build.domains.functions.operators import bound, draw_change, plain_item
 from xpm_build.domains.functions.task import Author, Task, Text, operand_of
-from xpm_build.domains.languages import Fields
+from xpm_build.judges.code import Fields
 
 
 def text_task(author: Author) -> Task:

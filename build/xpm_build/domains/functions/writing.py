@@ -3,7 +3,8 @@
 from typing import Any
 
 from xpm_build.domains.functions.task import Author, Task
-from xpm_build.domains.languages import Fields, Python, Record
+from xpm_build.judges.code import Fields, Record
+from xpm_build.judges.python import Python
 
 _NUM_TESTS = 4
 

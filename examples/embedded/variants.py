@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from xpm_build.embedded.rebuild import PACKAGES, make_experts
+from examples.embedded.rebuild import PACKAGES, make_experts
 from xpm_build.evaluation.findings import read_report
 from xpm_build.evaluation.report import percent, to_markdown
 from xpm_build.training.report import REPORT

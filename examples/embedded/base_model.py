@@ -9,10 +9,10 @@ import torch
 from tokenizers import Tokenizer
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from examples.embedded.corpus import Document, base_document
+from examples.embedded.tokenizer import END_OF_TEXT, TURN_END, alphabetic_tokens, save_tokenizer, train_tokenizer
+from examples.embedded.training import Draw, TrainingPlan, train
 from xpm_build.domains.words import Oddity
-from xpm_build.embedded.corpus import Document, base_document
-from xpm_build.embedded.tokenizer import END_OF_TEXT, TURN_END, alphabetic_tokens, save_tokenizer, train_tokenizer
-from xpm_build.embedded.training import Draw, TrainingPlan, train
 
 VOCAB_SIZE = 2048
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xpm_build.dataset.rows import is_chat
 from xpm_build.errors import TrainingError
+from xpm_build.rows import is_chat
 
 ANSWER_TOKENS = 256
 """How long an answer may become while an expert is judged, unless ``decoding.max_tokens`` says otherwise."""

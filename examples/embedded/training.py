@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from xpm_build.embedded.corpus import Document
+from examples.embedded.corpus import Document
 
 _CHECKPOINT_EVERY = 250
 

@@ -1,17 +1,17 @@
-"""``python -m xpm_build.embedded rebuild | evaluate | tables | variants``: make the embedded default, judge it, tell of it."""
+"""``python -m examples.embedded rebuild | evaluate | tables | variants``: make the embedded default, judge it, tell of it."""
 
 import argparse
 from pathlib import Path
 
-from xpm_build.embedded.rebuild import EXPERTS, evaluate_bundle, rebuild, say
-from xpm_build.embedded.tables import tables
-from xpm_build.embedded.variants import compare_adapters
+from examples.embedded.rebuild import EXPERTS, evaluate_bundle, rebuild, say
+from examples.embedded.tables import tables
+from examples.embedded.variants import compare_adapters
 
 _BUNDLE = Path("xpm/embedded/index.bundle")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m xpm_build.embedded", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m examples.embedded", description=__doc__)
     commands = parser.add_subparsers(required=True)
     make = commands.add_parser("rebuild", help="train, evaluate, sign and index everything")
     make.add_argument(

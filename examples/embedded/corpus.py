@@ -7,17 +7,17 @@ expert adds can be told from what the base does. Nothing that is held back from 
 import random
 from dataclasses import dataclass
 
+from examples.embedded.tokenizer import END_OF_TEXT, TURN_END, chat_prompt
 from xpm_build.dataset.hold_out import HoldOut
 from xpm_build.domains import DOMAINS, Case, draw_case
 from xpm_build.domains.speech import Speaker, strangers_of
 from xpm_build.domains.words import NUM_GROUPS, Oddity, Vocabulary
-from xpm_build.embedded.tokenizer import END_OF_TEXT, TURN_END, chat_prompt
+from xpm_build.judges.languages import LANGUAGES
 
 HELD_BACK = HoldOut(seed=810, shares={"group": 0.2, "phrasing": 0.18})
 """The same as in the ``split`` of the six experts' manifests."""
 
 _SHARES = {"sql": 28, "json": 90, "neo4j": 20, "python": 9, "typescript": 8, "rust": 8}
-_COMMENTS = {"sql": "-- ", "json": "", "neo4j": "// ", "python": "# ", "typescript": "// ", "rust": "// "}
 _STRANGE = frozenset(("json", "sql", "neo4j"))  # where a word more changes nothing, as it may in a function's task
 _HARD = {"json": frozenset(("transform", "extract"))}  # the families that take the most practice
 _REDRAWN = 0.66  # of the other families' cases, in a hard corpus
@@ -54,7 +54,7 @@ def base_document(rng: random.Random, *, oddity: Oddity, strange: bool = False, 
     if kind < _FILE_SHARE:
         name = rng.choices(list(_SHARES), weights=list(_SHARES.values()))[0]
         case = training_case(name, rng, oddity=oddity, strange=strange, hard=hard)
-        return Document(given=f"{_COMMENTS[name]}{case.prompt}\n\n", written=case.completion + END_OF_TEXT)
+        return Document(given=f"{LANGUAGES[name].comment}{case.prompt}\n\n", written=case.completion + END_OF_TEXT)
     if kind < _FILE_SHARE + _CHAT_SHARE:
         case = training_case(rng.choice(list(_SHARES)), rng, oddity=oddity, strange=strange, hard=hard)
         return Document(given=chat_prompt(case.prompt), written=case.in_words + TURN_END)

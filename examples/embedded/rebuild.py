@@ -20,17 +20,17 @@ from pathlib import Path
 
 import torch
 
+from examples.embedded.base_model import train_base
 from xpm_build.dataset.generate import generate
-from xpm_build.dataset.rows import read_rows
 from xpm_build.dataset.settings import DatasetSettings, dataset_settings
 from xpm_build.dataset.split import TRAIN, split_rows
-from xpm_build.domains import DOMAINS
-from xpm_build.embedded.base_model import train_base
+from xpm_build.domains.registry import OWN
 from xpm_build.errors import BuildError
 from xpm_build.evaluation.findings import REPORT as VALIDATED
 from xpm_build.evaluation.validate import ValidationOptions, validate
 from xpm_build.manifest_file import write_manifest
 from xpm_build.packages import BuiltArchive, build_base, build_expert
+from xpm_build.rows import read_rows
 from xpm_build.training.report import REPORT as TRAINED
 from xpm_build.training.run import train
 from xpm_index.archive import MANIFEST, extract_archive
@@ -51,7 +51,7 @@ BASE_DESCRIPTION = (
 PUBLISHER = "xpm"
 LICENSE = "Apache-2.0"
 VARIANTS = ("source", "fp32")
-EXPERTS = tuple(f"expert-{name}" for name in DOMAINS)
+EXPERTS = tuple(f"expert-{name}" for name in OWN)
 STORAGE = "float16"
 _CASES = 500
 _RELEASED = "2026-11-21T00:00:00Z"
