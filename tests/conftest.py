@@ -1,10 +1,14 @@
-"""Fixtures that are dear to make, made once: a tiny base, its graph, its adapters, and what they compile to."""
+"""What tests start from: a project that uses an index, and, made once because it is dear, a tiny base with its adapters."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.projects import new_project
+from tests.support.simulator import IndexSimulator
+from xpm.environment import Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,20 @@ class TinyAdapter:
     name: str
     peft: Path
     slots: Path
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> IndexSimulator:
+    """An index with one expert; a test file that needs more has its own."""
+    made = IndexSimulator(tmp_path)
+    made.serve("expert-a", "1.0.0")
+    return made
+
+
+@pytest.fixture
+def environment(tmp_path: Path, index: IndexSimulator) -> Environment:
+    """A new project that uses ``index``."""
+    return new_project(tmp_path, index)
 
 
 @pytest.fixture(scope="session")

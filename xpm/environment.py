@@ -14,6 +14,14 @@ from xpm.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What xpm.toml and xpm.lock say; ``lock`` is None if nothing was locked yet."""
+
+    project: Project
+    lock: Lockfile | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     home: Home
     folder: Path
@@ -42,10 +50,13 @@ class Environment:
             self.history.recover()
             yield
 
+    def state(self) -> State:
+        return State(project=self.project(), lock=self.lockfile())
+
     def project(self) -> Project:
         """The environment's wishes; a default environment that nobody has changed wants the experts that come with xpm."""
         if not self.is_project and not (self.folder / PROJECT_FILE).is_file():
-            return Project(experts=EMBEDDED_EXPERTS)
+            return Project(wants=EMBEDDED_EXPERTS)
         return Project.read(self.folder)
 
     def lockfile(self) -> Lockfile | None:
@@ -53,7 +64,10 @@ class Environment:
 
     def require_lockfile(self) -> Lockfile:
         """The lock; raises LockfileError if nothing was locked yet."""
-        lock = self.lockfile()
+        return self.require(self.lockfile())
+
+    def require(self, lock: Lockfile | None) -> Lockfile:
+        """The lock that was read here; raises LockfileError if it is None."""
         if lock is None:
             raise LockfileError(f"{self.folder} has no {LOCK_FILE}", hint="run `xpm lock` or `xpm install NAME`")
         return lock

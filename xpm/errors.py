@@ -1,9 +1,24 @@
 """The errors of one machine's decisions; the formats' own are in ``xpm_index.errors``."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from xpm_index.errors import FULL, DiskFullError, XpmError
+
+
+@runtime_checkable
+class ExpectedError(Protocol):
+    """What every expected failure carries: XpmError and BuildError, and EngineError, which imports neither.
+
+    ``code`` is stable and machine-readable, ``exit_code`` is what the command line returns; ``message`` says what and where,
+    ``context`` why, ``hint`` what to do.
+    """
+
+    code: str
+    exit_code: int
+    message: str
+    context: str | None
+    hint: str | None
 
 
 class UsageError(XpmError):
@@ -80,10 +95,10 @@ class StoreError(XpmError):
 
 def unwritable(what: str, error: OSError, *, hint: str = "check your rights") -> XpmError:
     """The error for a file of ours that could not be written (or read): that the disk is full, if it is that."""
-    told = error.strerror or str(error)
+    reason = error.strerror or str(error)
     if error.errno in FULL:
-        return DiskFullError(what, context=f"{error.filename}: {told}" if error.filename else told)
-    return StoreError(what, context=str(error) if error.filename else told, hint=hint)
+        return DiskFullError(what, context=f"{error.filename}: {reason}" if error.filename else reason)
+    return StoreError(what, context=str(error) if error.filename else reason, hint=hint)
 
 
 class BusyError(XpmError):

@@ -1,4 +1,4 @@
-"""Bring archives to local files, several at once, each from the first of its sources that has the promised bytes.
+"""Fetch archives to local files, several at once, each from the first of its sources that has the promised bytes.
 
 Owns which source is tried when, and that all of it succeeds or nothing: the first failure breaks the others off. What has come
 by then, or when somebody pressed Ctrl-C, is kept and gone on with (``xpm.partial``). A file under its digest's name is whole and
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from xpm.errors import FetchError, StoreError, unwritable
 from xpm.http import download_to
-from xpm.partial import Partial
+from xpm.partial import UNNAMED, Partial
 from xpm.progress import Progress, Shared
 from xpm_index.archive_sources import BlobSource, FileSource, GitSource, WebSource, parse_archive_source
 from xpm_index.digests import sha256_file
@@ -36,7 +36,7 @@ IF_ALTERED = "run the command again; if it recurs, tell the publisher"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """An archive to bring.
+    """An archive to fetch.
 
     ``what`` names it to people, ``read_blob`` reads what its index holds itself, ``if_altered`` is the hint if a source
     has other bytes.
@@ -57,7 +57,7 @@ def fetch_archives(
     jobs: int = DEFAULT_JOBS,
     sleep: Callable[[float], object] | None = None,
 ) -> list[Path]:
-    """Bring all archives into ``folder``, named by their digests; their paths, in the order of ``wanted``.
+    """Fetch all archives into ``folder``, named by their digests; their paths, in the order of ``wanted``.
 
     Args:
         offline: whether sources that need the network are refused.
@@ -75,14 +75,14 @@ def fetch_archives(
         shared.start(todo[0].what if len(todo) == 1 else f"{len(todo)} packages", sum(each.ref.size for each in todo))
         try:
             with Web() as web:
-                _Crew(folder, web, shared, offline=offline, sleep=sleep).bring_all(todo, jobs)
+                _Crew(folder, web, shared, offline=offline, sleep=sleep).fetch_all(todo, jobs)
         finally:
             shared.stop()
     return [folder / _hex(each.ref) for each in wanted]
 
 
 class _Crew:
-    """Threads that bring archives until all are there or one can't be had."""
+    """Threads that fetch archives until all are there or one can't be had."""
 
     def __init__(
         self, folder: Path, web: Web, progress: Shared, *, offline: bool, sleep: Callable[[float], object] | None
@@ -95,7 +95,7 @@ class _Crew:
         self._sleep = sleep or self._broken_off.wait
         self._blobs = threading.Lock()  # an index is read by one thread at a time
 
-    def bring_all(self, todo: Sequence[Wanted], jobs: int) -> None:
+    def fetch_all(self, todo: Sequence[Wanted], jobs: int) -> None:
         left, failures = deque(todo), list[BaseException]()
 
         def work() -> None:
@@ -105,7 +105,7 @@ class _Crew:
                 except IndexError:
                     return
                 try:
-                    self._bring(wanted)
+                    self._fetch(wanted)
                 except BaseException as error:  # it is raised again by the thread that asked for the archives
                     failures.append(error)
                     self._break_off()
@@ -140,15 +140,15 @@ class _Crew:
             for thread in threads:
                 thread.join(_POLL_S)
 
-    def _bring(self, wanted: Wanted) -> None:
-        """Bring one archive from the first of its sources that has it."""
+    def _fetch(self, wanted: Wanted) -> None:
+        """Fetch one archive from the first of its sources that has it."""
         ref = wanted.ref
         problems, altered = [], False
         options = {"advance": self._progress.advance, "skip": self._progress.skip}
         with Partial(self._folder, ref.digest, ref.size, **options) as partial:
             for text in ref.sources:
                 try:
-                    self._bring_from(text, wanted, partial)
+                    self._fetch_from(text, wanted, partial)
                     return
                 except (StoreError, DiskFullError):
                     raise
@@ -158,7 +158,7 @@ class _Crew:
                     if self._broken_off.is_set():
                         return
                     altered |= isinstance(error, IntegrityError)
-                    problems.append(_told(text, error))
+                    problems.append(_described(text, error))
                     self._progress.note(problems[-1])
         if altered:
             raise IntegrityError(
@@ -170,8 +170,8 @@ class _Crew:
             hint="check the network, or update the index with `xpm index update`",
         )
 
-    def _bring_from(self, text: str, wanted: Wanted, partial: Partial) -> None:
-        """Bring an archive from one source; once more from its beginning if what was there before turns out to be wrong."""
+    def _fetch_from(self, text: str, wanted: Wanted, partial: Partial) -> None:
+        """Fetch an archive from one source; once more from its beginning if what was there before turns out to be wrong."""
         went_on = partial.num_bytes > 0
         try:
             self._transfer(text, wanted, partial)
@@ -222,7 +222,7 @@ class _Crew:
             partial.write(chunk)
 
 
-def _told(text: str, error: XpmError | OSError) -> str:
+def _described(text: str, error: XpmError | OSError) -> str:
     """What went wrong with a source, without what is secret in its URL."""
     said = f"{error}" if isinstance(error, XpmError) else error.strerror or type(error).__name__
     if isinstance(error, XpmError) and error.context:
@@ -241,10 +241,10 @@ def _is_whole(folder: Path, ref: ArchiveRef) -> bool:
 
 
 def _clear_abandoned(folder: Path) -> None:
-    """Remove throw-away repositories of commands that were killed long ago."""
-    for path in folder.glob(_SCRATCH):
+    """Remove throw-away repositories, and files without a name yet, of commands that were killed long ago."""
+    for path in (*folder.glob(_SCRATCH), *folder.glob(f"*{UNNAMED}")):
         if time.time() - path.stat().st_mtime > _SCRATCH_AGE_S:
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _hex(ref: ArchiveRef) -> str:

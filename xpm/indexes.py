@@ -4,6 +4,7 @@ Each index is a bare repository under the home whose branch is the last head acc
 it moves only after the new head was verified whole. The embedded index comes with xpm itself, so it is replaced when xpm is.
 """
 
+import contextlib
 import hashlib
 import importlib.resources
 import shutil
@@ -17,12 +18,15 @@ from xpm.home import Home
 from xpm.progress import Progress, Silent
 from xpm.project import EMBEDDED, IndexSource, Project
 from xpm.search import Query, SearchCache
+from xpm.sources import FromIndex
 from xpm_index.entries import Entry
-from xpm_index.errors import GitError, TrustError
+from xpm_index.errors import GitError, TrustError, XpmError
 from xpm_index.git import BareRepo
-from xpm_index.index import IndexSnapshot, check_update
+from xpm_index.index import IndexSnapshot
+from xpm_index.index_update import check_update
+from xpm_index.integrity import PackageSignature
+from xpm_index.keys import PublicKey
 from xpm_index.metadata import now_utc
-from xpm_index.names import spellings
 from xpm_index.verified import TufFiles, find_root, newest_fingerprint
 
 _BUNDLE = "index.bundle"
@@ -55,10 +59,9 @@ class Indexes:
         self._offline = offline
         self._allow_stale = allow_stale
         self._now = now
-        self._pinned = project.pinned
+        self._wants = project.wants
         self.sources: Mapping[str, IndexSource] = {**project.indexes, EMBEDDED: IndexSource(url="")}
         self._snapshots: dict[str, IndexSnapshot] = {}
-        self._direct: dict[str, Entry] = {}
         self._warned: set[str] = set()
 
     def __enter__(self) -> "Indexes":
@@ -124,8 +127,22 @@ class Indexes:
         self._close(name)
         return old != new
 
-    def update_all(self) -> dict[str, bool]:
-        return {name: self.update(name) for name in self.sources}
+    def update_all(self, done: Callable[[str, bool], object] = lambda name, is_new: None) -> list[XpmError]:
+        """Fetch every index; the errors of those that could not be, each warned of: one that fails stops no other.
+
+        Args:
+            done: told of each that was fetched, and whether it changed.
+        """
+        failures = []
+        for name in self.sources:
+            try:
+                is_new = self.update(name)
+            except XpmError as error:
+                self._progress.warn(f"index {name} was not updated: {error.message}")
+                failures.append(error)
+            else:
+                done(name, is_new)
+        return failures
 
     def refresh(self, max_age: timedelta) -> None:
         """Fetch the indexes that were not fetched for ``max_age``; one that can't be reached is only warned of."""
@@ -158,16 +175,13 @@ class Indexes:
     def entries(self, name: str) -> tuple[str, tuple[Entry, ...]]:
         """(index, its entries) of the one index that has ``name`` under either spelling; ("", ()) if none has.
 
-        An expert that came directly stands in the place of whatever the indexes have, with "" for its index.
-
-        An expert pinned to an index comes from no other; an ``explicit`` index serves nothing else. The embedded index
+        An expert that xpm.toml binds to an index comes from no other; an ``explicit`` index serves nothing else. The embedded index
         gives way to any other. Two others claiming a name is an error, so that nobody can take over a name by publishing
         it elsewhere.
         """
-        if (direct := next((self._direct[each] for each in spellings(name) if each in self._direct), None)) is not None:
-            return "", (direct,)
-        pinned = self._pinned.get(name)
-        allowed = [pinned] if pinned else [each for each, source in self.sources.items() if not source.explicit]
+        wanted = self._wants.get(name)
+        bound = wanted.index if isinstance(wanted, FromIndex) else ""
+        allowed = [bound] if bound else [each for each, source in self.sources.items() if not source.explicit]
         found = [(index, spelled) for index in allowed if (spelled := self.snapshot(index).find(name))]
         claims = [index for index, _ in found if index != EMBEDDED]
         if len(claims) > 1:
@@ -181,14 +195,17 @@ class Indexes:
         return index, self.snapshot(index).entries(spelled)
 
     def warn(self, text: str) -> None:
-        """Tell whoever watches, once, of something that will be a problem unless somebody acts."""
+        """Warn whoever watches, once, of something that will be a problem unless somebody acts."""
         if text not in self._warned:
             self._warned.add(text)
             self._progress.warn(text)
 
-    def add_direct(self, entry: Entry) -> None:
-        """Take in an expert that comes through no index."""
-        self._direct[entry.name] = entry
+    def key_of(self, claim: PackageSignature) -> PublicKey | None:
+        """The key of a signature, from the first index that lists it for its publisher at its time; None if none does."""
+        for name in self.sources:
+            with contextlib.suppress(TrustError):
+                return self.snapshot(name).publisher(claim.publisher).key(claim.key_id, at=claim.created_at)
+        return None
 
     def search(self, name: str, query: Query) -> list[tuple[str, float]]:
         """(package, rank) of what matches in one index, best first; nothing is verified."""
@@ -219,8 +236,8 @@ class Indexes:
     def _folder(self, name: str) -> Path:
         """Copies are kept by URL and root, so that projects which name an index alike do not meet in one copy."""
         source = self.sources[name]
-        told = f"{source.url}\n{source.fingerprint}".encode()
-        suffix = "" if name == EMBEDDED else "-" + hashlib.sha256(told).hexdigest()[:12]
+        identity = f"{source.url}\n{source.fingerprint}".encode()
+        suffix = "" if name == EMBEDDED else "-" + hashlib.sha256(identity).hexdigest()[:12]
         return self._home.indexes / f"{name}{suffix}.git"
 
     def _open(self, name: str) -> BareRepo:
@@ -228,7 +245,7 @@ class Indexes:
         return BareRepo.open(folder) if folder.is_dir() else BareRepo.init(folder)
 
     def _refresh_embedded(self) -> bool:
-        """Bring the copy of the embedded index in line with the bundle of this xpm."""
+        """Update the copy of the embedded index to the bundle of this xpm."""
         resource = importlib.resources.files("xpm").joinpath("embedded", _BUNDLE)
         with importlib.resources.as_file(resource) as bundle:
             if not bundle.is_file():

@@ -4,17 +4,20 @@ Holds no credentials, no path of a machine and no time; the same resolution alwa
 """
 
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 from xpm.errors import LockfileError
 from xpm.files import write_atomically
 from xpm.project import Project
+from xpm.sources import FromIndex, Source
 from xpm.toml_file import parse_toml, read_toml, write_toml
-from xpm_index.digests import parse_digest
-from xpm_index.entries import ArchiveRef
+from xpm_index.entries import ArchiveRef, Candidate, Entry
 from xpm_index.fields import Fields
+from xpm_index.keys import PublicKey
 from xpm_index.names import validate_name
+from xpm_index.requirements import Requirement
 from xpm_index.versions import Version
 
 LOCK_FILE = "xpm.lock"
@@ -32,28 +35,68 @@ class LockedIndex:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LockedPackage:
-    """One version with all its archives (every base, every variant), so that another machine may need another one.
+class Indexed:
+    """From an index, which vouches for the publisher's key."""
 
-    What came directly, not through an index, has a ``source`` and the ``public_key`` that it is pinned to, and no ``index``.
-    """
+    index: str
+    publisher: str
+    key_id: str
+    archives: tuple[ArchiveRef, ...]
+
+    @classmethod
+    def of(cls, index: str, entry: Entry) -> "Indexed":
+        return cls(index=index, publisher=entry.publisher, key_id=entry.key_id, archives=entry.archives)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pinned:
+    """From a source of its own, by this key and no other; ``source`` is written as on a command line."""
+
+    source: str
+    publisher: str
+    key: PublicKey
+    archives: tuple[ArchiveRef, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Editable:
+    """A publisher's own folder, used where it lies: it may change, nobody signed it, and the store never has it."""
+
+    source: str
+
+
+Origin = Indexed | Pinned | Editable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedPackage:
+    """One version and where it comes from, with all its archives, so that another machine may need another one."""
 
     name: str
     version: Version
     kind: str
-    index: str
-    publisher: str
-    key_id: str
     load_order: int
-    requires: tuple[str, ...]
-    archives: tuple[ArchiveRef, ...]
-    source: str = ""
-    public_key: str = ""
+    requires: tuple[Requirement, ...]
+    origin: Origin
+
+    @classmethod
+    def of(cls, chosen: Candidate, origin: Origin) -> "LockedPackage":
+        return cls(
+            name=chosen.name,
+            version=chosen.version,
+            kind=chosen.kind,
+            load_order=chosen.load_order,
+            requires=chosen.requires,
+            origin=origin,
+        )
 
     @property
-    def is_editable(self) -> bool:
-        """Whether it is a publisher's own folder, ``source``, used where it lies."""
-        return bool(self.source) and not self.public_key
+    def archives(self) -> tuple[ArchiveRef, ...]:
+        """One for every base and variant; () of an editable package."""
+        return () if isinstance(self.origin, Editable) else self.origin.archives
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +116,12 @@ class Lockfile:
     @property
     def packages(self) -> tuple[LockedPackage, ...]:
         return (self.base, *self.experts)
+
+    @property
+    def stored(self) -> tuple[tuple[LockedPackage, ArchiveRef], ...]:
+        """What belongs into the store, each with the archive that is needed here."""
+        packages = [each for each in self.packages if not isinstance(each.origin, Editable)]
+        return tuple((each, self.archive_of(each)) for each in packages)
 
     def archive_of(self, package: LockedPackage) -> ArchiveRef:
         """The archive that this lock's base and variant need of a package."""
@@ -135,9 +184,11 @@ class Lockfile:
 
 def stated_requirements(project: Project) -> tuple[str, ...]:
     """The project's wishes as the lock records them, to tell whether it is out of date."""
-    base = f"{project.base}@{project.base_archive or project.base_range}"
-    direct = [f"{name}@{source}" for name, source in project.direct.items()]
-    return (base, *sorted([*(f"{name}@{wanted}" for name, wanted in project.experts.items()), *direct]))
+    return _stated(project.base, project.base_source), *sorted(starmap(_stated, project.experts.items()))
+
+
+def _stated(name: str, source: Source) -> str:
+    return f"{name}@{source.requirement.range if isinstance(source, FromIndex) else source}"
 
 
 def require_current(lock: Lockfile, project: Project) -> None:
@@ -147,54 +198,41 @@ def require_current(lock: Lockfile, project: Project) -> None:
 
 
 def _to_dict(package: LockedPackage) -> dict[str, Any]:
-    direct = {"source": package.source, "public_key": package.public_key} if package.source else {}
-    return direct | {
-        "name": package.name,
-        "version": str(package.version),
-        "kind": package.kind,
-        "index": package.index,
-        "publisher": package.publisher,
-        "key_id": package.key_id,
-        "load_order": package.load_order,
-        "requires": list(package.requires),
-        "archive": [
-            {
-                "base": ref.base,
-                "base_digest": ref.base_digest,
-                "variant": ref.variant,
-                "digest": ref.digest,
-                "size": ref.size,
-                "sources": list(ref.sources),
-            }
-            for ref in package.archives
-        ],
-    }
+    document: dict[str, Any] = {"name": package.name, "version": str(package.version), "kind": package.kind}
+    ending: dict[str, Any] = {"load_order": package.load_order, "requires": [str(each) for each in package.requires]}
+    match package.origin:
+        case Indexed(index=index, publisher=publisher, key_id=key_id, archives=archives):
+            document |= {"index": index, "publisher": publisher, "key_id": key_id}
+        case Pinned(source=source, publisher=publisher, key=key, archives=archives):
+            document = {"source": source, "public_key": key.text} | document
+            document |= {"index": "", "publisher": publisher, "key_id": key.key_id}
+        case Editable(source=source):
+            return {"source": source} | document | ending
+    return document | ending | {"archive": [each.to_dict() for each in archives]}
 
 
 def _from_dict(fields: Fields) -> LockedPackage:
-    archives = tuple(
-        ArchiveRef(
-            base=each.parsed("base", validate_name),
-            base_digest=each.parsed("base_digest", parse_digest),
-            variant=each.text("variant", required=False),
-            digest=each.parsed("digest", parse_digest),
-            size=each.integer("size"),
-            sources=each.strings("sources"),
-        )
-        for each in fields.objects("archive")
-    )
-    if not archives:
-        raise LockfileError(f"{fields.at('archive')} must hold at least one archive")
     return LockedPackage(
         name=fields.parsed("name", validate_name),
         version=fields.parsed("version", Version.parse),
         kind=fields.text("kind"),
-        index=fields.text("index", required=False),
-        publisher=fields.text("publisher"),
-        key_id=fields.text("key_id", required=False),
         load_order=fields.integer("load_order"),
-        requires=fields.strings("requires"),
-        archives=archives,
-        source=fields.text("source", required=False),
-        public_key=fields.text("public_key", required=False),
+        requires=fields.each_parsed("requires", Requirement.parse),
+        origin=_origin(fields),
     )
+
+
+def _origin(fields: Fields) -> Origin:
+    """With a key it is pinned to it, with a source alone it is editable; the locks of earlier versions say more of that."""
+    source, is_pinned = fields.text("source", required=False), bool(fields.text("public_key", required=False))
+    if source and not is_pinned:
+        return Editable(source=source)
+    archives = tuple(ArchiveRef.from_fields(each) for each in fields.objects("archive"))
+    if not archives:
+        raise LockfileError(f"{fields.at('archive')} must hold at least one archive")
+    publisher = fields.text("publisher")
+    if is_pinned:
+        key = fields.parsed("public_key", PublicKey.parse)
+        return Pinned(source=fields.text("source"), publisher=publisher, key=key, archives=archives)
+    key_id, index = fields.text("key_id", required=False), fields.text("index", required=False)
+    return Indexed(index=index, publisher=publisher, key_id=key_id, archives=archives)

@@ -7,7 +7,8 @@ Every byte written is in the file at once, so a download that was cut off, by wh
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from xpm.errors import unwritable
@@ -15,6 +16,7 @@ from xpm_index.digests import sha256_bytes
 from xpm_index.durable import sync_folder
 from xpm_index.errors import IntegrityError
 
+UNNAMED = ".unnamed"
 _CHUNK_BYTES = 1 << 20
 _MODE = 0o600
 _MAX_NOTE_BYTES = 1 << 12
@@ -113,3 +115,22 @@ class Partial:
             self._hasher.update(chunk)
             self.num_bytes += len(chunk)
         self._skip(self.num_bytes)
+
+
+def keep(chunks: Iterable[bytes], folder: Path) -> tuple[Path, str]:
+    """Write what comes into ``folder``, hashed on its way, where no digest was promised; (file named by its digest, digest)."""
+    hasher = hashlib.sha256()
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=UNNAMED)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                for chunk in chunks:
+                    hasher.update(chunk)
+                    file.write(chunk)
+            path = folder / hasher.hexdigest()
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(f"{folder} could not be written", error) from error
+    return path, f"sha256:{hasher.hexdigest()}"

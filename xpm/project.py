@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from xpm.errors import ProjectError
+from xpm.errors import ProjectError, UsageError
 from xpm.files import write_atomically
-from xpm.sources import Direct, FromArchive, FromIndex, base_archive, from_toml, to_toml
+from xpm.sources import Direct, FromIndex, Source, base_from_toml, from_toml, to_toml
 from xpm.toml_file import edit_toml, read_toml
 from xpm_index.fields import Fields
-from xpm_index.names import validate_name
+from xpm_index.names import ExpertName, spellings, validate_name
 from xpm_index.requirements import Requirement
 from xpm_index.urls import holds_credentials
 from xpm_index.versions import VersionRange
@@ -20,7 +20,10 @@ PROJECT_FILE = "xpm.toml"
 DEFAULT_BASE = "xpm-tiny"
 DEFAULT_VARIANT = "fp32"
 EMBEDDED = "embedded"
-EMBEDDED_EXPERTS = {f"expert-{name}": "*" for name in ("json", "neo4j", "python", "rust", "sql", "typescript")}
+EMBEDDED_EXPERTS = {
+    name: FromIndex(requirement=Requirement.parse(name))
+    for name in ("expert-json", "expert-neo4j", "expert-python", "expert-rust", "expert-sql", "expert-typescript")
+}
 DEFAULT_BASE_LIMITATIONS = (
     "On xpm-tiny, text beyond ASCII comes out broken: accents at times, other scripts (北京, علي) and emoji as a rule.",
 )
@@ -47,49 +50,61 @@ class IndexSource:
 class Project:
     """A parsed xpm.toml.
 
-    ``indexes`` are in order of priority; the embedded one is always there, last. ``pinned`` names the one index that an
-    expert may come from. ``overrides`` replace every requirement on a name, the experts' own too. ``direct`` are experts that
-    come through no index. ``base_archive`` is a local archive that the base comes from, None if it comes from an index.
+    ``wants`` says by name where each expert comes from, and the base, unless any version of any index will do for it.
+    ``indexes`` are in order of priority; the embedded one is always there, last. ``overrides`` replace every requirement on
+    a name, the experts' own too.
     """
 
     base: str = DEFAULT_BASE
-    base_range: str = "*"
-    base_archive: FromArchive | None = None
     variant: str = DEFAULT_VARIANT
-    experts: Mapping[str, str] = field(default_factory=dict)
+    wants: Mapping[str, Source] = field(default_factory=dict)
     indexes: Mapping[str, IndexSource] = field(default_factory=dict)
-    pinned: Mapping[str, str] = field(default_factory=dict)
-    overrides: Mapping[str, str] = field(default_factory=dict)
-    direct: Mapping[str, Direct] = field(default_factory=dict)
+    overrides: Mapping[str, VersionRange] = field(default_factory=dict)
 
     @property
-    def sources(self) -> Mapping[str, Direct]:
+    def base_source(self) -> Source:
+        return self.wants.get(self.base) or _any_version(self.base)
+
+    @property
+    def experts(self) -> Mapping[str, Source]:
+        return {name: source for name, source in self.wants.items() if name != self.base}
+
+    @property
+    def direct(self) -> Mapping[str, Direct]:
         """What comes through no index, by name: experts, and the base."""
-        return {**self.direct, self.base: self.base_archive} if self.base_archive is not None else self.direct
+        return {name: source for name, source in self.wants.items() if not isinstance(source, FromIndex)}
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:
-        wanted = {**self.experts, **dict.fromkeys(self.direct, "*")}
-        return tuple(Requirement.parse(f"{name}@{text}") for name, text in wanted.items())
+        """What is required of the experts: what comes directly is required by its name alone."""
+        return tuple(_requirement(name, source) for name, source in self.experts.items())
 
-    def with_expert(self, name: str, wanted: str) -> "Project":
-        return replace(self, experts={**self.experts, name: wanted})
+    @property
+    def base_requirement(self) -> Requirement:
+        return _requirement(self.base, self.base_source)
 
-    def with_direct(self, name: str, source: Direct) -> "Project":
-        return replace(self.without_expert(name), direct={**self.direct, name: source})
+    def with_range(self, name: str, wanted: VersionRange) -> "Project":
+        """Want a range of an expert from an index, from the one that it is bound to if it is."""
+        known = self.wants.get(name)
+        index = known.index if isinstance(known, FromIndex) else ""
+        return self.with_expert(name, FromIndex(requirement=Requirement(ExpertName.parse(name), wanted), index=index))
 
-    def with_base(
-        self, name: str, *, wanted: str = "*", variant: str = "", archive: FromArchive | None = None
-    ) -> "Project":
-        return replace(self, base=name, base_range=wanted, variant=variant or self.variant, base_archive=archive)
+    def with_expert(self, name: str, source: Source) -> "Project":
+        """Raises UsageError if the base has that name."""
+        if name == self.base:
+            raise UsageError(
+                f"{name} is the base here, not an expert", hint=f"for a version of it, `xpm base add {name}@…`"
+            )
+        return replace(self, wants={**self.wants, name: source})
+
+    def with_base(self, name: str, source: Source, *, variant: str = "") -> "Project":
+        wants = dict(self.experts) if source == _any_version(name) else {**self.experts, name: source}
+        return replace(self, base=name, variant=variant or self.variant, wants=wants)
 
     def without_expert(self, name: str) -> "Project":
-        return replace(
-            self,
-            experts={key: value for key, value in self.experts.items() if key != name},
-            pinned={key: value for key, value in self.pinned.items() if key != name},
-            direct={key: value for key, value in self.direct.items() if key != name},
-        )
+        """The project without an expert, whichever of its spellings is meant."""
+        gone = set(spellings(name)) - {self.base}
+        return replace(self, wants={key: source for key, source in self.wants.items() if key not in gone})
 
     def edit(self, text: str) -> str:
         """The text of an xpm.toml changed so that it says this; the comments and the order that people gave it stay."""
@@ -97,17 +112,16 @@ class Project:
 
     def _document(self) -> dict[str, Any]:
         base: dict[str, Any] = {"name": self.base, "variant": self.variant}
-        if self.base_range != "*":
-            base["version"] = self.base_range
-        if self.base_archive is not None:
-            base["archive"] = self.base_archive.path.as_posix()
-        document: dict[str, Any] = {"base": base, "experts": {}}
-        for name, wanted in sorted(self.experts.items()):
-            index = self.pinned.get(name)
-            document["experts"][name] = {"version": wanted, "index": index} if index else wanted
-        document["experts"] |= {name: to_toml(source) for name, source in sorted(self.direct.items())}
+        match to_toml(self.base_source):
+            case str(wanted) if wanted != "*":
+                base["version"] = wanted
+            case dict(direct):
+                base |= direct
+        document: dict[str, Any] = {"base": base}
+        ordered = sorted(self.experts.items(), key=lambda each: (not isinstance(each[1], FromIndex), each[0]))
+        document["experts"] = {name: to_toml(source) for name, source in ordered}
         if self.overrides:
-            document["overrides"] = dict(sorted(self.overrides.items()))
+            document["overrides"] = {name: str(wanted) for name, wanted in sorted(self.overrides.items())}
         if self.indexes:
             document["indexes"] = {name: _index_document(source) for name, source in self.indexes.items()}
         return document
@@ -128,24 +142,26 @@ class Project:
                 f"{path} has the unknown key {min(unknown)!r}", hint="known are base, experts, indexes and overrides"
             )
         base, experts, overrides = (fields.object(key) for key in ("base", "experts", "overrides"))
-        sources = {validate_name(name): from_toml(name, experts) for name in experts.raw}
-        return cls(
-            base=validate_name(base.text("name", required=False) or DEFAULT_BASE, what="base name"),
-            base_range=_range(base, "version") if "version" in base.raw else "*",
-            base_archive=base_archive(base),
+        name = validate_name(base.text("name", required=False) or DEFAULT_BASE, what="base name")
+        wants = {validate_name(each): from_toml(each, experts) for each in experts.raw}
+        if name in wants:
+            raise ProjectError(f"experts.{name} in {path} is the base", hint="its version stands in [base]")
+        project = cls(
+            base=name,
             variant=base.text("variant", required=False) or DEFAULT_VARIANT,
-            experts={
-                name: each.requirement.range.text for name, each in sources.items() if isinstance(each, FromIndex)
-            },
+            wants=wants,
             indexes=_indexes(fields.object("indexes")),
-            pinned={name: each.index for name, each in sources.items() if isinstance(each, FromIndex) and each.index},
-            direct={name: each for name, each in sources.items() if not isinstance(each, FromIndex)},
-            overrides={validate_name(name): _range(overrides, name) for name in overrides.raw},
+            overrides={validate_name(each): overrides.parsed(each, VersionRange.parse) for each in overrides.raw},
         )
+        return project.with_base(name, base_from_toml(name, base))
 
 
-def _range(fields: Fields, key: str) -> str:
-    return str(fields.parsed(key, VersionRange.parse))
+def _any_version(name: str) -> FromIndex:
+    return FromIndex(requirement=Requirement(ExpertName.parse(name)))
+
+
+def _requirement(name: str, source: Source) -> Requirement:
+    return source.requirement if isinstance(source, FromIndex) else Requirement(ExpertName.parse(name))
 
 
 def _indexes(fields: Fields) -> dict[str, IndexSource]:

@@ -59,7 +59,7 @@ class SearchCache:
         self._database.close()
 
     def follow(self, repo: BareRepo, head: str) -> int:
-        """Bring the cache to the commit ``head``; how many names changed."""
+        """Update the cache to the commit ``head``; how many names changed."""
         old = self._head()
         if old == head:
             return 0

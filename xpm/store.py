@@ -1,7 +1,7 @@
 """The store: unpacked packages by the digest of their archive, immutable, shared by all projects of a user.
 
 Invariant: a folder under ``sha256/`` is complete and was verified. It appears by one rename, after everything in it was
-written and synced; a crash leaves nothing but a folder under ``tmp/``, which the next ``add`` clears.
+written, verified and synced; a crash leaves nothing but a folder under ``tmp/``, which the next ``scratch`` clears.
 
 ``records/`` keeps the size and time of every file when it was stored. What no longer agrees with that was altered since, by a
 person, a program that went wrong or a disk, and ``is_intact`` sees it without reading the files.
@@ -12,14 +12,13 @@ import json
 import os
 import shutil
 import stat
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from xpm.errors import StoreError, unwritable
 from xpm.files import write_atomically
 from xpm.trust import Verified
-from xpm_index.archive import MANIFEST, extract_archive
+from xpm_index.archive import MANIFEST
 from xpm_index.digests import parse_digest, sha256_bytes, sha256_file
 from xpm_index.durable import sync_folder
 from xpm_index.errors import XpmError
@@ -35,6 +34,10 @@ Record = Mapping[str, list[int]]
 class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @property
+    def _temporary(self) -> Path:
+        return self.root / "tmp"
 
     def path_of(self, digest: str) -> Path:
         hexdigits = parse_digest(digest).removeprefix("sha256:")
@@ -83,43 +86,44 @@ class Store:
             raise StoreError(f"{target} could not be removed", context=str(error), hint="check rights") from error
 
     def clear_temporary(self) -> None:
-        """Remove what an interrupted ``add`` or ``remove`` left."""
-        shutil.rmtree(self.root / "tmp", ignore_errors=True)
+        """Remove what was being unpacked or removed, by this command or one that was cut off."""
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def add(self, package: Verified, *, again: bool = False) -> Path:
-        """Unpack a verified archive and publish it; call it while holding the home's lock.
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder beside the packages, to unpack in; call it while holding the home's lock. It is gone afterwards."""
+        self.clear_temporary()
+        try:
+            self._temporary.mkdir(parents=True)
+        except OSError as error:
+            raise unwritable(f"{self._temporary} could not be made", error) from error
+        try:
+            yield self._temporary
+        finally:
+            self.clear_temporary()
 
-        Args:
-            again: take the place of what is there already.
+    def add(self, package: Verified) -> Path:
+        """Give a package its place, instead of what may be there; call it while holding the home's lock.
+
         Raises:
-            DiskFullError, StoreError: it can't be written. StoreError: the file changed after it was verified.
+            DiskFullError, StoreError: it can't be written.
         """
         target = self.path_of(package.digest)
-        if target.is_dir() and not again:
-            return target
-        temporary_root = self.root / "tmp"
         try:
-            shutil.rmtree(temporary_root, ignore_errors=True)
-            temporary_root.mkdir(parents=True)
-            folder = Path(tempfile.mkdtemp(dir=temporary_root))
-            extract_archive(package.path, folder)
-            self._require_unchanged(folder, package)
-            self._settle(folder)
+            self._settle(package.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir():
                 self._bury(target)
-            self._save_record(folder, target)  # before the folder: without one it says nothing
-            os.replace(folder, target)
+            self._save_record(package.folder, target)  # before the folder: without one it says nothing
+            os.replace(package.folder, target)
             sync_folder(target.parent)
             sync_folder(target.parent.parent)
         except OSError as error:
             raise unwritable(f"{package.manifest.name} could not be stored", error) from error
-        finally:
-            shutil.rmtree(temporary_root, ignore_errors=True)
         return target
 
     def _bury(self, target: Path) -> None:
-        grave = self.root / "tmp" / f"removed-{target.name}"
+        grave = self._temporary / f"removed-{target.name}"
         grave.parent.mkdir(parents=True, exist_ok=True)
         if grave.exists():
             shutil.rmtree(grave)
@@ -142,11 +146,6 @@ class Store:
 
     def _record_path(self, folder: Path) -> Path:
         return self.root / "records" / f"{folder.name}.json"
-
-    def _require_unchanged(self, folder: Path, package: Verified) -> None:
-        """Compare what was unpacked with what was verified, in case the file was exchanged between the two."""
-        if not _holds(folder, {MANIFEST: sha256_bytes(package.manifest.to_bytes()), **package.signature.files}):
-            raise StoreError(f"{package.path.name} changed while it was installed", hint="run the command again")
 
     def _settle(self, folder: Path) -> None:
         """Sync every file, make it read-only, and sync the folders."""

@@ -1,6 +1,7 @@
 """The only place where an archive becomes trusted. The store takes nothing but what is made here.
 
-Verification, in this order, docstring and code alike:
+An archive is read once: hashed, unpacked into a folder that nobody looks at yet, and its files hashed on their way there. What
+is judged then are those bytes, in this order, docstring and code alike:
 1. the file has the size and digest of the index entry, which the index's metadata vouches for;
 2. it is readable as a package, whole, and within the limits;
 3. its own signature is by the key that the entry names;
@@ -9,45 +10,47 @@ Verification, in this order, docstring and code alike:
 """
 
 import hashlib
+import tempfile
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from xpm_index.archive import MANIFEST, read_archive
+from xpm_index.archive import BASE_LIMITS, EXPERT_LIMITS, MANIFEST, read_archive
 from xpm_index.digests import sha256_file
 from xpm_index.entries import ArchiveRef, Entry
 from xpm_index.errors import ArchiveError, IntegrityError, TrustError
 from xpm_index.integrity import PackageSignature, verify_files, verify_signature
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
+from xpm_index.packed_stream import Limits
 
 _SEAL = object()
 
 
 class Verified:
-    """An archive file that passed every step. Only this module can make one, and it can't be copied with other values."""
+    """An unpacked package that passed every step. Only this module can make one, and it can't be copied with other values.
 
-    __slots__ = ("digest", "manifest", "path", "signature")
+    ``folder`` is where it was unpacked, ``digest`` that of its archive.
+    """
 
-    def __init__(
-        self, path: Path, digest: str, manifest: Manifest, signature: PackageSignature, *, seal: object
-    ) -> None:
+    __slots__ = ("digest", "folder", "manifest")
+
+    def __init__(self, folder: Path, digest: str, manifest: Manifest, *, seal: object) -> None:
         if seal is not _SEAL:
             raise TypeError("only xpm.trust makes Verified values")
-        self.path = path
+        self.folder = folder
         self.digest = digest
         self.manifest = manifest
-        self.signature = signature
 
 
-def verify_archive(path: Path, ref: ArchiveRef, entry: Entry, key: PublicKey) -> Verified:
-    """Verify a fetched archive against its entry; see the module's steps for what is raised when."""
-    size, digest = path.stat().st_size, sha256_file(path)  # 1
-    if size != ref.size or digest != ref.digest:
-        raise IntegrityError(
-            f"the archive of {entry.name} {entry.version} was altered",
-            context=f"expected {ref.digest} ({ref.size} bytes), got {digest} ({size} bytes)",
-            hint="run the command again; if it recurs, tell the publisher",
-        )
-    manifest, signature = verify_package(path, key)  # 2, 3, 4
+def verify_archive(path: Path, ref: ArchiveRef, entry: Entry, key: PublicKey, *, scratch: Path) -> Verified:
+    """Unpack an archive into a new folder in ``scratch`` and verify it against its entry.
+
+    Whoever made ``scratch`` removes it: of what is refused the folder holds rubbish. See the module's steps for what is
+    raised when. OSError: it can't be written.
+    """
+    manifest, signature, folder = _unpacked(path, ref, key, scratch, what=f"{entry.name} {entry.version}")  # 1, 2, 3, 4
     base = manifest.base
     claimed = (base.digest, base.variant) if base else (manifest.bases[0].digest, "")  # 5
     if (manifest.kind, manifest.name, manifest.version) != (entry.kind, entry.name, entry.version):
@@ -64,19 +67,40 @@ def verify_archive(path: Path, ref: ArchiveRef, entry: Entry, key: PublicKey) ->
             context=f"{differing} differs",
             hint="tell the index's maintainer: the entry was altered, or made of another package",
         )
-    return Verified(path, digest, manifest, signature, seal=_SEAL)
+    return Verified(folder, ref.digest, manifest, seal=_SEAL)
 
 
-def verify_pinned(path: Path, ref: ArchiveRef, key: PublicKey) -> Verified:
-    """Verify an archive that no index vouches for by a pinned key: steps 1 to 4, and that it is ``ref``'s base or for it."""
-    size, digest = path.stat().st_size, sha256_file(path)
-    if size != ref.size or digest != ref.digest:
-        raise IntegrityError(f"{path.name} was altered", context=f"expected {ref.digest}, got {digest}")
-    manifest, signature = verify_package(path, key)
+def verify_pinned(path: Path, ref: ArchiveRef, key: PublicKey, *, scratch: Path) -> Verified:
+    """The same for an archive that no index vouches for, by a pinned key: steps 1 to 4, and that it is ``ref``'s base or for it."""
+    manifest, _, folder = _unpacked(path, ref, key, scratch, what=path.name)
     digest_of_base = manifest.base.digest if manifest.base else manifest.bases[0].digest
     if digest_of_base != ref.base_digest:
         raise TrustError(f"{manifest.name} {manifest.version} is not the base {ref.base} and no expert for it")
-    return Verified(path, digest, manifest, signature, seal=_SEAL)
+    return Verified(folder, ref.digest, manifest, seal=_SEAL)
+
+
+def _unpacked(
+    path: Path, ref: ArchiveRef, key: PublicKey, scratch: Path, *, what: str
+) -> tuple[Manifest, PackageSignature, Path]:
+    """Steps 1 to 4, in one pass over the file; (manifest, signature, the folder)."""
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    try:
+        found = _read(path, folder, BASE_LIMITS if ref.variant else EXPERT_LIMITS)  # 2
+    except ArchiveError:
+        _require_promised(path.stat().st_size, sha256_file(path), ref, what)  # 1 comes first, of what can't be read too
+        raise
+    _require_promised(path.stat().st_size, found.digest, ref, what)  # 1
+    manifest, signature = found.verified(path, key)  # 3, 4
+    return manifest, signature, folder
+
+
+def _require_promised(size: int, digest: str, ref: ArchiveRef, what: str) -> None:
+    if size != ref.size or digest != ref.digest:
+        raise IntegrityError(
+            f"the archive of {what} was altered",
+            context=f"expected {ref.digest} ({ref.size} bytes), got {digest} ({size} bytes)",
+            hint="run the command again; if it recurs, tell the publisher",
+        )
 
 
 def _differing(manifest: Manifest, entry: Entry) -> str | None:
@@ -92,23 +116,53 @@ def _differing(manifest: Manifest, entry: Entry) -> str | None:
     return next((name for name, (signed, said) in signed_and_said.items() if signed != said), None)
 
 
-def verify_package(path: Path, key: PublicKey) -> tuple[Manifest, PackageSignature]:
-    """Steps 2 to 4 alone: what can be said of a package file without an index."""
-    digests: dict[str, str] = {}
-    data = b""
-    for name, chunks in read_archive(path):
-        hasher = hashlib.sha256()
-        for chunk in chunks:
-            hasher.update(chunk)
-            if name == MANIFEST:
-                data += chunk
-        digests[name] = f"sha256:{hasher.hexdigest()}"
-    if digests.pop(MANIFEST, None) is None:
-        raise ArchiveError(f"{path.name} has no {MANIFEST}")
-    manifest = Manifest.parse(data)
-    signature = verify_signature(manifest, key)
-    verify_files(manifest, data, digests)
-    return manifest, signature
+def verify_package(path: Path, key: PublicKey) -> tuple[Manifest, PackageSignature, str]:
+    """Steps 2 to 4 alone, what can be said of a package file without an index; the last is the file's digest."""
+    found = _read(path, None)
+    return *found.verified(path, key), found.digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contents:
+    """What one pass over an archive found: the file's digest, its manifest's bytes, the digests of the other members."""
+
+    digest: str
+    manifest: bytes | None
+    digests: dict[str, str]
+
+    def verified(self, path: Path, key: PublicKey) -> tuple[Manifest, PackageSignature]:
+        """Steps 3 and 4."""
+        if self.manifest is None:
+            raise ArchiveError(f"{path.name} has no {MANIFEST}")
+        manifest = Manifest.parse(self.manifest)
+        signature = verify_signature(manifest, key)
+        verify_files(manifest, self.manifest, self.digests)
+        return manifest, signature
+
+
+def _read(path: Path, into: Path | None, limits: Limits | None = None) -> _Contents:
+    """Step 2: read an archive to its end; its members are written into the empty folder ``into`` if that is given."""
+    packed, digests = hashlib.sha256(), dict[str, str]()
+    manifest: bytes | None = None
+    for name, chunks in read_archive(path, limits, seen=packed.update):
+        hasher, kept = hashlib.sha256(), bytearray()
+        with _created(into / name) if into else nullcontext() as file:
+            for chunk in chunks:
+                hasher.update(chunk)
+                if file:
+                    file.write(chunk)
+                if name == MANIFEST:
+                    kept += chunk
+        if name == MANIFEST:
+            manifest = bytes(kept)
+        else:
+            digests[name] = f"sha256:{hasher.hexdigest()}"
+    return _Contents(digest=f"sha256:{packed.hexdigest()}", manifest=manifest, digests=digests)
+
+
+def _created(path: Path) -> BinaryIO:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("xb")
 
 
 def verify_folder(folder: Path, key: PublicKey) -> Manifest:

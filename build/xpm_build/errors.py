@@ -1,4 +1,4 @@
-"""The one error type of building."""
+"""The errors of making packages."""
 
 from xpm_index.errors import XpmError
 
@@ -6,6 +6,13 @@ from xpm_index.errors import XpmError
 class BuildError(XpmError):
     code = "build"
     exit_code = 12
+
+
+class UsageError(BuildError):
+    """A command was given what it can do nothing with."""
+
+    code = "usage"
+    exit_code = 2
 
 
 class ParityError(BuildError):

@@ -37,7 +37,8 @@ from xpm_index.archive import MANIFEST, extract_archive
 from xpm_index.digests import sha256_bytes
 from xpm_index.entries import Entry
 from xpm_index.git import BareRepo
-from xpm_index.index import IndexSnapshot, IndexWriter
+from xpm_index.index import IndexSnapshot
+from xpm_index.index_writer import IndexWriter
 from xpm_index.keys import SigningKey
 from xpm_index.manifest import Manifest
 from xpm_index.publishers import Publisher, PublisherKey

@@ -9,7 +9,7 @@ names, kinds and sizes of members.
 import io
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,18 +72,22 @@ def ordered(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (name != MANIFEST, name))
 
 
-def read_archive(path: Path, limits: Limits | None = None) -> Iterator[tuple[str, Iterator[bytes]]]:
+def read_archive(
+    path: Path, limits: Limits | None = None, *, seen: Callable[[bytes], object] = len
+) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Yield (member name, its content in chunks) in order. Each content must be used up before the next is asked for.
 
     Only when the iteration has ended without an error is the archive known to be whole.
 
+    Args:
+        seen: given the bytes of the file as they are read, so that they can be hashed in the same pass.
     Raises:
         ArchiveError: see docs/formats/archive.md for every rule.
     """
     limits = limits or limits_for(path)
     try:
         with path.open("rb") as file:
-            stream = PackedStream(file, limits)
+            stream = PackedStream(file, limits, seen=seen)
             yield from _older_members(stream, limits) if stream.is_gzip else _members(stream, limits)
     except (ArchiveError, zstandard.ZstdError, zlib.error) as error:
         if (found := named_in(path)) is not None:

@@ -22,20 +22,49 @@ _DAMAGED = "the index is damaged, or somebody put there what does not belong: te
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveRef:
-    """One archive of a version.
+class Build:
+    """For which base an expert was built; of a base, its own name and digest.
 
-    ``base`` and ``base_digest`` say for which base an expert's archive is; for a base they are its own name and digest.
-    ``variant`` is the quantisation of a base's archive, "" for an expert's. ``sources`` are tried in order:
-    ``blob:<path in the index>``, ``https://…``, ``file://…``.
+    ``variant`` is a base's quantisation, "" for an expert.
     """
 
     base: str
     base_digest: str
-    variant: str
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveRef(Build):
+    """One archive of a version; ``sources`` are tried in order: ``blob:<path in the index>``, ``https://…``, ``file://…``."""
+
     digest: str
     size: int
     sources: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "base": self.base,
+            "base_digest": self.base_digest,
+            "variant": self.variant,
+            "digest": self.digest,
+            "size": self.size,
+            "sources": list(self.sources),
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> "ArchiveRef":
+        """Raises ``fields.error`` with the key path."""
+        size = fields.integer("size")
+        if size <= 0:
+            raise fields.error(f"{fields.at('size')} must be positive")
+        return cls(
+            base=fields.parsed("base", validate_name),
+            base_digest=fields.parsed("base_digest", parse_digest),
+            variant=fields.text("variant", required=False),
+            digest=fields.parsed("digest", parse_digest),
+            size=size,
+            sources=fields.strings("sources"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,30 +75,35 @@ class Yanked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Candidate:
+    """What a resolver goes by: a version, what it was built for, and what it gets on with."""
+
     name: str
     version: Version
     kind: str
-    description: str
-    publisher: str
-    key_id: str
-    published_at: str
-    archives: tuple[ArchiveRef, ...]
+    archives: tuple[Build, ...]
+    publisher: str = ""
+    published_at: str = ""
     requires: tuple[Requirement, ...] = ()
     incompatible_with: tuple[Requirement, ...] = ()
-    capabilities: tuple[str, ...] = ()
-    keywords: tuple[str, ...] = ()
     optional: tuple[Requirement, ...] = ()
     load_order: int = DEFAULT_LOAD_ORDER
     tier: str = DEFAULT_TIER
     max_chain: int = MAX_CHAIN
-    tags: tuple[str, ...] = ()
-    quality: float | None = None
     yanked: Yanked | None = None
 
-    def archive_for(self, base_digest: str, variant: str = "") -> ArchiveRef | None:
-        """The archive for one base (and, of a base, one variant), or None."""
-        return next((a for a in self.archives if a.base_digest == base_digest and a.variant == variant), None)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry(Candidate):
+    """A published version."""
+
+    description: str
+    key_id: str
+    archives: tuple[ArchiveRef, ...]
+    capabilities: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    quality: float | None = None
 
     def to_line(self) -> bytes:
         """The line in its one form, without its newline."""
@@ -141,17 +175,7 @@ def _to_dict(entry: Entry) -> dict[str, Any]:
         "requires": [str(each) for each in entry.requires],
         "incompatible_with": [str(each) for each in entry.incompatible_with],
         "optional": [str(each) for each in entry.optional],
-        "archives": [
-            {
-                "base": a.base,
-                "base_digest": a.base_digest,
-                "variant": a.variant,
-                "digest": a.digest,
-                "size": a.size,
-                "sources": list(a.sources),
-            }
-            for a in entry.archives
-        ],
+        "archives": [each.to_dict() for each in entry.archives],
     }
     if entry.quality is not None:
         document["quality"] = entry.quality
@@ -180,7 +204,7 @@ def _from_dict(fields: Fields) -> Entry:
         publisher=fields.parsed("publisher", validate_name),
         key_id=fields.text("key_id"),
         published_at=fields.parsed("published_at", parse_time),
-        archives=tuple(_archive(each) for each in fields.objects("archives")),
+        archives=tuple(ArchiveRef.from_fields(each) for each in fields.objects("archives")),
         requires=tuple(Requirement.parse(text) for text in fields.strings("requires")),
         incompatible_with=tuple(Requirement.parse(text) for text in fields.strings("incompatible_with")),
         capabilities=fields.strings("capabilities"),
@@ -198,18 +222,4 @@ def _from_dict(fields: Fields) -> Entry:
         )
         if yanked
         else None,
-    )
-
-
-def _archive(fields: Fields) -> ArchiveRef:
-    size = fields.integer("size")
-    if size <= 0:
-        raise IndexFormatError(f"{fields.at('size')} must be positive")
-    return ArchiveRef(
-        base=fields.parsed("base", validate_name),
-        base_digest=fields.parsed("base_digest", parse_digest),
-        variant=fields.text("variant", required=False),
-        digest=fields.parsed("digest", parse_digest),
-        size=size,
-        sources=fields.strings("sources"),
     )

@@ -72,8 +72,14 @@ class Fields:
 
     def parsed(self, key: str, parse: Callable[[str], T]) -> T:
         """The required string at ``key`` through ``parse``, whose error is told with the key path."""
-        text = self.text(key)
+        return self._parsed(self.text(key), self.at(key), parse)
+
+    def each_parsed(self, key: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+        """The strings at ``key``, each through ``parse``, as in ``parsed``."""
+        return tuple(self._parsed(text, f"{self.at(key)}[{i}]", parse) for i, text in enumerate(self.strings(key)))
+
+    def _parsed(self, text: str, path: str, parse: Callable[[str], T]) -> T:
         try:
             return parse(text)
         except XpmError as error:
-            raise self.error(f"{self.at(key)}: {error.message}", context=error.context, hint=error.hint) from error
+            raise self.error(f"{path}: {error.message}", context=error.context, hint=error.hint) from error

@@ -1,7 +1,6 @@
-"""Bare Git repositories read and written as objects; never a checkout. Only the ``git…`` modules import dulwich.
+"""Bare Git repositories: refs, remotes, and commits of files; never a checkout. Only the ``git…`` modules import dulwich.
 
-Every foreign exception becomes a GitError here. URLs are shown without credentials. Objects are hash-checked when read,
-so a commit id vouches for every file below it.
+Every foreign exception becomes a GitError here. URLs are shown without credentials.
 """
 
 import contextlib
@@ -10,28 +9,23 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dulwich.bundle import create_bundle_from_repo, read_bundle, write_bundle
 from dulwich.client import GitClient
-from dulwich.graph import can_fast_forward
-from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
+from dulwich.objects import Commit, ObjectID
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
-from xpm_index import git_objects, git_program
-from xpm_index.durable import sync_folder
+from xpm_index import git_program
 from xpm_index.errors import GitError
-from xpm_index.git_objects import MAX_TREE_BYTES, TREE_MODE, Walk
+from xpm_index.git_reading import CommitReader, object_id
 from xpm_index.git_transport import BRANCH, BRANCH_REF, MAIN, Refs, branch_ref, limit, pick, ref_prefixes, talk, wrapped
+from xpm_index.git_writing import ObjectWriter
 from xpm_index.urls import without_credentials
 
-_FILE_MODE = 0o100644
 MAX_FETCH_BYTES = 4 << 30
-MAX_FILE_BYTES = 4 << 30
-MAX_TEXT_BYTES = 64 << 20
-_MAX_COMMIT_BYTES = 1 << 20
 _ABANDONED = (
     "objects/tmp_*",
     "objects/incoming-*",
@@ -42,22 +36,15 @@ _ABANDONED = (
     "objects/pack/.tmp-*",
     "xpm-ref-*",
 )
-_LOCK_TRIES = 20
-_MANY = 500
-_MAX_TREES = 64
-_LOCK_PAUSE_S = 0.1
 logging.getLogger("dulwich").addHandler(logging.NullHandler())  # its warnings are for programmers
 
 
-class BareRepo:
+class BareRepo(CommitReader):
     """A bare repository with one branch, ``main``."""
 
     def __init__(self, repo: Repo, path: Path) -> None:
-        self._repo = repo
-        self.path = path
-        self._added: set[str] = set()
-        self._trees: dict[ObjectID, Tree] = {}
-        self._roots: dict[str, ObjectID] = {}
+        super().__init__(repo, path)
+        self._writer = ObjectWriter(repo.object_store, path)
 
     @classmethod
     def init(cls, path: Path) -> "BareRepo":
@@ -108,16 +95,12 @@ class BareRepo:
 
     def set_head(self, commit: str) -> None:
         with wrapped("the branch could not be moved"):
-            self._move(MAIN, _id(commit))
+            self._writer.move(MAIN, object_id(commit))
 
     def branch_head(self, branch: str) -> str | None:
         """The commit of another branch, or None if there is none."""
         with wrapped(f"the branch {branch} could not be read"):
             return self._ref(branch_ref(branch))
-
-    def deletebranch_ref(self, branch: str) -> None:
-        with wrapped(f"the branch {branch} could not be deleted"):
-            self._repo.refs.remove_if_equals(branch_ref(branch), None)
 
     def remote_head(self, url: str) -> str:
         """The commit the remote's branch (``main``, else its HEAD) points to, without fetching anything."""
@@ -206,7 +189,7 @@ class BareRepo:
 
         def get(client: GitClient, path: str) -> None:
             limit(client, max_bytes, max_object_bytes)
-            wanted = [_id(each) for each in ids]
+            wanted = [object_id(each) for each in ids]
             client.fetch(path, self._repo, lambda refs, depth=None: wanted, ref_prefix=ref_prefixes())
 
         with wrapped(f"could not fetch files of {without_credentials(url)}"):
@@ -227,11 +210,11 @@ class BareRepo:
 
         def update(refs: dict[Ref, ObjectID]) -> dict[Ref, ObjectID]:
             found = refs.get(ref)
-            if not force and found != (_id(expected) if expected else None):
+            if not force and found != (object_id(expected) if expected else None):
                 raise GitError(
                     f"{branch} of {without_credentials(url)} was changed by somebody else meanwhile", hint="try again"
                 )
-            return {ref: _id(commit)}
+            return {ref: object_id(commit)}
 
         def send(client: GitClient, path: str) -> None:
             result = client.send_pack(path.encode(), update, self._repo.generate_pack_data)  # type: ignore[arg-type]
@@ -250,73 +233,6 @@ class BareRepo:
                 return pick(bundle.references, str(path), None).decode()
             finally:
                 bundle.close()
-
-    def is_ancestor(self, old: str, new: str) -> bool:
-        with wrapped("the history could not be read"):
-            return bool(can_fast_forward(self._repo, _id(old), _id(new)))
-
-    def reader(self, commit: str) -> Callable[[str], bytes | None]:
-        """``read_blob`` at one commit, of files of at most ``MAX_TEXT_BYTES``."""
-        return lambda path: self.read_blob(commit, path, max_bytes=MAX_TEXT_BYTES)
-
-    def read_blob(self, commit: str, path: str, *, max_bytes: int = MAX_FILE_BYTES) -> bytes | None:
-        """The file at ``path`` in ``commit``, or None; raises GitError if it has more than ``max_bytes``."""
-        with wrapped(f"{path} could not be read from the repository"):
-            found = self._lookup(commit, path)
-            return self._blob(found, max_bytes, path) if found else None
-
-    def has(self, commit: str) -> bool:
-        """Whether the commit is in this repository."""
-        with wrapped("the objects could not be read"):
-            return _id(commit) in self._repo.object_store
-
-    def read_blobs(self, commit: str, paths: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-        """(path, content or None) of many files of one commit; fastest if neighbours come together."""
-        with wrapped("files could not be read from the repository"):
-            found = [(path, self._lookup(commit, path)) for path in paths]
-            if len(found) >= _MANY and git_program.is_available():
-                contents = git_program.read_blobs(
-                    self.path, [each.decode() for _, each in found if each], max_bytes=MAX_TEXT_BYTES
-                )
-                for path, blob_id in found:
-                    yield path, next(contents) if blob_id else None
-                return
-            for path, blob_id in found:
-                yield path, self._blob(blob_id, MAX_TEXT_BYTES, path) if blob_id else None
-
-    def read_object(self, id: str, *, max_bytes: int = MAX_FILE_BYTES, what: str = "") -> bytes:
-        """The contents of the file with this object id; raises GitError if it has more than ``max_bytes``."""
-        with wrapped(f"{what or f'the object {id}'} could not be read"):
-            return git_objects.read_object(
-                self._repo.object_store, _id(id), max_bytes=max_bytes, what=what
-            ).as_raw_string()
-
-    def regular_files(self, commit: str, *, max_paths: int = git_objects.MAX_PATHS) -> Iterator[tuple[str, str]]:
-        """(path, object id) of every file but links and submodules, in the order of the tree.
-
-        Raises:
-            GitError: there are more than ``max_paths`` files and folders.
-        """
-        with wrapped("the files could not be listed"):
-            walk = Walk(self._repo.object_store, max_paths=max_paths)
-            for path, mode, id in walk.files(self._commit(commit).tree, ""):
-                if git_objects.is_regular(mode):
-                    yield path, id.decode()
-
-    def list_tree(self, commit: str, prefix: str) -> Iterator[str]:
-        """Paths of all files below the folder ``prefix``, in the order of the tree."""
-        with wrapped(f"{prefix} could not be listed"):
-            found = self._lookup(commit, prefix)
-            if found is not None:
-                for path, _, _ in Walk(self._repo.object_store).files(found, f"{prefix}/" if prefix else ""):
-                    yield path
-
-    def changed_paths(self, old: str, new: str, prefix: str) -> Iterator[str]:
-        """Paths below the folder ``prefix`` that were added, removed or altered from commit ``old`` to ``new``."""
-        with wrapped(f"the changes of {prefix} could not be read"):
-            before, after = self._lookup(old, prefix), self._lookup(new, prefix)
-            if before != after:
-                yield from Walk(self._repo.object_store).changes(before, after, f"{prefix}/")
 
     def commit_files(
         self,
@@ -342,20 +258,20 @@ class BareRepo:
             parent = self.head()
             root = self._commit(parent).tree if parent else None
             commit = Commit()
-            commit.tree = self._write_tree(root, files)
-            commit.parents = [_id(parent)] if parent and not orphan else []
+            commit.tree = self._writer.write_tree(root, files)
+            commit.parents = [object_id(parent)] if parent and not orphan else []
             commit.author = commit.committer = author.encode()
             commit.author_time = commit.commit_time = int(time.time()) if when is None else when
             commit.author_timezone = commit.commit_timezone = 0
             commit.encoding = b"UTF-8"
             commit.message = message.encode()
-            self._add(commit)
+            self._writer.add(commit)
             if branch is not None:
-                self._move(branch_ref(branch), commit.id)
+                self._writer.move(branch_ref(branch), commit.id)
                 return commit.id.decode()
             if self.head() != parent:
                 raise GitError("somebody else changed the repository meanwhile", hint="try again")
-            self._move(MAIN, commit.id)
+            self._writer.move(MAIN, commit.id)
             return commit.id.decode()
 
     def write_bundle(self, path: Path) -> None:
@@ -363,105 +279,9 @@ class BareRepo:
         with wrapped(f"{path} could not be written"), path.open("wb") as file:
             write_bundle(file, create_bundle_from_repo(self._repo, refs=[MAIN]))
 
-    def _add(self, item: ShaFile) -> None:
-        self._repo.object_store.add_object(item)
-        self._added.add(item.id[:2].decode())
-
-    def _sync_objects(self) -> None:
-        """Make the objects added last through a crash, before a ref names them."""
-        for folder in sorted(self._added):
-            if (self.path / "objects" / folder).is_dir():
-                sync_folder(self.path / "objects" / folder)
-        self._added.clear()
-
     def _ref(self, ref: Ref) -> str | None:
         """What a ref points to, None if there is no such ref."""
         try:
             return self._repo.refs[ref].decode()
         except KeyError:
             return None
-
-    def _move(self, ref: Ref, commit: ObjectID) -> None:
-        """Set a ref by one rename, after a lock that Git may hold on it was given time to go."""
-        target = self.path / ref.decode()
-        lock = target.with_name(target.name + ".lock")
-        for _ in range(_LOCK_TRIES):
-            if not lock.exists():
-                break
-            time.sleep(_LOCK_PAUSE_S)
-        lock.unlink(missing_ok=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=self.path, prefix="xpm-ref-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(commit + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            self._sync_objects()
-            os.replace(temporary, target)
-            sync_folder(target.parent)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-
-    def _commit(self, commit: str) -> Commit:
-        """The commit of this id, or the one that an annotated tag of this id is on."""
-        store = self._repo.object_store
-        found = git_objects.read_object(store, _id(commit), max_bytes=_MAX_COMMIT_BYTES)
-        while isinstance(found, Tag):
-            found = git_objects.read_object(store, found.object[1], max_bytes=_MAX_COMMIT_BYTES)
-        if not isinstance(found, Commit):
-            raise GitError(f"{commit} is not a commit")
-        return found
-
-    def _blob(self, id: ObjectID, max_bytes: int, path: str) -> bytes | None:
-        found = git_objects.read_object(self._repo.object_store, id, max_bytes=max_bytes, what=path)
-        return found.as_raw_string() if isinstance(found, Blob) else None
-
-    def _lookup(self, commit: str, path: str) -> ObjectID | None:
-        found = self._roots.get(commit) or self._roots.setdefault(commit, self._commit(commit).tree)
-        for part in path.split("/") if path else ():
-            tree = self._tree(found)
-            if tree is None or part.encode() not in tree:
-                return None
-            found = tree[part.encode()][1]
-        return found
-
-    def _tree(self, tree_id: ObjectID) -> Tree | None:
-        """A tree, from memory if it was used lately; None if the object is no tree."""
-        tree = self._trees.pop(tree_id, None)
-        if tree is None:
-            found = git_objects.read_object(self._repo.object_store, tree_id, max_bytes=MAX_TREE_BYTES)
-            if not isinstance(found, Tree):
-                return None
-            tree = found
-            if len(self._trees) >= _MAX_TREES:
-                self._trees.pop(next(iter(self._trees)))
-        self._trees[tree_id] = tree
-        return tree
-
-    def _write_tree(self, tree_id: ObjectID | None, files: Mapping[str, bytes]) -> ObjectID:
-        """A copy of the tree with ``files`` (path → content) put in; returns its id."""
-        old = self._repo.object_store[tree_id] if tree_id else None
-        tree = Tree()
-        for entry in old.items() if isinstance(old, Tree) else ():
-            tree.add(entry.path, entry.mode, entry.sha)
-        folders: dict[str, dict[str, bytes]] = {}
-        for path, content in files.items():
-            head, slash, rest = path.partition("/")
-            if slash:
-                folders.setdefault(head, {})[rest] = content
-                continue
-            blob = Blob.from_string(content)
-            self._add(blob)
-            tree.add(head.encode(), _FILE_MODE, blob.id)
-        for folder, inner in folders.items():
-            existing = tree[folder.encode()][1] if folder.encode() in tree else None
-            tree.add(folder.encode(), TREE_MODE, self._write_tree(existing, inner))
-        self._add(tree)
-        return tree.id
-
-
-def _id(commit: str) -> ObjectID:
-    return ObjectID(commit.encode())

@@ -15,11 +15,10 @@ from xpm_index.git_lfs import MAX_POINTER_BYTES, LfsObject, locate, parse_pointe
 from xpm_index.urls import check_git_url, check_tag, shown
 from xpm_index.web import Web
 
-__all__ = ["LfsObject", "TaggedTree", "fetch_file", "read_tree_files", "tagged"]
+__all__ = ["LfsObject", "TaggedTree", "tagged"]
 
 MAX_TREE_BYTES = 2 << 30
 MAX_FILE_BYTES = 1 << 30
-MAX_FILES = 256
 MAX_PATHS = 200_000
 _LFSCONFIG = ".lfsconfig"
 _MAX_LFSCONFIG_BYTES = 1 << 16
@@ -114,54 +113,3 @@ def tagged(
             progress=progress,
         )
         yield TaggedTree(url, repo, commit, max_bytes=max_bytes, web=web or own)
-
-
-def fetch_file(
-    url: str,
-    tag: str,
-    path: str,
-    *,
-    max_bytes: int = MAX_FILE_BYTES,
-    web: Web | None = None,
-    scratch: Path | None = None,
-) -> Iterator[bytes]:
-    """One file at a tag as a stream of bytes, Git LFS resolved.
-
-    Raises:
-        GitError: there is no such repository, tag or file, or it is more than ``max_bytes``. WebError, IntegrityError: Git LFS
-            does not give it, or gives something else.
-    """
-    with tagged(url, tag, web=web, scratch=scratch) as tree:
-        yield from tree.chunks(path, max_bytes=max_bytes)
-
-
-def read_tree_files(
-    url: str,
-    tag: str,
-    subpath: str = "",
-    *,
-    max_files: int = MAX_FILES,
-    max_bytes: int = MAX_FILE_BYTES,
-    web: Web | None = None,
-) -> dict[str, bytes]:
-    """The files of an unpacked expert's folder at a tag, by their path below ``subpath``; dot files are left out.
-
-    Raises:
-        GitError: as for ``fetch_file``, or they are too many or too large together.
-    """
-    with tagged(url, tag, web=web) as tree:
-        prefix = f"{subpath}/" if subpath else ""
-        wanted = {path.removeprefix(prefix): path for path in tree.paths(subpath)}
-        wanted = {
-            name: path for name, path in wanted.items() if not any(part.startswith(".") for part in name.split("/"))
-        }
-        if not wanted:
-            raise GitError(f"{shown(url)} has no folder {subpath or '.'!r} at {tag}")
-        if len(wanted) > max_files:
-            raise GitError(f"{shown(url)} has more than {max_files} files in {subpath or '.'!r} at {tag}")
-        tree.fetch(list(wanted.values()))
-        files, left = {}, max_bytes
-        for name, path in wanted.items():
-            files[name] = b"".join(tree.chunks(path, max_bytes=left))
-            left -= len(files[name])
-        return files

@@ -33,7 +33,7 @@ _LOCATING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_
 
 
 _PROBLEMS = ("fatal:", "error:", "remote: error", "remote: fatal")
-_MAX_TOLD = 4
+_MAX_LINES = 4
 _FULL = tuple(os.strerror(number) for number in FULL)  # as the C library says it with LC_ALL=C
 
 
@@ -66,7 +66,7 @@ def fetch(repository: Path, url: str, ref: str, *, max_bytes: int, progress: Cal
         ref,
     ]
     environment = {name: value for name, value in os.environ.items() if name not in _LOCATING} | _QUIET
-    said, told = "", deque[str](maxlen=_MAX_TOLD)
+    said, lines = "", deque[str](maxlen=_MAX_LINES)
     with subprocess.Popen(
         command,
         env=environment,
@@ -82,13 +82,13 @@ def fetch(repository: Path, url: str, ref: str, *, max_bytes: int, progress: Cal
             for line in process.stderr:
                 said = line.strip() or said
                 if said.startswith(_PROBLEMS):
-                    told.append(said)
+                    lines.append(said)
                 progress(said)
         except BaseException:
             process.terminate()
             raise
     if process.returncode:
-        context = without_credentials("\n".join(told) or said)[:600]
+        context = without_credentials("\n".join(lines) or said)[:600]
         if any(each in context for each in _FULL):
             raise DiskFullError("git could not fetch", context=context)
         raise GitError("git could not fetch", context=context)

@@ -189,5 +189,5 @@ def wrapped(message: str) -> Iterator[None]:
 
 
 def _unexpected(message: str, error: Exception) -> GitError:
-    told = without_credentials(f"{type(error).__name__}: {error}")[:200]
-    return GitError(message, context=told, hint="check the address, the network and your rights")
+    reason = without_credentials(f"{type(error).__name__}: {error}")[:200]
+    return GitError(message, context=reason, hint="check the address, the network and your rights")

@@ -5,6 +5,7 @@ Neither zstandard nor gzip readers tell a truncated file from a whole one, or mi
 
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -41,9 +42,12 @@ class _Decoder(Protocol):
 
 
 class PackedStream:
-    """One zstd frame that states its size and carries a checksum, or one gzip member; and nothing after it."""
+    """One zstd frame that states its size and carries a checksum, or one gzip member; and nothing after it.
 
-    def __init__(self, file: BinaryIO, limits: Limits) -> None:
+    ``seen`` is given the packed bytes as they are read; after ``finish`` it has seen the whole file.
+    """
+
+    def __init__(self, file: BinaryIO, limits: Limits, *, seen: Callable[[bytes], object]) -> None:
         packed_bytes = os.fstat(file.fileno()).st_size
         allowed = min(limits.max_bytes, max(limits.max_ratio * packed_bytes, _FREE_BYTES))
         head = file.read(32)
@@ -54,6 +58,7 @@ class PackedStream:
             raise ArchiveError("the archive unpacks to more than is allowed", context=f"{self._stated} bytes")
         self._max_bytes = allowed if self._stated is None else self._stated
         self._file = file
+        self._seen = seen
         self._decoder: _Decoder = (
             zlib.decompressobj(_GZIP)
             if self.is_gzip
@@ -102,6 +107,7 @@ class PackedStream:
         chunk = self._file.read(_READ_BYTES)
         if not chunk:
             raise ArchiveError("the archive is truncated")
+        self._seen(chunk)
         self._buffer += self._decoder.decompress(chunk)
         if self._num_read + len(self._buffer) > self._max_bytes:
             raise ArchiveError("the archive unpacks to more than is allowed", context=f"over {self._max_bytes} bytes")

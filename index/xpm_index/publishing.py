@@ -45,26 +45,31 @@ def path_in_index(manifest: Manifest) -> str:
     return archive_path(manifest.name, filename)
 
 
-def archive_ref(archive: Path, manifest: Manifest, *, source: str | None = None) -> ArchiveRef:
-    """What an entry says of one archive; without a ``source`` the index itself holds it.
+def archive_ref(
+    archive: Path, manifest: Manifest, *, source: str | None = None, digest: str | None = None
+) -> ArchiveRef:
+    """What an entry says of one archive.
 
+    Args:
+        source: where it can be had; None if the index itself holds it.
+        digest: the file's, if it was computed already.
     Raises:
         ManifestError: an expert's manifest does not name the one base it was built for.
     """
     if manifest.base:
-        base, digest, variant = manifest.name, manifest.base.digest, manifest.base.variant
+        base, base_digest, variant = manifest.name, manifest.base.digest, manifest.base.variant
     else:
         ref = manifest.bases[0]
         if len(manifest.bases) != 1 or ref.digest is None:
             raise ManifestError(
                 f"{archive.name} does not name the one base it is for", hint="build it with `xpm build expert`"
             )
-        base, digest, variant = ref.name, ref.digest, ""
+        base, base_digest, variant = ref.name, ref.digest, ""
     return ArchiveRef(
         base=base,
-        base_digest=digest,
+        base_digest=base_digest,
         variant=variant,
-        digest=sha256_file(archive),
+        digest=digest or sha256_file(archive),
         size=archive.stat().st_size,
         sources=(source or f"blob:{path_in_index(manifest)}",),
     )

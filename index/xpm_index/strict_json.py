@@ -35,10 +35,10 @@ def loads(data: bytes, *, what: str, comments: bool = False) -> Any:
     except RecursionError as error:
         raise ManifestError(f"{what} is nested deeper than {MAX_DEPTH} levels") from error
     except ValueError as error:
-        told = str(error)[:200]
+        reason = str(error)[:200]
         if (found := named(data)) is not None:
-            raise ManifestError(f"{what} {found.what}", context=told, hint=found.way_out) from error
-        raise ManifestError(f"{what} is not valid JSON", context=told) from error
+            raise ManifestError(f"{what} {found.what}", context=reason, hint=found.way_out) from error
+        raise ManifestError(f"{what} is not valid JSON", context=reason) from error
     return value
 
 

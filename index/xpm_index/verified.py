@@ -112,9 +112,6 @@ class TufFiles:
         with _translated():
             return self._updater.get_targetinfo(path) is not None
 
-    def close(self) -> None:
-        self._folder.cleanup()
-
 
 def find_root(read: Read, fingerprint: str) -> bytes:
     """The root with this SHA-256 (``sha256:…``) among those of an index; raises TrustError if it has none."""
@@ -182,21 +179,21 @@ def _translated(path: str = METADATA) -> Iterator[None]:
 
 
 def _ours(error: Exception, path: str) -> XpmError:
-    told = str(error)[:300]
+    reason = str(error)[:300]
     if isinstance(error, ExpiredMetadataError):
         return StaleIndexError(
             "the index was not renewed in time: it may be kept from you that there is something newer",
-            context=told,
+            context=reason,
             hint="run `xpm index update`; if that does not help, tell the maintainer, or pass --allow-stale",
         )
     if isinstance(error, BadVersionNumberError):
-        return TrustError("the index was rolled back: its metadata is older than before", context=told, hint=_ASK)
+        return TrustError("the index was rolled back: its metadata is older than before", context=reason, hint=_ASK)
     if isinstance(error, UnsignedMetadataError):
-        return TrustError("the index's metadata is not signed by the keys that may", context=told, hint=_ASK)
+        return TrustError("the index's metadata is not signed by the keys that may", context=reason, hint=_ASK)
     if isinstance(error, LengthOrHashMismatchError):
-        return TrustError(f"{path} is not what the index's metadata promises", context=told, hint=_ASK)
+        return TrustError(f"{path} is not what the index's metadata promises", context=reason, hint=_ASK)
     if isinstance(error, DownloadLengthMismatchError):
-        return TrustError(f"{path} holds more than its limit", context=told, hint=_ASK)
+        return TrustError(f"{path} holds more than its limit", context=reason, hint=_ASK)
     if isinstance(error, DownloadError):
-        return IndexFormatError("the index's metadata is incomplete", context=told, hint=_ASK)
-    return TrustError("the index's metadata is inconsistent", context=told, hint=_ASK)
+        return IndexFormatError("the index's metadata is incomplete", context=reason, hint=_ASK)
+    return TrustError("the index's metadata is inconsistent", context=reason, hint=_ASK)

@@ -58,19 +58,19 @@ class Answer:
         text = self.headers.get("Content-Length", "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
-    def chunks(self) -> Iterator[bytes]:
-        with _told(self._url):
+    def chunks(self, *, max_bytes: int | None = None) -> Iterator[bytes]:
+        """The body as it comes; raises WebError at what is more than ``max_bytes``."""
+        num_bytes = 0
+        with _wrapped(self._url):
             while chunk := self._response.read1(_CHUNK_BYTES, decode_content=False):
+                num_bytes += len(chunk)
+                if max_bytes is not None and num_bytes > max_bytes:
+                    raise WebError(f"{shown(self._url)} sent more than {max_bytes} bytes")
                 yield chunk
 
     def read(self, max_bytes: int) -> bytes:
         """The whole body; raises WebError if it is more than ``max_bytes``."""
-        data = bytearray()
-        for chunk in self.chunks():
-            data += chunk
-            if len(data) > max_bytes:
-                raise WebError(f"{shown(self._url)} sent more than {max_bytes} bytes")
-        return bytes(data)
+        return b"".join(self.chunks(max_bytes=max_bytes))
 
 
 class Web:
@@ -159,14 +159,14 @@ class Web:
     ) -> urllib3.BaseHTTPResponse:
         """One request without redirects; if the first origin wants a login and Git knows one, the request again with it."""
         origin = origin_of(url)
-        told = {**headers, **private} if origin == start else headers
-        login = self._logins.get(origin) if origin == start and "Authorization" not in told else None
-        response = self._send_once(method, url, told, body, login)
-        if response.status != 401 or origin != start or "Authorization" in told:
+        sent = {**headers, **private} if origin == start else headers
+        login = self._logins.get(origin) if origin == start and "Authorization" not in sent else None
+        response = self._send_once(method, url, sent, body, login)
+        if response.status != 401 or origin != start or "Authorization" in sent:
             return response
         if login is None and (login := self._ask(url)):
             response.close()
-            response = self._send_once(method, url, told, body, login)
+            response = self._send_once(method, url, sent, body, login)
         if response.status == 401:
             response.close()
             if login is None:
@@ -188,7 +188,7 @@ class Web:
         sent = {"User-Agent": _user_agent(), "Accept-Encoding": "identity", **headers}
         if login:
             sent |= make_headers(basic_auth=f"{login.username}:{login.password}")
-        with _told(url):
+        with _wrapped(url):
             return self._pool(url).request(
                 method,
                 url,
@@ -256,7 +256,7 @@ def _user_agent() -> str:
 
 
 @contextlib.contextmanager
-def _told(url: str) -> Iterator[None]:
+def _wrapped(url: str) -> Iterator[None]:
     """Turn what urllib3 raises into a WebError; its texts are not shown, for they hold whole URLs."""
     try:
         yield

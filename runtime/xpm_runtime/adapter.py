@@ -94,11 +94,12 @@ def identity_of(path: Path) -> Identity:
     return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
-def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_native: bool = False) -> Adapter:
+def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_addressed: bool = False) -> Adapter:
     """Read and check a compiled adapter.
 
     Args:
-        is_native: keep A and B as they are stored, float32 or float16; else they are given the graph's dtype.
+        is_addressed: keep A and B as they are stored, float32 or float16, for kernels that read them there; else they are
+            given the graph's dtype.
     Raises:
         AdapterMismatchError: it is for another base, or holds a tensor of an unknown name, a wrong shape or type, or a value
             that is not finite.
@@ -116,13 +117,13 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_native: bool = False
             hint="install the variant of the expert that is for this base",
         )
     rank = _parse_rank(metadata.get("rank", ""), spec)
-    _widen_integers(tensors, spec, np.float16 if is_native else graph.dtype)
+    _widen_integers(tensors, spec, np.float16 if is_addressed else graph.dtype)
     linears = {linear.name: linear for linear in graph.linears}
     a: dict[str, NDArray[Any]] = {}
     b: dict[str, NDArray[Any]] = {}
     vectors: dict[str, NDArray[Any]] = {}
     slots = {name: tensor for name, tensor in tensors.items() if name.startswith("slots.")}
-    keeps = is_native and len({tensor.dtype for tensor in slots.values()}) == 1
+    keeps = is_addressed and len({tensor.dtype for tensor in slots.values()}) == 1
     soft_embeds: NDArray[Any] = np.zeros((0, graph.hidden_size), graph.dtype)
     for name, tensor in tensors.items():
         match = _SLOT.fullmatch(name)
@@ -145,7 +146,7 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_native: bool = False
     return Adapter(
         addresses=addresses,
         identity=identity,
-        allowed=_allow([*a.values(), *b.values()]) if is_native else (),
+        allowed=_allow([*a.values(), *b.values()]) if is_addressed else (),
         spec=spec,
         rank=rank,
         a=a,

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from collections.abc import Sequence as Items
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 
 from xpm_runtime.adapter import AdapterSpec
 from xpm_runtime.conversation import EngineSession
-from xpm_runtime.cuda import CudaRunner
 from xpm_runtime.errors import CapacityError, RequestError
-from xpm_runtime.graph import GraphSpec
+from xpm_runtime.forms import open_base
+from xpm_runtime.forms.form import Form
+from xpm_runtime.graph import GraphSpec, stored_weights
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.memory import MemoryPlan, MemoryReport, plan_memory
 from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
 from xpm_runtime.prompts import checked_ids, encode_prompt
 from xpm_runtime.resident import ResidentAdapters
-from xpm_runtime.runner import Runner
 from xpm_runtime.sampler import Sampler, SamplingParams
 from xpm_runtime.scheduler import Scheduler
 from xpm_runtime.sequence import GenerationResult, Prompt, Request, Sequence
@@ -71,26 +71,26 @@ class AttachReport:
 class Engine:
     """Made by ``Engine.load``; a context manager that frees the base when it is left."""
 
-    def __init__(self, session: Session, graph: GraphSpec, codec: TextCodec, lanes: KvLanes, plan: MemoryPlan) -> None:
-        self.graph = graph
+    def __init__(self, form: Form, session: Session, codec: TextCodec, lanes: KvLanes, plan: MemoryPlan) -> None:
+        self.graph = form.graph
         self.device = session.device
-        self.kernels = "native" if session.is_native else "portable"
+        self.kernels = form.name
         self._codec = codec
         self._lanes = lanes
         self._memory = plan
-        self._runner = CudaRunner(session, graph, lanes) if session.is_cuda else Runner(session, graph, lanes)
+        self._runner = form.runner(session, lanes)
         self._scheduler = Scheduler(
             num_lanes=lanes.num_lanes,
             capacity=lanes.capacity,
             chunk_tokens=_CHUNK_TOKENS,
             token_budget=plan.token_budget,
         )
-        self._adapters = ResidentAdapters(graph, is_native=session.is_native, budget=plan.adapters)
+        self._adapters = ResidentAdapters(form, budget=plan.adapters)
         self._prefixes = PrefixCache(lanes, budget=plan.prefix)
         self._pinned: Counter[str] = Counter()
-        self._packs = Packs(graph, self._adapters, is_native=session.is_native, is_cuda=session.is_cuda)
+        self._packs = Packs(form, self._adapters)
         self._stepper = Stepper(
-            graph, self._runner, lanes, self._scheduler, self._prefixes, self._adapters, self._packs
+            self.graph, self._runner, lanes, self._scheduler, self._prefixes, self._adapters, self._packs
         )
         self._lock = threading.RLock()
         self._shared = SharedSteps(self.step)
@@ -118,7 +118,8 @@ class Engine:
             threads: CPU threads of one run; all cores if None.
             max_lanes: sequences that may run at once.
             context: tokens a lane holds; at most what the base was made for, 2,048 if None.
-            kernels: "native" (our own, for quantised bases on the CPU), "portable" (ONNX Runtime's), or "auto", the best.
+            kernels: "native" (our own, for quantised bases on the CPU), "cuda" (the graphs made for it), "portable" (ONNX
+                Runtime's own), or "auto", the first of them that this base and device can do.
             spinning: whether waiting threads spin; faster alone, slower on contended cores.
             memory: bytes that the process should stay within; requests wait or are refused rather than exceed it.
         Raises:
@@ -132,18 +133,15 @@ class Engine:
         if threads is not None and not 1 <= threads <= _max_threads():
             raise RequestError(f"threads must be 1 to {_max_threads()} here", context=f"got {threads}")
         codec = TextCodec(folder)
-        session = Session(folder, device=device, threads=threads, spinning=spinning, kernels=kernels)
-        if session.is_cuda:
-            graph = replace(graph, dtype="float16")
-        lanes = KvLanes(session, graph, num_lanes=max_lanes, capacity=capacity)
+        form, session = open_base(folder, graph, device=device, kernels=kernels, threads=threads, spinning=spinning)
+        lanes = form.lanes(session, num_lanes=max_lanes, capacity=capacity)
         plan = plan_memory(
-            folder,
-            is_native=session.is_native,
+            weights=form.bytes_of_weights(stored_weights(folder)),
             bytes_per_token=lanes.bytes_per_token,
             num_tokens=max_lanes * capacity,
             budget=memory,
         )
-        return cls(session, graph, codec, lanes, plan)
+        return cls(form, session, codec, lanes, plan)
 
     def __enter__(self) -> "Engine":
         return self

@@ -15,6 +15,10 @@ GROUPS = {
     "down": ("down_proj",),
 }
 """The linears of a layer by their input: group → modules, in the order of the graph's slots."""
+GRAPH_FILE = "graph.json"
+PORTABLE_GRAPH = "model.onnx"
+NATIVE_GRAPH = "native.onnx"
+WEIGHTS = "model.onnx_data"
 CUDA_FILES = {"base": "cuda.onnx", "slots": "cuda_slots.onnx", "scaled": "cuda_scaled.onnx"}
 _OLD_FORMAT = "xpm-slot-graph-1"  # rows are told apart by multiplying with 0 and 1
 
@@ -61,7 +65,7 @@ class GraphSpec:
     @classmethod
     def read(cls, folder: Path) -> "GraphSpec":
         """Read ``graph.json``; raises ModelLoadError naming what is absent or wrong."""
-        path = folder / "graph.json"
+        path = folder / GRAPH_FILE
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
             if raw["format"] not in (FORMAT, _OLD_FORMAT):
@@ -96,6 +100,12 @@ class GraphSpec:
             raise ModelLoadError(f"{path} could not be read", context=str(error)[:200]) from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise ModelLoadError(f"{path} is malformed", context=f"{type(error).__name__}: {error}"[:200]) from error
+
+
+def stored_weights(folder: Path) -> int:
+    """Bytes of the weights that a base's graphs share, 0 if they hold their own."""
+    data = folder / WEIGHTS
+    return data.stat().st_size if data.is_file() else 0
 
 
 def _count(raw: dict[str, Any], key: str) -> int:

@@ -24,16 +24,25 @@ class _Layer:
 class KvLanes:
     """``num_lanes`` lanes of ``capacity`` tokens; a buffer is (num_lanes, kv_heads, capacity, head_dim)."""
 
-    def __init__(self, session: Session, graph: GraphSpec, *, num_lanes: int, capacity: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        graph: GraphSpec,
+        *,
+        num_lanes: int,
+        capacity: int,
+        dtype: str = "",
+        has_present: bool = True,
+    ) -> None:
+        """``dtype`` is the graph's if not given; without ``has_present`` the graph has no outputs for what it adds."""
         self.num_lanes = num_lanes
         self.capacity = capacity
         shape = (num_lanes, graph.num_kv_heads, capacity, graph.head_dim)
-        dtype = graph.native_kv_dtype if session.is_native and graph.native_kv_dtype else graph.dtype
         self._layers = [
             _Layer(
                 f"past_key_values.{layer}.{part}",
-                None if session.is_native else f"present.{layer}.{part}",
-                session.buffer(shape, dtype),
+                f"present.{layer}.{part}" if has_present else None,
+                session.buffer(shape, dtype or graph.dtype),
             )
             for layer in range(graph.num_layers)
             for part in ("key", "value")

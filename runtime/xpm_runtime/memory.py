@@ -1,14 +1,12 @@
 """How much memory an engine takes, by a formula, and how a budget is divided."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from xpm_runtime.errors import CapacityError
 
 _FIXED_BYTES = 120 << 20  # interpreter, libraries, graph, activations of a chunk
 _DEFAULT_PREFIX_BYTES = 256 << 20
 _LEAST_TOKENS = 256
-_WEIGHTS = "model.onnx_data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,21 +39,16 @@ class MemoryReport:
         return self.fixed + self.weights + self.cache + self.adapters + self.prefix
 
 
-def plan_memory(
-    folder: Path, *, is_native: bool, bytes_per_token: int, num_tokens: int, budget: int | None
-) -> MemoryPlan:
-    """Divide a budget: what is left beside the base goes to the cache by half, to adapters and known beginnings by a quarter each.
+def plan_memory(*, weights: int, bytes_per_token: int, num_tokens: int, budget: int | None) -> MemoryPlan:
+    """Divide a budget: what is left beside the base goes to the cache by half, to adapters and prefixes by a quarter each.
 
     Args:
+        weights: bytes that the base's weights take.
         num_tokens: what all lanes hold together, the most that is ever needed.
         budget: bytes for the whole process; None for no limit.
     Raises:
         CapacityError: the budget is too small for the base and one short sequence.
     """
-    data = folder / _WEIGHTS
-    size = data.stat().st_size if data.is_file() else 0
-    # ONNX Runtime packs weights anew into memory of its own, and keeps the mapped ones while it does.
-    weights = size if is_native else size * 3 // 2
     if budget is None:
         return MemoryPlan(
             fixed=_FIXED_BYTES,

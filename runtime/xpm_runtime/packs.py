@@ -2,20 +2,18 @@
 
 from collections.abc import Iterable
 
-from xpm_runtime.cuda import CudaSlots
-from xpm_runtime.graph import GraphSpec
+from xpm_runtime.forms.form import Form
 from xpm_runtime.resident import ResidentAdapters
-from xpm_runtime.slots import AddressedSlots, Composition, PackedSlots, SlotPack, combine_scales
+from xpm_runtime.slots import Composition, SlotPack, combine_scales
 
 
 class Packs:
     """``current`` is the pack that was last needed."""
 
-    def __init__(self, graph: GraphSpec, adapters: ResidentAdapters, *, is_native: bool, is_cuda: bool = False) -> None:
-        self._graph = graph
+    def __init__(self, form: Form, adapters: ResidentAdapters) -> None:
+        self._form = form
+        self._graph = form.graph
         self._adapters = adapters
-        self._is_native = is_native
-        self._is_cuda = is_cuda
         self.current = self._new(())
         self._sound: set[Composition] = set()
 
@@ -33,15 +31,11 @@ class Packs:
         self.current = self._new(())
 
     def serve(self, names: Iterable[str]) -> SlotPack:
-        """The present pack if it holds these adapters, else a new one.
-
-        A portable graph computes the ranks of all that are packed, so it must not hold more than twice what is needed; a
-        native one only follows addresses, and gets all that are in memory.
-        """
+        """The present pack if it holds these adapters and the form may go on with it, else a new one."""
         needed = dict.fromkeys(names)
         rank = sum(self._adapters.attached[name].rank for name in needed)
         holds = needed.keys() <= self.current.adapters.keys()
-        if not (holds and (self._is_native or self.current.rank <= 2 * rank)):
+        if not (holds and self._form.still_serves(self.current, rank)):
             self.current = self._new(needed)
         return self.current
 
@@ -54,9 +48,5 @@ class Packs:
         return ids
 
     def _new(self, names: Iterable[str]) -> SlotPack:
-        adapters = self._adapters.need(names)
-        if self._is_native:
-            return AddressedSlots(self._graph, list((adapters | self._adapters.loaded).values()))
-        if self._is_cuda:
-            return CudaSlots(self._graph, list(adapters.values()))
-        return PackedSlots(self._graph, list(adapters.values()))
+        needed = self._adapters.need(names)
+        return self._form.pack(needed, self._adapters.loaded)

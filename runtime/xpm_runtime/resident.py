@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from xpm_runtime.adapter import Adapter, AdapterSpec, Identity, identity_of, load_adapter
+from xpm_runtime.adapter import Adapter, AdapterSpec, Identity, identity_of
 from xpm_runtime.errors import AdapterMismatchError, CapacityError, RequestError
-from xpm_runtime.graph import GraphSpec
+from xpm_runtime.forms.form import Form
 
 _MAX_RECENT = 16
 
@@ -36,11 +36,10 @@ class ResidentAdapters:
     Invariant: what is in memory, attached or attached lately, is within the budget, unless one request needs more.
     """
 
-    def __init__(self, graph: GraphSpec, *, is_native: bool, budget: int | None) -> None:
+    def __init__(self, form: Form, *, budget: int | None) -> None:
         self.attached: dict[str, AttachedAdapter] = {}
         self.num_loads = 0
-        self._graph = graph
-        self._is_native = is_native
+        self._form = form
         self._budget = budget
         self._loaded: OrderedDict[str, Adapter] = OrderedDict()  # the least recently used first
         self._recent: OrderedDict[Identity, Adapter] = OrderedDict()  # detached
@@ -117,7 +116,7 @@ class ResidentAdapters:
         recent = self._recent.pop(identity_of(spec.path), None)
         if recent is not None:
             return replace(recent, spec=spec)
-        return load_adapter(spec, self._graph, is_native=self._is_native)
+        return self._form.load(spec)
 
     def _load_again(self, name: str) -> Adapter:
         known = self.attached[name]

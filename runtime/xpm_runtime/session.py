@@ -9,6 +9,7 @@ import ctypes
 import io
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from xpm_runtime.errors import EngineError, ModelLoadError
-from xpm_runtime.graph import CUDA_FILES
-from xpm_runtime.native import AllowedMemory, library
+from xpm_runtime.native import AllowedMemory
 from xpm_runtime.pages import release, reserve
 
-DEVICES = ("auto", "cpu", "cuda")
-KERNELS = ("auto", "native", "portable", "cuda")
 _ERRORS_ONLY = 3
 _SILENT = 4
 _CUDA = "CUDAExecutionProvider"
@@ -83,48 +81,41 @@ class DeviceArray:
 
 
 class Session:
-    """A loaded graph. ``device`` is "cpu" or "cuda", whichever it really runs on; ``is_native``: with kernels of our own."""
+    """A loaded graph. ``device`` is "cpu" or "cuda", whichever it really runs on."""
 
-    def __init__(self, folder: Path, *, device: str, threads: int | None, spinning: bool, kernels: str) -> None:
-        for value, known, what in ((device, DEVICES, "device"), (kernels, KERNELS, "kernels")):
-            if value not in known:
-                raise ModelLoadError(f"{what} {value!r} is unknown", hint=f"choose one of {', '.join(known)}")
+    def __init__(
+        self,
+        folder: Path,
+        file: str,
+        *,
+        device: str,
+        threads: int | None,
+        spinning: bool,
+        operators: Path | None = None,
+        cuda_options: Mapping[str, str] | None = None,
+    ) -> None:
+        """Load ``file`` of a base's ``folder`` on a device, with a library of operators of our own if its graph needs one."""
         options = ort.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = threads or 0
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-        want_cuda = device == "cuda" or (device == "auto" and _CUDA in ort.get_available_providers() and _has_driver())
-        operators = (
-            None
-            if want_cuda or kernels in ("portable", "cuda")
-            else _native_operators(folder, required=kernels == "native")
-        )
-        self.is_native = operators is not None
         if operators is not None:
             options.register_custom_ops_library(str(operators))
         self._folder, self._options = folder, options
-        if want_cuda:
+        self._providers: list[Any] = [_CPU]
+        if device == "cuda":
             ort.set_default_logger_severity(_SILENT)
             with contextlib.redirect_stdout(io.StringIO()):  # it prints what it can't find
                 ort.preload_dlls()
-        self.is_cuda = (kernels == "cuda" or (want_cuda and kernels == "auto")) and (
-            folder / CUDA_FILES["base"]
-        ).is_file()
+            self._providers = [(_CUDA, dict(cuda_options or {})), _CPU]
         self._graphs: dict[str, ort.InferenceSession] = {}
-        file = CUDA_FILES["base"] if self.is_cuda else "native.onnx" if self.is_native else "model.onnx"
-        providers: list[Any] = [_CUDA, _CPU] if want_cuda else [_CPU]
-        if self.is_cuda and want_cuda:
-            providers[0] = (_CUDA, {"enable_cuda_graph": "1"})
-        self._providers = providers
         self._session = self._load(file)
         self.device = "cuda" if self._session.get_providers()[0] == _CUDA else "cpu"
-        if device == "cuda" and self.device != "cuda":
-            raise ModelLoadError(
-                "the CUDA provider could not be started",
-                context=f"available: {', '.join(ort.get_available_providers())}",
-                hint="install the driver and `pip install 'xpm-experts[cuda]'`, or use --device cpu",
-            )
         self.input_names = frozenset(each.name for each in self._session.get_inputs())
+
+    @property
+    def available_providers(self) -> list[str]:
+        return list(ort.get_available_providers())
 
     def buffer(self, shape: tuple[int, ...], dtype: str) -> DeviceBuffer:
         return DeviceBuffer(shape, dtype, self.device)
@@ -252,16 +243,9 @@ class CudaBinding(Binding):
         self.run(options)
 
 
-def _native_operators(folder: Path, *, required: bool) -> Path | None:
-    """The library of our operators, if the base has a graph for them and this machine can run them."""
-    operators = library() if (folder / "native.onnx").is_file() else None
-    if required and operators is None:
-        raise ModelLoadError(
-            "the native kernels can't be used",
-            context="they need a quantised base, a processor with AVX-512 VNNI and a package built with a C compiler",
-            hint='leave out kernels, or use kernels="portable"',
-        )
-    return operators
+def available_device() -> str:
+    """ "cuda" where ONNX Runtime has its provider and there is a driver, else "cpu"."""
+    return "cuda" if _CUDA in ort.get_available_providers() and _has_driver() else "cpu"
 
 
 def _has_driver() -> bool:

@@ -13,14 +13,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from xpm_runtime.cuda import CudaRunner
 from xpm_runtime.errors import EngineError
+from xpm_runtime.forms.form import RowLogits, Runner
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
 from xpm_runtime.resident import ResidentAdapters
-from xpm_runtime.runner import RowLogits, Runner
 from xpm_runtime.scheduler import Chunk, Plan, Scheduler
 from xpm_runtime.sequence import FinishReason, Sequence
 from xpm_runtime.slots import Composition
@@ -43,7 +42,7 @@ class Stepper:
     def __init__(
         self,
         graph: GraphSpec,
-        runner: Runner | CudaRunner,
+        runner: Runner,
         lanes: KvLanes,
         scheduler: Scheduler,
         prefixes: PrefixCache,

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from tests.support.packages import VALID_FROM, IndexKeys
 from xpm_index.entries import ArchiveRef, Entry
-from xpm_index.index import IndexInfo, IndexWriter
+from xpm_index.index import IndexInfo
+from xpm_index.index_writer import IndexWriter
 from xpm_index.keys import SigningKey
 from xpm_index.layout import INDEX_JSON, entry_path, publisher_path
-from xpm_index.metadata import MetadataEditor, now_utc
+from xpm_index.metadata import now_utc
+from xpm_index.metadata_editor import MetadataEditor
 from xpm_index.publishers import Publisher, PublisherKey
 from xpm_index.requirements import Requirement
 from xpm_index.verified import newest_fingerprint

@@ -4,12 +4,10 @@ import random
 import subprocess
 import sys
 
+from tests.support.projects import new_project
 from tests.support.simulator import IndexSimulator
-from xpm.environment import Environment
-from xpm.home import Home
 from xpm.operations import install as operations
-from xpm.operations.bring import is_stored
-from xpm.project import Project
+from xpm.operations.fetching import missing
 from xpm_index.requirements import Requirement
 
 NUM_PROCESSES = 16
@@ -32,12 +30,8 @@ def test_nothing_is_lost(tmp_path):
     index.serve("expert-a", "1.0.0", requires=["expert-b@^1"])
     index.serve("expert-b", "1.0.0")
     index.serve("expert-b", "1.1.0")
-    home, environments = Home(tmp_path / "home"), []
-    for number in range(3):
-        folder = tmp_path / f"project-{number}"
-        folder.mkdir()
-        Project(indexes={"main": index.source}).save(folder)
-        environments.append(Environment.find(home, folder))
+    environments = [new_project(tmp_path, index, name=f"project-{number}") for number in range(3)]
+    home = environments[0].home
     operations.install(environments[0], [Requirement.parse("b@1.0.0")])
     choose = random.Random(4)
     running = []
@@ -62,6 +56,6 @@ def test_nothing_is_lost(tmp_path):
     for environment in environments:
         lock = environment.lockfile()
         if lock is not None:
-            assert is_stored(environment, lock)
+            assert missing(environment, lock) == []
     operations.install(environments[1], [Requirement.parse("a")])
     assert (home.store / "tmp").exists() is False or not list((home.store / "tmp").iterdir())

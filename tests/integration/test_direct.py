@@ -14,12 +14,14 @@ from tests.support.simulator import BASE_DIGEST, IndexSimulator
 from xpm.environment import Environment
 from xpm.errors import NotFoundError, UsageError
 from xpm.home import Home
+from xpm.lockfile import Pinned
 from xpm.operations import indexes as index_operations
 from xpm.operations import install as operations
-from xpm.operations.inspect import find_installed, verify
+from xpm.operations.installed import find_installed
 from xpm.operations.options import Options
+from xpm.operations.verify import verify
+from xpm.parse_source import parse_source
 from xpm.progress import Silent
-from xpm.sources import parse_source
 from xpm_index.archive import extract_archive
 from xpm_index.errors import GitError, IntegrityError, SignatureError, TrustError
 from xpm_index.keys import SigningKey
@@ -74,7 +76,8 @@ def test_from_a_git_tag(environment, repository, stranger, tmp_path):
     change = install(environment, f"git+file://{repository}@v1.0.0")
     assert change.added == ("expert-b 1.0.0", "expert-x 1.0.0")
     locked = change.lock.experts[1]
-    assert (locked.index, locked.public_key) == ("", stranger.key.public.text)
+    assert isinstance(locked.origin, Pinned)
+    assert locked.origin.key == stranger.key.public
     assert locked.archives[0].sources == (f"git+file://{repository}#v1.0.0:dist/expert-x-1.0.0.expert",)
     assert "expert-x 1.0.0" in verify(environment).verified
     elsewhere = Environment.find(Home(tmp_path / "other-home"), environment.folder)

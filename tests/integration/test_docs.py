@@ -9,8 +9,8 @@ import pytest
 from xpm.cli.main import COMMANDS
 from xpm.environment import Environment
 from xpm.home import Home
-from xpm.operations.inspect import installed
 from xpm.operations.install import require_stored
+from xpm.operations.installed import installed
 from xpm.project import EMBEDDED_EXPERTS, Project
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 def unpacked(tmp_path_factory):
     """A folder in which ``base``, ``expert-sql`` and ``expert-json`` are the ones that come with xpm."""
     folder = tmp_path_factory.mktemp("docs")
-    Project(experts=EMBEDDED_EXPERTS).save(folder)
+    Project(wants=EMBEDDED_EXPERTS).save(folder)
     environment = Environment.find(Home(folder / "home"), folder)
     require_stored(environment)
     for each in installed(environment):

@@ -10,12 +10,12 @@ import pytest
 from examples.embedded.rebuild import EXPERTS, PACKAGES
 from xpm.environment import Environment
 from xpm.home import Home
-from xpm.operations.inspect import installed
+from xpm.operations.choice import choose
 from xpm.operations.install import install, require_stored
+from xpm.operations.installed import installed
 from xpm.operations.options import Options
-from xpm.operations.run import choose
+from xpm.parse_source import parse_source
 from xpm.project import DEFAULT_BASE_LIMITATIONS, EMBEDDED_EXPERTS, Project
-from xpm.sources import parse_source
 from xpm_build.domains import DOMAINS, draw_case
 from xpm_runtime import AdapterSpec, Engine, SamplingParams
 
@@ -89,7 +89,7 @@ def test_the_manifest_states_what_was_measured(name, packages):
 def test_keywords_send_most_requests_of_a_domain_to_its_expert(domain, least, environment):
     rng = random.Random(3)
     prompts = [draw_case(DOMAINS[domain], rng).prompt for _ in range(100)]
-    chosen = [[each.package.name for each in choose(environment, prompt, None)] for prompt in prompts]
+    chosen = [[each.name for each in choose(installed(environment), prompt, None)] for prompt in prompts]
     assert chosen.count([f"expert-{domain}"]) >= least * len(prompts)
 
 

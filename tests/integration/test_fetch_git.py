@@ -10,10 +10,20 @@ from tests.support.git_http import serve_git
 from tests.support.lfs_server import pointer_to, serve_lfs
 from xpm.errors import FetchError
 from xpm_index.errors import GitError, IntegrityError, XpmError
-from xpm_index.git_files import fetch_file, read_tree_files, tagged
+from xpm_index.git_files import tagged
 from xpm_index.urls import InvalidUrl
 
 IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.hooksPath=/dev/null")
+
+
+def files_at(url, tag):
+    with tagged(url, tag) as tree:
+        return {path: b"".join(tree.chunks(path)) for path in tree.paths()}
+
+
+def file_at(url, tag, path):
+    with tagged(url, tag) as tree:
+        return b"".join(tree.chunks(path))
 
 
 @pytest.fixture(autouse=True)
@@ -143,8 +153,7 @@ def test_a_private_repository(publisher, folder, home):
 def test_the_folder_of_an_unpacked_expert(publisher, url):
     files = {"experts/sql/manifest.json": b"{}", "experts/sql/a/weights": DATA, "experts/sql/.gitattributes": b"x"}
     commit = publisher.release("v1", {**files, "README.md": b"about"})
-    assert read_tree_files(url, "v1", "experts/sql") == {"a/weights": DATA, "manifest.json": b"{}"}
-    assert sorted(read_tree_files(url, "v1")) == ["README.md", "experts/sql/a/weights", "experts/sql/manifest.json"]
+    assert files_at(url, "v1") == {**files, "README.md": b"about"}
     with tagged(url, "v1") as tree:
         assert tree.commit == commit
         assert tree.paths("experts/sql") == [
@@ -152,12 +161,9 @@ def test_the_folder_of_an_unpacked_expert(publisher, url):
             "experts/sql/a/weights",
             "experts/sql/manifest.json",
         ]
-    with pytest.raises(GitError, match="more than 1 files"):
-        read_tree_files(url, "v1", "experts/sql", max_files=1)
-    with pytest.raises(GitError, match="more than 1000000 bytes"):
-        read_tree_files(url, "v1", "experts/sql", max_bytes=1_000_000)
-    with pytest.raises(GitError, match="has no folder 'experts/none'"):
-        read_tree_files(url, "v1", "experts/none")
+        assert tree.paths("experts/none") == []
+        with pytest.raises(GitError, match="more than 1000000 bytes"):
+            list(tree.chunks("experts/sql/a/weights", max_bytes=1_000_000))
 
 
 def test_links_submodules_hooks_and_filters_do_nothing(publisher, url, tmp_path):
@@ -169,9 +175,9 @@ def test_links_submodules_hooks_and_filters_do_nothing(publisher, url, tmp_path)
     subprocess.run(
         ["git", "config", "--global", "filter.evil.smudge", f"touch {mark}"], check=True, capture_output=True
     )
-    assert read_tree_files(url, "v1") == {"a": b"a"}
+    assert {path: data for path, data in files_at(url, "v1").items() if not path.startswith(".")} == {"a": b"a"}
     with pytest.raises(GitError, match="has no file 'link'"):
-        list(fetch_file(url, "v1", "link"))
+        file_at(url, "v1", "link")
     assert not mark.exists()
 
 
@@ -180,9 +186,9 @@ def test_links_submodules_hooks_and_filters_do_nothing(publisher, url, tmp_path)
 )
 def test_urls_that_are_not_followed(bad):
     with pytest.raises(InvalidUrl):
-        list(fetch_file(bad, "v1", "a"))
+        file_at(bad, "v1", "a")
     with pytest.raises(InvalidUrl):
-        list(fetch_file("file:///tmp/x", "--exec=x", "a"))
+        file_at("file:///tmp/x", "--exec=x", "a")
 
 
 def test_an_lfs_pointer_is_followed_and_the_download_gone_on_with(publisher, url, folder, lfs):
@@ -191,8 +197,7 @@ def test_an_lfs_pointer_is_followed_and_the_download_gone_on_with(publisher, url
     assert fetch(folder, wanted(f"git+{url}#v1:a.expert")) == [DATA]
     assert [request.status for request in lfs.storage.requests] == [200, 206]
     assert lfs.storage.sent == len(DATA)
-    assert b"".join(fetch_file(url, "v1", "a.expert")) == DATA
-    assert read_tree_files(url, "v1") == {"a.expert": DATA}
+    assert file_at(url, "v1", "a.expert") == DATA
 
 
 def test_lfs_logins_stay_where_they_belong(publisher, url, folder, lfs, home):
@@ -222,7 +227,7 @@ def test_lfs_sends_something_else(publisher, url, folder, lfs, altered):
     assert not (folder / digest_of(DATA)).exists()
     assert not partial(folder).exists()
     with pytest.raises(IntegrityError, match="other bytes than its pointer promises"):
-        list(fetch_file(url, "v1", "a.expert"))
+        file_at(url, "v1", "a.expert")
 
 
 def test_lfs_pointers_that_lead_nowhere(publisher, url, folder, lfs):

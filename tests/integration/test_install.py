@@ -8,29 +8,35 @@ from pathlib import Path
 import pytest
 
 from tests.support.packages import make_publisher
+from tests.support.projects import Listening
 from tests.support.simulator import IndexSimulator
 from xpm import history
 from xpm.errors import FetchError, LockfileError, NotFoundError, StoreError
 from xpm.home import Home
 from xpm.operations import indexes as index_operations
 from xpm.operations import install as operations
-from xpm.operations.inspect import find_installed, installed, search, verify
+from xpm.operations.choice import choose
+from xpm.operations.inspect import search
+from xpm.operations.installed import find_installed, installed
 from xpm.operations.options import Options
 from xpm.operations.publish import publish
-from xpm.operations.run import choose
+from xpm.operations.verify import verify
 from xpm.progress import Silent
 from xpm.search import Query
+from xpm.sources import FromIndex
 from xpm.trust import Verified, verify_archive
 from xpm_index.archive import read_files, write_archive
-from xpm_index.errors import DiskFullError, IntegrityError, KeyFileError, TrustError, XpmError
+from xpm_index.errors import DiskFullError, GitError, IntegrityError, KeyFileError, TrustError, XpmError
 from xpm_index.git import BareRepo
-from xpm_index.index import IndexSnapshot, IndexWriter
+from xpm_index.index import IndexSnapshot
+from xpm_index.index_writer import IndexWriter
 from xpm_index.keys import SigningKey
 from xpm_index.layout import archive_path, entry_path, publisher_path
 from xpm_index.manifest import Manifest
 from xpm_index.publishing import sign_archive
 from xpm_index.requirements import Requirement
 from xpm_index.tuf_keys import Keyring
+from xpm_index.versions import ANY, Version
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def state(folder: Path) -> dict[str, str]:
 def test_install_brings_what_is_required(environment):
     change = install(environment, "a")
     assert change.added == ("expert-b 1.1.0", "expert-a 1.0.0")
-    assert environment.project().experts == {"expert-a": "^1.0.0"}
+    assert environment.project().wants == {"expert-a": FromIndex(requirement=Requirement.parse("expert-a@^1.0.0"))}
     assert [each.package.name for each in installed(environment)] == ["xpm-tiny", "expert-b", "expert-a"]
     assert (find_installed(environment, "b").folder / "slots.safetensors").read_text() == "expert-b 1.1.0"
     assert verify(environment).verified == ("xpm-tiny 9.0.0", "expert-b 1.1.0", "expert-a 1.0.0")
@@ -80,7 +86,7 @@ def test_uninstall_takes_what_nothing_needs(environment):
     assert "requires" in caught.value.hint
     change = operations.uninstall(environment, ["a"])
     assert set(change.removed) == {"expert-a 1.0.0", "expert-b 1.1.0"}
-    assert environment.project().experts == {}
+    assert environment.project().wants == {}
 
 
 def test_update_follows_the_index(environment, index):
@@ -140,7 +146,7 @@ def test_locked_and_frozen(environment):
     with pytest.raises(LockfileError, match=r"no xpm\.lock"):
         operations.sync(environment, frozen=True)
     install(environment, "b@^1")
-    environment.project().with_expert("expert-a", "*").save(environment.folder)
+    environment.project().with_range("expert-a", ANY).save(environment.folder)
     with pytest.raises(LockfileError, match="does not agree"):
         operations.sync(environment, locked=True)
     assert operations.sync(environment, frozen=True).added == ()
@@ -229,6 +235,30 @@ def test_two_indexes_must_not_claim_one_name(environment, tmp_path, index):
     _refused(environment, TrustError, "in several indexes")
 
 
+def test_an_index_that_fails_stops_no_other(environment, tmp_path, index):
+    install(environment, "b@^1")
+    (tmp_path / "two").mkdir()
+    other = IndexSimulator(tmp_path / "two", name="other", with_base=False)
+    index_operations.add(environment, "other", other.url, progress=Silent(), fingerprint=other.fingerprint)
+    project = environment.project()
+    first = {"other": project.indexes["other"], "main": project.indexes["main"]}
+    dataclasses.replace(project, indexes=first).save(environment.folder)
+    other.path.rename(other.path.with_suffix(".away"))
+    index.serve("expert-b", "1.2.0")
+    listening, fetched = Listening(), {}
+    options = Options(progress=listening)
+    with pytest.raises(GitError, match="could not"):
+        index_operations.update(environment, None, options, done=lambda name, is_new: fetched.update({name: is_new}))
+    assert fetched == {"main": True, "embedded": False}
+    assert [each.split(":")[0] for each in listening.warnings] == ["index other was not updated"]
+    index.serve("expert-b", "1.3.0")
+    changes = []
+    with pytest.raises(GitError, match="could not"):
+        operations.update(environment, [], done=changes.append)
+    assert changes[0].updated == ("expert-b 1.1.0 -> 1.3.0",)
+    assert environment.lockfile().experts[0].version == Version.parse("1.3.0")
+
+
 def test_an_index_that_is_none_is_not_added(environment, tmp_path):
     before = state(environment.folder)
     with pytest.raises(XpmError, match="could not"):
@@ -273,9 +303,10 @@ def _refused(environment, kind, message):
     assert not stored
     assert state(environment.folder) == before[0]
     assert not any("expert-a" in path.read_text() for path in environment.home.store.rglob("manifest.json"))
+    assert not (environment.home.store / "tmp").exists()
 
 
-def test_every_byte_of_an_archive_counts(environment, index):
+def test_every_byte_of_an_archive_counts(environment, index, tmp_path):
     """Flip each byte in turn, as the installer sees it: always refused, with the exit code of its kind, never stored."""
     entry = index.serve("expert-c", "1.0.0")
     archive = index.archives["expert-c 1.0.0"]
@@ -283,7 +314,7 @@ def test_every_byte_of_an_archive_counts(environment, index):
     for place in range(len(data)):
         copy.write_bytes(_flip(data, place))
         with pytest.raises(XpmError) as caught:
-            verify_archive(copy, entry.archives[0], entry, index.key.public)
+            verify_archive(copy, entry.archives[0], entry, index.key.public, scratch=tmp_path)
         assert caught.value.exit_code == 6
     assert environment.store.digests() == []
 
@@ -294,27 +325,30 @@ def test_only_the_named_publisher_will_do(environment):
         install(environment, "nobody/b")
 
 
-def test_an_archive_exchanged_after_it_was_verified_is_not_stored(environment, index, monkeypatch):
+def test_an_archive_exchanged_after_it_was_verified_is_not_stored(environment, index):
+    """What was verified is what was unpacked, and that is stored: nobody looks at the archive again."""
     entry = index.serve("expert-c", "1.0.0")
-    archive = index.archives["expert-c 1.0.0"]
-    verified = verify_archive(archive, entry.archives[0], entry, index.key.public)
+    archive, ref = index.archives["expert-c 1.0.0"], entry.archives[0]
     files = read_files(archive)
-    for evil in (
-        {**files, "extra.txt": b"x"},
-        {**files, "manifest.json": files["manifest.json"].replace(b"about", b"abuot")},
-    ):
+    evil = {**files, "manifest.json": files["manifest.json"].replace(b"about", b"abuot"), "extra.txt": b"x"}
+    with environment.home.locked(), environment.store.scratch() as scratch:
+        verified = verify_archive(archive, ref, entry, index.key.public, scratch=scratch)
+        assert environment.store.digests() == []
         write_archive(archive, evil)
-        with pytest.raises(StoreError, match="changed while it was installed"):
-            environment.store.add(verified)
-    assert environment.store.digests() == []
+        with pytest.raises(IntegrityError, match="was altered"):
+            verify_archive(archive, ref, entry, index.key.public, scratch=scratch)
+        folder = environment.store.add(verified)
+    assert environment.store.digests() == [ref.digest]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+    assert not (environment.store.root / "tmp").exists()
 
 
-def test_nobody_else_makes_verified_values(index):
+def test_nobody_else_makes_verified_values(index, tmp_path):
     entry = index.serve("expert-c", "1.0.0")
     archive = index.archives["expert-c 1.0.0"]
-    genuine = verify_archive(archive, entry.archives[0], entry, index.key.public)
+    genuine = verify_archive(archive, entry.archives[0], entry, index.key.public, scratch=tmp_path)
     with pytest.raises(TypeError, match=r"only xpm\.trust"):
-        Verified(archive, "sha256:" + "0" * 64, genuine.manifest, genuine.signature, seal=object())
+        Verified(tmp_path, "sha256:" + "0" * 64, genuine.manifest, seal=object())
     with pytest.raises(TypeError):
         dataclasses.replace(genuine, digest="sha256:" + "0" * 64)
 
@@ -332,8 +366,8 @@ def test_packages_exchanged_in_the_store_are_found(environment):
 def test_a_composition_has_what_its_experts_require(environment):
     install(environment, "a")
     for names in (("a",), None):
-        assert [each.package.name for each in choose(environment, "alpha", names)] == ["expert-b", "expert-a"]
-    assert choose(environment, "nothing", None) == []
+        assert [each.name for each in choose(installed(environment), "alpha", names)] == ["expert-b", "expert-a"]
+    assert choose(installed(environment), "nothing", None) == []
 
 
 def test_a_lock_that_cannot_be_written_leaves_the_project(environment, monkeypatch):

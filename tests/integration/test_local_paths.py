@@ -7,17 +7,15 @@ from datetime import timedelta
 import pytest
 
 from tests.support.packages import make_package
+from tests.support.projects import new_project
 from tests.support.simulator import IndexSimulator
-from xpm.environment import Environment
-from xpm.home import Home
 from xpm.operations import indexes as index_operations
 from xpm.operations import install as operations
 from xpm.operations import maintain
 from xpm.operations.options import Options
 from xpm.operations.verify_index import verify_index
+from xpm.parse_source import parse_source
 from xpm.progress import Silent
-from xpm.project import Project
-from xpm.sources import parse_source
 from xpm_index import git_program
 from xpm_index.keys import SigningKey
 from xpm_index.requirements import Requirement
@@ -29,10 +27,7 @@ NAMES = [ALL, "%41", "a;b&c=d", "~a:b"]
 
 @pytest.fixture
 def environment(tmp_path):
-    folder = tmp_path / "project"
-    folder.mkdir()
-    Project().save(folder)
-    return Environment.find(Home(tmp_path / "home"), folder)
+    return new_project(tmp_path)
 
 
 def install(environment, *wanted, **options):

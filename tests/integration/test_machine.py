@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 from click.testing import CliRunner
 
+from tests.support.projects import Listening, new_project
 from tests.support.simulator import IndexSimulator
 from xpm.cli.completion import installed_names
 from xpm.cli.main import cli
 from xpm.config import SETTINGS, Config
-from xpm.environment import Environment
 from xpm.errors import LockfileError, StoreError, UsageError
 from xpm.operations import indexes as index_operations
 from xpm.operations import install as operations
@@ -22,11 +22,10 @@ from xpm.operations.collect import collect
 from xpm.operations.doctor import examine
 from xpm.operations.graph import outdated, tree, why
 from xpm.operations.options import Options
-from xpm.progress import Silent
-from xpm.project import Project
+from xpm.sources import FromIndex
 from xpm_index.entries import Yanked
 from xpm_index.requirements import Requirement
-from xpm_index.versions import Version
+from xpm_index.versions import Version, VersionRange
 
 
 @pytest.fixture
@@ -111,10 +110,7 @@ def test_a_damaged_history_is_told(environment):
 
 def test_gc_keeps_what_any_environment_needs(environment, index, tmp_path):
     install(environment, "b@1.0.0")
-    other = tmp_path / "other"
-    other.mkdir()
-    Project(indexes={"main": index.source}).save(other)
-    second = Environment.find(environment.home, other)
+    second = new_project(tmp_path, index, name="other")
     install(second, "a")
     operations.uninstall(environment, ["b"])
     assert collect(environment.home).removed == ()
@@ -167,7 +163,7 @@ def test_outdated(environment):
 def test_bump(environment):
     install(environment, "b@^1")
     assert operations.update(environment, [], bump=True).updated == ("expert-b 1.1.0 -> 2.0.0",)
-    assert environment.project().experts == {"expert-b": "^2.0.0"}
+    assert environment.project().wants == {"expert-b": FromIndex(requirement=Requirement.parse("expert-b@^2.0.0"))}
 
 
 # Settings
@@ -246,7 +242,7 @@ def test_doctor_finds_what_is_wrong(environment, monkeypatch):
     key.parent.mkdir()
     key.write_text("{}")
     key.chmod(0o644)
-    environment.project().with_expert("expert-b", "^1").save(environment.folder)
+    environment.project().with_range("expert-b", VersionRange.parse("^1")).save(environment.folder)
     folder = environment.store.path_of(environment.store.digests()[0])
     folder.chmod(0o755)
     (folder / "manifest.json").unlink()
@@ -361,14 +357,9 @@ def test_what_was_yanked_is_shown_so(environment, index, monkeypatch):
 
 
 def test_a_yanked_version_is_had_by_its_exact_number_with_a_warning(environment, index):
-    told = []
-
-    class Listening(Silent):
-        def warn(self, text):
-            told.append(text)
-
+    listening = Listening()
     ring = index.index_keys.ring
     publish.set_yanked(environment.home, str(index.path), "b", Version.parse("1.1.0"), Yanked(reason="bad"), keys=ring)
-    change = operations.install(environment, [Requirement.parse("b@=1.1.0")], Options(progress=Listening()))
+    change = operations.install(environment, [Requirement.parse("b@=1.1.0")], Options(progress=listening))
     assert change.added == ("expert-b 1.1.0",)
-    assert told == ["expert-b 1.1.0 was yanked: bad"]
+    assert listening.warnings == ["expert-b 1.1.0 was yanked: bad"]

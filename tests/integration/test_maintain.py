@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.git_http import serve_git
 from tests.support.packages import make_publisher
+from tests.support.projects import Listening
 from tests.support.simulator import BASE_DIGEST, LONG_AGO, IndexSimulator
 from xpm.environment import Environment
 from xpm.errors import NotFoundError, UsageError
@@ -31,7 +32,7 @@ from xpm_index.errors import (
     StaleIndexError,
     TrustError,
 )
-from xpm_index.index import IndexWriter
+from xpm_index.index_writer import IndexWriter
 from xpm_index.keys import SigningKey
 from xpm_index.layout import entry_path
 from xpm_index.manifest import Manifest
@@ -45,23 +46,12 @@ WHEN = "2026-03-01T00:00:00Z"
 
 
 @pytest.fixture
-def index(tmp_path):
-    made = IndexSimulator(tmp_path)
-    made.serve("expert-a", "1.0.0")
-    return made
-
-
-@pytest.fixture
 def home(tmp_path):
     return Home(tmp_path / "home")
 
 
 @pytest.fixture
-def environment(tmp_path, index, home):
-    folder = tmp_path / "project"
-    folder.mkdir()
-    Project(indexes={"main": index.source}).save(folder)
-    environment = Environment.find(home, folder)
+def environment(environment):
     operations.install(environment, [Requirement.parse("a")])
     return environment
 
@@ -206,14 +196,9 @@ def test_yanked_and_taken_back(index, home, environment):
     publish.set_yanked(home, str(index.path), "a", Version.parse("1.0.0"), yanked, keys=ring)
     update(environment)
     assert operations.sync(environment).updated == ()
-    told = []
-
-    class Listening(Silent):
-        def warn(self, text):
-            told.append(text)
-
-    assert operations.update(environment, [], Options(progress=Listening())).updated == ()
-    assert told == ["expert-a 1.0.0 was yanked: bad data; its publisher says to use expert-b"]
+    listening = Listening()
+    assert operations.update(environment, [], Options(progress=listening)).updated == ()
+    assert listening.warnings == ["expert-a 1.0.0 was yanked: bad data; its publisher says to use expert-b"]
     elsewhere = Environment.find(home, environment.folder.parent)
     Project(indexes={"main": index.source}).save(elsewhere.folder)
     with pytest.raises(Exception, match="can't be had"):
@@ -290,21 +275,17 @@ def test_a_threshold_of_root_keys(home, tmp_path):
 
 
 def test_expiry_is_warned_of_refused_and_healed(index, home, environment, tmp_path):
-    told = []
-
-    class Listening(Silent):
-        def warn(self, text):
-            told.append(text)
+    listening = Listening()
 
     def read(days, **options):
         later = now_utc() + timedelta(days=days)
-        with Indexes(home, environment.project(), progress=Listening(), now=lambda: later, **options) as indexes:
+        with Indexes(home, environment.project(), progress=listening, now=lambda: later, **options) as indexes:
             return indexes.snapshot("main").entries("expert-a")
 
     assert read(20)
-    assert told == []
+    assert listening.warnings == []
     assert read(24)
-    assert "expires in" in told[0]
+    assert "expires in" in listening.warnings[0]
     with pytest.raises(StaleIndexError, match="not renewed in time") as caught:
         read(31)
     assert "--allow-stale" in caught.value.hint

@@ -17,7 +17,7 @@ from xpm.cli.render import Console
 from xpm.environment import Environment
 from xpm.home import Home
 from xpm.operations.doctor import cpu_flags, examine
-from xpm.operations.expert import left_for_training
+from xpm_build.dataset.commands import left_for_training
 from xpm_build.rows import write_rows
 from xpm_runtime import native
 

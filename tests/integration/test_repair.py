@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.support.projects import Listening
 from tests.support.simulator import IndexSimulator
 from xpm.cli.changes import render_change
 from xpm.cli.render import Console
@@ -16,9 +17,9 @@ from xpm.home import Home
 from xpm.operations import install as operations
 from xpm.operations import undo as undoing
 from xpm.operations.collect import collect
-from xpm.operations.inspect import find_installed, verify
+from xpm.operations.installed import find_installed
 from xpm.operations.options import Options
-from xpm.progress import Silent
+from xpm.operations.verify import verify
 from xpm_index import git as git_module
 from xpm_index.errors import DiskFullError, IntegrityError
 from xpm_index.git import BareRepo
@@ -38,14 +39,6 @@ def slots(environment):
     """A file in the store, of an environment with expert-a."""
     operations.install(environment, [Requirement.parse("a")])
     return find_installed(environment, "a").folder / "slots.safetensors"
-
-
-class Listening(Silent):
-    def __init__(self):
-        self.told = []
-
-    def warn(self, text):
-        self.told.append(text)
 
 
 def flip(path):
@@ -82,7 +75,7 @@ def test_what_was_altered_is_fetched_again(environment, slots, damage, mending):
     assert "xpm verify --repair" in caught.value.hint
     listening = Listening()
     MENDING[mending](environment, Options(progress=listening))
-    assert listening.told == ["expert-a 1.0.0 was altered in the store and is fetched again"]
+    assert listening.warnings == ["expert-a 1.0.0 was altered in the store and is fetched again"]
     assert slots.read_bytes() == b"expert-a 1.0.0"
     assert slots.stat().st_mode & 0o222 == 0
     assert "expert-a 1.0.0" in verify(environment).verified

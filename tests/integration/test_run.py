@@ -92,7 +92,7 @@ def test_a_context_that_is_too_small_is_told(run):
 
 
 def test_path_and_engine(run, tmp_path):
-    Project(experts=EMBEDDED_EXPERTS).save(tmp_path)
+    Project(wants=EMBEDDED_EXPERTS).save(tmp_path)
     folder = run("path", "sql").stdout.strip()
     assert (tmp_path / folder / "slots.safetensors").is_file()
     assert "did you mean expert-sql" in run("path", "expert-sq", code=1).hint
@@ -107,7 +107,7 @@ def test_other_words_for_install_and_uninstall(run, tmp_path):
     run("add", "expert-json")
     assert Project.read(tmp_path).experts.keys() == {"expert-json"}
     run("remove", "json")
-    assert Project.read(tmp_path).experts == {}
+    assert Project.read(tmp_path).wants == {}
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,7 @@ def _assert_logits_equal_peft(user: User, expert: Path, base: Path) -> None:
     """What was installed computes what PEFT computes from the publisher's folder, within 1e-3 in float32."""
     from xpm.environment import Environment
     from xpm.home import Home
-    from xpm.operations.inspect import installed
+    from xpm.operations.installed import installed
     from xpm_runtime import AdapterSpec, Engine
 
     packages = installed(Environment.find(Home(Path(user.environment["XPM_HOME"])), user.folder))

@@ -6,11 +6,9 @@ import sys
 
 import pytest
 
+from tests.support.projects import new_project
 from tests.support.simulator import IndexSimulator
-from xpm.environment import Environment
-from xpm.home import Home
 from xpm.operations import install as operations
-from xpm.project import Project
 from xpm_index.requirements import Requirement
 
 CODE = """
@@ -34,10 +32,7 @@ def environment(tmp_path):
     index = IndexSimulator(tmp_path)
     index.serve("expert-a", "1.0.0", requires=["expert-b@^1"])
     index.serve("expert-b", "1.0.0")
-    folder = tmp_path / "project"
-    folder.mkdir()
-    Project(indexes={"main": index.source}).save(folder)
-    environment = Environment.find(Home(tmp_path / "home"), folder)
+    environment = new_project(tmp_path, index)
     operations.install(environment, [Requirement.parse("expert-a")])
     return environment
 

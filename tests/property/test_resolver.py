@@ -64,7 +64,7 @@ def satisfies(problem: Problem, base: Entry, chosen: dict[str, Entry]) -> bool:
         exactly = {str(r.range).lstrip("=") for r in problem.requirements if r.name.name == entry.name}
         if entry.yanked and str(entry.version) not in exactly:
             return False
-        if not entry.archive_for(base.archives[0].base_digest):
+        if base.archives[0].base_digest not in {each.base_digest for each in entry.archives}:
             return False
         for r in entry.incompatible_with:
             other = chosen.get(r.name.name)

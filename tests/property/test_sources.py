@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpm.errors import ProjectError, UsageError
-from xpm.sources import FromArchive, FromFolder, FromGit, FromIndex, FromUrl, Source, from_toml, parse_source, to_toml
+from xpm.parse_source import parse_source
+from xpm.sources import FromArchive, FromFolder, FromGit, FromIndex, FromUrl, Source, from_toml, to_toml
 from xpm_index.errors import XpmError
 from xpm_index.fields import Fields
 from xpm_index.requirements import Requirement

@@ -12,18 +12,14 @@ from io import BytesIO
 import pytest
 
 from tests.support.packages import make_package
-from tests.support.simulator import IndexSimulator
-from xpm.environment import Environment
+from tests.support.projects import new_project
 from xpm.errors import FetchError
-from xpm.home import Home
 from xpm.indexes import Indexes
 from xpm.operations import install as operations
 from xpm.operations.direct import MAX_ARCHIVES
-from xpm.project import Project
+from xpm.parse_source import parse_source
 from xpm.search import Query
-from xpm.sources import parse_source
-from xpm_index import git as git_module
-from xpm_index import git_objects, git_transport, strict_json
+from xpm_index import git_objects, git_reading, git_transport, strict_json
 from xpm_index.archive import read_archive
 from xpm_index.errors import ArchiveError, GitError, IndexFormatError, ManifestError
 from xpm_index.git import BareRepo
@@ -83,10 +79,7 @@ def forge(tmp_path):
 
 @pytest.fixture
 def environment(tmp_path):
-    folder = tmp_path / "project"
-    folder.mkdir()
-    Project().save(folder)
-    return Environment.find(Home(tmp_path / "home"), folder)
+    return new_project(tmp_path)
 
 
 def install(environment, text):
@@ -223,18 +216,8 @@ def test_refs_without_end(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def index(tmp_path):
-    made = IndexSimulator(tmp_path)
-    made.serve("expert-a", "1.0.0")
-    return made
-
-
-@pytest.fixture
 def client(tmp_path, index):
-    folder = tmp_path / "client"
-    folder.mkdir()
-    Project(indexes={"main": index.source}).save(folder)
-    return Environment.find(Home(tmp_path / "home"), folder)
+    return new_project(tmp_path, index, name="client")
 
 
 def top(index):
@@ -275,7 +258,7 @@ def test_a_fresh_index_with_a_folder_without_end_is_not_searched(index, client):
     "path", [publisher_path("acme"), entry_path("expert-a"), "metadata/timestamp.json", "metadata/2.root.json"]
 )
 def test_a_file_of_the_index_without_end(index, client, path, monkeypatch):
-    monkeypatch.setattr(git_module, "MAX_TEXT_BYTES", 1 << 20)
+    monkeypatch.setattr(git_reading, "MAX_TEXT_BYTES", 1 << 20)
     index.writer.repo.commit_files({path: bytes(5_000_000)}, message="m", author="x <x@x>")
     with pytest.raises((GitError, IndexFormatError), match=r"more than 1048576 bytes|metadata is incomplete"):
         operations.install(client, [parse_source("a", folder=client.folder)])

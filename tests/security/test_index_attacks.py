@@ -20,7 +20,8 @@ from xpm.indexes import Indexes
 from xpm.project import IndexSource, Project
 from xpm_index.errors import IndexFormatError, StaleIndexError, TrustError
 from xpm_index.git import BareRepo
-from xpm_index.index import IndexInfo, IndexWriter
+from xpm_index.index import IndexInfo
+from xpm_index.index_writer import IndexWriter
 from xpm_index.keys import SigningKey
 from xpm_index.layout import entry_path, publisher_path
 from xpm_index.publishers import Publisher

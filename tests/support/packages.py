@@ -10,11 +10,12 @@ from typing import Any
 from xpm_index.archive import MANIFEST, write_archive
 from xpm_index.digests import sha256_bytes
 from xpm_index.entries import ArchiveRef, Entry
-from xpm_index.index import IndexWriter
+from xpm_index.index_writer import IndexWriter
 from xpm_index.integrity import sign_manifest
 from xpm_index.keys import SigningKey
 from xpm_index.manifest import Manifest
-from xpm_index.metadata import RoleKeys, now_utc
+from xpm_index.metadata import now_utc
+from xpm_index.metadata_editor import RoleKeys
 from xpm_index.publishers import Publisher, PublisherKey
 from xpm_index.tuf_keys import Keyring
 from xpm_index.versions import Version

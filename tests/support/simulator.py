@@ -8,7 +8,7 @@ from tests.support.packages import IndexKeys
 from xpm.project import IndexSource
 from xpm_index.archive import write_archive
 from xpm_index.entries import Entry
-from xpm_index.index import IndexWriter
+from xpm_index.index_writer import IndexWriter
 from xpm_index.keys import SigningKey
 from xpm_index.manifest import Manifest
 from xpm_index.metadata import now_utc

@@ -1,7 +1,7 @@
 """How a change of an environment is shown."""
 
 from xpm.cli.render import Console
-from xpm.operations.install import Change
+from xpm.operations.applying import Change
 
 
 def render_change(console: Console, change: Change, *, as_json: bool, dry_run: bool) -> None:
@@ -14,21 +14,21 @@ def render_change(console: Console, change: Change, *, as_json: bool, dry_run: b
                 "updated": change.updated,
                 "fetched": change.fetched,
                 "files": change.files,
-                "base": f"{change.lock.base.name} {change.lock.base.version}",
-                "experts": [f"{each.name} {each.version}" for each in change.lock.experts],
+                "base": str(change.lock.base),
+                "experts": [str(each) for each in change.lock.experts],
             }
         )
         return
     would = "would be " if dry_run else ""
     items = [("another base", [change.base] if change.base else []), (f"{would}added", change.added)]
     items += [(f"{would}removed", change.removed), (f"{would}updated", change.updated)]
-    told = [f"{word}: {item}" for word, each in items for item in each]
-    if not told:
-        told = [f"{would}fetched: {item}" for item in change.fetched]
-    if not told and change.files:
-        told = [f"{would}written: {' and '.join(change.files)}; the experts stay the same"]
+    lines = [f"{word}: {item}" for word, each in items for item in each]
+    if not lines:
+        lines = [f"{would}fetched: {item}" for item in change.fetched]
+    if not lines and change.files:
+        lines = [f"{would}written: {' and '.join(change.files)}; the experts stay the same"]
     if change.is_nothing:
         experts = f"{len(change.lock.experts)} experts on {change.lock.base.name}"
-        told = [f"nothing {'would change' if dry_run else 'changed'}; {experts}"]
-    for line in told:
+        lines = [f"nothing {'would change' if dry_run else 'changed'}; {experts}"]
+    for line in lines:
         console.say(line)

@@ -9,9 +9,11 @@ import click
 from xpm.cli.context import here
 from xpm.cli.render import Console
 from xpm.errors import UsageError
-from xpm.operations import expert as operations
 from xpm.operations.build import require_extra
+from xpm.operations.expert import find_base, generate
+from xpm_build.dataset import commands
 from xpm_build.judges.languages import LANGUAGES
+from xpm_build.rows import MAPPED_KEYS, read_rows
 from xpm_index.errors import XpmError
 
 _folder = click.argument(
@@ -27,7 +29,19 @@ class DataProblems(XpmError):
     exit_code = 10
 
 
-@click.group("dataset")
+class _DataCommand(click.Command):
+    """A command that needs the build extra, but for its help."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        require_extra()
+        return super().invoke(ctx)
+
+
+class _DataGroup(click.Group):
+    command_class = _DataCommand
+
+
+@click.group("dataset", cls=_DataGroup)
 def dataset_command() -> None:
     """Make and look after the data of an expert (needs the build extra).
 
@@ -65,19 +79,16 @@ def generate_command(
     given = {"provider": provider, "count": count, "seed": seed, "model": model, "url": url}
     overrides = {key: value for key, value in given.items() if value is not None}
     if dry_run:
-        document: dict[str, Any] = {
-            "dry_run": True,
-            "usage": operations.estimate(folder, overrides=overrides).to_dict(),
-        }
+        document: dict[str, Any] = {"dry_run": True, "usage": commands.estimate(folder, overrides=overrides).to_dict()}
     else:
-        document = operations.generate(
+        document = generate(
             here().home, folder, overrides=overrides, concurrency=concurrency, report=console.say
         ).to_dict()
     if as_json:
         console.json(document)
         return
     if not dry_run:
-        _say_what_is_left(console, operations.left_for_training(folder))
+        _say_what_is_left(console, commands.left_for_training(folder))
     usage = document.pop("usage")
     console.card(
         {**document, **usage, "dollars": "not known" if usage["dollars"] is None else f"{usage['dollars']:.4f}"}
@@ -88,13 +99,13 @@ def _say_what_is_left(console: Console, parts: dict[str, int]) -> None:
     """A data set is larger than what is learned from: the rest is held back, to judge by."""
     train = parts.pop("train.jsonl")
     held = ", ".join(f"{count:,} to {name.removesuffix('.jsonl')}" for name, count in parts.items())
-    told = (
+    summary = (
         f"of {train + sum(parts.values()):,} different rows, `xpm dataset split` leaves {train:,} to train on ({held})"
     )
     if train:
-        console.say(told)
+        console.say(summary)
     else:
-        console.warn(f"{told}: make more, or hold less back in training.dataset.split")
+        console.warn(f"{summary}: make more, or hold less back in training.dataset.split")
 
 
 @dataset_command.command("import")
@@ -129,16 +140,13 @@ def import_command(
 
     Example: xpm dataset import questions.csv --map prompt=question --map completion=query
     """
-    require_extra()
-    from xpm_build.rows import MAPPED_KEYS
-
     fields = {}
     for text in mapping:
         key, equals, field = text.partition("=")
         if not equals or key not in MAPPED_KEYS:
             raise UsageError(f"--map {text!r} is not KEY=FIELD", hint=f"KEY is one of {', '.join(MAPPED_KEYS)}")
         fields[key] = field
-    count = operations.import_data(folder, sources, form=form or "", mapping=fields, append=append, report=console.say)
+    count = commands.import_data(folder, sources, form=form or "", mapping=fields, append=append, report=console.say)
     if as_json:
         console.json({"rows": count})
     else:
@@ -158,7 +166,7 @@ def validate_data_command(console: Console, target: Path, language: str | None, 
 
     Example: xpm dataset validate --execute
     """
-    count, problems = operations.validate_data(target, language=language or "", execute=execute, report=console.say)
+    count, problems = commands.validate_data(target, language=language or "", execute=execute, report=console.say)
     if as_json:
         console.json({"rows": count, "problems": [{"row": each.row, "reason": each.reason} for each in problems]})
     if problems:
@@ -180,7 +188,7 @@ def dedup_command(console: Console, target: Path, threshold: float | None, as_js
 
     Example: xpm dataset dedup --threshold 0.9
     """
-    left, exact, near = operations.deduplicate(target, threshold=threshold)
+    left, exact, near = commands.deduplicate(target, threshold=threshold)
     if as_json:
         console.json({"rows": left, "exact_duplicates": exact, "near_duplicates": near})
     else:
@@ -198,7 +206,8 @@ def stats_command(console: Console, target: Path, base: str, png: Path | None, a
 
     Example: xpm dataset stats --base xpm-tiny --png stats.png
     """
-    stats = operations.statistics(here(), target, base=base, png=png, progress=console)
+    folder = find_base(here(), base, progress=console) if base else None
+    stats = commands.statistics(target, base=folder, png=png)
     if as_json:
         console.json(stats)
         return
@@ -218,7 +227,7 @@ def split_command(console: Console, folder: Path, as_json: bool) -> None:
 
     Example: xpm dataset split
     """
-    report = operations.split(folder)
+    report = commands.split(folder)
     if as_json:
         console.json(report.to_dict())
         return
@@ -247,7 +256,7 @@ def filter_command(
 
     Example: xpm dataset filter --where difficulty=hard --where 'completion_length<400'
     """
-    kept, dropped = operations.filter_data(target, conditions, out=out)
+    kept, dropped = commands.filter_data(target, conditions, out=out)
     if as_json:
         console.json({"kept": kept, "dropped": dropped})
     else:
@@ -264,7 +273,7 @@ def preview_command(console: Console, target: Path, count: int, as_json: bool) -
 
     Example: xpm dataset preview --count 5
     """
-    rows = list(itertools.islice(operations.data_rows(target), count))
+    rows = list(itertools.islice(read_rows(commands.data_file(target)), count))
     if as_json:
         console.json(rows)
         return

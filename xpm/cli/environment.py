@@ -1,6 +1,7 @@
 """init, new, install, uninstall, update, lock, sync, undo, redo."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,7 +11,8 @@ from xpm.cli.context import here, options
 from xpm.cli.render import Console
 from xpm.operations import install as operations
 from xpm.operations import undo as undoing
-from xpm.sources import parse_source
+from xpm.operations.applying import Change
+from xpm.parse_source import parse_source
 from xpm_index.keys import PublicKey
 from xpm_index.publishers import parse_time
 
@@ -21,8 +23,17 @@ _allow_stale = click.option("--allow-stale", is_flag=True, help="Believe indexes
 _oldest = click.option(
     "--prefer-oldest", "--minimal", "prefer_oldest", is_flag=True, help="Take the lowest versions that fit."
 )
+
+
+def _time(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
+    """A day or a time as given on the command line; a day means its end."""
+    if text is None:
+        return None
+    return parse_time(f"{text}T23:59:59Z" if len(text) == len("2026-01-31") else text)
+
+
 _exclude_newer = click.option(
-    "--exclude-newer", metavar="DATE", help="Ignore what was published after that day or time."
+    "--exclude-newer", metavar="DATE", callback=_time, help="Ignore what was published after that day or time."
 )
 
 
@@ -49,37 +60,19 @@ def init_command(console: Console) -> None:
 @_offline
 @click.pass_obj
 def install_command(
-    console: Console,
-    sources: tuple[str, ...],
-    editable: bool,
-    key: str | None,
-    as_json: bool,
-    dry_run: bool,
-    offline: bool,
-    prefer_oldest: bool,
-    exclude_newer: str | None,
-    allow_stale: bool,
+    console: Console, /, sources: tuple[str, ...], editable: bool, key: str | None, as_json: bool, **how: Any
 ) -> None:
     """Add experts to this environment: resolve, fetch, verify, store, lock. Without arguments, install what is locked.
 
     Example: xpm install expert-sql 'expert-json@>=0.1,<1'
     """
-    environment = here()
+    environment, chosen = here(), options(console, **how)
     if not sources:
-        change = operations.sync(environment, options(console, offline=offline, dry_run=dry_run))
-        render_change(console, change, as_json=as_json, dry_run=dry_run)
-        return
-    wanted = [parse_source(text, folder=environment.folder, editable=editable, cwd=Path.cwd()) for text in sources]
-    chosen = options(
-        console,
-        offline=offline,
-        dry_run=dry_run,
-        allow_stale=allow_stale,
-        prefer_oldest=prefer_oldest,
-        exclude_newer=_time(exclude_newer),
-    )
-    change = operations.install(environment, wanted, chosen, key=PublicKey.parse(key) if key else None)
-    render_change(console, change, as_json=as_json, dry_run=dry_run)
+        change = operations.sync(environment, options(console, offline=chosen.offline, dry_run=chosen.dry_run))
+    else:
+        wanted = [parse_source(text, folder=environment.folder, editable=editable, cwd=Path.cwd()) for text in sources]
+        change = operations.install(environment, wanted, chosen, key=PublicKey.parse(key) if key else None)
+    render_change(console, change, as_json=as_json, dry_run=chosen.dry_run)
 
 
 @click.command("uninstall")
@@ -105,29 +98,17 @@ def uninstall_command(console: Console, names: tuple[str, ...], as_json: bool, d
 @_json
 @_dry_run
 @click.pass_obj
-def update_command(
-    console: Console,
-    names: tuple[str, ...],
-    bump: bool,
-    as_json: bool,
-    dry_run: bool,
-    prefer_oldest: bool,
-    exclude_newer: str | None,
-    allow_stale: bool,
-) -> None:
+def update_command(console: Console, /, names: tuple[str, ...], bump: bool, as_json: bool, **how: Any) -> None:
     """Fetch the indexes and take the newest versions that xpm.toml allows.
 
     Example: xpm update expert-sql
     """
-    chosen = options(
-        console,
-        dry_run=dry_run,
-        allow_stale=allow_stale,
-        prefer_oldest=prefer_oldest,
-        exclude_newer=_time(exclude_newer),
-    )
-    change = operations.update(here(), names, chosen, bump=bump)
-    render_change(console, change, as_json=as_json, dry_run=dry_run)
+    chosen = options(console, **how)
+
+    def done(change: Change) -> None:
+        render_change(console, change, as_json=as_json, dry_run=chosen.dry_run)
+
+    operations.update(here(), names, chosen, bump=bump, done=done)
 
 
 @click.command("lock")
@@ -138,28 +119,14 @@ def update_command(
 @_json
 @_dry_run
 @click.pass_obj
-def lock_command(
-    console: Console,
-    locked: bool,
-    as_json: bool,
-    dry_run: bool,
-    prefer_oldest: bool,
-    exclude_newer: str | None,
-    allow_stale: bool,
-) -> None:
+def lock_command(console: Console, /, locked: bool, as_json: bool, **how: Any) -> None:
     """Make xpm.lock agree with xpm.toml without installing anything.
 
     Example: xpm lock --locked
     """
-    chosen = options(
-        console,
-        dry_run=dry_run,
-        allow_stale=allow_stale,
-        prefer_oldest=prefer_oldest,
-        exclude_newer=_time(exclude_newer),
-    )
+    chosen = options(console, **how)
     change = operations.lock(here(), chosen, locked=locked)
-    render_change(console, change, as_json=as_json, dry_run=dry_run)
+    render_change(console, change, as_json=as_json, dry_run=chosen.dry_run)
 
 
 @click.command("sync")
@@ -170,16 +137,14 @@ def lock_command(
 @_json
 @_dry_run
 @click.pass_obj
-def sync_command(
-    console: Console, locked: bool, frozen: bool, reinstall: bool, offline: bool, as_json: bool, dry_run: bool
-) -> None:
+def sync_command(console: Console, /, locked: bool, frozen: bool, reinstall: bool, as_json: bool, **how: Any) -> None:
     """Make this environment what xpm.lock names; what is missing or was altered is fetched, nothing else stays in it.
 
     Example: xpm sync --frozen
     """
-    chosen = options(console, offline=offline, dry_run=dry_run)
+    chosen = options(console, **how)
     change = operations.sync(here(), chosen, locked=locked, frozen=frozen, reinstall=reinstall)
-    render_change(console, change, as_json=as_json, dry_run=dry_run)
+    render_change(console, change, as_json=as_json, dry_run=chosen.dry_run)
 
 
 @click.command("undo")
@@ -213,10 +178,3 @@ def _render_undone(console: Console, undone: undoing.Undone, word: str, *, as_js
         console.json({"command": undone.command, "time": undone.time, "dry_run": dry_run, "experts": undone.experts})
     else:
         console.say(f"{'would be ' if dry_run else ''}{word}: xpm {undone.command} ({undone.time})")
-
-
-def _time(text: str | None) -> str | None:
-    """A day or a time as given on the command line; a day means its end."""
-    if text is None:
-        return None
-    return parse_time(f"{text}T23:59:59Z" if len(text) == len("2026-01-31") else text)

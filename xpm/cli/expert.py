@@ -165,7 +165,12 @@ def compare_command(console: Console, first: Path, second: Path, out: Path | Non
 
     Example: xpm compare ./expert-sql-dora ./expert-sql-lora --out comparison.md
     """
-    document, blocks = operations.compare(first, second, out=out)
+    require_extra()
+    from xpm_build.evaluation.compare import compare_experts, write_comparison
+
+    document, blocks = compare_experts(first, second)
+    if out:
+        write_comparison(document, blocks, out)
     if as_json:
         console.json(document)
     else:

@@ -81,16 +81,18 @@ def index_remove_command(console: Console, name: str) -> None:
 @_json
 @click.pass_obj
 def index_update_command(console: Console, name: str | None, allow_stale: bool, as_json: bool) -> None:
-    """Fetch the newest state of one index, or of all.
+    """Fetch the newest state of one index, or of all; one that fails stops no other.
 
     Example: xpm index update
     """
-    changed = operations.update(here(), name, options(console, allow_stale=allow_stale))
+
+    def done(fetched: str, is_new: bool) -> None:
+        if not as_json:
+            console.say(f"{fetched}: {'updated' if is_new else 'nothing new'}")
+
+    changed = operations.update(here(), name, options(console, allow_stale=allow_stale), done=done)
     if as_json:
         console.json(changed)
-        return
-    for each, is_new in changed.items():
-        console.say(f"{each}: {'updated' if is_new else 'nothing new'}")
 
 
 def ask_about(console: Console, name: str) -> operations.Confirm:

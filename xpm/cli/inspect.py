@@ -11,10 +11,13 @@ from xpm.cli.completion import installed_names
 from xpm.cli.context import here, options
 from xpm.cli.render import Console, size
 from xpm.errors import NotFoundError, UsageError
+from xpm.lockfile import Editable, Indexed, LockedPackage
 from xpm.operations import inspect as operations
 from xpm.operations.build import base_source
 from xpm.operations.inspect import Found, Published
 from xpm.operations.install import require_stored, use_base
+from xpm.operations.installed import find_in, find_installed, installed, packages_of, yanked_among
+from xpm.operations.verify import Checked, verify, verify_file
 from xpm.project import DEFAULT_BASE, DEFAULT_VARIANT
 from xpm.search import Query, words_of
 from xpm_index.entries import Entry
@@ -34,9 +37,10 @@ def list_command(console: Console, as_json: bool) -> None:
 
     Example: xpm list --json
     """
-    packages = operations.installed(here())
-    yanked = operations.yanked_here(here())
-    rows = [(p.package.name, p.package.version, p.package.kind, p.package.publisher, p.package.index) for p in packages]
+    environment = here()
+    packages = installed(environment)
+    yanked = yanked_among(environment, packages)
+    rows = [(p.package.name, p.package.version, p.package.kind, *_publisher_and_index(p.package)) for p in packages]
     keys = ("name", "version", "kind", "publisher", "index")
     if as_json:
         listed = [dict(zip(keys, map(str, row), strict=True)) for row in rows]
@@ -49,6 +53,16 @@ def list_command(console: Console, as_json: bool) -> None:
         console.say("nothing is installed here; look for experts with `xpm search`")
 
 
+def _publisher_and_index(package: LockedPackage) -> tuple[str, str]:
+    match package.origin:
+        case Editable():
+            return "local", ""
+        case Indexed(publisher=publisher, index=index):
+            return publisher, index
+        case pinned:
+            return pinned.publisher, ""
+
+
 @click.command("path")
 @click.argument("name", shell_complete=installed_names)
 @click.pass_obj
@@ -58,8 +72,8 @@ def path_command(console: Console, name: str) -> None:
     Example: xpm path expert-sql
     """
     environment = here()
-    require_stored(environment, options(console))
-    console.out(str(operations.find_installed(environment, name).folder))
+    packages = packages_of(environment, require_stored(environment, options(console)))
+    console.out(str(find_in(packages, name).folder))
 
 
 @click.command("info")
@@ -73,24 +87,24 @@ def info_command(console: Console, name: str, as_json: bool) -> None:
     """
     environment = here()
     found = operations.published(environment, name)
-    installed: Manifest | None = None
+    own: Manifest | None = None
     try:
-        installed = operations.find_installed(environment, name).manifest()
+        own = find_installed(environment, name).manifest()
     except NotFoundError:
         console.detail(f"{found.entries[-1].name} is not installed here")
     if as_json:
         document: dict[str, Any] = {"index": found.index, "versions": [_entry_document(each) for each in found.entries]}
-        manifest = installed or found.manifest
+        manifest = own or found.manifest
         console.json(
             document
             | {
-                "installed": str(installed.version) if installed else None,
+                "installed": str(own.version) if own else None,
                 "manifest": manifest.raw if manifest else None,
                 "limitations": found.limitations,
             }
         )
         return
-    console.card(_card(found, installed))
+    console.card(_card(found, own))
 
 
 @click.command("search")
@@ -155,12 +169,12 @@ def verify_command(console: Console, file: Path | None, key: str | None, repair:
     Example: xpm verify expert-sql-xpm-tiny.v0.1.0.expert
     """
     if file is None:
-        checked = operations.verify(here(), options(console), repair=repair)
+        checked = verify(here(), options(console), repair=repair)
     elif repair:
         raise UsageError("--repair is for what is installed, not for a file")
     else:
-        manifest, publisher = operations.verify_file(here(), file, PublicKey.parse(key) if key else None)
-        checked = operations.Checked(verified=(f"{manifest.name} {manifest.version} by {publisher}",))
+        manifest, publisher = verify_file(here(), file, PublicKey.parse(key) if key else None)
+        checked = Checked(verified=(f"{manifest.name} {manifest.version} by {publisher}",))
     if as_json:
         console.json({"verified": checked.verified, "repaired": checked.repaired})
         return
@@ -256,8 +270,8 @@ def _entry_document(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _card(found: Published, installed: Manifest | None) -> dict[str, object]:
-    entry, manifest = operations.newest_of(found.entries), installed or found.manifest
+def _card(found: Published, own: Manifest | None) -> dict[str, object]:
+    entry, manifest = operations.newest_of(found.entries), own or found.manifest
     yanked = {each.version for each in found.entries if each.yanked}
     return {
         "name": f"{entry.name} {_marked(entry.version, entry.yanked is not None)}",
@@ -271,7 +285,7 @@ def _card(found: Published, installed: Manifest | None) -> dict[str, object]:
         ),
         "requires": [str(each) for each in entry.requires],
         "capabilities": ", ".join(entry.capabilities),
-        "installed": _marked(installed.version, installed.version in yanked) if installed else "no",
+        "installed": _marked(own.version, own.version in yanked) if own else "no",
         "license": manifest.license if manifest else "",
         "quality": _quality_lines(manifest.quality_metrics if manifest else {}),
         "limitations": found.limitations,

@@ -11,7 +11,7 @@ from importlib import import_module
 import click
 
 from xpm.cli.render import Console, ReaderGone, show_crash, show_error
-from xpm.errors import UsageError, unwritable
+from xpm.errors import ExpectedError, UsageError, unwritable
 
 # command → (module, one line for the overview); the function has the command's name
 COMMANDS = {
@@ -156,9 +156,9 @@ def main() -> None:
         show_error(problem, as_json=wants_json)
         sys.exit(problem.exit_code)
     except Exception as error:
-        if isinstance(getattr(error, "exit_code", None), int) and hasattr(error, "hint"):
+        if isinstance(error, ExpectedError):
             show_error(error, as_json=wants_json)
-            sys.exit(error.exit_code)  # type: ignore[attr-defined]
+            sys.exit(error.exit_code)
         show_crash(error, verbose="-v" in sys.argv or "--verbose" in sys.argv)
         sys.exit(70)
     sys.exit(code if isinstance(code, int) else 0)

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TextIO
 
+from xpm.errors import ExpectedError
+
 _BAR_PERIOD_S = 0.1
 _GAP = "  "
 _LEAST_COLUMN = 6
@@ -97,18 +99,18 @@ class Console:
     def say(self, text: str) -> None:
         """Something a person may want to know."""
         if not self.quiet:
-            self._tell(text)
+            self._line(text)
 
     def warn(self, text: str) -> None:
         """Something that will be a problem unless somebody acts."""
         if not self.quiet:
-            self._tell(f"warning: {text}")
+            self._line(f"warning: {text}")
 
     def detail(self, text: str) -> None:
         if self.verbose:
-            self._tell(text)
+            self._line(text)
 
-    def _tell(self, text: str) -> None:
+    def _line(self, text: str) -> None:
         """A line for people; a bar that is being drawn gives way and comes again below it."""
         sys.stderr.write(("\r\x1b[K" if self._bar_is_open else "") + text + "\n")
         self._bar_is_open = False
@@ -183,11 +185,11 @@ class Console:
             self.detail(text)
 
 
-def error_document(error: Any) -> dict[str, Any]:
+def error_document(error: ExpectedError) -> dict[str, Any]:
     return {
         "error": {
             "code": error.code,
-            "message": str(error),
+            "message": error.message,
             "context": error.context,
             "hint": error.hint,
             "exit_code": error.exit_code,
@@ -196,12 +198,12 @@ def error_document(error: Any) -> dict[str, Any]:
     }
 
 
-def show_error(error: Any, *, as_json: bool) -> None:
+def show_error(error: ExpectedError, *, as_json: bool) -> None:
     """``error[code]: message``, the context below it, and the hint; with --json the same fields on stdout."""
     if as_json:
         sys.stdout.write(json.dumps(error_document(error), indent=2, ensure_ascii=False) + "\n")
         return
-    lines = [f"{_red(f'error[{error.code}]', sys.stderr)}: {error}"]
+    lines = [f"{_red(f'error[{error.code}]', sys.stderr)}: {error.message}"]
     lines += [f"  {line}" for line in (error.context or "").splitlines()]
     if error.hint:
         lines += ["", f"hint: {error.hint}"]

@@ -8,7 +8,7 @@ from typing import Any
 from xpm.environment import Environment
 from xpm.errors import UsageError
 from xpm.operations.build import require_extra
-from xpm.operations.inspect import installed
+from xpm.operations.installed import installed
 
 
 def speed(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
 from xpm.errors import MissingExtraError, NotFoundError
-from xpm.lockfile import LockedPackage
-from xpm.operations.bring import bring
-from xpm.operations.direct import IN_PLACE
+from xpm.lockfile import Indexed, LockedPackage
+from xpm.operations.editable import IN_PLACE
+from xpm.operations.fetching import fetch_and_store
 from xpm.operations.options import Options
 from xpm.progress import Progress
 from xpm_index.archive import extract_archive
@@ -114,18 +114,8 @@ def base_source(environment: Environment, name: str, *, progress: Progress) -> P
         entry, ref = sources[-1]
         if environment.store.is_intact(ref.digest):
             return environment.store.path_of(ref.digest)
-        package = LockedPackage(
-            name=entry.name,
-            version=entry.version,
-            kind=entry.kind,
-            index=index,
-            publisher=entry.publisher,
-            key_id=entry.key_id,
-            load_order=entry.load_order,
-            requires=(),
-            archives=entry.archives,
-        )
-        return bring(environment, [(package, ref)], indexes, options)[0]
+        package = LockedPackage.of(entry, Indexed.of(index, entry))
+        return fetch_and_store(environment, [(package, ref)], indexes, options)[0]
 
 
 def require_extra() -> None:

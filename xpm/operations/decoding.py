@@ -1,10 +1,13 @@
 """What manifests say of decoding, as the runtime's sampling parameters."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xpm.errors import UsageError
 from xpm_index.manifest import Manifest
+
+if TYPE_CHECKING:
+    from xpm_runtime import SamplingParams
 
 DEFAULT_MAX_TOKENS = 256
 
@@ -57,6 +60,16 @@ def sampling_defaults(manifests: Sequence[Manifest], *, given: Collection[str] =
                 )
             settings[parameter] = _texts(value) if parameter == "stop" else value
     return settings
+
+
+def sampling_params(manifests: Sequence[Manifest], given: Mapping[str, Any]) -> "SamplingParams":
+    """The runtime's parameters: what the user gives, else what the manifests say; raises UsageError if they are not valid."""
+    from xpm_runtime import SamplingParams
+
+    try:
+        return SamplingParams(**{**sampling_defaults(manifests, given=given), **given})
+    except TypeError as error:
+        raise UsageError(f"the sampling settings are not valid: {error}") from error
 
 
 def _texts(value: str | list[str]) -> tuple[str, ...]:

@@ -34,6 +34,18 @@ class Finding:
     advice: str = ""
 
 
+def _ok(name: str, found: str) -> Finding:
+    return Finding(name=name, status="ok", found=found)
+
+
+def _warning(name: str, found: str, advice: str) -> Finding:
+    return Finding(name=name, status="warning", found=found, advice=advice)
+
+
+def _problem(name: str, found: str, advice: str) -> Finding:
+    return Finding(name=name, status="problem", found=found, advice=advice)
+
+
 def examine(environment: Environment, *, online: bool) -> list[Finding]:
     """Every check; ``online`` also asks the indexes' remotes. A check that fails itself is a problem."""
     findings: list[Finding] = []
@@ -59,11 +71,11 @@ def _safely(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:
         return list(check())
     except Exception as error:
         advice = getattr(error, "hint", None) or "see the message"
-        return [Finding(name=name, status="problem", found=str(error)[:200], advice=advice)]
+        return [_problem(name, str(error)[:200], advice)]
 
 
 def _python(environment: Environment) -> Iterator[Finding]:
-    yield Finding(name="python", status="ok", found=f"{platform.python_version()} on {platform.platform(terse=True)}")
+    yield _ok("python", f"{platform.python_version()} on {platform.platform(terse=True)}")
 
 
 def _runtime(environment: Environment) -> Iterator[Finding]:
@@ -73,14 +85,11 @@ def _runtime(environment: Environment) -> Iterator[Finding]:
     found = f"onnxruntime {onnxruntime.__version__}: {', '.join(providers)}"
     has_gpu = shutil.which("nvidia-smi") is not None
     if has_gpu and "CUDA" not in providers:
-        yield Finding(
-            name="runtime",
-            status="warning",
-            found=f"{found}; there is an NVIDIA GPU that it can't use",
-            advice="pip install 'xpm-experts[cuda]'",
+        yield _warning(
+            "runtime", f"{found}; there is an NVIDIA GPU that it can't use", "pip install 'xpm-experts[cuda]'"
         )
     else:
-        yield Finding(name="runtime", status="ok", found=found)
+        yield _ok("runtime", found)
 
 
 def _kernels(environment: Environment) -> Iterator[Finding]:
@@ -89,24 +98,20 @@ def _kernels(environment: Environment) -> Iterator[Finding]:
 
     compiled = Path(native.__file__).with_name("libxpm_kernels.so")
     if native.library() is not None:
-        yield Finding(name="kernels", status="ok", found="native kernels run here, for bases in int8 and int4")
+        yield _ok("kernels", "native kernels run here, for bases in int8 and int4")
         return
     instead = "quantised bases run on ONNX Runtime's own kernels, slower"
     if not compiled.is_file():
         advice = "install a C compiler (Linux, x86-64) and install xpm again, or leave it so"
-        yield Finding(
-            name="kernels", status="warning", found=f"{compiled.name} was not compiled: {instead}", advice=advice
-        )
+        yield _warning("kernels", f"{compiled.name} was not compiled: {instead}", advice)
         return
     lacking = [flag for flag in _CPU_FLAGS if flag not in cpu_flags()]
     if lacking:
         found = f"no native kernels: the processor lacks {', '.join(lacking)}; {instead}"
-        yield Finding(name="kernels", status="ok", found=found)
+        yield _ok("kernels", found)
     else:
         advice = "install xpm again on this machine"
-        yield Finding(
-            name="kernels", status="warning", found=f"{compiled.name} can't be loaded; {instead}", advice=advice
-        )
+        yield _warning("kernels", f"{compiled.name} can't be loaded; {instead}", advice)
 
 
 def cpu_flags() -> set[str]:
@@ -122,26 +127,20 @@ def _home(environment: Environment) -> Iterator[Finding]:
     root = environment.home.root
     environment.home.make()
     if not os.access(root, os.W_OK):
-        yield Finding(
-            name="home", status="problem", found=f"{root} can't be written", advice="set XPM_HOME to another folder"
-        )
+        yield _problem("home", f"{root} can't be written", "set XPM_HOME to another folder")
     elif hasattr(os, "getuid") and root.stat().st_uid != os.getuid():
-        yield Finding(
-            name="home", status="warning", found=f"{root} is another user's", advice="set XPM_HOME to your own"
-        )
+        yield _warning("home", f"{root} is another user's", "set XPM_HOME to your own")
     else:
-        yield Finding(name="home", status="ok", found=str(root))
+        yield _ok("home", str(root))
 
 
 def _disk(environment: Environment) -> Iterator[Finding]:
     free = shutil.disk_usage(environment.home.root).free
-    told = f"{free / 1e9:.1f} GB free"
+    state = f"{free / 1e9:.1f} GB free"
     if free < _LEAST_FREE_BYTES:
-        yield Finding(
-            name="disk", status="warning", found=told, advice="run `xpm gc`, or set XPM_HOME to a larger disk"
-        )
+        yield _warning("disk", state, "run `xpm gc`, or set XPM_HOME to a larger disk")
     else:
-        yield Finding(name="disk", status="ok", found=told)
+        yield _ok("disk", state)
 
 
 def _keys(environment: Environment) -> Iterator[Finding]:
@@ -149,34 +148,30 @@ def _keys(environment: Environment) -> Iterator[Finding]:
     loose = [path.name for path in paths if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077]
     if loose:
         found = f"others can read {', '.join(loose)}"
-        yield Finding(name="keys", status="problem", found=found, advice=f"chmod 600 {environment.home.keys}/*.json")
+        yield _problem("keys", found, f"chmod 600 {environment.home.keys}/*.json")
     else:
-        yield Finding(name="keys", status="ok", found=f"{len(paths)} keys" if paths else "no keys")
+        yield _ok("keys", f"{len(paths)} keys" if paths else "no keys")
 
 
 def _git(environment: Environment) -> Iterator[Finding]:
     if not is_available():
         advice = "install git: large indexes are fetched faster, and logins come from its credential helpers"
-        yield Finding(name="git", status="warning", found="there is no git program", advice=advice)
+        yield _warning("git", "there is no git program", advice)
         return
     version = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.strip()
     helper = subprocess.run(
         ["git", "config", "--get", "credential.helper"], capture_output=True, text=True
     ).stdout.strip()
-    yield Finding(
-        name="git",
-        status="ok",
-        found=f"{version}, {f'credential helper {helper}' if helper else 'no credential helper'}",
-    )
+    yield _ok("git", f"{version}, {f'credential helper {helper}' if helper else 'no credential helper'}")
 
 
 def _clock(environment: Environment) -> Iterator[Finding]:
     now = datetime.now(UTC)
     if now < _BUILT:
         advice = "set the clock: with a wrong one, expired indexes and revoked keys look valid"
-        yield Finding(name="clock", status="problem", found=f"{now:%Y-%m-%d %H:%M} UTC is in the past", advice=advice)
+        yield _problem("clock", f"{now:%Y-%m-%d %H:%M} UTC is in the past", advice)
     else:
-        yield Finding(name="clock", status="ok", found=f"{now:%Y-%m-%d %H:%M} UTC")
+        yield _ok("clock", f"{now:%Y-%m-%d %H:%M} UTC")
 
 
 def _store(environment: Environment) -> Iterator[Finding]:
@@ -185,39 +180,28 @@ def _store(environment: Environment) -> Iterator[Finding]:
     left = list((store.root / "tmp").glob("*")) if (store.root / "tmp").is_dir() else []
     if broken:
         advice = f"delete {store.path_of(broken[0])} and run `xpm sync`"
-        yield Finding(name="store", status="problem", found=f"{len(broken)} packages have no manifest", advice=advice)
+        yield _problem("store", f"{len(broken)} packages have no manifest", advice)
     elif left:
-        yield Finding(name="store", status="warning", found="an interrupted command left files", advice="run `xpm gc`")
+        yield _warning("store", "an interrupted command left files", "run `xpm gc`")
     else:
-        yield Finding(name="store", status="ok", found=f"{len(store.digests())} packages")
+        yield _ok("store", f"{len(store.digests())} packages")
 
 
 def _environment(environment: Environment) -> Iterator[Finding]:
     project, lock = environment.project(), environment.lockfile()
     if lock is None:
-        yield Finding(name="environment", status="ok", found=f"{environment.folder}: nothing is locked")
+        yield _ok("environment", f"{environment.folder}: nothing is locked")
         return
     try:
         require_current(lock, project)
     except LockfileError as error:
-        yield Finding(name="environment", status="warning", found=error.message, advice=error.hint or "")
+        yield _warning("environment", error.message, error.hint or "")
         return
-    missing = [
-        p.name for p in lock.packages if not p.is_editable and environment.store.get(lock.archive_of(p).digest) is None
-    ]
+    missing = [package.name for package, ref in lock.stored if environment.store.get(ref.digest) is None]
     if missing:
-        yield Finding(
-            name="environment",
-            status="warning",
-            found=f"not in the store: {', '.join(missing)}",
-            advice="run `xpm sync`",
-        )
+        yield _warning("environment", f"not in the store: {', '.join(missing)}", "run `xpm sync`")
     else:
-        yield Finding(
-            name="environment",
-            status="ok",
-            found=f"{environment.folder}: {len(lock.experts)} experts on {lock.base.name}",
-        )
+        yield _ok("environment", f"{environment.folder}: {len(lock.experts)} experts on {lock.base.name}")
 
 
 def _indexes(environment: Environment, *, online: bool) -> Iterator[Finding]:
@@ -231,20 +215,18 @@ def _indexes(environment: Environment, *, online: bool) -> Iterator[Finding]:
                 continue
             what = f"index {name}"
             if indexes.age(name) == timedelta.max:
-                yield Finding(
-                    name=what, status="warning", found="was never fetched", advice=f"run `xpm index update {name}`"
-                )
+                yield _warning(what, "was never fetched", f"run `xpm index update {name}`")
                 continue
             snapshot = indexes.snapshot(name)
             expires = expiry_of(snapshot.read_blob)
-            told = (
+            state = (
                 f"fetched {indexes.age(name).days} days ago, valid until {expires:%Y-%m-%d}" if expires else "fetched"
             )
             if expires and expires - now < _SOON:
                 advice = f"run `xpm index update {name}`; if that does not help, tell its maintainer"
-                yield Finding(name=what, status="warning" if expires > now else "problem", found=told, advice=advice)
+                yield (_warning if expires > now else _problem)(what, state, advice)
             else:
-                yield Finding(name=what, status="ok", found=told)
+                yield _ok(what, state)
             if online:
                 same = snapshot.repo.remote_head(source.url) == snapshot.commit
-                yield Finding(name=what, status="ok", found="reachable" + ("" if same else ", and has something newer"))
+                yield _ok(what, "reachable" + ("" if same else ", and has something newer"))

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from xpm.environment import Environment
 from xpm.errors import NotFoundError
-from xpm.lockfile import LockedPackage, Lockfile
-from xpm.operations.install import resolve_project
+from xpm.lockfile import Indexed, LockedPackage, Lockfile
+from xpm.operations.locking import resolve_project
 from xpm.operations.names import did_you_mean
 from xpm.operations.options import DEFAULTS, Options
 from xpm_index.names import spellings
@@ -44,7 +44,7 @@ def tree(environment: Environment) -> tuple[LockedPackage, tuple[Node, ...]]:
         if package.name in seen:
             return Node(package=package, wanted=str(requirement), is_repeated=bool(package.requires))
         seen.add(package.name)
-        children = tuple(node(Requirement.parse(text)) for text in package.requires)
+        children = tuple(node(each) for each in package.requires)
         return Node(package=package, wanted=str(requirement), children=children)
 
     return lock.base, tuple(node(requirement) for requirement in project.requirements)
@@ -66,7 +66,7 @@ def why(environment: Environment, name: str) -> tuple[tuple[str, ...], ...]:
         if package is target:
             chains.append(longer)
         else:
-            queue += [(Requirement.parse(text), longer) for text in package.requires]
+            queue += [(each, longer) for each in package.requires]
     return tuple(chains)
 
 
@@ -80,6 +80,8 @@ def outdated(environment: Environment, options: Options = DEFAULTS) -> list[Outd
             allowed = {package.name: package.version for package in updated.packages}
             found = []
             for package in lock.packages:
+                if not isinstance(package.origin, Indexed):
+                    continue
                 _, entries = indexes.entries(package.name)
                 usable = [e.version for e in entries if e.yanked is None and not e.version.is_prerelease]
                 own = next((e for e in entries if e.version == package.version), None)

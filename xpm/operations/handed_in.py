@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xpm.errors import NotFoundError, UsageError
+from xpm.parse_source import parse_source
 from xpm.progress import Progress
-from xpm.sources import ARCHIVE_SUFFIX, FromArchive, FromGit, parse_source
+from xpm.sources import ARCHIVE_SUFFIX, FromArchive, FromGit
 from xpm_index.git_files import tagged
 
 

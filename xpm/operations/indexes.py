@@ -111,14 +111,34 @@ def states(environment: Environment) -> list[IndexState]:
         return [_state(indexes, name) for name in indexes.sources]
 
 
-def update(environment: Environment, name: str | None, options: Options = DEFAULTS) -> dict[str, bool]:
-    """Fetch one index or all; which of them changed."""
+def update(
+    environment: Environment,
+    name: str | None,
+    options: Options = DEFAULTS,
+    *,
+    done: Callable[[str, bool], object] = lambda name, is_new: None,
+) -> dict[str, bool]:
+    """Fetch one index or all; which of them changed.
+
+    Args:
+        done: told of each that was fetched, and whether it changed.
+    Raises:
+        XpmError: the first that kept an index from being fetched, after all the others were.
+    """
+    changed: dict[str, bool] = {}
+
+    def note(fetched: str, is_new: bool) -> None:
+        changed[fetched] = is_new
+        done(fetched, is_new)
+
     with environment.locked(), options.indexes(environment, environment.project()) as indexes:
-        if name is None:
-            return indexes.update_all()
-        if name not in indexes.sources:
+        if name is not None and name not in indexes.sources:
             raise NotFoundError(f"there is no index named {name} here", hint="see `xpm index list`")
-        return {name: indexes.update(name)}
+        if name is not None:
+            note(name, indexes.update(name))
+        elif failures := indexes.update_all(note):
+            raise failures[0]
+    return changed
 
 
 def publisher(environment: Environment, namespace: str, options: Options = DEFAULTS) -> tuple[str, Publisher]:

@@ -6,12 +6,12 @@ base's source: the model's folder, or the source variant beside the base's file.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from xpm.errors import NotFoundError, UsageError
 from xpm.operations.build import require_extra
-from xpm.operations.direct import SLOTS, compiled_in
+from xpm.operations.editable import SLOTS, compiled_in
+from xpm.operations.parts import Part
 from xpm_index.archive import MANIFEST, archive_name, extract_archive, read_manifest
 from xpm_index.manifest import Manifest
 
@@ -21,20 +21,6 @@ _CONFIG = "config.json"
 _ADAPTER = "adapter_config.json"
 _SOURCE = "source"
 Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """A base or an expert as it runs: an unpacked folder.
-
-    ``manifest`` is None if there is none; ``digest`` is a verified archive's.
-    """
-
-    name: str
-    label: str
-    folder: Path
-    manifest: Manifest | None
-    digest: str = ""
 
 
 def is_path(text: str) -> bool:

@@ -3,28 +3,34 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from xpm.errors import BaseMismatchError, ResolutionError
+from xpm.environment import Environment
+from xpm.errors import BaseMismatchError, ResolutionError, UsageError
 from xpm.indexes import Indexes
-from xpm.lockfile import LockedIndex, LockedPackage, Lockfile, stated_requirements
+from xpm.lockfile import Indexed, LockedIndex, LockedPackage, Lockfile, stated_requirements
+from xpm.operations.direct import Described, describe, described_by
 from xpm.operations.names import did_you_mean
+from xpm.operations.options import Options
 from xpm.project import Project
 from xpm.resolve import Candidates, Problem, resolve, suggest
-from xpm_index.entries import Entry
-from xpm_index.requirements import Requirement
+from xpm_index.entries import Candidate, Entry
+from xpm_index.names import spellings
 from xpm_index.verified import TufFiles
-from xpm_index.versions import Version, VersionRange
+from xpm_index.versions import Version
+
+_Published = dict[tuple[str, Version], tuple[str, Entry]]
+"""(name, version) → the index it is in, and its entry."""
 
 
-def make_lock(
+def resolve_project(
+    environment: Environment,
     project: Project,
     indexes: Indexes,
-    *,
     previous: Lockfile | None,
+    options: Options,
+    *,
     upgrade: Sequence[str] | None = (),
-    prefer_oldest: bool = False,
-    exclude_newer: str | None = None,
-    asked: tuple[str, ...] = (),
-    direct: Mapping[str, LockedPackage] | None = None,
+    asked: Sequence[str] = (),
+    described: Mapping[str, Described] | None = None,
 ) -> Lockfile:
     """Resolve the project against its indexes.
 
@@ -32,53 +38,87 @@ def make_lock(
         previous: the lock whose versions are preferred.
         upgrade: names that take the newest version instead; None for all of them.
         asked: the names that the user asks for just now.
-        direct: name → package that comes through no index, as it is to be locked.
+        described: name → what its direct source holds, where that was looked at already; else it is taken as it is locked,
+            or described now.
     Raises:
-        ResolutionError, BaseMismatchError, TrustError and what fetching an index raises.
+        ResolutionError, BaseMismatchError, TrustError and what fetching raises. UsageError: a source holds another expert than
+            xpm.toml says.
     """
-    homes: dict[str, str] = {}
+    direct = _direct(environment, project, indexes, previous, options, described or {})
+    published: _Published = {}
 
-    def candidates(name: str) -> Sequence[Entry]:
+    def candidates(name: str) -> Sequence[Candidate]:
+        if (own := next((direct[each] for each in spellings(name) if each in direct), None)) is not None:
+            return (own.candidate,)
         index, entries = indexes.entries(name)
-        homes.update({entry.name: index for entry in entries})
+        published.update({(entry.name, entry.version): (index, entry) for entry in entries})
         return entries
 
     problem = Problem(
         requirements=project.requirements,
-        base=Requirement.parse(f"{project.base}@{project.base_range}"),
+        base=project.base_requirement,
         variant=project.variant,
         locked=_preferred(previous, upgrade),
         kept={package.name: package.version for package in previous.packages} if previous else {},
-        prefer_oldest=prefer_oldest,
-        exclude_newer=exclude_newer,
-        overrides={name: VersionRange.parse(text) for name, text in project.overrides.items()},
-        asked=asked,
+        prefer_oldest=options.prefer_oldest,
+        exclude_newer=options.exclude_newer,
+        overrides=project.overrides,
+        asked=tuple(asked),
     )
     try:
         found = resolve(problem, candidates)
     except ResolutionError as error:
         raise _with_ways_out(error, problem, candidates, indexes) from error.__cause__
-    for entry in (found.base, *found.experts):
-        if entry.yanked is not None:
-            instead = f"; its publisher says to use {entry.yanked.replacement}" if entry.yanked.replacement else ""
-            indexes.warn(f"{entry.name} {entry.version} was yanked: {entry.yanked.reason}{instead}")
-    used = {homes[entry.name] for entry in (found.base, *found.experts)} - {""}
+    packages = []
+    for chosen in (found.base, *found.experts):
+        if chosen.yanked is not None:
+            instead = f"; its publisher says to use {chosen.yanked.replacement}" if chosen.yanked.replacement else ""
+            indexes.warn(f"{chosen.name} {chosen.version} was yanked: {chosen.yanked.reason}{instead}")
+        if (own := direct.get(chosen.name)) is not None:
+            packages.append(own.locked)
+        else:
+            packages.append(LockedPackage.of(chosen, Indexed.of(*published[chosen.name, chosen.version])))
+    used = {each.origin.index for each in packages if isinstance(each.origin, Indexed)}
     return Lockfile(
         requirements=stated_requirements(project),
         variant=project.variant,
         indexes=tuple(_locked_index(name, indexes) for name in sorted(used)),
-        base=(direct or {}).get(found.base.name) or _locked_package(found.base, homes[found.base.name]),
-        experts=tuple((direct or {}).get(e.name) or _locked_package(e, homes[e.name]) for e in found.experts),
+        base=packages[0],
+        experts=tuple(packages[1:]),
     )
+
+
+def _direct(
+    environment: Environment,
+    project: Project,
+    indexes: Indexes,
+    previous: Lockfile | None,
+    options: Options,
+    described: Mapping[str, Described],
+) -> dict[str, Described]:
+    """What comes through no index, by the name that it has itself."""
+    direct = {}
+    for name, source in project.direct.items():
+        found = (
+            described.get(name)
+            or described_by(environment, source, previous, name)
+            or describe(environment, source, indexes, options, previous=previous)
+        )
+        if found.candidate.name not in spellings(name):
+            raise UsageError(
+                f"{source} holds {found.candidate.name}, xpm.toml calls it {name}", hint="rename it in xpm.toml"
+            )
+        direct[found.candidate.name] = found
+    return direct
 
 
 def _with_ways_out(
     error: ResolutionError, problem: Problem, candidates: Candidates, indexes: Indexes
 ) -> ResolutionError:
     """The error with commands that would help, or with the name that was probably meant."""
-    alike = [told for name in error.unknown if (told := did_you_mean(name, indexes.all_names()))]
-    if alike:
-        error.hint = alike[0]
+    meant = (did_you_mean(name, indexes.all_names()) for name in error.unknown)
+    if (alike := next(filter(None, meant), None)) is not None:
+        error.hint = alike
         return error
     ways = suggest(problem, candidates, clock=time.monotonic)
     error.suggestions = tuple((way.command, way.effect) for way in ways)
@@ -98,17 +138,3 @@ def _locked_index(name: str, indexes: Indexes) -> LockedIndex:
     snapshot = indexes.snapshot(name)
     version = snapshot.files.snapshot_version if isinstance(snapshot.files, TufFiles) else 0
     return LockedIndex(name=name, id=snapshot.info.id, head=snapshot.commit, snapshot=version)
-
-
-def _locked_package(entry: Entry, index: str) -> LockedPackage:
-    return LockedPackage(
-        name=entry.name,
-        version=entry.version,
-        kind=entry.kind,
-        index=index,
-        publisher=entry.publisher,
-        key_id=entry.key_id,
-        load_order=entry.load_order,
-        requires=tuple(str(requirement) for requirement in entry.requires),
-        archives=entry.archives,
-    )

@@ -17,10 +17,10 @@ from xpm_index.digests import sha256_bytes
 from xpm_index.entries import Entry, parse_entries
 from xpm_index.errors import KeyFileError, PackagingError, TrustError
 from xpm_index.git import BareRepo
-from xpm_index.index import IndexWriter
+from xpm_index.index_writer import IndexWriter
 from xpm_index.keys import PublicKey, SigningKey
 from xpm_index.layout import ENTRIES, publisher_path
-from xpm_index.metadata import RoleKeys
+from xpm_index.metadata_editor import RoleKeys
 from xpm_index.names import validate_name
 from xpm_index.publishers import Publisher, PublisherKey
 from xpm_index.tuf_keys import Keyring
@@ -230,7 +230,7 @@ def _held_blobs(home: Home, target: Opened, repo: BareRepo, commit: str, entry: 
             with tempfile.TemporaryDirectory(dir=home.root, prefix="accept-") as folder:
                 archive = Path(folder) / Path(path).name
                 archive.write_bytes(data)
-                manifest, _ = verify_package(archive, key)
+                manifest, *_ = verify_package(archive, key)
             if (manifest.name, manifest.version) != (entry.name, entry.version):
                 raise TrustError(
                     f"{path} is {manifest.name} {manifest.version}, its entry says {entry.name} {entry.version}"

@@ -13,7 +13,7 @@ from xpm.progress import Progress
 from xpm_index.entries import Entry
 from xpm_index.errors import PackagingError
 from xpm_index.git import BareRepo
-from xpm_index.index import IndexWriter
+from xpm_index.index_writer import IndexWriter
 from xpm_index.tuf_keys import Keyring
 from xpm_index.urls import check_no_credentials, without_credentials
 

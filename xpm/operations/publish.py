@@ -13,7 +13,7 @@ from xpm.trust import verify_package
 from xpm_index.archive import read_archive, read_manifest
 from xpm_index.entries import Entry, Yanked, parse_entries
 from xpm_index.errors import PackagingError, SignatureError
-from xpm_index.integrity import read_signature
+from xpm_index.integrity import PackageSignature, read_signature
 from xpm_index.keys import PublicKey, SigningKey
 from xpm_index.layout import entry_path
 from xpm_index.manifest import Manifest
@@ -149,20 +149,19 @@ def entry_of_archives(
     target: Opened, archives: Sequence[Path], *, sources: Mapping[str, str] | None, when: str
 ) -> tuple[Entry, dict[str, bytes]]:
     """The entry of one version and the archives that the index is to hold, all verified with its publisher's key."""
-    verified = [(path, _verified(target, path, when)) for path in archives]
-    first = verified[0][1]
-    if any((m.kind, m.name, m.version) != (first.kind, first.name, first.version) for _, m in verified):
+    verified = [(path, *_verified(target, path, when)) for path in archives]
+    _, first, claim, _ = verified[0]
+    if any((m.kind, m.name, m.version) != (first.kind, first.name, first.version) for _, m, _, _ in verified):
         raise PackagingError("the archives are of different packages or versions", hint="publish one version at a time")
-    claims = [read_signature(manifest) for _, manifest in verified]
-    if len({(claim.publisher, claim.key_id) for claim in claims}) > 1:
+    if any((each.publisher, each.key_id) != (claim.publisher, claim.key_id) for _, _, each, _ in verified):
         raise SignatureError("the archives are signed for different publishers or with different keys")
     refs, blobs = [], {}
-    for path, manifest in verified:
+    for path, manifest, _, digest in verified:
         url = (sources or {}).get(path.name)
         if url is None:
             blobs[path_in_index(manifest)] = path.read_bytes()
-        refs.append(archive_ref(path, manifest, source=url))
-    entry = entry_for(first, tuple(refs), publisher=claims[0].publisher, key_id=claims[0].key_id, published_at=when)
+        refs.append(archive_ref(path, manifest, source=url, digest=digest))
+    entry = entry_for(first, tuple(refs), publisher=claim.publisher, key_id=claim.key_id, published_at=when)
     return entry, blobs
 
 
@@ -179,12 +178,13 @@ def put(target: Opened, entry: Entry, blobs: Mapping[str, bytes], *, dry_run: bo
     return Published(entry=entry, branch=branch)
 
 
-def _verified(target: Opened, path: Path, when: str) -> Manifest:
+def _verified(target: Opened, path: Path, when: str) -> tuple[Manifest, PackageSignature, str]:
+    """(manifest, signature, digest) of an archive that its publisher might sign at that time, and that is sound."""
     claim = read_signature(read_manifest(path))
     key = target.writer.publisher(claim.publisher).key(claim.key_id, at=when)
-    manifest, signature = verify_package(path, key)
+    manifest, signature, digest = verify_package(path, key)
     _require_sound(manifest, signature.files, path)
-    return manifest
+    return manifest, signature, digest
 
 
 def _names_in(archive: Path) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from xpm.environment import Environment
 from xpm.history import ChangeRecord, Contents
 from xpm.lockfile import LOCK_FILE, Lockfile
-from xpm.operations.bring import bring, is_stored, missing_packages
+from xpm.operations.fetching import fetch_and_store, missing
 from xpm.operations.options import DEFAULTS, Options
 
 
@@ -28,38 +28,32 @@ def undo(environment: Environment, options: Options = DEFAULTS) -> Undone:
     """
     with environment.locked():
         record = environment.history.last()
-        _ensure_stored(environment, record.before, options)
+        lock = _ready(environment, record.before, options)
         if not options.dry_run:
             environment.history.undo()
-        return _undone(record, record.before)
+        return _undone(record, lock)
 
 
 def redo(environment: Environment, options: Options = DEFAULTS) -> Undone:
     """Make the last change again that was undone; raises as ``undo`` does."""
     with environment.locked():
         record = environment.history.next()
-        _ensure_stored(environment, record.after, options)
+        lock = _ready(environment, record.after, options)
         if not options.dry_run:
             environment.history.redo()
-        return _undone(record, record.after)
+        return _undone(record, lock)
 
 
-def _ensure_stored(environment: Environment, contents: Contents, options: Options) -> None:
-    """Bring back into the store what a lock names and garbage collection took."""
-    lock = _lock(contents)
-    if lock is None or options.dry_run or is_stored(environment, lock):
-        return
-    with options.indexes(environment, environment.project(), allow_stale=True) as indexes:
-        missing = missing_packages(environment, lock)
-        bring(environment, [(package, lock.archive_of(package)) for package in missing], indexes, options)
-
-
-def _undone(record: ChangeRecord, contents: Contents) -> Undone:
-    lock = _lock(contents)
-    experts = tuple(f"{each.name} {each.version}" for each in lock.experts) if lock else ()
-    return Undone(command=record.command, time=record.time, experts=experts)
-
-
-def _lock(contents: Contents) -> Lockfile | None:
+def _ready(environment: Environment, contents: Contents, options: Options) -> Lockfile | None:
+    """The lock to be restored; what it names and garbage collection took is brought back into the store."""
     text = contents[LOCK_FILE]
-    return Lockfile.parse(text, Path(LOCK_FILE)) if text is not None else None
+    lock = Lockfile.parse(text, Path(LOCK_FILE)) if text is not None else None
+    if lock is not None and not options.dry_run and (wanted := missing(environment, lock)):
+        with options.indexes(environment, environment.project(), allow_stale=True) as indexes:
+            fetch_and_store(environment, wanted, indexes, options)
+    return lock
+
+
+def _undone(record: ChangeRecord, lock: Lockfile | None) -> Undone:
+    experts = tuple(map(str, lock.experts)) if lock else ()
+    return Undone(command=record.command, time=record.time, experts=experts)

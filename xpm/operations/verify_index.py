@@ -1,9 +1,10 @@
-"""A whole index looked at: its metadata, every file in it and what vouches for that, and every archive that it holds.
+"""A whole index inspected: its metadata, every file in it and what vouches for that, and every archive that it holds.
 
 A client reads only what it needs, so what is wrong elsewhere stays unseen: a publisher that nobody vouches for, an entry in a
 folder where no client looks, an archive that no entry names, a promise without its file.
 """
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from xpm_index.entries import ArchiveRef, Entry
 from xpm_index.errors import XpmError
 from xpm_index.index import IndexSnapshot
 from xpm_index.layout import ARCHIVES, ENTRIES, INDEX_JSON, METADATA, PUBLISHERS, entry_path, publisher_path
-from xpm_index.metadata import Read, RoleState, metadata_files, promised
+from xpm_index.metadata import Read, metadata_files, promised
+from xpm_index.metadata_editor import RoleState
 from xpm_index.tuf_keys import Keyring
 from xpm_index.verified import TufFiles, find_root, newest_fingerprint
 
@@ -62,24 +64,24 @@ def verify_index(
         snapshot = IndexSnapshot(repo, commit, TufFiles(read, root=find_root(read, fingerprint), now=at))  # 1
         home.make()
         with tempfile.TemporaryDirectory(dir=home.root, prefix="index-") as folder:
-            look = _Look(snapshot, read, Path(folder))
-            look.at_promises()  # 2
-            look.at_publishers()  # 3
-            look.at_entries()
-            look.at_the_rest()  # 4
+            inspection = _Inspection(snapshot, read, Path(folder))
+            inspection.at_promises()  # 2
+            inspection.at_publishers()  # 3
+            inspection.at_entries()
+            inspection.at_the_rest()  # 4
         return IndexReport(
-            num_names=look.num_names,
-            num_versions=look.num_versions,
-            num_archives=len(look.archives),
-            num_publishers=look.num_publishers,
+            num_names=inspection.num_names,
+            num_versions=inspection.num_versions,
+            num_archives=len(inspection.archives),
+            num_publishers=inspection.num_publishers,
             fingerprint=fingerprint,
             roles=tuple(target.writer.states()),
-            problems=tuple(look.problems),
-            others=tuple(look.others),
+            problems=tuple(inspection.problems),
+            others=tuple(inspection.others),
         )
 
 
-class _Look:
+class _Inspection:
     """One pass over an index. ``archives`` are the paths of those that entries name."""
 
     def __init__(self, snapshot: IndexSnapshot, read: Read, scratch: Path) -> None:
@@ -103,14 +105,14 @@ class _Look:
                 self._snapshot.publisher(namespace)
                 self.num_publishers += 1
             except XpmError as error:
-                self.problems.append(f"{path}: {_told(error)}")
+                self.problems.append(f"{path}: {_described(error)}")
 
     def at_entries(self) -> None:
         for path, name in self._below(ENTRIES, ".jsonl", entry_path):
             try:
                 entries = self._snapshot.entries(name)
             except XpmError as error:
-                self.problems.append(f"{path}: {_told(error)}")
+                self.problems.append(f"{path}: {_described(error)}")
                 continue
             self.num_names += 1
             self.num_versions += len(entries)
@@ -158,12 +160,13 @@ class _Look:
                 return f"it is missing, and {entry.name} {entry.version} needs it"
             archive = self._scratch / Path(path).name
             archive.write_bytes(data)
-            verify_archive(archive, ref, entry, self._snapshot.key_of(entry))
+            verified = verify_archive(archive, ref, entry, self._snapshot.key_of(entry), scratch=self._scratch)
         except XpmError as error:
-            return _told(error)
+            return _described(error)
         archive.unlink()
+        shutil.rmtree(verified.folder)
         return None
 
 
-def _told(error: XpmError) -> str:
+def _described(error: XpmError) -> str:
     return f"{error.message} ({error.context})" if error.context else error.message

@@ -105,23 +105,23 @@ class _Writer:
         self, node: Incompatibility, left: Incompatibility, right: Incompatibility, concluding: bool
     ) -> None:
         if left in self._numbers and right in self._numbers:
-            told = f"Because {self._refer(left)} and {self._refer(right)}"
+            because = f"Because {self._refer(left)} and {self._refer(right)}"
         elif left in self._numbers or right in self._numbers:
             known, other = (left, right) if left in self._numbers else (right, left)
             self.visit(other)
-            told = f"And because {self._refer(known)}"
+            because = f"And because {self._refer(known)}"
         elif _is_single_line(left) or _is_single_line(right):
             first, second = (right, left) if _is_single_line(left) else (left, right)
             self.visit(first)
             self._number(first)
             self.visit(second)
-            told = f"And because {self._refer(first)}"
+            because = f"And because {self._refer(first)}"
         else:
             self.visit(left)
             self._number(left)
             self.visit(right)
-            told = f"And because {self._refer(left)}"
-        self._write(node, told, concluding)
+            because = f"And because {self._refer(left)}"
+        self._write(node, because, concluding)
 
     def _one_derived(
         self, node: Incompatibility, derived: Incompatibility, fact: Incompatibility, concluding: bool
@@ -247,5 +247,5 @@ def _derived(terms: Mapping[Package, int]) -> str:
 
 
 def _versions(terms: Mapping[Package, int]) -> str:
-    told: Sequence[str] = [package.describe(mask) for package, mask in terms.items()]
-    return " and ".join(told)
+    described: Sequence[str] = [package.describe(mask) for package, mask in terms.items()]
+    return " and ".join(described)

@@ -15,7 +15,7 @@ from xpm.resolve.incompatibility import (
 )
 from xpm.resolve.package import ABSENT, Package
 from xpm.resolve.problem import Candidates, Problem
-from xpm_index.entries import Entry
+from xpm_index.entries import Candidate
 from xpm_index.names import spellings
 from xpm_index.requirements import Requirement
 from xpm_index.versions import VersionRange
@@ -73,7 +73,7 @@ class Facts:
                 yield Incompatibility({package: mask}, Unusable(why))
 
     def of_version(self, package: Package, version: int) -> Sequence[Incompatibility]:
-        """What one version requires and excludes, told of all versions of which the same is true."""
+        """What one version requires and excludes; said of all versions of which the same is true."""
         key = package, version
         if key not in self._of_version:  # a version is decided again and again
             self._of_version[key] = tuple(self._what_is_true_of(package, version))
@@ -119,17 +119,17 @@ class Facts:
             return Incompatibility({package: mask}, Unknown(by, requirement))
         allowed = self._allowed(other, requirement)
         overridden = self.range_instead(requirement)
-        told = Requirement(requirement.name, overridden) if overridden else requirement
+        stated = Requirement(requirement.name, overridden) if overridden else requirement
         if not allowed:
             by_publisher = requirement.name.namespace is not None
-            known = tuple(_told(entry, by_publisher=by_publisher) for entry in other.entries)
-            return Incompatibility({package: mask}, NoVersion(by, told, known))
+            known = tuple(_described(entry, by_publisher=by_publisher) for entry in other.entries)
+            return Incompatibility({package: mask}, NoVersion(by, stated, known))
         terms, outside = {package: mask}, ABSENT | (other.present & ~allowed)
         if other is package:  # an expert that requires itself
             terms[package] = mask & outside
         else:
             terms[other] = outside
-        return Incompatibility(terms, Requires(by, told, overridden=overridden is not None))
+        return Incompatibility(terms, Requires(by, stated, overridden=overridden is not None))
 
     def _allowed(self, package: Package, requirement: Requirement) -> int:
         key = package, requirement
@@ -137,8 +137,8 @@ class Facts:
             self._matching[key] = package.matching(requirement, instead=self.range_instead(requirement))
         return self._matching[key]
 
-    def _fits(self, package: Package, entry: Entry) -> Iterator[Incompatibility]:
-        """An expert needs an archive for the base: told of all versions with archives for the same of its versions."""
+    def _fits(self, package: Package, entry: Candidate) -> Iterator[Incompatibility]:
+        """An expert needs an archive for the base: said of all versions with archives for the same of its versions."""
         fitting = self._bases_of(entry)
         if fitting == self.base.present:
             return
@@ -147,9 +147,10 @@ class Facts:
         terms = {package: same, self.base: self.base.everything & ~fitting} if fitting else {package: same}
         yield Incompatibility(terms, NoArchive(self.base.name, names))
 
-    def _bases_of(self, expert: Entry) -> int:
+    def _bases_of(self, expert: Candidate) -> int:
         """The versions of the base that an expert has an archive for."""
-        return self.base.where(lambda base: expert.archive_for(base.archives[0].base_digest) is not None)
+        digests = {each.base_digest for each in expert.archives if not each.variant}
+        return self.base.where(lambda base: base.archives[0].base_digest in digests)
 
     def _saying(self, package: Package) -> "_Saying":
         if package not in self._said:
@@ -172,10 +173,10 @@ class _Saying:
     bases: Mapping[int, int]
 
 
-def _told(entry: Entry, *, by_publisher: bool) -> str:
+def _described(entry: Candidate, *, by_publisher: bool) -> str:
     by = f" by {entry.publisher}" if by_publisher else ""
     return f"{entry.version}{by}{' (yanked)' if entry.yanked else ''}"
 
 
-def _rising(entries: list[Entry]) -> tuple[Entry, ...]:
+def _rising(entries: list[Candidate]) -> tuple[Candidate, ...]:
     return tuple(sorted(entries, key=lambda entry: entry.version))

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from xpm_index.entries import Entry
+from xpm_index.entries import Candidate
 from xpm_index.manifest import TIERS
 from xpm_index.names import spellings
 
 MAX_EXPERTS = 10
 
 
-def composition_order(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+def composition_order(entries: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """What is required before what requires it; among what is free by load order, then tier, then name.
 
     Args:
@@ -17,7 +17,7 @@ def composition_order(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """
     required = {entry.name: _required(entry, entries) for entry in entries}
     left = sorted(entries, key=lambda each: (each.load_order, TIERS.index(each.tier), each.name))
-    ordered: list[Entry] = []
+    ordered: list[Candidate] = []
     while left:
         placed = {each.name for each in ordered}
         free = next(each for each in left if required[each.name] <= placed)
@@ -26,7 +26,7 @@ def composition_order(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     return tuple(ordered)
 
 
-def find_cycle(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+def find_cycle(entries: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """The entries of one circle of requirements, in its order; () if there is none."""
     by_name = {entry.name: entry for entry in entries}
     required = {name: sorted(_required(entry, entries)) for name, entry in by_name.items()}
@@ -58,7 +58,7 @@ def _walk(start: str, required: Mapping[str, Sequence[str]], path: list[str], fi
     return []
 
 
-def _required(entry: Entry, entries: Sequence[Entry]) -> set[str]:
+def _required(entry: Candidate, entries: Sequence[Candidate]) -> set[str]:
     """The names, as published, of what an entry requires."""
     wanted = {spelled for requirement in entry.requires for spelled in spellings(requirement.name.name)}
     return {each.name for each in entries if each.name in wanted and each is not entry}

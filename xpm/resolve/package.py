@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from xpm_index.entries import Entry
+from xpm_index.entries import Candidate
 from xpm_index.requirements import Requirement
 from xpm_index.versions import Version, VersionRange
 
@@ -23,7 +23,7 @@ class Package:
     """``entries`` by rising version; compared by identity, since the solver makes one per name."""
 
     name: str
-    entries: tuple[Entry, ...]
+    entries: tuple[Candidate, ...]
     kind: str = "expert"
     present: int = field(init=False)
     everything: int = field(init=False)
@@ -34,11 +34,11 @@ class Package:
         self.everything = self.present | ABSENT
         self._versions = tuple(entry.version for entry in self.entries)
 
-    def where(self, accepts: Callable[[Entry], bool]) -> int:
+    def where(self, accepts: Callable[[Candidate], bool]) -> int:
         """The versions that ``accepts`` holds for."""
         return sum(1 << number for number, entry in enumerate(self.entries, start=1) if accepts(entry))
 
-    def by(self, values: Callable[[Entry], Iterable[T]]) -> dict[T, int]:
+    def by(self, values: Callable[[Candidate], Iterable[T]]) -> dict[T, int]:
         """For each value that entries have, the versions that have it; one pass, where asking ``where`` for each would be many."""
         found: dict[T, int] = {}
         for number, entry in enumerate(self.entries, start=1):
@@ -55,11 +55,11 @@ class Package:
                 found |= 2 << position
         return found
 
-    def chosen(self, mask: int) -> Entry:
+    def chosen(self, mask: int) -> Candidate:
         """The entry of a mask with one version in it."""
         return self.entries[mask.bit_length() - 2]
 
-    def of(self, mask: int) -> Iterator[Entry]:
+    def of(self, mask: int) -> Iterator[Candidate]:
         return (entry for number, entry in enumerate(self.entries, start=1) if mask >> number & 1)
 
     def bits(self, mask: int) -> Iterator[int]:
@@ -76,10 +76,10 @@ class Package:
         if not versions:
             return f"no version of {self.name}"
         runs = list(self._runs(versions))
-        told = [_run(self.entries, first, last) for first, last in runs]
-        if len(told) > _MAX_LISTED:
-            told = [*told[: _MAX_LISTED - 1], f"{len(told) - _MAX_LISTED + 1} further ranges"]
-        return f"{self.name} {_either(told)}"
+        ranges = [_run(self.entries, first, last) for first, last in runs]
+        if len(ranges) > _MAX_LISTED:
+            ranges = [*ranges[: _MAX_LISTED - 1], f"{len(ranges) - _MAX_LISTED + 1} further ranges"]
+        return f"{self.name} {_either(ranges)}"
 
     def _runs(self, versions: int) -> Iterator[tuple[int, int]]:
         """(first, last) of each run of neighbouring versions, as positions in ``entries``."""
@@ -93,7 +93,7 @@ class Package:
                 start = None
 
 
-def _run(entries: Sequence[Entry], first: int, last: int) -> str:
+def _run(entries: Sequence[Candidate], first: int, last: int) -> str:
     if first == last:
         return str(entries[first].version)
     if last == len(entries) - 1:

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from xpm_index.entries import Entry
+from xpm_index.entries import Candidate
 from xpm_index.requirements import Requirement
 from xpm_index.versions import Version, VersionRange
 
-Candidates = Callable[[str], Sequence[Entry]]
+Candidates = Callable[[str], Sequence[Candidate]]
 """All published versions of a name under either of its spellings, in any order; () if there are none."""
 
 
@@ -41,5 +41,5 @@ class Problem:
 class Resolution:
     """``experts`` are in composition order."""
 
-    base: Entry
-    experts: tuple[Entry, ...]
+    base: Candidate
+    experts: tuple[Candidate, ...]

@@ -10,7 +10,7 @@ from xpm.resolve.order import MAX_EXPERTS, composition_order, find_cycle
 from xpm.resolve.package import Package
 from xpm.resolve.problem import Candidates, Problem, Resolution
 from xpm.resolve.solver import NoSolution, Solver
-from xpm_index.entries import Entry
+from xpm_index.entries import Candidate
 
 
 def resolve(problem: Problem, candidates: Candidates) -> Resolution:
@@ -30,7 +30,7 @@ def resolve(problem: Problem, candidates: Candidates) -> Resolution:
     return Resolution(base=chosen[facts.base], experts=composition_order(experts))
 
 
-def _circle(chosen: Mapping[Package, Entry]) -> Incompatibility | None:
+def _circle(chosen: Mapping[Package, Candidate]) -> Incompatibility | None:
     """An incompatibility of the members of a circle of requirements, at the versions chosen; None if there is no circle."""
     packages = {package.name: package for package in chosen if package.kind == "expert"}
     cycle = find_cycle([chosen[package] for package in packages.values()])
@@ -44,7 +44,7 @@ def _circle(chosen: Mapping[Package, Entry]) -> Incompatibility | None:
     return Incompatibility(terms, Cycle((*names, names[0])))
 
 
-def _require_few(experts: Sequence[Entry]) -> None:
+def _require_few(experts: Sequence[Candidate]) -> None:
     limit = min([MAX_EXPERTS, *(entry.max_chain for entry in experts)])
     if len(experts) <= limit:
         return
@@ -87,12 +87,12 @@ def _explained(root: Incompatibility) -> ResolutionError | BaseMismatchError:
 
 def _bases_hint(misfits: Sequence[Incompatibility]) -> str:
     """For which bases the experts of a conflict do have archives."""
-    told = []
+    fitting = []
     for fact in misfits:
         expert = next(package for package in fact.terms if package.kind == "expert")
         base = next((package for package in fact.terms if package.kind == "base"), None)
         assert isinstance(fact.cause, NoArchive)
         others = [f"another {name}" if name == fact.cause.base else name for name in fact.cause.bases if base is None]
         fits = [base.describe(base.everything & ~fact.terms[base])] if base else []
-        told.append(f"{expert.describe(fact.terms[expert])} is for {' and '.join([*fits, *others]) or 'no base'}")
-    return "; ".join(dict.fromkeys(told))
+        fitting.append(f"{expert.describe(fact.terms[expert])} is for {' and '.join([*fits, *others]) or 'no base'}")
+    return "; ".join(dict.fromkeys(fitting))

@@ -16,13 +16,13 @@ from xpm.resolve.facts import Facts
 from xpm.resolve.incompatibility import Derived, Incompatibility, resolvent
 from xpm.resolve.package import Package
 from xpm.resolve.partial import PartialSolution
-from xpm_index.entries import Entry
+from xpm_index.entries import Candidate
 from xpm_index.versions import Version
 
 _PROJECT_LEVEL = 1
 _MANY_CONFLICTS = 5
 
-Check = Callable[[Mapping[Package, Entry]], Incompatibility | None]
+Check = Callable[[Mapping[Package, Candidate]], Incompatibility | None]
 """Looks at a whole solution; the incompatibility that it violates, or None."""
 
 
@@ -46,7 +46,7 @@ class Solver:
         self._swapped: set[tuple[Package, ...]] = set()
         self._stated: set[tuple[object, ...]] = set()
 
-    def solve(self) -> dict[Package, Entry]:
+    def solve(self) -> dict[Package, Candidate]:
         """The chosen version of the base and of every expert needed.
 
         Raises:

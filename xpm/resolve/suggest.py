@@ -32,23 +32,23 @@ def suggest(
     """
     found: list[Suggestion] = []
     deadline = clock() + max_s
-    for changed, told in _ways_out(problem, candidates):
+    for changed, describe in _ways_out(problem, candidates):
         if len(found) == MAX_SUGGESTIONS or clock() > deadline:
             break
         try:
             resolution = resolve(changed, candidates)
         except (ResolutionError, BaseMismatchError):
             continue
-        suggestion = told(resolution)
+        suggestion = describe(resolution)
         if suggestion not in found:
             found.append(suggestion)
     return tuple(found)
 
 
-_Told = Callable[[Resolution], Suggestion]
+_Describe = Callable[[Resolution], Suggestion]
 
 
-def _ways_out(problem: Problem, candidates: Candidates) -> Iterator[tuple[Problem, _Told]]:
+def _ways_out(problem: Problem, candidates: Candidates) -> Iterator[tuple[Problem, _Describe]]:
     """Changed problems to try: relax one requirement, take another base, allow pre-releases, drop an expert."""
     for requirement in problem.requirements:
         if requirement.range.text != "*":
@@ -71,8 +71,8 @@ def _with(problem: Problem, old: Requirement, new: Requirement) -> Problem:
     return replace(problem, requirements=tuple(new if each is old else each for each in problem.requirements))
 
 
-def _relaxing(problem: Problem, requirement: Requirement, *, exact: Requirement | None = None) -> _Told:
-    def told(resolution: Resolution) -> Suggestion:
+def _relaxing(problem: Problem, requirement: Requirement, *, exact: Requirement | None = None) -> _Describe:
+    def describe(resolution: Resolution) -> Suggestion:
         names = requirement.name.spellings()
         version = next((entry.version for entry in resolution.experts if entry.name in names), None)
         wanted = exact or Requirement(requirement.name, VersionRange.parse(f"^{version}") if version else ANY)
@@ -81,19 +81,19 @@ def _relaxing(problem: Problem, requirement: Requirement, *, exact: Requirement 
             effect=f"takes {requirement.name} {version} instead of {requirement.range}",
         )
 
-    return told
+    return describe
 
 
-def _another_base(problem: Problem) -> _Told:
-    def told(resolution: Resolution) -> Suggestion:
+def _another_base(problem: Problem) -> _Describe:
+    def describe(resolution: Resolution) -> Suggestion:
         version = resolution.base.version
         command = shlex.join(["xpm", "base", "add", f"{problem.base.name}@^{version}"])
         return Suggestion(command=command, effect=f"takes the base {resolution.base.name} {version}")
 
-    return told
+    return describe
 
 
-def _removing(problem: Problem, requirement: Requirement) -> _Told:
+def _removing(problem: Problem, requirement: Requirement) -> _Describe:
     asked = [each for each in problem.requirements if set(each.name.spellings()) & set(problem.asked)]
     command = shlex.join(["xpm", "uninstall", requirement.name.name])
     if asked:

@@ -12,7 +12,6 @@ from xpm_index.archive import MANIFEST, read_files
 from xpm_index.manifest import Manifest
 from xpm_index.names import validate_name
 
-FORMS = ("expert", "peft")
 _OLDER_WEIGHTS = "weights.safetensors"
 _ALONGSIDE = ("README.md", "LICENSE", "grammar.gbnf")
 

@@ -1,64 +1,36 @@
 """What a manifest says of training: ``training.config``, typed, with key paths in every error.
 
-Every knob is honoured, refused with a reason, or, where it decides nothing of what is trained, passed over with a warning
-(``spellings``). Keys that begin with ``_`` are comments.
+``TrainingSettings`` is the one table of knobs. Every knob is honoured, refused with a reason, or, where it decides nothing of what
+is trained, passed over with a warning (``spellings``). Keys that begin with ``_`` are comments.
+``python -m xpm_build.training.settings FILE`` writes the table of docs/training.md anew.
 """
 
 import difflib
 import re
+import sys
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from xpm_build.errors import TrainingError
+from xpm_build.training.knobs import (
+    at_least_0,
+    flag,
+    knob,
+    knobs_of,
+    names,
+    number,
+    one_of,
+    positive,
+    require_meaning,
+    share,
+    table_of,
+    text,
+    whole,
+)
 from xpm_build.training.spellings import is_off, understood
 from xpm_index.fields import Fields
-
-METHODS = ("sft", "dpo", "distillation")
-ADAPTERS = ("lora", "rslora", "dora", "ia3", "prompt_tuning", "qlora")
-_SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")
-_OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adamw_8bit", "paged_adamw_8bit")
-_METRICS = ("task", "loss")
-_ATTENTIONS = ("sdpa", "eager")
-_DTYPES = ("float32", "bfloat16", "float16")
-_LOW_RANK = ("lora", "rslora", "dora", "qlora")
-_LIKELIHOOD = ("sft", "distillation")
-
-# Knobs that mean something for some methods or adapters only.
-_MEANT_FOR: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "rank": ("adapter_type", _LOW_RANK),
-    "alpha": ("adapter_type", _LOW_RANK),
-    "dropout": ("adapter_type", _LOW_RANK),
-    "target_modules": ("adapter_type", (*_LOW_RANK, "ia3")),
-    "feedforward_modules": ("adapter_type", ("ia3",)),
-    "num_virtual_tokens": ("adapter_type", ("prompt_tuning",)),
-    "init_text": ("adapter_type", ("prompt_tuning",)),
-    "use_dora": ("adapter_type", ("lora", "dora")),
-    "use_rslora": ("adapter_type", ("lora", "rslora")),
-    "beta": ("method", ("dpo",)),
-    "teacher": ("method", ("distillation",)),
-    "distillation_weight": ("method", ("distillation",)),
-    "distillation_temperature": ("method", ("distillation",)),
-    "packing": ("method", _LIKELIHOOD),
-    "completion_only_loss": ("method", _LIKELIHOOD),
-    "eval_cases": ("metric", ("task",)),
-    "label_smoothing": ("method", ("sft",)),
-}
-_SECTION = frozenset(
-    (
-        "dataset",
-        "config",
-        "decoding",
-        "trained_on",
-        "packaging_checkpoint",
-        "base_model_version",
-        "checkpoint",
-        "alternative_checkpoints",
-    )
-)
-_KEPT = frozenset(("save_total_limit", "save_minutes", "packaging_checkpoint"))
-_PACKAGED = re.compile(r"final|checkpoint-([1-9][0-9]*)")
-_DEFAULT_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 _REFUSED = {
     "deepspeed": "one machine and one device are enough for an adapter of this size",
@@ -76,69 +48,134 @@ _REFUSED = {
     "reward_model": "rlhf is not supported: use dpo with prompt, chosen and rejected",
     "fp16": "float16 training overflows in small models: use bf16",
 }
+_SECTION = frozenset(
+    "dataset config decoding trained_on packaging_checkpoint base_model_version checkpoint alternative_checkpoints".split()
+)
+_PACKAGED = re.compile(r"final|checkpoint-([1-9][0-9]*)")
+_DEFAULT_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_DEFAULT_TARGETS_IA3 = ("k_proj", "v_proj", "down_proj")
+_LOW_RANK = ("lora", "rslora", "dora", "qlora")
+_IS_LOW_RANK = ("adapter_type", _LOW_RANK)
+_IS_IA3 = ("adapter_type", ("ia3",))
+_IS_PROMPT = ("adapter_type", ("prompt_tuning",))
+_IS_DISTILLED = ("method", ("distillation",))
+_OF_LIKELIHOOD = ("method", ("sft", "distillation"))
+_OLDER_ADAPTERS = {"use_dora": ("dora", ("lora", "dora")), "use_rslora": ("rslora", ("lora", "rslora"))}
+"""An older flag → the adapter that it asks for, and those that it may be given with."""
+
+
+def _feedforward(above: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(name for name in ("down_proj",) if above["adapter_type"] == "ia3" and name in above["target_modules"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSettings:
-    """Names and meanings are those of PEFT and TRL. ``max_steps`` 0 means: by ``epochs``; ``save_dtype`` is the kept adapter's.
+    """Names and meanings are those of PEFT and TRL.
 
-    ``metric`` is "" for task where answers can be judged, else loss. ``packaging_checkpoint`` is "" for the best one, "final" or
-    "checkpoint-N". It, ``save_total_limit`` and ``save_minutes`` (0 for by steps alone) change nothing of what is trained:
-    ``trained_by`` leaves them out.
+    ``packaging_checkpoint``, of ``training`` itself, is "" for the best one, "final" or "checkpoint-N".
     """
 
-    method: str
-    adapter_type: str
-    rank: int
-    alpha: int
-    dropout: float
-    target_modules: tuple[str, ...]
-    feedforward_modules: tuple[str, ...]
-    num_virtual_tokens: int
-    init_text: str
-    epochs: float
-    max_steps: int
-    learning_rate: float
-    batch_size: int
-    eval_batch_size: int
-    gradient_accumulation_steps: int
-    gradient_checkpointing: bool
-    attn_implementation: str
-    warmup_ratio: float
-    warmup_steps: int
-    lr_scheduler: str
-    optimizer: str
-    weight_decay: float
-    adam_beta1: float
-    adam_beta2: float
-    adam_epsilon: float
-    max_grad_norm: float
-    label_smoothing: float
-    neftune_noise_alpha: float
-    max_seq_length: int
-    packing: bool
-    group_by_length: bool
-    completion_only_loss: bool
-    bf16: bool
-    seed: int
-    logging_steps: int
-    eval_steps: int
-    save_steps: int
-    save_minutes: float
-    save_total_limit: int
-    early_stopping_patience: int
-    metric: str
-    eval_cases: int
-    beta: float
-    teacher: str
-    distillation_weight: float
-    distillation_temperature: float
-    save_dtype: str
+    method: str = knob(
+        one_of("sft", "dpo", "distillation", refused={"rlhf": _REFUSED["reward_model"]}), "sft", "what is learned from"
+    )
+    adapter_type: str = knob(
+        one_of("lora", "rslora", "dora", "ia3", "prompt_tuning", "qlora"), "lora", "qlora needs bitsandbytes and CUDA"
+    )
+    metric: str = knob(
+        one_of("task", "loss"),
+        lambda above: "loss" if above["method"] == "dpo" else "",
+        "what chooses the best checkpoint: `task` runs the answers to the first validation cases with the language's judge, "
+        "`loss` is the validation loss; asked for where it cannot be had, it is refused",
+        shown="task where there is a judge and validation rows, else loss",
+    )
+    beta: float = knob(positive, 0.1, "how near to the base it stays", only=("method", ("dpo",)))
+    teacher: str = knob(text, "", "a model's folder with the same vocabulary", shown="none", only=_IS_DISTILLED)
+    distillation_weight: float = knob(share, 0.5, "the teacher's share of the loss", only=_IS_DISTILLED)
+    distillation_temperature: float = knob(positive, 2.0, "of both distributions", only=_IS_DISTILLED)
+    rank: int = knob(whole(1, 256), 16, "of the update", only=_IS_LOW_RANK)
+    alpha: int = knob(
+        whole(1, 4096),
+        lambda above: 2 * above["rank"],
+        "the update is scaled by alpha / rank",
+        shown="2 × rank",
+        only=_IS_LOW_RANK,
+    )
+    dropout: float = knob(share, 0.0, "of the adapter's input, while training", only=_IS_LOW_RANK)
+    target_modules: tuple[str, ...] = knob(
+        names,
+        lambda above: _DEFAULT_TARGETS_IA3 if above["adapter_type"] == "ia3" else _DEFAULT_TARGETS,
+        '`"all-linear"` is understood',
+        shown="all seven linears; for ia3 k, v and down",
+        only=("adapter_type", (*_LOW_RANK, "ia3")),
+    )
+    feedforward_modules: tuple[str, ...] = knob(
+        names, _feedforward, "those of target_modules that scale their input", shown="down_proj", only=_IS_IA3
+    )
+    num_virtual_tokens: int = knob(whole(1, 512), 16, "before every prompt", only=_IS_PROMPT)
+    init_text: str = knob(text, "", "what the virtual tokens begin as", shown="none", only=_IS_PROMPT)
+    epochs: float = knob(positive, 3.0, "passes over the rows")
+    max_steps: int = knob(whole(0, 10**9), 0, "decides instead of `epochs`, unless it is 0")
+    learning_rate: float = knob(positive, 2e-4, "the highest")
+    lr_scheduler: str = knob(
+        one_of("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"),
+        "cosine",
+        "how the learning rate falls",
+    )
+    warmup_ratio: float = knob(share, 0.03, "the share of steps in which it rises")
+    warmup_steps: int = knob(whole(0, 10**9), 0, "decides instead of `warmup_ratio`, unless it is 0")
+    batch_size: int = knob(whole(1, 4096), 8, "rows of a batch")
+    gradient_accumulation_steps: int = knob(whole(1, 4096), 1, "batches of a step")
+    gradient_checkpointing: bool = knob(flag, False, "less memory, more time")
+    attn_implementation: str = knob(
+        one_of("sdpa", "eager"),
+        "sdpa",
+        "PyTorch's fused attention; `eager` is plain attention: on a CPU faster for short rows, with memory that grows with the "
+        "square of a row's length",
+    )
+    optimizer: str = knob(
+        one_of("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adamw_8bit", "paged_adamw_8bit"),
+        "adamw_torch",
+        "as in Transformers",
+    )
+    weight_decay: float = knob(share, 0.0, "per step, times the learning rate")
+    adam_beta1: float = knob(share, 0.9, "of AdamW")
+    adam_beta2: float = knob(share, 0.999, "of AdamW")
+    adam_epsilon: float = knob(positive, 1e-8, "of AdamW")
+    max_grad_norm: float = knob(positive, 1.0, "longer gradients are shortened")
+    label_smoothing: float = knob(share, 0.0, "the share that all tokens get", only=("method", ("sft",)))
+    neftune_noise_alpha: float = knob(number, 0.0, "noise on embeddings, 0 for none")
+    max_seq_length: int = knob(whole(8, 131_072), 2048, "tokens of a row")
+    packing: bool = knob(flag, False, "several rows in one sequence", only=_OF_LIKELIHOOD)
+    group_by_length: bool = knob(flag, True, "false with `packing`")
+    completion_only_loss: bool = knob(flag, True, "prompts are read, not learned", only=_OF_LIKELIHOOD)
+    bf16: bool = knob(
+        flag, True, "autocast while training, on CUDA and on processors that compute in bfloat16 (AVX512-BF16, AMX)"
+    )
+    save_dtype: str = knob(one_of("float32", "bfloat16", "float16"), "float32", "how the kept adapter is stored")
+    seed: int = knob(whole(0, 2**31), 1, "decides batches, dropout and initial weights")
+    logging_steps: int = knob(whole(1, 10**6), 10, "how often loss and speed are told")
+    eval_steps: int = knob(whole(1, 10**6), 100, "how often the model is judged")
+    save_steps: int = knob(
+        whole(1, 10**6), lambda above: above["eval_steps"], "must equal `eval_steps`", shown="eval_steps"
+    )
+    save_minutes: float = knob(
+        at_least_0,
+        10.0,
+        "a checkpoint also when so many minutes passed without one; 0 for by steps alone",
+        decides=False,
+    )
+    save_total_limit: int = knob(whole(1, 1000), 2, "checkpoints that are kept", decides=False)
+    early_stopping_patience: int = knob(whole(0, 1000), 0, "judgements without a better one; 0 for any number")
+    eval_batch_size: int = knob(whole(1, 4096), 32, "answers or rows at a time while judging")
+    eval_cases: int = knob(whole(1, 100_000), 100, "the most that are answered", only=("metric", ("task", "")))
     packaging_checkpoint: str
 
     def trained_by(self) -> dict[str, Any]:
         """What decides the trained numbers."""
-        return {key: value for key, value in asdict(self).items() if key not in _KEPT}
+        return {key: value for key, value in asdict(self).items() if key in KNOBS and KNOBS[key].decides}
+
+
+KNOBS = knobs_of(TrainingSettings)
 
 
 def training_settings(raw: Mapping[str, Any]) -> TrainingSettings:
@@ -152,71 +189,15 @@ def training_settings(raw: Mapping[str, Any]) -> TrainingSettings:
     _only(training, _SECTION)
     fields = Fields(understood(stated), stated.path, error=TrainingError)
     _known(fields)
-    method = _one_of(fields, "method", METHODS, default="sft", refused={"rlhf": _REFUSED["reward_model"]})
-    adapter = _one_of(fields, "adapter_type", ADAPTERS, default="lora")
-    metric = _metric(fields, method)
-    _meaningful(fields, {"method": method, "adapter_type": adapter, "metric": metric or "task"})
-    if _flag(fields, "use_dora", False):
-        adapter = "dora"
-    if _flag(fields, "use_rslora", False):
-        adapter = "rslora"
-    rank = _between(fields, "rank", 16, 1, 256)
-    targets = fields.raw.get("target_modules")
-    if targets == "all-linear":
-        targets = None
-    targets = fields.strings("target_modules") if targets else _default_targets(adapter)
-    feedforward = tuple(name for name in ("down_proj",) if adapter == "ia3" and name in targets)
-    eval_steps = _between(fields, "eval_steps", 100, 1, 10**6)
-    settings = TrainingSettings(
-        method=method,
-        adapter_type=adapter,
-        rank=rank,
-        alpha=_between(fields, "alpha", 2 * rank, 1, 4096),
-        dropout=_share(fields, "dropout", 0.0),
-        target_modules=targets,
-        feedforward_modules=fields.strings("feedforward_modules") or feedforward,
-        num_virtual_tokens=_between(fields, "num_virtual_tokens", 16, 1, 512),
-        init_text=fields.text("init_text", required=False),
-        epochs=_positive(fields, "epochs", 3.0),
-        max_steps=_between(fields, "max_steps", 0, 0, 10**9),
-        learning_rate=_positive(fields, "learning_rate", 2e-4),
-        batch_size=_between(fields, "batch_size", 8, 1, 4096),
-        eval_batch_size=_between(fields, "eval_batch_size", 32, 1, 4096),
-        gradient_accumulation_steps=_between(fields, "gradient_accumulation_steps", 1, 1, 4096),
-        gradient_checkpointing=_flag(fields, "gradient_checkpointing", False),
-        attn_implementation=_one_of(fields, "attn_implementation", _ATTENTIONS, default="sdpa"),
-        warmup_ratio=_share(fields, "warmup_ratio", 0.03),
-        warmup_steps=_between(fields, "warmup_steps", 0, 0, 10**9),
-        lr_scheduler=_one_of(fields, "lr_scheduler", _SCHEDULERS, default="cosine"),
-        optimizer=_one_of(fields, "optimizer", _OPTIMIZERS, default="adamw_torch"),
-        weight_decay=_share(fields, "weight_decay", 0.0),
-        adam_beta1=_share(fields, "adam_beta1", 0.9),
-        adam_beta2=_share(fields, "adam_beta2", 0.999),
-        adam_epsilon=_positive(fields, "adam_epsilon", 1e-8),
-        max_grad_norm=_positive(fields, "max_grad_norm", 1.0),
-        label_smoothing=_share(fields, "label_smoothing", 0.0),
-        neftune_noise_alpha=fields.number("neftune_noise_alpha", default=0.0),
-        max_seq_length=_between(fields, "max_seq_length", 2048, 8, 131_072),
-        packing=_flag(fields, "packing", False),
-        group_by_length=_flag(fields, "group_by_length", True),
-        completion_only_loss=_flag(fields, "completion_only_loss", True),
-        bf16=_flag(fields, "bf16", True),
-        seed=_between(fields, "seed", 1, 0, 2**31),
-        logging_steps=_between(fields, "logging_steps", 10, 1, 10**6),
-        eval_steps=eval_steps,
-        save_steps=_between(fields, "save_steps", eval_steps, 1, 10**6),
-        save_minutes=_at_least(fields, "save_minutes", 10.0),
-        save_total_limit=_between(fields, "save_total_limit", 2, 1, 1000),
-        early_stopping_patience=_between(fields, "early_stopping_patience", 0, 0, 1000),
-        metric=metric,
-        eval_cases=_between(fields, "eval_cases", 100, 1, 100_000),
-        beta=_positive(fields, "beta", 0.1),
-        teacher=fields.text("teacher", required=method == "distillation"),
-        distillation_weight=_share(fields, "distillation_weight", 0.5),
-        distillation_temperature=_positive(fields, "distillation_temperature", 2.0),
-        save_dtype=_one_of(fields, "save_dtype", _DTYPES, default="float32"),
-        packaging_checkpoint=training.text("packaging_checkpoint", required=False),
-    )
+    values: dict[str, Any] = {}
+    for name, each in KNOBS.items():
+        values[name] = each.read(fields, name, values)
+    chosen = values["adapter_type"]
+    for name, (adapter, meant_for) in _OLDER_ADAPTERS.items():
+        require_meaning(fields, name, "adapter_type", meant_for, chosen=chosen)
+        if flag.read(fields, name, False):
+            values["adapter_type"] = adapter
+    settings = TrainingSettings(**values, packaging_checkpoint=training.text("packaging_checkpoint", required=False))
     if settings.packaging_checkpoint and not _PACKAGED.fullmatch(settings.packaging_checkpoint):
         raise TrainingError(
             f"{training.at('packaging_checkpoint')} {settings.packaging_checkpoint[:40]!r} is no checkpoint",
@@ -226,12 +207,13 @@ def training_settings(raw: Mapping[str, Any]) -> TrainingSettings:
     return settings
 
 
-def _default_targets(adapter: str) -> tuple[str, ...]:
-    return ("k_proj", "v_proj", "down_proj") if adapter == "ia3" else _DEFAULT_TARGETS
-
-
 def _consistent(settings: TrainingSettings, fields: Fields) -> None:
     """Refuse combinations that would silently do something else."""
+    fields.text("teacher", required=settings.method == "distillation")
+    if settings.method == "dpo" and settings.metric == "task":
+        raise TrainingError(
+            f"{fields.at('metric')} task has no meaning with method dpo", hint="take it out: it is loss"
+        )
     if settings.save_steps != settings.eval_steps:
         raise TrainingError(
             f"{fields.at('save_steps')} must equal eval_steps",
@@ -270,30 +252,8 @@ def _consistent(settings: TrainingSettings, fields: Fields) -> None:
             )
 
 
-def _meaningful(fields: Fields, chosen: Mapping[str, str]) -> None:
-    """Refuse a knob that the chosen method or adapter would not read."""
-    for key, (by, values) in _MEANT_FOR.items():
-        if fields.raw.get(key) not in (None, False) and chosen[by] not in values:
-            raise TrainingError(
-                f"{fields.at(key)} has no meaning with {by} {chosen[by]}",
-                hint=f"take it out; it is for {', '.join(values)}",
-            )
-
-
-def _metric(fields: Fields, method: str) -> str:
-    if method != "dpo":
-        return _one_of(fields, "metric", _METRICS, default="")
-    metric = _one_of(fields, "metric", _METRICS, default="loss")
-    if metric == "task":
-        raise TrainingError(
-            f"{fields.at('metric')} task has no meaning with method dpo", hint="take it out: it is loss"
-        )
-    return metric
-
-
 def _known(fields: Fields) -> None:
-    known = (set(TrainingSettings.__slots__) - _SECTION) | {"use_dora", "use_rslora"}
-    _only(fields, known | set(_REFUSED))
+    _only(fields, KNOBS.keys() | _OLDER_ADAPTERS.keys() | _REFUSED.keys())
     for key, value in fields.raw.items():
         if key in _REFUSED and not is_off(value):
             raise TrainingError(f"{fields.at(key)} is not supported", context=_REFUSED[key], hint="take it out")
@@ -309,49 +269,14 @@ def _only(fields: Fields, known: Set[str]) -> None:
             )
 
 
-def _one_of(
-    fields: Fields, key: str, values: tuple[str, ...], *, default: str, refused: Mapping[str, str] | None = None
-) -> str:
-    value = fields.text(key, required=False) or default
-    if refused and value in refused:
-        raise TrainingError(f"{fields.at(key)} {value} is not supported", context=refused[value])
-    if value not in (*values, default):
-        raise TrainingError(f"{fields.at(key)} {value[:40]!r} is unknown", hint=f"it is one of {', '.join(values)}")
-    return value
+_TABLE = re.compile(r"(?<=<!-- the knobs: begin -->\n\n).*?(?=\n\n<!-- the knobs: end -->)", re.DOTALL)
 
 
-def _between(fields: Fields, key: str, default: int, low: int, high: int) -> int:
-    value = fields.integer(key, default=default)
-    if not low <= value <= high:
-        raise TrainingError(f"{fields.at(key)} must be {low} to {high}", context=f"got {value}")
-    return value
+def with_table(document: str) -> str:
+    """A Markdown document with the table of knobs between its two comments."""
+    return _TABLE.sub(lambda match: table_of(TrainingSettings), document)
 
 
-def _positive(fields: Fields, key: str, default: float) -> float:
-    value = fields.number(key, default=default)
-    if not value > 0:
-        raise TrainingError(f"{fields.at(key)} must be more than 0", context=f"got {value}")
-    return value
-
-
-def _at_least(fields: Fields, key: str, default: float) -> float:
-    value = fields.number(key, default=default)
-    if not 0 <= value < 1e6:
-        raise TrainingError(f"{fields.at(key)} must be 0 or more", context=f"got {value}")
-    return value
-
-
-def _share(fields: Fields, key: str, default: float) -> float:
-    value = fields.number(key, default=default)
-    if not 0 <= value <= 1:
-        raise TrainingError(f"{fields.at(key)} must be between 0 and 1", context=f"got {value}")
-    return value
-
-
-def _flag(fields: Fields, key: str, default: bool) -> bool:
-    value = fields.raw.get(key)
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise TrainingError(f"{fields.at(key)} must be true or false", context=f"got {value!r}")
-    return value
+if __name__ == "__main__":
+    file = Path(sys.argv[1])
+    file.write_text(with_table(file.read_text(encoding="utf-8")), encoding="utf-8")

@@ -29,6 +29,7 @@ ALIASES: Mapping[str, str] = {
     "assistant_only_loss": "completion_only_loss",
 }
 _VALUES: Mapping[str, Mapping[Any, Any]] = {
+    "target_modules": {"all-linear": None},
     "optimizer": {"adamw": "adamw_torch", "adamw_hf": "adamw_torch", "adamw_bnb_8bit": "adamw_8bit"},
     "gradient_checkpointing": {"full": True, "selective": True, "unsloth": True, "none": False},
 }

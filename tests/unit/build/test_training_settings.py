@@ -1,11 +1,12 @@
 """The knobs of training: each is honoured, or refused with a reason."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from xpm_build.errors import TrainingError
-from xpm_build.training.settings import _REFUSED, TrainingSettings, training_settings
+from xpm_build.training.settings import _REFUSED, TrainingSettings, training_settings, with_table
 
 
 def settings(**config):
@@ -111,3 +112,9 @@ def test_what_is_kept_decides_nothing_of_the_training():
         {"training": {"config": {"save_total_limit": 9, "save_minutes": 0}, "packaging_checkpoint": "final"}}
     )
     assert plain.trained_by() == other.trained_by()
+
+
+def test_the_table_of_the_docs_is_the_one_of_the_program():
+    document = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+    assert document == with_table(document), "write it with `python -m xpm_build.training.settings docs/training.md`"
+    assert "| `rank` | 16 | 1 to 256 |" in document

@@ -11,7 +11,9 @@ from tests.support.packages import SIGNED_AT, VALID_FROM, IndexKeys, make_entry,
 from xpm_index.entries import Yanked
 from xpm_index.errors import IndexFormatError, PackagingError, TrustError
 from xpm_index.git import BareRepo
-from xpm_index.index import IndexInfo, IndexSnapshot, IndexWriter, check_update
+from xpm_index.index import IndexInfo, IndexSnapshot
+from xpm_index.index_update import check_update
+from xpm_index.index_writer import IndexWriter
 from xpm_index.keys import SigningKey
 from xpm_index.layout import archive_path, entry_path, publisher_path
 from xpm_index.verified import TufFiles, find_root, newest_fingerprint

@@ -120,5 +120,4 @@ def test_what_an_entry_says_of_a_package(tmp_path, key):
     assert (reference.digest, reference.size) == (sha256_bytes(path.read_bytes()), path.stat().st_size)
     entry = entry_for(manifest, (reference,), publisher=PUBLISHER, key_id=key.key_id, published_at=SIGNED_AT)
     assert [str(each) for each in entry.requires] == ["expert-json@^1"]
-    assert entry.archive_for(reference.base_digest) == reference
-    assert entry.archive_for(sha256_bytes(b"another base")) is None
+    assert entry.archives == (reference,)

@@ -109,7 +109,9 @@ def test_a_file_attached_lately_is_not_read_again(engine, tiny_adapter, monkeypa
     adapter = tiny_adapter("lora")
     wanted = engine.logits(OPENING, experts=_attach(engine, adapter))
     engine.detach(adapter.name)
-    monkeypatch.setattr("xpm_runtime.resident.load_adapter", lambda *args, **options: pytest.fail("it was read again"))
+    monkeypatch.setattr(
+        "xpm_runtime.forms.form.load_adapter", lambda *args, **options: pytest.fail("it was read again")
+    )
     engine.attach(AdapterSpec.read("renamed", adapter.slots))
     assert np.array_equal(engine.logits(OPENING, experts=["renamed"]), wanted)
 

@@ -4,17 +4,31 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from xpm.errors import LockfileError, ProjectError
+from xpm.errors import LockfileError, ProjectError, UsageError
 from xpm.files import write_atomically
-from xpm.lockfile import LOCK_FILE, LockedIndex, LockedPackage, Lockfile, require_current, stated_requirements
+from xpm.lockfile import (
+    LOCK_FILE,
+    Editable,
+    Indexed,
+    LockedIndex,
+    LockedPackage,
+    Lockfile,
+    Pinned,
+    require_current,
+    stated_requirements,
+)
 from xpm.locks import locked_file
 from xpm.project import PROJECT_FILE, IndexSource, Project
+from xpm.sources import FromArchive, FromFolder, FromIndex
 from xpm_index.entries import ArchiveRef
 from xpm_index.errors import XpmError
-from xpm_index.versions import Version
+from xpm_index.keys import SigningKey
+from xpm_index.requirements import Requirement
+from xpm_index.versions import ANY, Version, VersionRange
 
 BASE = "sha256:" + "b" * 64
 
@@ -30,17 +44,18 @@ def _ref(variant: str = "", digest: str = "d") -> ArchiveRef:
     )
 
 
+def wanted(text: str, index: str = "") -> FromIndex:
+    return FromIndex(requirement=Requirement.parse(text), index=index)
+
+
 def _package(name: str, kind: str, *refs: ArchiveRef) -> LockedPackage:
     return LockedPackage(
         name=name,
         version=Version.parse("1.2.0"),
         kind=kind,
-        index="main",
-        publisher="acme",
-        key_id="k",
         load_order=5,
-        requires=("b@^1",),
-        archives=refs,
+        requires=(Requirement.parse("b@^1"),),
+        origin=Indexed(index="main", publisher="acme", key_id="k", archives=refs),
     )
 
 
@@ -57,6 +72,34 @@ def test_lock_round_trip(tmp_path):
     LOCK.save(tmp_path)
     assert Lockfile.read(tmp_path) == LOCK
     assert Lockfile.read(tmp_path).to_bytes() == (tmp_path / LOCK_FILE).read_bytes()
+
+
+def test_each_origin_is_written_and_read(tmp_path):
+    key = SigningKey.generate().public
+    pinned = Pinned(source="./dist/x.expert", publisher="indie", key=key, archives=(_ref(),))
+    origins = (pinned, Editable(source="../draft"))
+    experts = tuple(replace(LOCK.experts[0], name=f"expert-{i}", origin=each) for i, each in enumerate(origins))
+    lock = replace(LOCK, experts=experts)
+    lock.save(tmp_path)
+    assert Lockfile.read(tmp_path) == lock
+    assert [package.name for package, _ in lock.stored] == ["tiny", "expert-0"]
+    assert lock.packages[2].archives == ()
+    editable = (tmp_path / LOCK_FILE).read_text().rpartition("[[expert]]")[2]
+    assert editable.split() == [
+        *('source = "../draft" name = "expert-1" version = "1.2.0" kind = "expert" load_order = 5'.split()),
+        *('requires = [ "b@^1", ]'.split()),
+    ]
+
+
+def test_an_editable_package_as_earlier_versions_wrote_it(tmp_path):
+    made_up = LOCK.to_bytes().replace(
+        b'name = "expert-a"\nversion = "1.2.0"\nkind = "expert"\nindex = "main"\npublisher = "acme"\nkey_id = "k"\n',
+        b'source = "../a"\npublic_key = ""\nname = "expert-a"\nversion = "1.2.0"\nkind = "expert"\nindex = ""\n'
+        b'publisher = "local"\nkey_id = ""\n',
+    )
+    assert b"public_key" in made_up
+    (tmp_path / LOCK_FILE).write_bytes(made_up)
+    assert Lockfile.read(tmp_path).experts[0].origin == Editable(source="../a")
 
 
 def test_no_lock_is_none(tmp_path):
@@ -91,16 +134,31 @@ def test_a_damaged_lock_is_told_where(old, new, message, tmp_path):
 
 def test_project_round_trip(tmp_path):
     project = Project(
-        experts={"b": "^1.0.0", "a": "*"},
+        wants={"b": wanted("b@^1.0.0", index="acme"), "a": wanted("a")},
         variant="int4",
         indexes={
             "acme": IndexSource(url="https://git.example.org/acme.git", fingerprint="sha256:" + "0" * 64, explicit=True)
         },
-        pinned={"b": "acme"},
-        overrides={"c": "<2"},
+        overrides={"c": VersionRange.parse("<2")},
     )
     project.save(tmp_path)
-    assert Project.read(tmp_path) == replace(project, experts={"a": "*", "b": "^1.0.0"})
+    assert Project.read(tmp_path) == project
+
+
+def test_the_base_s_source_is_in_the_same_table(tmp_path):
+    archive = FromArchive(path=Path("dist/tiny-int4.v1.0.0.base"))
+    folder = FromFolder(path=Path("../a"))
+    project = Project(wants={"a": folder}).with_base("tiny", archive, variant="int4")
+    project.save(tmp_path)
+    assert Project.read(tmp_path) == project
+    assert project.direct == {"a": folder, "tiny": archive}
+    assert project.requirements == (Requirement.parse("a"),)
+    assert project.with_base("tiny", wanted("tiny")).wants == {"a": folder}
+    with pytest.raises(UsageError, match="is the base here"):
+        project.with_expert("tiny", folder)
+    (tmp_path / PROJECT_FILE).write_text("[base]\nname = 'tiny'\n[experts]\ntiny = '*'\n")
+    with pytest.raises(ProjectError, match=r"experts\.tiny in .* is the base"):
+        Project.read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -127,10 +185,10 @@ def test_a_wrong_project_is_told_where(text, message, tmp_path):
 
 
 def test_a_lock_of_other_wishes_is_out_of_date():
-    project = Project(base="tiny", experts={"expert-a": "^1"})
+    project = Project(base="tiny", wants={"expert-a": wanted("expert-a@^1")})
     assert stated_requirements(project) == LOCK.requirements
     require_current(LOCK, project)
-    for other in (project.with_expert("b", "*"), replace(project, variant="int4"), project.without_expert("expert-a")):
+    for other in (project.with_range("b", ANY), replace(project, variant="int4"), project.without_expert("expert-a")):
         with pytest.raises(LockfileError, match="does not agree"):
             require_current(LOCK, other)
 
@@ -168,14 +226,15 @@ acme = { url = "https://git.example.org/acme.git" }  # internal
     project = Project.read(tmp_path)
     project.save(tmp_path)
     assert (tmp_path / "xpm.toml").read_text() == text
-    project.with_expert("c", "^2").with_expert("a", "^3").without_expert("b").save(tmp_path)
+    changed = project.with_range("c", VersionRange.parse("^2")).with_range("a", VersionRange.parse("^3"))
+    changed.without_expert("b").save(tmp_path)
     changed = (tmp_path / "xpm.toml").read_text()
     assert changed == text.replace('b = "^1"   # pinned by hand\n', "").replace('a = "*"', 'a = "^3"\nc = "^2"')
 
 
 def test_a_new_project_is_written_as_people_would(tmp_path):
     source = IndexSource(url="https://git.example.org/acme.git", fingerprint="sha256:" + "0" * 64)
-    Project(experts={"a": "^1"}, indexes={"acme": source}, pinned={"a": "acme"}).save(tmp_path)
+    Project(wants={"a": wanted("a@^1", index="acme")}, indexes={"acme": source}).save(tmp_path)
     text = (tmp_path / "xpm.toml").read_text()
     assert 'a = {version = "^1", index = "acme"}' in text
     assert 'acme = {url = "https://git.example.org/acme.git", fingerprint = "sha256:000' in text

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from xpm.errors import ProjectError, UsageError
-from xpm.sources import FromArchive, FromFolder, FromGit, FromIndex, FromUrl, from_toml, parse_source, to_toml
+from xpm.parse_source import parse_source
+from xpm.sources import FromArchive, FromFolder, FromGit, FromIndex, FromUrl, from_toml, to_toml
 from xpm_index.archive_sources import BlobSource, FileSource, GitSource, WebSource, parse_archive_source
 from xpm_index.errors import XpmError
 from xpm_index.fields import Fields

@@ -7,129 +7,24 @@ too many shapes for that and is run as it comes.
 Invariant: a captured run is keyed by everything that its shapes and addresses depend on (graph, rows, bucket).
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.adapter import Adapter
-from xpm_runtime.graph import CUDA_FILES, GROUPS, GraphSpec
+from xpm_runtime.forms.cuda_slots import CudaSlots
+from xpm_runtime.forms.form import Form, Logits, RowLogits, Runner
+from xpm_runtime.graph import CUDA_FILES, GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.rope import rope_tables
-from xpm_runtime.runner import RowLogits
 from xpm_runtime.sampler import require_finite
 from xpm_runtime.session import CudaBinding, DeviceArray, Session
-from xpm_runtime.slots import Composition, SlotPack, combine_scales
-
-BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 2560)
-_Logits = NDArray[np.float32]
-Arrays = dict[str, NDArray[Any]]
-_HALF = np.dtype(np.float16)
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Linears over one input: (number of the first output column, of outputs) of each."""
-
-    name: str
-    linears: tuple[str, ...]
-    num_in: int
-    columns: tuple[tuple[int, int], ...]
-
-    @property
-    def num_out(self) -> int:
-        return sum(size for _, size in self.columns)
-
-
-def groups_of(graph: GraphSpec) -> tuple[_Group, ...]:
-    """The groups of linears in the order of the graph."""
-    linears, column = {}, 0
-    for linear in graph.linears:
-        linears[linear.name] = (linear, column)
-        column += linear.num_out
-    groups = []
-    for layer in range(graph.num_layers):
-        for name, modules in GROUPS.items():
-            members = [linears[f"{layer}.{module}"] for module in modules]
-            groups.append(
-                _Group(
-                    f"{layer}.{name}",
-                    tuple(linear.name for linear, _ in members),
-                    members[0][0].num_in,
-                    tuple((first, linear.num_out) for linear, first in members),
-                )
-            )
-    return tuple(groups)
-
-
-class CudaSlots(SlotPack):
-    """Adapters side by side in a bucket of ranks: A of a group stacked, B block by block along the diagonal."""
-
-    def __init__(self, graph: GraphSpec, adapters: Items[Adapter]) -> None:
-        super().__init__(graph, adapters)
-        self.bucket = next(size for size in (0, *BUCKETS) if size >= self.rank)
-
-    @property
-    def soft_embeds(self) -> NDArray[Any]:
-        """At least one row: an input of no rows could not be bound."""
-        return self._soft_embeds if len(self._soft_embeds) else np.zeros((1, self._graph.hidden_size), _HALF)
-
-    @cached_property
-    def weights(self) -> Arrays:
-        """``slots.{group}.A`` (linears · bucket, in) and ``.B`` (linears · bucket, out), float16."""
-        size = max(self.bucket, BUCKETS[0])
-        result: Arrays = {}
-        for group in groups_of(self._graph):
-            a = np.zeros((len(group.linears) * size, group.num_in), _HALF)
-            b = np.zeros((len(group.linears) * size, group.num_out), _HALF)
-            first_out = 0
-            for number, (linear, (_, num_out)) in enumerate(zip(group.linears, group.columns, strict=True)):
-                for name, adapter in self.adapters.items():
-                    if linear in adapter.a:
-                        place = self._rank_of[name]
-                        rows = slice(number * size + place.start, number * size + place.stop)
-                        a[rows] = adapter.a[linear]
-                        b[rows, first_out : first_out + num_out] = adapter.b[linear]
-                first_out += num_out
-            result[f"slots.{group.name}.A"], result[f"slots.{group.name}.B"] = a, b
-        return result
-
-    def kind(self, rows: Items[Composition]) -> str:
-        """Which graph the rows need."""
-        acting = [self.adapters[name] for row in rows for name in row]
-        if any(adapter.scales is not None for adapter in acting):
-            return "scaled"
-        return "slots" if any(adapter.rank for adapter in acting) else "base"
-
-    def gates(self, rows: Items[Composition]) -> Arrays:
-        """``gate.{n}`` bool (rows, 1, n · bucket) for groups of n linears."""
-        size = max(self.bucket, BUCKETS[0])
-        gate = np.zeros((len(rows), 1, size), np.bool_)
-        for row, composition in enumerate(rows):
-            for name in composition:
-                gate[row, 0, self._rank_of[name]] = True
-        return {f"gate.{n}": np.tile(gate, (1, 1, n)) for n in sorted({len(each) for each in GROUPS.values()})}
-
-    def scaled(self, rows: Items[Composition], num_scales: int) -> Arrays:
-        """``row_scales`` (rows,), and ``factors.{group}``, ``offsets.{group}`` (num_scales, 1, out); the first changes nothing."""
-        known: dict[Composition, int] = {}
-        factors = np.ones((num_scales, self._graph.total_out), _HALF)
-        offsets = np.zeros((num_scales, self._graph.total_out), _HALF)
-        for composition in dict.fromkeys(rows):
-            scales = combine_scales(self._graph, [self.adapters[name] for name in composition])
-            if scales is not None:
-                known[composition] = number = len(known) + 1
-                factors[number], offsets[number] = scales.scales + 1, scales.offsets
-        result: Arrays = {"row_scales": np.array([known.get(row, 0) for row in rows], np.int64)}
-        for group in groups_of(self._graph):
-            columns = slice(group.columns[0][0], group.columns[0][0] + group.num_out)
-            result[f"factors.{group.name}"] = factors[:, None, columns]
-            if self._graph.has_offsets:
-                result[f"offsets.{group.name}"] = offsets[:, None, columns]
-        return result
+from xpm_runtime.slots import Composition, SlotPack
 
 
 @dataclass(slots=True)
@@ -160,7 +55,7 @@ class _DeviceLogits(RowLogits):
         return self._run.total.numpy()
 
     @cached_property
-    def _all(self) -> _Logits:
+    def _all(self) -> Logits:
         return self._run.logits.numpy()
 
     def __getitem__(self, row: int) -> NDArray[np.float32]:
@@ -172,9 +67,32 @@ class _DeviceLogits(RowLogits):
         return int(self._tokens[row])
 
 
-class CudaRunner:
-    """Prefill and decode as ``Runner`` offers them."""
+class CudaForm(Form):
+    """Activations in float16, whatever the weights are stored in."""
 
+    name = "cuda"
+    file = CUDA_FILES["base"]
+    devices = ("cuda",)  # a CPU can run it too, which tests do
+
+    def __init__(self, graph: GraphSpec) -> None:
+        super().__init__(replace(graph, dtype="float16"))
+
+    @classmethod
+    def obstacle(cls, folder: Path, device: str) -> str:
+        return "" if (folder / cls.file).is_file() else f"the base has no {cls.file}: those in float32 have none"
+
+    def open(self, folder: Path, *, device: str, threads: int | None, spinning: bool) -> Session:
+        options = {"enable_cuda_graph": "1"}
+        return Session(folder, self.file, device=device, threads=threads, spinning=spinning, cuda_options=options)
+
+    def runner(self, session: Session, lanes: KvLanes) -> "CudaRunner":
+        return CudaRunner(session, self.graph, lanes)
+
+    def pack(self, needed: Mapping[str, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
+        return CudaSlots(self.graph, list(needed.values()))
+
+
+class CudaRunner(Runner):
     def __init__(self, session: Session, graph: GraphSpec, lanes: KvLanes) -> None:
         self._session = session
         self._graph = graph
@@ -195,8 +113,7 @@ class CudaRunner:
 
     def prefill(
         self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, composition: Composition, every: bool = False
-    ) -> _Logits:
-        """See ``Runner.prefill``."""
+    ) -> Logits:
         assert isinstance(pack, CudaSlots)
         num_logits = len(ids) if every else 1
         positions = np.arange(len(ids))[None] if every else np.array([[len(ids) - 1]], np.int64)
@@ -205,13 +122,12 @@ class CudaRunner:
         run.binding.put("logit_positions", positions)
         self._fill(run, kind, pack, (composition,))
         self._launch(run, [list(ids)], [start + len(ids) - 1], total=start + len(ids), graph_id=-1)
-        result: _Logits = run.logits.numpy()
+        result: Logits = run.logits.numpy()
         return result
 
     def decode(
         self, tokens: Items[int], lengths: Items[int], rows: tuple[Composition, ...], pack: SlotPack
     ) -> RowLogits:
-        """See ``Runner.decode``."""
         assert isinstance(pack, CudaSlots)
         kind = self._kind(pack, rows, ())
         key = (kind, pack.bucket if kind != "base" else 0, len(tokens))

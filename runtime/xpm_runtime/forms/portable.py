@@ -1,0 +1,93 @@
+"""The graph of ONNX Runtime's own operators, ``model.onnx``: it runs wherever ONNX Runtime does."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpm_runtime.adapter import Adapter
+from xpm_runtime.forms.form import Form
+from xpm_runtime.forms.host_runner import HostRunner, RunArrays
+from xpm_runtime.graph import PORTABLE_GRAPH, GraphSpec
+from xpm_runtime.lanes import KvLanes
+from xpm_runtime.session import Session
+from xpm_runtime.slots import Composition, Inputs, SlotPack
+
+
+class PortableForm(Form):
+    name = "portable"
+    file = PORTABLE_GRAPH
+    devices = ("cpu", "cuda")
+
+    @classmethod
+    def obstacle(cls, folder: Path, device: str) -> str:
+        return "" if (folder / cls.file).is_file() else f"the base has no {cls.file}"
+
+    def runner(self, session: Session, lanes: KvLanes) -> HostRunner:
+        return _PortableRunner(session, self.graph, lanes)
+
+    def pack(self, needed: Mapping[str, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
+        return PackedSlots(self.graph, list(needed.values()))
+
+
+class _PortableRunner(HostRunner):
+    def arrays(self, num_rows: int, positions: Sequence[int], length: int) -> RunArrays:
+        arrays = super().arrays(num_rows, positions, length)
+        arrays.bound["total_sequence_length"] = arrays.total
+        return arrays
+
+
+class PackedSlots(SlotPack):
+    """Adapters concatenated along the rank, once; gates choose among them per row."""
+
+    def __init__(self, graph: GraphSpec, adapters: Sequence[Adapter]) -> None:
+        super().__init__(graph, adapters)
+        self._packed = self._pack() if self.rank else {}
+        if len(self._soft_embeds):
+            self._packed["soft_embeds"] = self._soft_embeds
+
+    def inputs(self, rows: Sequence[Composition]) -> Inputs:
+        """A and B of the pack, and gate_rank (rows, 1, R); if any row scales outputs, gate_scale (rows, 1, K), scales and offsets
+        (K, total_out)."""
+        result = dict(self._packed)
+        dtype = self._graph.dtype
+        if self.rank:
+            gate = np.zeros((len(rows), 1, self.rank), np.bool_ if self._graph.selects_rows else dtype)
+            for row, composition in enumerate(rows):
+                for name in composition:
+                    gate[row, 0, self._rank_of[name]] = 1
+            result["gate_rank"] = gate
+        scaled = self._scales_of(rows)
+        if scaled:
+            place = {composition: number for number, composition in enumerate(scaled)}
+            gate = np.zeros((len(rows), 1, len(scaled)), dtype)
+            for row, composition in enumerate(rows):
+                if composition in place:
+                    gate[row, 0, place[composition]] = 1
+            result["gate_scale"] = gate
+            result["scales"] = np.stack([each.scales for each in scaled.values()]).astype(dtype)
+            if self._graph.has_offsets:
+                result["offsets"] = np.stack([each.offsets for each in scaled.values()]).astype(dtype)
+        return result
+
+    def _pack(self) -> dict[str, NDArray[Any]]:
+        packed: dict[str, NDArray[Any]] = {}
+        adapters = list(self.adapters.values())
+        for linear in self._graph.linears:
+            for part, size, arrays in (
+                ("A", linear.num_in, [adapter.a.get(linear.name) for adapter in adapters]),
+                ("B", linear.num_out, [adapter.b.get(linear.name) for adapter in adapters]),
+            ):
+                packed[f"slots.{linear.name}.{part}"] = self._stack(arrays, adapters, size)
+        return packed
+
+    def _stack(self, arrays: list[NDArray[Any] | None], adapters: Sequence[Adapter], size: int) -> NDArray[Any]:
+        if len(arrays) == 1 and arrays[0] is not None:
+            return arrays[0]
+        packed = np.zeros((self.rank, size), self._graph.dtype)
+        for adapter, array in zip(adapters, arrays, strict=True):
+            if array is not None:
+                packed[self._rank_of[adapter.name]] = array
+        return packed

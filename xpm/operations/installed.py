@@ -1,0 +1,83 @@
+"""What an environment has installed: its locked packages, and the folders that they run from."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from xpm.environment import Environment
+from xpm.errors import NotFoundError
+from xpm.lockfile import Editable, Indexed, LockedPackage, Lockfile
+from xpm.operations.editable import compiled_in
+from xpm.operations.names import did_you_mean
+from xpm.operations.options import Options
+from xpm_index.archive import MANIFEST
+from xpm_index.errors import XpmError
+from xpm_index.manifest import Manifest
+from xpm_index.names import spellings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """A locked package and its folder, None if it is not there yet.
+
+    ``digest`` is that of the archive that is used here, "" of an editable package.
+    """
+
+    package: LockedPackage
+    folder: Path | None
+    digest: str
+
+    def manifest(self) -> Manifest:
+        if self.folder is None:
+            raise NotFoundError(f"{self.package.name} is locked but not in the store", hint="run `xpm sync`")
+        return Manifest.parse((self.folder / MANIFEST).read_bytes())
+
+
+def installed(environment: Environment) -> tuple[Installed, ...]:
+    """The base and the experts of an environment, in composition order; () if nothing is locked."""
+    return packages_of(environment, environment.lockfile())
+
+
+def packages_of(environment: Environment, lock: Lockfile | None) -> tuple[Installed, ...]:
+    """The same of an environment whose lock was read already."""
+    return tuple(_installed(environment, lock, each) for each in lock.packages) if lock else ()
+
+
+def _installed(environment: Environment, lock: Lockfile, package: LockedPackage) -> Installed:
+    if isinstance(package.origin, Editable):
+        folder = compiled_in((environment.folder / package.origin.source).resolve())
+        return Installed(package=package, folder=folder, digest="")
+    digest = lock.archive_of(package).digest
+    return Installed(package=package, folder=environment.store.get(digest), digest=digest)
+
+
+def find_installed(environment: Environment, name: str) -> Installed:
+    return find_in(installed(environment), name)
+
+
+def find_in(packages: Sequence[Installed], name: str) -> Installed:
+    """The package of that name, in either spelling; raises NotFoundError."""
+    for each in packages:
+        if each.package.name in spellings(name):
+            return each
+    alike = did_you_mean(name, [each.package.name for each in packages])
+    raise NotFoundError(f"{name} is not installed here", hint=alike or f"install it with `xpm install {name}`")
+
+
+def yanked_among(environment: Environment, packages: Sequence[Installed]) -> dict[str, str]:
+    """Name → reason of what was yanked, as far as the indexes on this machine tell; nothing is fetched."""
+    found = {}
+    with Options(offline=True).indexes(environment, environment.project(), allow_stale=True) as indexes:
+        for each in packages:
+            package, origin = each.package, each.package.origin
+            if not isinstance(origin, Indexed) or origin.index not in indexes.sources:
+                continue
+            if indexes.age(origin.index) == timedelta.max:
+                continue
+            with contextlib.suppress(XpmError):
+                for entry in indexes.snapshot(origin.index).entries(package.name):
+                    if entry.version == package.version and entry.yanked is not None:
+                        found[package.name] = entry.yanked.reason
+    return found
