@@ -10,7 +10,8 @@ from onnx import TensorProto
 
 from xpm_build.base.architecture import Architecture, Linear, tensor_name
 from xpm_build.base.checkpoint import Checkpoint
-from xpm_build.base.quantize import BITS, QuantizedMatrix, joined, quantize_matrix
+from xpm_build.base.quantize import BITS, QuantizedMatrix, joined
+from xpm_build.base.quantizers import Nearest, Quantizer
 from xpm_build.base.tensor_file import TensorFile
 from xpm_build.errors import BuildError
 
@@ -34,14 +35,25 @@ class Matrix:
 class BaseTensors:
     """Quantises and writes weights, one matrix at a time."""
 
-    def __init__(self, weights: Checkpoint, architecture: Architecture, out: Path, *, variant: str, block: int) -> None:
+    def __init__(
+        self,
+        weights: Checkpoint,
+        architecture: Architecture,
+        out: Path,
+        *,
+        variant: str,
+        block: int,
+        quantizer: Quantizer | None = None,
+    ) -> None:
+        """``quantizer`` rounds what is not in blocks already; to the nearest if None. Raises BuildError."""
         if variant not in FLOATS and variant not in BITS:
             raise BuildError(
                 f"variant {variant!r} is unknown", hint=f"choose of {', '.join([*FLOATS, *BITS])} and source"
             )
         self.architecture = architecture
-        self._bits = BITS.get(variant)
-        self._block = block
+        self._quantizer: Quantizer | None = None
+        if variant in BITS:
+            self._quantizer = quantizer or Nearest(variant, block)
         self.dtype = np.dtype(FLOATS.get(variant, np.float32))
         self._weights = weights
         hidden, vocab = architecture.hidden_size, architecture.vocab_size
@@ -74,18 +86,18 @@ class BaseTensors:
     def _matrix(self, name: str, tensors: Iterable[str], sizes: Iterable[int], num_in: int) -> Matrix:
         pairs = list(zip(tensors, sizes, strict=True))
         num_out = sum(size for _, size in pairs)
-        if not self._bits:
+        if self._quantizer is None:
             weight, is_linear = self._floats(pairs, num_in), name[0].isdigit()
             stored = self._data.write(f"{name}.weight", self._float(weight.T if is_linear else weight, name))
             return Matrix(weight=stored, scales=None, num_in=num_in, num_out=num_out)
         quantized = self._as_stored(pairs, num_in)
         if quantized is None:
-            quantized = quantize_matrix(self._floats(pairs, num_in), bits=self._bits, block=self._block)
-        minima = quantized.minima
+            quantized = self._quantizer.quantize(name, self._floats(pairs, num_in))
+        scales, minima = quantized.scales, quantized.minima
         return Matrix(
             weight=self._data.write(f"{name}.weight", quantized.packed),
-            scales=self._data.write(f"{name}.scales", quantized.scales),
-            minima=None if minima is None else self._data.write(f"{name}.minima", minima),
+            scales=self._data.write(f"{name}.scales", scales if minima is None else _compact(scales)),
+            minima=None if minima is None else self._data.write(f"{name}.minima", _compact(minima)),
             num_in=num_in,
             num_out=num_out,
             bits=quantized.bits,
@@ -115,7 +127,7 @@ class BaseTensors:
 
     @property
     def is_quantized(self) -> bool:
-        return self._bits is not None
+        return self._quantizer is not None
 
     @property
     def has_minima(self) -> bool:
@@ -136,3 +148,10 @@ class BaseTensors:
         if not np.isfinite(result).all():
             raise BuildError(f"{name} has values too large for {self.dtype}", hint="build another variant")
         return result
+
+
+def _compact(values: NDArray[np.float32]) -> NDArray[np.floating]:
+    """In 16 bits if nothing is lost. Where there are minima, no kernel of our own reads them as they lie."""
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    return half if np.array_equal(half.astype(np.float32), values) else values

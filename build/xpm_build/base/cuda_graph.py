@@ -29,7 +29,6 @@ class CudaGraph(DecoderGraph):
         self.dtype = _HALF
         self._has_slots = kind != "base"
         self._is_scaled = kind == "scaled"
-        self._halves: dict[str, str] = {}
 
     def write(self) -> onnx.ModelProto:
         g, a = self.g, self.a
@@ -50,15 +49,6 @@ class CudaGraph(DecoderGraph):
         for name in self.cache_names("present"):
             g.output(name, _HALF, self.cache_shape)
         return g.model("base for CUDA")
-
-    def float(self, tensor: TensorProto) -> str:
-        """An initializer in float16; what is stored in float32 is cast when the graph is loaded."""
-        name = self.g.initializer(tensor)
-        if tensor.data_type == TensorProto.FLOAT16:
-            return name
-        if name not in self._halves:
-            self._halves[name] = self.g.op("Cast", name, to=TensorProto.FLOAT16)
-        return self._halves[name]
 
     def attend(self, layer: int, qkv: LinearGroup, x: str) -> str:
         g, a = self.g, self.a

@@ -16,6 +16,8 @@ from xpm_build.base.gguf import SUFFIX as GGUF_SUFFIX
 from xpm_build.base.gguf import GgufCheckpoint
 from xpm_build.base.native_graph import NativeGraph, has_native_graph
 from xpm_build.base.portable_graph import PortableGraph
+from xpm_build.base.quantize import BITS
+from xpm_build.base.quantizers import quantizer_for
 from xpm_build.base.text_files import end_token_ids
 from xpm_runtime.graph import CUDA_FILES
 
@@ -38,7 +40,13 @@ def open_checkpoint(source: Path) -> Checkpoint:
 
 
 def export_base(
-    source: Path | Checkpoint, out: Path, *, variant: str = "fp32", block: int = DEFAULT_BLOCK, digest: str = ""
+    source: Path | Checkpoint,
+    out: Path,
+    *,
+    variant: str = "fp32",
+    block: int = DEFAULT_BLOCK,
+    digest: str = "",
+    quantizer: str = "nearest",
 ) -> None:
     """Export the model in ``source``, a folder or a GGUF file, to the folder ``out``.
 
@@ -46,13 +54,16 @@ def export_base(
         variant: fp32, fp16, int8 or int4.
         block: weights per scale of a quantised variant; 32 for quality, 128 for speed and size.
         digest: the base's digest, if it is known already.
+        quantizer: how weights are rounded that are not in blocks of integers already, one of ``METHODS``.
     Raises:
         BuildError: the model is not supported, or its weights are incomplete or not finite.
     """
     checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source)
     architecture = Architecture(checkpoint.configuration)
     out.mkdir(parents=True, exist_ok=True)
-    tensors = BaseTensors(checkpoint, architecture, out / GRAPH_DATA, variant=variant, block=block)
+    checkpoint.write_text_files(out)
+    rounding = quantizer_for(quantizer, variant, block, checkpoint, out) if variant in BITS else None
+    tensors = BaseTensors(checkpoint, architecture, out / GRAPH_DATA, variant=variant, block=block, quantizer=rounding)
     (out / GRAPH).write_bytes(PortableGraph(tensors).write().SerializeToString(deterministic=True))
     is_native = has_native_graph(tensors)
     if is_native:
@@ -60,7 +71,6 @@ def export_base(
     if has_cuda_graphs(tensors):
         for kind, name in CUDA_FILES.items():
             (out / name).write_bytes(CudaGraph(tensors, kind).write().SerializeToString(deterministic=True))
-    checkpoint.write_text_files(out)
     document = architecture.graph_document(
         base_digest=digest or fingerprint(checkpoint, checkpoint.configuration),
         variant=variant,

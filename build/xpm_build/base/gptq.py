@@ -32,7 +32,8 @@ def gptq(
         counts = importance[None, first:last]
         if with_minima:
             chosen, lowest = block_scales.asymmetric(piece[:, None], bits, counts)
-            scales[:, number], minima[:, number] = chosen[:, 0], lowest[:, 0]
+            scales[:, number] = chosen[:, 0].astype(np.float16)  # as they will be stored
+            minima[:, number] = lowest[:, 0].astype(np.float16)
         else:
             scales[:, number] = block_scales.symmetric(piece[:, None], bits, counts)[:, 0]
         scale, minimum = scales[:, number], minima[:, number]

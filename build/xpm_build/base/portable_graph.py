@@ -117,7 +117,7 @@ class PortableGraph(DecoderGraph):
             "MatMulNBits",
             x,
             weight,
-            g.initializer(matrix.scales),
+            self.float(matrix.scales),
             domain=MICROSOFT,
             into=into if matrix.minima is None else None,
             K=matrix.num_in,
@@ -128,7 +128,7 @@ class PortableGraph(DecoderGraph):
         )
         if matrix.minima is None:
             return product
-        minima = g.op("Transpose", g.initializer(matrix.minima), perm=[1, 0])
+        minima = g.op("Transpose", self.float(matrix.minima), perm=[1, 0])
         return g.op("Add", product, g.op("MatMul", self._block_sums(x, matrix.block), minima), into=into)
 
     def _block_sums(self, x: str, block: int) -> str:
