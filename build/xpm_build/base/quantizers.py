@@ -51,7 +51,7 @@ class Calibrated(Quantizer):
     """Scales (and minima) of least error on a calibration text; with "gptq", what rounding costs is made up for, too."""
 
     def __init__(self, method: str, variant: str, block: int, checkpoint: Checkpoint, text_folder: Path) -> None:
-        """``text_folder`` has the base's tokenizer.json."""
+        """``block`` is smaller where rows are not whole ones; ``text_folder`` has the base's tokenizer.json."""
         self._method, self._bits, self._block = method, BITS[variant], block
         self._checkpoint = checkpoint
         self._decoder = Decoder(Architecture(checkpoint.configuration), checkpoint, num_tokens=_WINDOW)
@@ -93,13 +93,15 @@ class Calibrated(Quantizer):
             self._hidden = self._hidden + y
 
     def _rounded(self, weight: Floats, x: Floats) -> QuantizedMatrix:
-        if weight.shape[1] % self._block:
-            raise BuildError(f"rows of {weight.shape[1]} weights are not whole blocks of {self._block}")
+        columns = weight.shape[1]
+        block = next((each for each in (self._block, 32, 16) if columns % each == 0), None)
+        if block is None:
+            raise BuildError(f"rows of {columns} weights are not whole blocks", hint="build fp32 or fp16")
         if self._method == "gptq":
             inputs = x.astype(np.float64)
-            return gptq(weight, inputs.T @ inputs, bits=self._bits, block=self._block, with_minima=True)
-        importance = np.einsum("tk,tk->k", x, x).reshape(-1, self._block)
-        blocks = weight.reshape(len(weight), -1, self._block)
+            return gptq(weight, inputs.T @ inputs, bits=self._bits, block=block, with_minima=True)
+        importance = np.einsum("tk,tk->k", x, x).reshape(-1, block)
+        blocks = weight.reshape(len(weight), -1, block)
         scales, minima, numbers = [], [], []
         for first in range(0, len(blocks), _ROWS_AT_ONCE):
             piece = blocks[first : first + _ROWS_AT_ONCE]
@@ -114,7 +116,7 @@ class Calibrated(Quantizer):
             packed=np.concatenate(numbers),
             scales=np.concatenate(scales),
             bits=self._bits,
-            block=self._block,
+            block=block,
             minima=np.concatenate(minima) if minima else None,
         )
 
