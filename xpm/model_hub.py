@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from xpm.errors import FetchError, unwritable
 from xpm.http import download_to
@@ -89,7 +90,7 @@ def _is_wanted(name: object, file: str) -> bool:
     return name == file if file else any(fnmatch(name, pattern) for pattern in WANTED)
 
 
-def _listing(data: bytes, model_id: str) -> tuple[str, Sequence[dict[str, object]]]:
+def _listing(data: bytes, model_id: str) -> tuple[str, Sequence[dict[str, Any]]]:
     try:
         document = json.loads(data)
         commit, files = document["sha"], [dict(each) for each in document["siblings"]]

@@ -24,6 +24,8 @@ from xpm_build.base.checkpoint import Checkpoint
 from xpm_build.base.export import DEFAULT_BLOCK, GRAPH, GRAPH_DATA, NATIVE_GRAPH, export_base, open_checkpoint
 from xpm_build.base.fingerprint import fingerprint
 from xpm_build.base.parity import check_base, load_model
+from xpm_build.base.quality import Quality, measure
+from xpm_build.base.quantize import BITS
 from xpm_build.base.text_files import TEXT_FILES, check_chat_template, copy_text_files, has_chat_template
 from xpm_build.check import check
 from xpm_build.errors import BuildError
@@ -62,6 +64,7 @@ def build_base(
     version: str,
     variants: Sequence[str] = DEFAULT_VARIANTS,
     block: int = DEFAULT_BLOCK,
+    quantizer: str = "nearest",
     extra_files: Mapping[str, Path] | None = None,
     description: str = "",
     license: str = "",
@@ -74,6 +77,7 @@ def build_base(
         source: config.json, safetensors weights, tokenizer.json and tokenizer_config.json.
         variants: of source (the folder itself, for building experts), fp32, fp16 (for accelerators), int8 and int4.
         block: weights per quantisation scale.
+        quantizer: how weights are rounded to 4 bits, one of ``xpm_build.base.quantizers.METHODS``.
         template: the chat template that a base without one is given, by its name in ``TEMPLATES``.
         report: told what is being done.
     Raises:
@@ -100,19 +104,25 @@ def build_base(
         check_chat_template(text)
         extra = {path.name: path for path in text.iterdir()} | dict(extra_files or {})
         for variant in variants:
-            folder, error = source, None
+            folder, error, quality = source, None, None
             if variant != "source":
                 folder = Path(scratch) / variant
                 report(f"{variant}: writing the graph")
                 started = time.perf_counter()
-                export_base(checkpoint, folder, variant=variant, block=block, digest=digest)
+                export_base(checkpoint, folder, variant=variant, block=block, digest=digest, quantizer=quantizer)
                 report(
                     f"{variant}: written in {time.perf_counter() - started:.1f} s, "
                     f"at most {peak_memory_bytes() / 1e9:.1f} GB of memory so far"
                 )
-                error = check_base(folder, source, variant, block=block)
-                report(f"{variant}: largest difference of logits {error:.2e}")
-            manifest = _base_manifest(name, version, checkpoint, digest, variant, error, description, license)
+                if variant in BITS:
+                    quality = measure(folder, checkpoint, variant)
+                    error = quality.max_logit_error
+                    for line in quality.lines():
+                        report(f"{variant}: {line}")
+                else:
+                    error = check_base(folder, source, variant)
+                    report(f"{variant}: largest difference of logits {error:.2e}")
+            manifest = _base_manifest(name, version, checkpoint, digest, variant, error, quality, description, license)
             files = _variant_files(folder, variant) | extra
             path = out / archive_name(name, version, variant=variant)
             built.append(_pack(path, manifest, files, variant=variant, error=error))
@@ -128,6 +138,7 @@ def _base_manifest(
     digest: str,
     variant: str,
     error: float | None,
+    quality: Quality | None,
     description: str,
     license: str,
 ) -> Manifest:
@@ -140,6 +151,8 @@ def _base_manifest(
     }
     if error is not None:
         base["max_logit_error"] = _order_of_magnitude(error)
+    if quality is not None:
+        base["quality"] = quality.to_dict()
     document = {"schema_version": "2.0", "kind": "base", "name": name, "version": version, "description": description}
     return Manifest({**document, "license": license, "base": base})
 

@@ -50,7 +50,7 @@ def find_model(text: str, *, folder: Path, cwd: Path, quantizer: str = "") -> Fr
             )
         return FromModel(model=text, quantizer=quantizer)
     path = cwd / os.path.expanduser(text)
-    if text.endswith((GGUF, "/")) or text.startswith((".", "/", "~")):
+    if text.endswith((GGUF, "/")) or text.startswith((".", "/", "~")) or (path / _CONFIG).is_file():
         is_model = path.is_file() if text.endswith(GGUF) else (path / _CONFIG).is_file()
         if not is_model:
             raise UsageError(

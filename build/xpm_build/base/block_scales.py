@@ -27,7 +27,7 @@ def symmetric(weight: Floats, bits: int, importance: Floats | None = None) -> Fl
         scale = np.divide(above, below, out=np.zeros_like(below), where=below > 0)
         better = (error < least) & (below > 0)
         best, least = np.where(better, scale, best), np.where(better, error, least)
-    return best
+    return best.astype(np.float32, copy=False)
 
 
 def asymmetric(weight: Floats, bits: int, importance: Floats | None = None) -> tuple[Floats, Floats]:
