@@ -6,7 +6,7 @@ Needs numpy and onnx, no torch. What quantising cost is measured where somebody 
 from collections.abc import Callable
 from pathlib import Path
 
-from xpm_build.base.export import export_base, open_checkpoint
+from xpm_build.base.export import DEFAULT_BLOCK, export_base, open_checkpoint
 from xpm_build.base.fingerprint import fingerprint
 from xpm_build.base.text_files import check_chat_template
 from xpm_index.archive import MANIFEST
@@ -14,7 +14,6 @@ from xpm_index.manifest import Manifest
 
 VERSION = "0.1.0"
 DEFAULT_QUANTIZER = "minima"
-_BLOCKS = {("int4", "minima"): 64, ("int4", "gptq"): 64}  # 4.5 bits a weight, scale and minimum in 16 bits each
 Report = Callable[[str], None]
 
 
@@ -34,14 +33,7 @@ def make_local_base(
     report(f"{checkpoint.num_parameters() / 1e6:.0f} million parameters: computing their fingerprint")
     digest = fingerprint(checkpoint, configuration)
     report(f"writing the {variant} graph")
-    export_base(
-        checkpoint,
-        out,
-        variant=variant,
-        block=_BLOCKS.get((variant, quantizer), 32),
-        digest=digest,
-        quantizer=quantizer,
-    )
+    export_base(checkpoint, out, variant=variant, block=DEFAULT_BLOCK, digest=digest, quantizer=quantizer)
     check_chat_template(out)
     base = {
         "digest": digest,

@@ -25,9 +25,9 @@ from xpm_runtime import Engine
 _WINDOW, _NUM_WINDOWS = 256, 2
 _EXACT = 1  # accuracy level of MatMulNBits: activations stay float32
 # The most that may be lost, as shares of what the model's predictions know beyond their mean. On real models kernels lose 0.0007,
-# 8 bits 0.002, 4 bits 0.02 to 0.1 by the quantiser; a graph that computes something else loses about 1.
+# 8 bits 0.002, 4 bits 0.02 to 0.1 by the quantiser (and of random weights 0.2); a graph that computes something else loses about 1.
 MAX_KERNEL_LOSS = 0.02
-MAX_WEIGHT_LOSS = {"int8": 0.05, "int4": 0.25}
+MAX_WEIGHT_LOSS = {"int8": 0.05, "int4": 0.5}
 
 Logits = NDArray[np.float32]
 

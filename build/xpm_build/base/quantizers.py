@@ -21,9 +21,14 @@ from xpm_build.base.quantize import BITS, QuantizedMatrix, pack, quantize_matrix
 from xpm_build.errors import BuildError
 
 METHODS = ("nearest", "search", "minima", "gptq")
+WITH_MINIMA = ("minima", "gptq")
 TEXTS = Path(__file__).with_name("texts")
 _ENDS_BITS, _ENDS_BLOCK = 8, 32  # of embedding and head, whose errors every token sees
-_WINDOW, _NUM_WINDOWS = 128, 8
+_WINDOW, _NUM_WINDOWS = (
+    128,
+    8,
+)  # means of squares need few tokens; GPTQ, which fits all columns together, takes the whole text
+_WIDER = "gate_up"  # of all groups the least hurt by blocks of twice the size
 _ROWS_AT_ONCE = 256  # so that what is tried stays in a core's cache
 
 Floats = NDArray[np.float32]
@@ -55,7 +60,8 @@ class Calibrated(Quantizer):
         self._method, self._bits, self._block = method, BITS[variant], block
         self._checkpoint = checkpoint
         self._decoder = Decoder(Architecture(checkpoint.configuration), checkpoint, num_tokens=_WINDOW)
-        self._ids = _spread(text_ids("calibration", text_folder))
+        ids = text_ids("calibration", text_folder)
+        self._ids = _spread(ids, len(ids) // _WINDOW if method == "gptq" else _NUM_WINDOWS)
         self._hidden = self._carried = np.zeros(0, np.float32)
 
     def quantize(self, name: str, weight: Floats) -> QuantizedMatrix:
@@ -67,7 +73,8 @@ class Calibrated(Quantizer):
         number, _, place = name.partition(".")
         layer = int(number)
         x = self._input(layer, place)
-        quantized = self._rounded(weight, x.reshape(-1, x.shape[-1]))
+        wanted = 2 * self._block if place == _WIDER and self._method in WITH_MINIMA else self._block
+        quantized = self._rounded(weight, x.reshape(-1, x.shape[-1]), wanted)
         self._advance(layer, place, x @ quantized.dequantized().T)
         return quantized
 
@@ -92,9 +99,9 @@ class Calibrated(Quantizer):
         else:
             self._hidden = self._hidden + y
 
-    def _rounded(self, weight: Floats, x: Floats) -> QuantizedMatrix:
+    def _rounded(self, weight: Floats, x: Floats, wanted: int) -> QuantizedMatrix:
         columns = weight.shape[1]
-        block = next((each for each in (self._block, 32, 16) if columns % each == 0), None)
+        block = next((each for each in (wanted, 32, 16) if columns % each == 0), None)
         if block is None:
             raise BuildError(f"rows of {columns} weights are not whole blocks", hint="build fp32 or fp16")
         if self._method == "gptq":
@@ -143,7 +150,7 @@ def halved(values: Floats) -> Floats:
     return np.clip(values, -limit, limit).astype(np.float16).astype(np.float32)
 
 
-def _spread(ids: list[int]) -> NDArray[np.int64]:
+def _spread(ids: list[int], count: int) -> NDArray[np.int64]:
     """Windows from all over a text, so that each kind of it is heard."""
     every = windows((ids * (_WINDOW // max(len(ids), 1) + 1))[: max(len(ids), _WINDOW)], _WINDOW)
-    return every[np.unique(np.linspace(0, len(every) - 1, _NUM_WINDOWS).astype(int))]
+    return every[np.unique(np.linspace(0, len(every) - 1, max(count, 1)).astype(int))]
