@@ -14,7 +14,7 @@ from typing import Any
 
 from xpm_build.judges.checks import LITERALS, NAME, CheckForm, list_of, object_of, tuple_of
 from xpm_build.judges.language import Language, Row, Verdict
-from xpm_build.judges.workers import judge_in_kept_worker, judge_in_workers
+from xpm_build.judges.workers import judge_in_persistent_worker, judge_in_workers
 from xpm_build.rows import completion_of
 
 _NUM_NODES = 24  # more than any limit that is asked for
@@ -168,7 +168,7 @@ def syntax_error(query: str) -> str:
     """
     if _is_several(query):
         return _SEVERAL
-    return judge_in_kept_worker(parse_one, {"query": query}).reason
+    return judge_in_persistent_worker(parse_one, {"query": query}).reason
 
 
 def parse_one(job: dict[str, Any]) -> tuple[bool, bool, str]:

@@ -1,7 +1,7 @@
 """Judging many cases in sandboxed Python processes, one forked child per case.
 
 ``judge_in_workers(judge_one, jobs)`` sends the jobs as JSON lines to ``worker`` processes, as many as there are processors;
-``judge_in_kept_worker(judge_one, job)`` sends one to a process that is kept. A case that crashes, loops or eats memory costs
+``judge_in_persistent_worker(judge_one, job)`` sends one to a process that is kept. A case that crashes, loops or eats memory costs
 its own child only.
 """
 
@@ -59,9 +59,9 @@ def _run_part(judge_one: JudgeOne, jobs: list[dict[str, Any]]) -> list[Verdict]:
     return verdicts + [Verdict(right=False, parses=False, reason=tail[0])] * lost
 
 
-def judge_in_kept_worker(judge_one: JudgeOne, job: dict[str, Any]) -> Verdict:
+def judge_in_persistent_worker(judge_one: JudgeOne, job: dict[str, Any]) -> Verdict:
     """The verdict on one job, of a worker that waits for the next until this process ends; for one thread at a time."""
-    process = _kept_worker(judge_one)
+    process = _persistent_worker(judge_one)
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -71,13 +71,13 @@ def judge_in_kept_worker(judge_one: JudgeOne, job: dict[str, Any]) -> Verdict:
     except BrokenPipeError:
         line = b""
     if not line:
-        _kept_worker.cache_clear()
+        _persistent_worker.cache_clear()
         return Verdict(right=False, parses=False, reason="the judge's process ended early")
     return Verdict(**json.loads(line))
 
 
 @cache
-def _kept_worker(judge_one: JudgeOne) -> subprocess.Popen[bytes]:
+def _persistent_worker(judge_one: JudgeOne) -> subprocess.Popen[bytes]:
     stack = ExitStack()
     atexit.register(stack.close)
     folder = stack.enter_context(scratch_folder())

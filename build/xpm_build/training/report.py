@@ -33,7 +33,7 @@ class TrainingReport:
         return asdict(self)
 
 
-def result_of(trainer: Any, kept: Path, trainable: int, elapsed_s: float, checkpoint: Path | None) -> TrainingReport:
+def result_of(trainer: Any, chosen: Path, trainable: int, elapsed_s: float, checkpoint: Path | None) -> TrainingReport:
     state = trainer.state
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
     best = state.best_metric
@@ -42,7 +42,7 @@ def result_of(trainer: Any, kept: Path, trainable: int, elapsed_s: float, checkp
     return TrainingReport(
         steps=state.global_step,
         best_step=step or state.global_step,
-        kept_step=step_of(kept),
+        kept_step=step_of(chosen),
         metric=metric,
         score=float(best) if best is not None else losses[-1],
         final_loss=losses[-1],

@@ -75,16 +75,16 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     trainer.judge = judge
     from transformers import PrinterCallback
 
-    from xpm_build.training.trainer import JudgedAtTheEnd, SavedByTime, Told
+    from xpm_build.training.trainer import EvaluateLastStepCallback, ProgressCallback, SaveByTimeCallback
 
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Told(report))
-    trainer.add_callback(JudgedAtTheEnd())
+    trainer.add_callback(ProgressCallback(report))
+    trainer.add_callback(EvaluateLastStepCallback())
     if settings.save_minutes:
-        trainer.add_callback(SavedByTime(60 * settings.save_minutes))
-    if lost := _lost(trainer, settings, len(material.train), tokenizer.convert_tokens_to_ids(end)):
-        report(lost)
-    _begin(folder, identity, restart=restart)
+        trainer.add_callback(SaveByTimeCallback(60 * settings.save_minutes))
+    if truncation := _truncation(trainer, settings, len(material.train), tokenizer.convert_tokens_to_ids(end)):
+        report(truncation)
+    _start_run(folder, identity, restart=restart)
     checkpoint = _last_checkpoint(folder)
     if checkpoint:
         report(f"going on after {checkpoint.name.replace('-', ' ')}")
@@ -93,9 +93,9 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
         trainer.state = finished
     else:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    kept = _kept(folder, settings, trainer.state)
-    result = result_of(trainer, kept, trainable, time.monotonic() - started, checkpoint)
-    _keep(folder, kept, settings.save_dtype)
+    chosen = _chosen_checkpoint(folder, settings, trainer.state)
+    result = result_of(trainer, chosen, trainable, time.monotonic() - started, checkpoint)
+    _write_adapter(folder, chosen, settings.save_dtype)
     write_report(folder, result, settings, trainer)
     return result
 
@@ -129,11 +129,11 @@ def _refuse_another(folder: Path, identity: str) -> None:
     if path.is_file() and path.read_text().strip() != identity:
         raise TrainingError(
             f"{folder / TRAINING} holds a run with other settings, data or base",
-            hint="begin anew with `xpm train --restart`, or restore what the manifest said",
+            hint="begin anew with `xpm train --restart`, or restore what the manifest figures",
         )
 
 
-def _begin(folder: Path, identity: str, *, restart: bool) -> None:
+def _start_run(folder: Path, identity: str, *, restart: bool) -> None:
     """Make room for a run; until here nothing was changed, so what is refused costs no earlier run."""
     if restart:
         shutil.rmtree(folder / TRAINING, ignore_errors=True)
@@ -183,7 +183,7 @@ def _trainer(
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.sft_config import SFTConfig
 
-    from xpm_build.training.trainer import Distilled, Preference, Supervised
+    from xpm_build.training.trainer import DistillationTrainer, PreferenceTrainer, SupervisedTrainer
 
     disable_progress_bars()
     train, valid = (
@@ -241,12 +241,12 @@ def _trainer(
         "callbacks": callbacks,
     }
     if settings.method == "dpo":
-        trainer: Any = Preference(args=DPOConfig(beta=settings.beta, **common), **arguments)
+        trainer: Any = PreferenceTrainer(args=DPOConfig(beta=settings.beta, **common), **arguments)
     else:
         config = SFTConfig(
             completion_only_loss=settings.completion_only_loss, packing=settings.packing, eos_token=end, **common
         )
-        kind = Distilled if settings.method == "distillation" else Supervised
+        kind = DistillationTrainer if settings.method == "distillation" else SupervisedTrainer
         trainer = kind(args=config, **arguments)
     if settings.method == "distillation":
         path = folder / settings.teacher  # an absolute one stays as it is
@@ -261,11 +261,11 @@ def _trainer(
                 context=f"{teacher.config.vocab_size} and {model.config.vocab_size} tokens",
             )
         trainer.teacher = teacher.eval().to(model.device)
-    trainer.order = settings
+    trainer.settings = settings
     return trainer
 
 
-def _lost(trainer: Any, settings: TrainingSettings, num_rows: int, end_id: int) -> str:
+def _truncation(trainer: Any, settings: TrainingSettings, num_rows: int, end_id: int) -> str:
     """What of the rows does not fit into ``max_seq_length``, in words; "" if all does.
 
     Raises:
@@ -307,7 +307,7 @@ def _save_as(source: Path, target: Path, dtype: str) -> None:
     )
 
 
-def _kept(folder: Path, settings: TrainingSettings, state: Any) -> Path:
+def _chosen_checkpoint(folder: Path, settings: TrainingSettings, state: Any) -> Path:
     """The checkpoint whose adapter is kept: the one that the manifest names, else the best, else the last."""
     last = state.global_step
     if settings.packaging_checkpoint == "final":
@@ -327,7 +327,7 @@ def _kept(folder: Path, settings: TrainingSettings, state: Any) -> Path:
     return checkpoint
 
 
-def _keep(folder: Path, checkpoint: Path, dtype: str) -> None:
+def _write_adapter(folder: Path, checkpoint: Path, dtype: str) -> None:
     """Put a checkpoint's adapter into the expert's folder."""
     with tempfile.TemporaryDirectory(dir=folder / TRAINING) as scratch:
         config = json.loads((checkpoint / ADAPTER_CONFIG).read_text())

@@ -19,7 +19,7 @@ Judge = Callable[[Any], float]
 """Judges a model (with its adapter) on the validation cases: the share that is right."""
 
 
-class LengthGroups(Sampler[int]):
+class LengthGroupedSampler(Sampler[int]):
     """Indices in batches of like length, in random order: a pure function of seed and epoch."""
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, *, is_grouped: bool) -> None:
@@ -48,21 +48,21 @@ class LengthGroups(Sampler[int]):
         return iter([index for batch in [*batches, last] for index in batch])
 
 
-class _Ours:
+class _TrainerMixin:
     """Mixed into TRL's trainers."""
 
     judge: Judge | None = None
-    order: TrainingSettings
+    settings: TrainingSettings
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         dataset = self.train_dataset if train_dataset is None else train_dataset  # type: ignore[attr-defined]
         key = "input_ids" if "input_ids" in dataset.column_names else "prompt_ids"
         lengths = [len(ids) for ids in dataset[key]]
-        return LengthGroups(
+        return LengthGroupedSampler(
             lengths,
-            self.order.batch_size * self.order.gradient_accumulation_steps,
-            self.order.seed,
-            is_grouped=self.order.group_by_length,
+            self.settings.batch_size * self.settings.gradient_accumulation_steps,
+            self.settings.seed,
+            is_grouped=self.settings.group_by_length,
         )
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
@@ -76,15 +76,15 @@ class _Ours:
         return output
 
 
-class Supervised(_Ours, SFTTrainer):
+class SupervisedTrainer(_TrainerMixin, SFTTrainer):
     pass
 
 
-class Preference(_Ours, DPOTrainer):
+class PreferenceTrainer(_TrainerMixin, DPOTrainer):
     pass
 
 
-class Distilled(_Ours, SFTTrainer):
+class DistillationTrainer(_TrainerMixin, SFTTrainer):
     """Learns from the data and from a teacher's distribution: ``(1 - w) * loss + w * T² * KL(teacher ‖ student)``."""
 
     teacher: Any = None
@@ -100,7 +100,7 @@ class Distilled(_Ours, SFTTrainer):
         counted = labels != -100
         logits = outputs.logits[:, :-1][counted].float()
         loss = torch.nn.functional.cross_entropy(logits, labels[counted], reduction="sum")
-        temperature, weight = self.order.distillation_temperature, self.order.distillation_weight
+        temperature, weight = self.settings.distillation_temperature, self.settings.distillation_weight
         student = torch.log_softmax(logits / temperature, dim=-1)
         teacher = torch.log_softmax(wanted[:, :-1][counted].float() / temperature, dim=-1)
         divergence = torch.nn.functional.kl_div(student, teacher, reduction="sum", log_target=True)
@@ -111,7 +111,7 @@ class Distilled(_Ours, SFTTrainer):
         return (mixed, outputs) if return_outputs else mixed
 
 
-class JudgedAtTheEnd(TrainerCallback):
+class EvaluateLastStepCallback(TrainerCallback):
     """The last step is evaluated too, whatever ``eval_steps`` is."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -119,7 +119,7 @@ class JudgedAtTheEnd(TrainerCallback):
             control.should_evaluate = True
 
 
-class SavedByTime(TrainerCallback):
+class SaveByTimeCallback(TrainerCallback):
     """A checkpoint whenever so many seconds have passed without one, so that a long step count loses no more than that.
 
     What is trained does not depend on it: the best checkpoint is chosen among those that were judged.
@@ -140,7 +140,7 @@ class SavedByTime(TrainerCallback):
         self._saved = self._clock()
 
 
-class Told(TrainerCallback):
+class ProgressCallback(TrainerCallback):
     """Tells of the training as it goes on: step, loss, learning rate, tokens a second, time left, and what the task's judge says.
 
     The first line comes before the first step; between the logged steps one comes whenever nothing was told for a while.
@@ -149,18 +149,18 @@ class Told(TrainerCallback):
     def __init__(self, report: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._report, self._clock = report, clock
         self._started, self._first = clock(), 0
-        self._told = self._started
+        self._last_log = self._started
         self._num_tokens = self._loss = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._started, self._first = self._clock(), state.global_step
         self._num_tokens = state.num_input_tokens_seen
         rows = args.per_device_train_batch_size * args.gradient_accumulation_steps
-        self._say(state, [f"{state.max_steps - self._first:,} steps of {rows} rows to go"])
+        self._log(state, [f"{state.max_steps - self._first:,} steps of {rows} rows to go"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._clock() - self._told >= _SILENCE_S:
-            self._say(state, [f"loss {self._loss:.4f}"] if self._loss else [])
+        if self._clock() - self._last_log >= _SILENCE_S:
+            self._log(state, [f"loss {self._loss:.4f}"] if self._loss else [])
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if not logs or ("loss" not in logs and "eval_loss" not in logs):
@@ -172,12 +172,12 @@ class Told(TrainerCallback):
             "eval_loss": "validation loss {:.4f}",
             "eval_task": "right {:.1%}",
         }
-        self._say(state, [form.format(logs[name]) for name, form in names.items() if name in logs])
+        self._log(state, [form.format(logs[name]) for name, form in names.items() if name in logs])
 
-    def _say(self, state: Any, said: list[str]) -> None:
-        self._told = self._clock()
-        elapsed, done = self._told - self._started, state.global_step - self._first
-        parts = [f"step {state.global_step}/{state.max_steps}", *said]
+    def _log(self, state: Any, figures: list[str]) -> None:
+        self._last_log = self._clock()
+        elapsed, done = self._last_log - self._started, state.global_step - self._first
+        parts = [f"step {state.global_step}/{state.max_steps}", *figures]
         if tokens := state.num_input_tokens_seen - self._num_tokens:
             parts.append(f"{tokens / max(elapsed, 1e-3):,.0f} tokens/s")
         if done:

@@ -4,7 +4,7 @@ import types
 
 from transformers import TrainerControl, TrainerState
 
-from xpm_build.training.trainer import SavedByTime, Told
+from xpm_build.training.trainer import ProgressCallback, SaveByTimeCallback
 
 
 class Clock:
@@ -25,7 +25,7 @@ def begun(callback, **state):
 
 def test_steps_loss_speed_and_time_left_from_the_first_second():
     told, clock = [], Clock()
-    callback = Told(told.append, clock)
+    callback = ProgressCallback(told.append, clock)
     state = begun(callback)
     assert told == ["step 0/40  40 steps of 8 rows to go"]
     clock.now += 2
@@ -43,7 +43,7 @@ def test_steps_loss_speed_and_time_left_from_the_first_second():
 
 def test_a_resumed_run_counts_its_own_steps():
     told, clock = [], Clock()
-    callback = Told(told.append, clock)
+    callback = ProgressCallback(told.append, clock)
     state = begun(callback, global_step=20, num_input_tokens_seen=9000)
     clock.now += 10
     state.global_step, state.num_input_tokens_seen = 30, 10_000
@@ -53,7 +53,7 @@ def test_a_resumed_run_counts_its_own_steps():
 
 def test_a_checkpoint_by_time():
     clock = Clock()
-    callback = SavedByTime(600, clock)
+    callback = SaveByTimeCallback(600, clock)
     state = begun(callback)
 
     def is_saved(after_s):
