@@ -75,7 +75,7 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     trainer.judge = judge
     from transformers import PrinterCallback
 
-    from xpm_build.training.trainer import EvaluateLastStepCallback, SaveByTimeCallback, ProgressCallback
+    from xpm_build.training.trainer import EvaluateLastStepCallback, ProgressCallback, SaveByTimeCallback
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(ProgressCallback(report))
