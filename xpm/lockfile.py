@@ -165,6 +165,9 @@ class Lockfile:
     def _from_fields(cls, fields: Fields, path: Path) -> "Lockfile":
         if (found := fields.integer("format")) != FORMAT:
             raise LockfileError(f"{path} has format {found}", hint=f"this xpm reads format {FORMAT}: update xpm")
+        base = _from_dict(fields.object("base", required=True))
+        if not base.archives:
+            raise LockfileError(f"base of {path} has no archive", hint="only an expert can be editable: run `xpm lock`")
         return cls(
             requirements=fields.strings("requirements"),
             variant=fields.text("variant"),
@@ -177,7 +180,7 @@ class Lockfile:
                 )
                 for each in fields.objects("index")
             ),
-            base=_from_dict(fields.object("base", required=True)),
+            base=base,
             experts=tuple(_from_dict(each) for each in fields.objects("expert")),
         )
 

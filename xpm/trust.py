@@ -24,6 +24,7 @@ from xpm_index.integrity import PackageSignature, verify_files, verify_signature
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
 from xpm_index.packed_stream import Limits
+from xpm_index.strict_json import MAX_BYTES
 
 _SEAL = object()
 
@@ -151,7 +152,7 @@ def _read(path: Path, into: Path | None, limits: Limits | None = None) -> _Conte
                 hasher.update(chunk)
                 if file:
                     file.write(chunk)
-                if name == MANIFEST:
+                if name == MANIFEST and len(kept) <= MAX_BYTES:  # what is larger is refused when it is parsed
                     kept += chunk
         if name == MANIFEST:
             manifest = bytes(kept)

@@ -13,9 +13,10 @@ from tests.support.simulator import IndexSimulator
 from xpm import history
 from xpm.errors import FetchError, LockfileError, NotFoundError, StoreError
 from xpm.home import Home
+from xpm.lockfile import Lockfile
 from xpm.operations import indexes as index_operations
 from xpm.operations import install as operations
-from xpm.operations.choice import choose
+from xpm.operations.choice import choose, composition
 from xpm.operations.inspect import search
 from xpm.operations.installed import find_installed, installed
 from xpm.operations.options import Options
@@ -70,6 +71,22 @@ def test_install_brings_what_is_required(environment):
     assert (find_installed(environment, "b").folder / "slots.safetensors").read_text() == "expert-b 1.1.0"
     assert verify(environment).verified == ("xpm-tiny 9.0.0", "expert-b 1.1.0", "expert-a 1.0.0")
     assert install(environment, "a").fetched == ()
+
+
+def test_the_lock_is_parsed_once(environment, monkeypatch):
+    install(environment, "a")
+    parsed, parse = [], Lockfile._from_fields.__func__
+    monkeypatch.setattr(Lockfile, "_from_fields", classmethod(lambda cls, *args: parsed.append(1) or parse(cls, *args)))
+    for command in (
+        lambda: install(environment, "b"),
+        lambda: operations.update(environment, []),
+        lambda: operations.sync(environment),
+        lambda: composition(environment, "alpha", base="", experts=None, scratch=Path(), progress=Silent()),
+        lambda: operations.uninstall(environment, ["b"]),
+    ):
+        parsed.clear()
+        command()
+        assert len(parsed) == 1
 
 
 def test_a_dry_run_changes_nothing(environment):
@@ -280,17 +297,19 @@ def test_a_local_path_becomes_a_url(environment, tmp_path, monkeypatch):
         index_operations.add(environment, "void", " ", progress=Silent())
 
 
-def test_a_full_disk_leaves_no_partial_package(environment, monkeypatch):
+@pytest.mark.parametrize("step", ["xpm.trust._created", "xpm.store.sync_folder"])
+def test_a_full_disk_leaves_no_partial_package(environment, monkeypatch, step):
     def fail(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("xpm.store.sync_folder", fail)
+    monkeypatch.setattr(step, fail)
     before = state(environment.folder)
     with pytest.raises(DiskFullError, match="could not be stored: the disk is full"):
         install(environment, "a")
     monkeypatch.undo()
     assert state(environment.folder) == before
     assert environment.store.digests() == []
+    assert not (environment.store.root / "tmp").exists()
     assert install(environment, "a").added
 
 

@@ -79,12 +79,12 @@ def test_no_altered_archive_yields_other_content(tmp_path, key):
     """Without a digest to compare with: a flip is refused, or it is one of the spare bits inside a zstd block."""
     path = tmp_path / "p.expert"
     make_package(path, key)
-    data, (*genuine, _) = path.read_bytes(), verify_package(path, key)
+    data, genuine = path.read_bytes(), verify_package(path, key)
     frame_header, block_header, checksum = 7, 3, 4
 
     def check(altered: bytes) -> None:
         path.write_bytes(altered)
-        assert [*verify_package(path, key)[:2]] == genuine
+        assert verify_package(path, key) == genuine
 
     survivors = set(accepted(data, check, REFUSALS))
     assert all(frame_header + block_header <= each < len(data) - checksum for each in survivors)

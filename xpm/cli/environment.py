@@ -105,10 +105,13 @@ def update_command(console: Console, /, names: tuple[str, ...], bump: bool, as_j
     """
     chosen = options(console, **how)
 
-    def done(change: Change) -> None:
-        render_change(console, change, as_json=as_json, dry_run=chosen.dry_run)
+    def done(change: Change) -> None:  # what follows may still fail, and prints a document of its own then
+        if not as_json:
+            render_change(console, change, as_json=False, dry_run=chosen.dry_run)
 
-    operations.update(here(), names, chosen, bump=bump, done=done)
+    change = operations.update(here(), names, chosen, bump=bump, done=done)
+    if as_json:
+        render_change(console, change, as_json=True, dry_run=chosen.dry_run)
 
 
 @click.command("lock")

@@ -1,4 +1,4 @@
-"""list, path, info, search, verify, base."""
+"""list, path, info, search, verify."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,25 +6,20 @@ from typing import Any
 
 import click
 
-from xpm.cli.changes import render_change
 from xpm.cli.completion import installed_names
 from xpm.cli.context import here, options
+from xpm.cli.entries import entry_document, marked
 from xpm.cli.render import Console, size
 from xpm.errors import NotFoundError, UsageError
 from xpm.lockfile import Editable, Indexed, LockedPackage
 from xpm.operations import inspect as operations
-from xpm.operations.build import base_source
 from xpm.operations.inspect import Found, Published
-from xpm.operations.install import require_stored, use_base
+from xpm.operations.install import require_stored
 from xpm.operations.installed import find_in, find_installed, installed, packages_of, yanked_among
 from xpm.operations.verify import Checked, verify, verify_file
-from xpm.project import DEFAULT_BASE, DEFAULT_VARIANT
 from xpm.search import Query, words_of
-from xpm_index.entries import Entry
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
-from xpm_index.requirements import Requirement
-from xpm_index.versions import Version
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
@@ -46,7 +41,7 @@ def list_command(console: Console, as_json: bool) -> None:
         listed = [dict(zip(keys, map(str, row), strict=True)) for row in rows]
         console.json([each | {"yanked": yanked.get(each["name"])} for each in listed])
     elif rows:
-        console.table(keys, [(row[0], _marked(row[1], row[0] in yanked), *row[2:]) for row in rows])
+        console.table(keys, [(row[0], marked(row[1], row[0] in yanked), *row[2:]) for row in rows])
         for name, reason in yanked.items():
             console.warn(f"{name} was yanked: {reason}")
     else:
@@ -93,7 +88,7 @@ def info_command(console: Console, name: str, as_json: bool) -> None:
     except NotFoundError:
         console.detail(f"{found.entries[-1].name} is not installed here")
     if as_json:
-        document: dict[str, Any] = {"index": found.index, "versions": [_entry_document(each) for each in found.entries]}
+        document: dict[str, Any] = {"index": found.index, "versions": [entry_document(each) for each in found.entries]}
         manifest = own or found.manifest
         console.json(
             document
@@ -146,7 +141,7 @@ def _found_row(found: Found) -> tuple[object, ...]:
     if entry is None:
         return (found.name, "", "not verified", "", "", found.problem)
     quality = "" if found.quality is None else f"{found.quality:.0%}"
-    version = _marked(entry.version, entry.yanked is not None)
+    version = marked(entry.version, entry.yanked is not None)
     largest = max(a.size for a in entry.archives)
     return entry.name, version, entry.publisher, size(largest), quality, entry.description
 
@@ -154,7 +149,7 @@ def _found_row(found: Found) -> tuple[object, ...]:
 def _found_document(found: Found) -> dict[str, Any]:
     if found.entry is None:
         return {"index": found.index, "name": found.name, "verified": False, "problem": found.problem}
-    return {"index": found.index, "verified": True, "quality": found.quality, **_entry_document(found.entry)}
+    return {"index": found.index, "verified": True, "quality": found.quality, **entry_document(found.entry)}
 
 
 @click.command("verify")
@@ -182,110 +177,22 @@ def verify_command(console: Console, file: Path | None, key: str | None, repair:
         console.say(f"{'repaired and verified' if name in checked.repaired else 'verified'}: {name}")
 
 
-@click.group("base")
-def base_command() -> None:
-    """Look at the bases that the indexes have."""
-
-
-@base_command.command("list")
-@_json
-@click.pass_obj
-def base_list_command(console: Console, as_json: bool) -> None:
-    """List bases with their variants.
-
-    Example: xpm base list
-    """
-    found = operations.search(here(), Query(kind="base"), options(console))
-    bases = [(each.index, each.entry) for each in found if each.entry is not None]
-    if as_json:
-        console.json([{"index": index, **_entry_document(entry)} for index, entry in bases])
-        return
-    rows = [
-        (entry.name, _marked(entry.version, entry.yanked is not None), a.variant, size(a.size), index)
-        for index, entry in bases
-        for a in entry.archives
-    ]
-    console.table(("name", "version", "variant", "size", "index"), rows)
-
-
-@base_command.command("add")
-@click.argument("base", metavar="NAME[@RANGE]")
-@click.option("--variant", help="Which of its variants to run: fp32, int8 or int4, as the base has them.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done and change nothing.")
-@_json
-@click.pass_obj
-def base_add_command(console: Console, base: str, variant: str | None, dry_run: bool, as_json: bool) -> None:
-    """Run this environment on another base; its experts are resolved anew to fit it.
-
-    Example: xpm base add 'qwen3-0-6b@^1' --variant int4
-    """
-    chosen = options(console, dry_run=dry_run)
-    change = use_base(here(), Requirement.parse(base), variant, chosen)
-    render_change(console, change, as_json=as_json, dry_run=dry_run)
-
-
-@base_command.command("remove")
-@click.option("--dry-run", is_flag=True, help="Say what would be done and change nothing.")
-@_json
-@click.pass_obj
-def base_remove_command(console: Console, dry_run: bool, as_json: bool) -> None:
-    """Go back to the base that comes with xpm.
-
-    Example: xpm base remove
-    """
-    chosen = options(console, dry_run=dry_run)
-    change = use_base(here(), Requirement.parse(DEFAULT_BASE), DEFAULT_VARIANT, chosen)
-    render_change(console, change, as_json=as_json, dry_run=dry_run)
-
-
-@base_command.command("path")
-@click.argument("name")
-@click.pass_obj
-def base_path_command(console: Console, name: str) -> None:
-    """Fetch a base's source variant and print its folder: the Hugging Face model to train adapters on.
-
-    Example: xpm base path xpm-tiny
-    """
-    console.out(str(base_source(here(), name, progress=console)))
-
-
-def _marked(version: Version, is_yanked: bool) -> str:
-    return f"{version} (yanked)" if is_yanked else str(version)
-
-
-def _entry_document(entry: Entry) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "version": str(entry.version),
-        "kind": entry.kind,
-        "description": entry.description,
-        "publisher": entry.publisher,
-        "published_at": entry.published_at,
-        "yanked": entry.yanked.reason if entry.yanked else None,
-        "requires": [str(each) for each in entry.requires],
-        "capabilities": list(entry.capabilities),
-        "archives": [
-            {"base": a.base, "variant": a.variant, "digest": a.digest, "size": a.size} for a in entry.archives
-        ],
-    }
-
-
 def _card(found: Published, own: Manifest | None) -> dict[str, object]:
     entry, manifest = operations.newest_of(found.entries), own or found.manifest
     yanked = {each.version for each in found.entries if each.yanked}
     return {
-        "name": f"{entry.name} {_marked(entry.version, entry.yanked is not None)}",
+        "name": f"{entry.name} {marked(entry.version, entry.yanked is not None)}",
         "yanked": [f"{each.version}: {each.yanked.reason}" for each in found.entries if each.yanked],
         "description": entry.description,
         "publisher": f"{entry.publisher} (key {entry.key_id}, verified)",
         "index": found.index,
-        "versions": ", ".join(_marked(each.version, each.yanked is not None) for each in found.entries),
+        "versions": ", ".join(marked(each.version, each.yanked is not None) for each in found.entries),
         "for" if entry.kind == "expert" else "variants": ", ".join(
             f"{a.base if entry.kind == 'expert' else a.variant} ({size(a.size)})" for a in entry.archives
         ),
         "requires": [str(each) for each in entry.requires],
         "capabilities": ", ".join(entry.capabilities),
-        "installed": _marked(own.version, own.version in yanked) if own else "no",
+        "installed": marked(own.version, own.version in yanked) if own else "no",
         "license": manifest.license if manifest else "",
         "quality": _quality_lines(manifest.quality_metrics if manifest else {}),
         "limitations": found.limitations,

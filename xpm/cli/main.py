@@ -43,7 +43,7 @@ COMMANDS = {
     "build": ("xpm.cli.build", "Build base and expert packages."),
     "convert": ("xpm.cli.build", "Write an adapter in another form: PEFT's, or a folder to build from."),
     "bench": ("xpm.cli.bench", "Measure the engine beside other programs."),
-    "base": ("xpm.cli.inspect", "Look at the bases that the indexes have."),
+    "base": ("xpm.cli.base", "Look at the bases that the indexes have."),
     "key": ("xpm.cli.publish", "Make and list signing keys."),
     "sign": ("xpm.cli.publish", "Sign a package file."),
     "publish": ("xpm.cli.publish", "Publish package files into an index."),

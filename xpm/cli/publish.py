@@ -1,6 +1,7 @@
 """key, sign, publish, yank, unyank."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,6 +14,9 @@ from xpm_index.urls import without_credentials
 from xpm_index.versions import Version
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+_index = click.option("--index", required=True, metavar="PATH|URL", help="The index repository.")
+_keys = click.option("--key", "keys", multiple=True, help="A further key file to sign the index's metadata with.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Check everything and change nothing.")
 
 
 @click.group("key")
@@ -78,15 +82,15 @@ def sign_command(console: Console, archives: tuple[Path, ...], key: str, publish
 
 @click.command("publish")
 @click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--index", required=True, metavar="PATH|URL", help="The index repository.")
-@click.option("--key", "keys", multiple=True, help="A further key file to sign the index's metadata with.")
+@_index
+@_keys
 @click.option(
     "--source",
     multiple=True,
     metavar="URL",
     help="Where the file lies, instead of in the index; once per file, in order.",
 )
-@click.option("--dry-run", is_flag=True, help="Check everything and change nothing.")
+@_dry_run
 @_json
 @click.pass_obj
 def publish_command(
@@ -114,57 +118,45 @@ def publish_command(
 
 @click.command("yank")
 @click.argument("package", metavar="NAME@VERSION")
-@click.option("--index", required=True, metavar="PATH|URL", help="The index repository.")
+@_index
 @click.option("--reason", required=True, help="Why, for those who have it locked.")
 @click.option("--severity", type=click.Choice(["low", "high", "critical"]), default="low", show_default=True)
 @click.option("--replacement", default="", help="What to use instead.")
-@click.option("--key", "keys", multiple=True, help="A further key file to sign the index's metadata with.")
-@click.option("--dry-run", is_flag=True, help="Check everything and change nothing.")
+@_keys
+@_dry_run
 @_json
 @click.pass_obj
-def yank_command(
-    console: Console,
-    package: str,
-    index: str,
-    reason: str,
-    severity: str,
-    replacement: str,
-    keys: tuple[str, ...],
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+def yank_command(console: Console, /, reason: str, severity: str, replacement: str, **where: Any) -> None:
     """Take a version out of circulation: nobody new gets it, locks that have it keep it.
 
     Example: xpm yank expert-sql@1.2.0 --index ./index.git --reason "wrong training data"
     """
     yanked = Yanked(reason=reason, severity=severity, replacement=replacement)
-    _set_yanked(console, package, index, yanked, keys, dry_run=dry_run, as_json=as_json)
+    _set_yanked(console, yanked, **where)
 
 
 @click.command("unyank")
 @click.argument("package", metavar="NAME@VERSION")
-@click.option("--index", required=True, metavar="PATH|URL", help="The index repository.")
-@click.option("--key", "keys", multiple=True, help="A further key file to sign the index's metadata with.")
-@click.option("--dry-run", is_flag=True, help="Check everything and change nothing.")
+@_index
+@_keys
+@_dry_run
 @_json
 @click.pass_obj
-def unyank_command(
-    console: Console, package: str, index: str, keys: tuple[str, ...], dry_run: bool, as_json: bool
-) -> None:
+def unyank_command(console: Console, /, **where: Any) -> None:
     """Take a yank back.
 
     Example: xpm unyank expert-sql@1.2.0 --index ./index.git
     """
-    _set_yanked(console, package, index, None, keys, dry_run=dry_run, as_json=as_json)
+    _set_yanked(console, None, **where)
 
 
 def _set_yanked(
     console: Console,
+    yanked: Yanked | None,
+    *,
     package: str,
     index: str,
-    yanked: Yanked | None,
     keys: tuple[str, ...],
-    *,
     dry_run: bool,
     as_json: bool,
 ) -> None:

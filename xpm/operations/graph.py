@@ -6,7 +6,7 @@ from xpm.environment import Environment
 from xpm.errors import NotFoundError
 from xpm.lockfile import Indexed, LockedPackage, Lockfile
 from xpm.operations.locking import resolve_project
-from xpm.operations.names import did_you_mean
+from xpm.operations.names import not_installed
 from xpm.operations.options import DEFAULTS, Options
 from xpm_index.names import spellings
 from xpm_index.requirements import Requirement
@@ -55,8 +55,7 @@ def why(environment: Environment, name: str) -> tuple[tuple[str, ...], ...]:
     lock, project = environment.require_lockfile(), environment.project()
     target = next((each for each in lock.experts if each.name in spellings(name)), None)
     if target is None:
-        hint = did_you_mean(name, [each.name for each in lock.experts])
-        raise NotFoundError(f"{name} is not installed here", hint=hint or "see `xpm list`")
+        raise not_installed(name, [each.name for each in lock.experts])
     chains: list[tuple[str, ...]] = []
     queue: list[tuple[Requirement, tuple[str, ...]]] = [(r, ("the project",)) for r in project.requirements]
     while queue:

@@ -25,7 +25,7 @@ def archives_of(items: Sequence[str], folder: Path, *, progress: Progress) -> tu
         elif isinstance(source, FromGit) and source.subpath:
             progress.note(f"fetching {source.subpath} of {source.url} at {source.tag}")
             path = folder / Path(source.subpath).name
-            path.write_bytes(_file_of(source))
+            _fetch(source, path)
             archives.append(path)
             sources[path.name] = f"git+{source.url}#{source.tag}:{source.subpath}"
         else:
@@ -36,10 +36,10 @@ def archives_of(items: Sequence[str], folder: Path, *, progress: Progress) -> tu
     return archives, sources
 
 
-def _file_of(source: FromGit) -> bytes:
-    """The bytes of one file of a repository at a tag; raises NotFoundError."""
-    with tagged(source.url, source.tag) as tree:
+def _fetch(source: FromGit, path: Path) -> None:
+    """Write one file of a repository at a tag to ``path``; raises NotFoundError."""
+    with tagged(source.url, source.tag) as tree, path.open("wb") as file:
         if source.subpath not in tree.paths():
-            known = ", ".join(path for path in tree.paths() if path.endswith(ARCHIVE_SUFFIX))
+            known = ", ".join(each for each in tree.paths() if each.endswith(ARCHIVE_SUFFIX))
             raise NotFoundError(f"{source} has no such file", hint=f"it has {known}" if known else None)
-        return b"".join(tree.chunks(source.subpath))
+        file.writelines(tree.chunks(source.subpath))

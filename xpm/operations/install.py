@@ -13,12 +13,12 @@ from xpm.errors import LockfileError, NotFoundError, UsageError
 from xpm.lockfile import Lockfile, require_current
 from xpm.operations.applying import Change, apply
 from xpm.operations.fetching import missing
-from xpm.operations.names import did_you_mean, published_name
+from xpm.operations.names import not_installed, published_name
 from xpm.operations.options import DEFAULTS, Options
 from xpm.project import PROJECT_FILE, Project
 from xpm.sources import FromArchive, FromIndex, Source
 from xpm_index.keys import PublicKey
-from xpm_index.names import spellings
+from xpm_index.names import ExpertName, spellings
 from xpm_index.requirements import Requirement
 from xpm_index.versions import Version, VersionRange
 
@@ -93,13 +93,9 @@ def uninstall(environment: Environment, names: Sequence[str], options: Options =
         installed = {package.name for package in previous.experts} if previous else set()
         for name in names:
             if not set(spellings(name)) & set(project.experts):
-                required = bool(installed & set(spellings(name)))
-                hint = (
-                    "another expert requires it"
-                    if required
-                    else did_you_mean(name, project.experts) or "see `xpm list`"
-                )
-                raise NotFoundError(f"{name} is not installed here", hint=hint)
+                if installed & set(spellings(name)):
+                    raise NotFoundError(f"{name} is not installed here", hint="another expert requires it")
+                raise not_installed(name, project.experts)
             project = project.without_expert(name)
         with options.indexes(environment, project, allow_stale=True) as indexes:
             lock = resolve_project(environment, project, indexes, previous, options)
@@ -115,8 +111,9 @@ def use_base(environment: Environment, base: Requirement, variant: str | None, o
         before = environment.state()
         with options.indexes(environment, before.project) as indexes:
             indexes.refresh(options.index_max_age)
-            source = FromIndex(requirement=Requirement.parse(f"{published_name(base, indexes)}@{base.range}"))
-            changed = before.project.with_base(source.requirement.name.name, source, variant=variant or "")
+            name = ExpertName.parse(published_name(base, indexes))
+            source = FromIndex(requirement=Requirement(name, base.range))
+            changed = before.project.with_base(name.name, source, variant=variant or "")
             lock = resolve_project(environment, changed, indexes, before.lock, options)
             command = f"base add {base}"
             return apply(environment, before, lock, options, command=command, project=changed, indexes=indexes)
@@ -148,9 +145,7 @@ def update(
         upgrade = [spelled for name in names for spelled in spellings(name)]
         for name in names:
             if not set(installed) & set(spellings(name)):
-                raise NotFoundError(
-                    f"{name} is not installed here", hint=did_you_mean(name, installed) or "see `xpm list`"
-                )
+                raise not_installed(name, installed)
         with options.indexes(environment, project) as indexes:
             failures = [] if options.offline else indexes.update_all()
             if bump:

@@ -10,7 +10,7 @@ from xpm.environment import Environment
 from xpm.errors import NotFoundError
 from xpm.lockfile import Editable, Indexed, LockedPackage, Lockfile
 from xpm.operations.editable import compiled_in
-from xpm.operations.names import did_you_mean
+from xpm.operations.names import not_installed
 from xpm.operations.options import Options
 from xpm_index.archive import MANIFEST
 from xpm_index.errors import XpmError
@@ -30,9 +30,12 @@ class Installed:
     digest: str
 
     def manifest(self) -> Manifest:
+        return Manifest.parse((self.require_folder() / MANIFEST).read_bytes())
+
+    def require_folder(self) -> Path:
         if self.folder is None:
             raise NotFoundError(f"{self.package.name} is locked but not in the store", hint="run `xpm sync`")
-        return Manifest.parse((self.folder / MANIFEST).read_bytes())
+        return self.folder
 
 
 def installed(environment: Environment) -> tuple[Installed, ...]:
@@ -62,8 +65,8 @@ def find_in(packages: Sequence[Installed], name: str) -> Installed:
     for each in packages:
         if each.package.name in spellings(name):
             return each
-    alike = did_you_mean(name, [each.package.name for each in packages])
-    raise NotFoundError(f"{name} is not installed here", hint=alike or f"install it with `xpm install {name}`")
+    names = [each.package.name for each in packages]
+    raise not_installed(name, names, otherwise=f"install it with `xpm install {name}`")
 
 
 def yanked_among(environment: Environment, packages: Sequence[Installed]) -> dict[str, str]:

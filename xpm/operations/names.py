@@ -28,6 +28,11 @@ def published_name(requirement: Requirement, indexes: "Indexes") -> str:
     return entries[0].name
 
 
+def not_installed(name: str, installed: Iterable[str], *, otherwise: str = "see `xpm list`") -> NotFoundError:
+    """The error for a name that an environment does not have; ``otherwise`` is the hint if nothing is spelled alike."""
+    return NotFoundError(f"{name} is not installed here", hint=did_you_mean(name, installed) or otherwise)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """A question that names what is spelled alike, None if nothing is."""
     alike = difflib.get_close_matches(name, [each for found in known for each in spellings(found)], n=1)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpm.errors import NotFoundError
 from xpm.operations.installed import Installed
 from xpm_index.manifest import Manifest
 
@@ -24,12 +23,5 @@ class Part:
 
 def part_of(each: Installed) -> Part:
     """An installed package; raises NotFoundError if the store does not have it."""
-    if each.folder is None:
-        raise NotFoundError(f"{each.package.name} is locked but not in the store", hint="run `xpm sync`")
-    return Part(
-        name=each.package.name,
-        label=str(each.package),
-        folder=each.folder,
-        manifest=each.manifest(),
-        digest=each.digest,
-    )
+    folder, package = each.require_folder(), each.package
+    return Part(name=package.name, label=str(package), folder=folder, manifest=each.manifest(), digest=each.digest)

@@ -120,6 +120,8 @@ def test_the_archive_of_the_variant(tmp_path):
         (b'variant = "fp32"\n', b"\n", "variant is missing"),
         (b'digest = "sha256:d', b'digest = "sha256:D', "base.archive[0].digest"),
         (b"size = 7", b'size = "7"', "archive[0].size must be a whole number"),
+        (b"[base]\n", b'[base]\nsource = "../a"\n', "has no archive"),
+        (b'requires = [\n    "b@^1"', b'requires = [\n    "b@?"', "base.requires[0]"),
         (b"[base]", b"[base", "not valid TOML"),
     ],
 )
