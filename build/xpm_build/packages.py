@@ -20,10 +20,12 @@ from xpm_build.adapter.parity import check_adapter
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.adapter.places import adapter_places
 from xpm_build.base.chat_templates import CHAT_TEMPLATE, TEMPLATES
-from xpm_build.base.checkpoint import Weights
-from xpm_build.base.export import DEFAULT_BLOCK, GRAPH, GRAPH_DATA, NATIVE_GRAPH, export_base, load_config, load_model
+from xpm_build.base.checkpoint import Checkpoint
+from xpm_build.base.export import DEFAULT_BLOCK, GRAPH, GRAPH_DATA, NATIVE_GRAPH, export_base, open_checkpoint
 from xpm_build.base.fingerprint import fingerprint
-from xpm_build.base.parity import check_base
+from xpm_build.base.parity import check_base, load_model
+from xpm_build.base.quality import Quality, measure
+from xpm_build.base.quantize import BITS
 from xpm_build.base.text_files import TEXT_FILES, check_chat_template, copy_text_files, has_chat_template
 from xpm_build.check import check
 from xpm_build.errors import BuildError
@@ -62,6 +64,7 @@ def build_base(
     version: str,
     variants: Sequence[str] = DEFAULT_VARIANTS,
     block: int = DEFAULT_BLOCK,
+    quantizer: str = "nearest",
     extra_files: Mapping[str, Path] | None = None,
     description: str = "",
     license: str = "",
@@ -74,6 +77,7 @@ def build_base(
         source: config.json, safetensors weights, tokenizer.json and tokenizer_config.json.
         variants: of source (the folder itself, for building experts), fp32, fp16 (for accelerators), int8 and int4.
         block: weights per quantisation scale.
+        quantizer: how weights are rounded to 4 bits, one of ``xpm_build.base.quantizers.METHODS``.
         template: the chat template that a base without one is given, by its name in ``TEMPLATES``.
         report: told what is being done.
     Raises:
@@ -81,15 +85,14 @@ def build_base(
     """
     if unknown := set(variants) - set(VARIANTS):
         raise BuildError(f"variant {min(unknown)!r} is unknown", hint=f"choose of {', '.join(VARIANTS)}")
-    config = load_config(source)
+    checkpoint = open_checkpoint(source)
     for required in ("tokenizer.json", "tokenizer_config.json"):
         if not (source / required).is_file():
             raise BuildError(f"{source} has no {required}")
     if template and has_chat_template(source):
         raise BuildError(f"{source} has a chat template of its own", hint="leave --template out")
     report(f"reading {source}")
-    weights = Weights(source)
-    digest = fingerprint(weights, config)
+    digest = fingerprint(checkpoint, checkpoint.configuration)
     out.mkdir(parents=True, exist_ok=True)
     built = []
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as scratch:
@@ -101,19 +104,25 @@ def build_base(
         check_chat_template(text)
         extra = {path.name: path for path in text.iterdir()} | dict(extra_files or {})
         for variant in variants:
-            folder, error = source, None
+            folder, error, quality = source, None, None
             if variant != "source":
                 folder = Path(scratch) / variant
                 report(f"{variant}: writing the graph")
                 started = time.perf_counter()
-                export_base(source, folder, variant=variant, block=block, digest=digest)
+                export_base(checkpoint, folder, variant=variant, block=block, digest=digest, quantizer=quantizer)
                 report(
                     f"{variant}: written in {time.perf_counter() - started:.1f} s, "
                     f"at most {peak_memory_bytes() / 1e9:.1f} GB of memory so far"
                 )
-                error = check_base(folder, source, variant, block=block)
-                report(f"{variant}: largest difference of logits {error:.2e}")
-            manifest = _base_manifest(name, version, config, weights, digest, variant, error, description, license)
+                if variant in BITS:
+                    quality = measure(folder, checkpoint, variant)
+                    error = quality.max_logit_error
+                    for line in quality.lines():
+                        report(f"{variant}: {line}")
+                else:
+                    error = check_base(folder, source, variant)
+                    report(f"{variant}: largest difference of logits {error:.2e}")
+            manifest = _base_manifest(name, version, checkpoint, digest, variant, error, quality, description, license)
             files = _variant_files(folder, variant) | extra
             path = out / archive_name(name, version, variant=variant)
             built.append(_pack(path, manifest, files, variant=variant, error=error))
@@ -125,23 +134,25 @@ def build_base(
 def _base_manifest(
     name: str,
     version: str,
-    config: Any,
-    weights: Weights,
+    checkpoint: Checkpoint,
     digest: str,
     variant: str,
     error: float | None,
+    quality: Quality | None,
     description: str,
     license: str,
 ) -> Manifest:
     base: dict[str, Any] = {
         "digest": digest,
         "variant": variant,
-        "architecture": config.model_type,
-        "parameters": weights.num_parameters(is_tied=config.tie_word_embeddings),
-        "vocab_size": config.vocab_size,
+        "architecture": checkpoint.configuration.model_type,
+        "parameters": checkpoint.num_parameters(),
+        "vocab_size": checkpoint.configuration.vocab_size,
     }
     if error is not None:
         base["max_logit_error"] = _order_of_magnitude(error)
+    if quality is not None:
+        base["quality"] = quality.to_dict()
     document = {"schema_version": "2.0", "kind": "base", "name": name, "version": version, "description": description}
     return Manifest({**document, "license": license, "base": base})
 

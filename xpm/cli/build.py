@@ -39,6 +39,13 @@ def build_command() -> None:
     help="Weights per quantisation scale: 32 for quality, 128 for speed.",
 )
 @click.option(
+    "--quantizer",
+    type=click.Choice(["nearest", "search", "minima", "gptq"]),
+    default="search",
+    show_default=True,
+    help="How weights are rounded to 4 bits; with minima and gptq there is no graph for our own kernels.",
+)
+@click.option(
     "--template", type=click.Choice(_TEMPLATES), default=None, help="A chat template for a base that has none."
 )
 @_out
@@ -51,6 +58,7 @@ def build_base_command(
     version: str,
     variants: tuple[str, ...],
     block: str,
+    quantizer: str,
     template: str | None,
     out: Path,
     as_json: bool,
@@ -66,6 +74,7 @@ def build_base_command(
         version=version,
         variants=variants,
         block=int(block),
+        quantizer=quantizer,
         template=template or "",
         report=console.say,
     )

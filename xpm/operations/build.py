@@ -31,6 +31,7 @@ def build_base(
     version: str,
     variants: Sequence[str],
     block: int,
+    quantizer: str,
     template: str = "",
     report: Callable[[str], None],
 ) -> "list[BuiltArchive]":
@@ -47,7 +48,15 @@ def build_base(
         report(f"fetching {source}")
         folder = fetch_model(source)
     return build(
-        folder, out, name=name, version=version, variants=variants, block=block, template=template, report=report
+        folder,
+        out,
+        name=name,
+        version=version,
+        variants=variants,
+        block=block,
+        quantizer=quantizer,
+        template=template,
+        report=report,
     )
 
 

@@ -125,7 +125,9 @@ def save_slots(adapter: CompiledAdapter, out: Path, *, base_digest: str, storage
 
 
 def base_digest(model: Any) -> str:
-    return fingerprint(model.state_dict(), model.config)
+    """The fingerprint of a Hugging Face model's weights."""
+    weights = {name: tensor.to(torch.float32).numpy() for name, tensor in model.state_dict().items()}
+    return fingerprint(weights, model.config)
 
 
 def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:

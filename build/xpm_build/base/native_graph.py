@@ -19,7 +19,7 @@ _SLOTS = ("slot_table", "slot_types", "row_slots", "row_scales")
 
 def has_native_graph(tensors: BaseTensors) -> bool:
     """Whether the kernels can compute with these weights."""
-    return tensors.bits is not None
+    return tensors.is_quantized and not tensors.has_minima
 
 
 class NativeGraph(DecoderGraph):
@@ -88,8 +88,8 @@ class NativeGraph(DecoderGraph):
             into=into,
             num_in=matrix.num_in,
             num_out=matrix.num_out,
-            bits=self.tensors.bits,
-            block=self.tensors.block,
+            bits=matrix.bits,
+            block=matrix.block,
             **attributes,
         )
 
