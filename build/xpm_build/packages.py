@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpm_build.adapter.compile import base_digest, compile_adapters, complete, save_slots
+from xpm_build.adapter.compile import compile_adapters, complete, save_slots
 from xpm_build.adapter.methods import CompiledAdapter
 from xpm_build.adapter.parity import check_adapter
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -22,7 +22,7 @@ from xpm_build.adapter.places import adapter_places
 from xpm_build.base.chat_templates import CHAT_TEMPLATE, TEMPLATES
 from xpm_build.base.checkpoint import Checkpoint
 from xpm_build.base.export import DEFAULT_BLOCK, GRAPH, GRAPH_DATA, NATIVE_GRAPH, export_base, open_checkpoint
-from xpm_build.base.fingerprint import fingerprint
+from xpm_build.base.fingerprint import base_digest, fingerprint
 from xpm_build.base.parity import check_base, load_model
 from xpm_build.base.quality import Quality, measure
 from xpm_build.base.quantize import BITS

@@ -118,7 +118,7 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_addressed: bool = Fa
         )
     rank = _parse_rank(metadata.get("rank", ""), spec)
     _widen_integers(tensors, spec, np.float16 if is_addressed else graph.dtype)
-    linears = {linear.name: linear for linear in graph.linears}
+    linears = {linear.name: linear for linear in graph.linears if not linear.only_scales}
     a: dict[str, NDArray[Any]] = {}
     b: dict[str, NDArray[Any]] = {}
     vectors: dict[str, NDArray[Any]] = {}
