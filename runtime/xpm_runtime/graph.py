@@ -95,7 +95,9 @@ class GraphSpec:
             if raw["dtype"] not in ("float32", "float16"):
                 raise ModelLoadError(f"{path}: dtype {raw['dtype']!r} is unknown"[:200])
             exported = _exported(raw) if raw.get("form") == EXPORTED_FORM else None
-            rope = raw["rope"] if exported is None else {"theta": 0}  # positions are turned inside an exported graph
+            rope: dict[str, Any] = (
+                raw["rope"] if exported is None else {"theta": 0}
+            )  # an exported graph turns positions itself
             scaling = rope.get("scaling")
             return cls(
                 base_digest=raw["base_digest"],

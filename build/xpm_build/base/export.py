@@ -1,17 +1,18 @@
 """Export a base to ONNX with universal slots: weights are read from the checkpoint, the graph is written node by node.
 
-What can't be written is traced (``xpm_build.base.optimum_export``). The result of writing is a folder: ``model.onnx`` (and ``native.onnx`` for a quantised base, ``cuda*.onnx`` for all but float32) over one
-``model.onnx_data``, ``graph.json`` and the tokenizer files. Nothing is traced, and no more than one matrix is in memory at a time.
+The result is a folder: ``model.onnx`` (and ``native.onnx`` for a quantised base, ``cuda*.onnx`` for all but float32) over one
+``model.onnx_data``, ``graph.json`` and the tokenizer files. No more than one matrix is in memory at a time. A model whose graph is
+not written here is traced (``xpm_build.base.optimum_export``).
 """
 
 import json
 from pathlib import Path
 
-from xpm_build.base.architecture import Architecture, obstacle_to_writing
+from xpm_build.base.architecture import Architecture
 from xpm_build.base.base_tensors import BaseTensors
 from xpm_build.base.checkpoint import Checkpoint, FolderCheckpoint
-from xpm_build.base.configuration import read_configuration
 from xpm_build.base.cuda_graph import CudaGraph, has_cuda_graphs
+from xpm_build.base.exporters import TRACED_VARIANTS, exporter_for
 from xpm_build.base.fingerprint import fingerprint
 from xpm_build.base.gguf import SUFFIX as GGUF_SUFFIX
 from xpm_build.base.gguf import GgufCheckpoint
@@ -27,33 +28,6 @@ GRAPH = "model.onnx"
 GRAPH_DATA = "model.onnx_data"
 NATIVE_GRAPH = "native.onnx"
 DEFAULT_BLOCK = 32
-
-
-EXPORTERS = ("auto", "written", "optimum")
-TRACED_VARIANTS = ("fp32",)
-
-
-def exporter_for(source: Path, wanted: str = "auto") -> str:
-    """Whether the graph of the model in a folder or a GGUF file is "written", or traced through "optimum".
-
-    Raises:
-        BuildError: neither can be done, or not the one that is wanted.
-    """
-    if wanted not in EXPORTERS:
-        raise BuildError(f"exporter {wanted!r} is unknown", hint=f"choose of {', '.join(EXPORTERS)}")
-    if wanted == "written" or (source.suffix == GGUF_SUFFIX and source.is_file()):
-        return "written"
-    configuration = read_configuration(source)
-    obstacle = obstacle_to_writing(configuration)
-    if wanted == "auto" and not obstacle:
-        return "written"
-    from xpm_build.base.optimum_export import require_traceable
-
-    try:
-        require_traceable(configuration)
-    except BuildError as error:
-        raise BuildError(obstacle or error.message, context=error.message, hint=error.hint) from error
-    return "optimum"
 
 
 def open_checkpoint(source: Path) -> Checkpoint:

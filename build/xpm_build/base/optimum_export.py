@@ -16,6 +16,7 @@ from typing import Any
 
 import onnx
 
+from xpm_build.base.exporters import DECODER_TASK, TRACED_VARIANTS, require_traceable
 from xpm_build.base.fingerprint import base_digest
 from xpm_build.base.model_slots import slots_of
 from xpm_build.base.slot_insertion import Places, insert_slots
@@ -23,32 +24,10 @@ from xpm_build.base.text_files import copy_text_files, end_token_ids
 from xpm_build.errors import BuildError
 from xpm_runtime.graph import EXPORTED_FORM, EXPORTED_GRAPH, FORMAT, GRAPH_FILE, WEIGHTS
 
-VARIANT = "fp32"
-TASK = "text-generation-with-past"
 _OPSET = 18
 _PAST, _PRESENT = "past_key_values.", "present."
 _FED = {"input_ids", "attention_mask", "position_ids"}  # what the runtime can give besides the cache
 _LEAST_EXTERNAL_BYTES = 1024
-
-
-def require_traceable(config: Any) -> None:
-    """Raise BuildError if Optimum is not installed, or can't export models of this type as decoders with a cache."""
-    kind = str(getattr(config, "model_type", None))[:80]
-    try:
-        from optimum.exporters.tasks import TasksManager
-    except ImportError as error:
-        raise BuildError(
-            f"a base of type {kind!r} is exported through Optimum, which is not installed",
-            hint="pip install 'xpm-experts[build]'",
-        ) from error
-    import optimum.exporters.onnx.model_configs  # noqa: F401  registers what can be exported to ONNX
-
-    try:
-        tasks = TasksManager.get_supported_tasks_for_model_type(kind, "onnx", library_name="transformers")
-    except KeyError:
-        tasks = {}
-    if TASK not in tasks:
-        raise BuildError(f"bases of type {kind!r} are not supported", hint="neither xpm nor Optimum can export them")
 
 
 def export_traced(source: Path, out: Path, model: Any, *, digest: str = "") -> None:
@@ -57,7 +36,7 @@ def export_traced(source: Path, out: Path, model: Any, *, digest: str = "") -> N
     Raises:
         BuildError: Optimum can't export it, or the graph is not one that slots can be put into.
     """
-    require_traceable(model.config)
+    require_traceable(model.config.model_type, DECODER_TASK)
     out.mkdir(parents=True, exist_ok=True)
     copy_text_files(source, out)
     places = _places(model)
@@ -79,7 +58,7 @@ def _trace(source: Path, scratch: Path) -> onnx.ModelProto:
             main_export(
                 str(source.resolve()),
                 scratch,
-                task=TASK,
+                task=DECODER_TASK,
                 opset=_OPSET,
                 dtype="fp32",
                 framework="pt",
@@ -144,7 +123,7 @@ def _document(graph: onnx.GraphProto, places: Places, model: Any, eos_token_ids:
         "form": EXPORTED_FORM,
         "architecture": config.model_type,
         "base_digest": "",
-        "variant": VARIANT,
+        "variant": TRACED_VARIANTS[0],
         "dtype": "float32",
         "num_layers": int(config.num_hidden_layers),
         "num_heads": int(config.num_attention_heads),

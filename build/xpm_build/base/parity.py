@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
-from xpm_build.base.export import exporter_for
+from xpm_build.base.exporters import exporter_for
 from xpm_build.base.quantize import quantize_matrix
 from xpm_build.errors import BuildError, ParityError
 from xpm_runtime import Engine

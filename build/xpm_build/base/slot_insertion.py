@@ -6,6 +6,7 @@ embedding and ``logit_positions`` before the head. Nothing else of it is changed
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -74,7 +75,8 @@ class _Insertion:
             node = onnx.NodeProto.FromString(node.SerializeToString())
             node.input[:] = [known if name == "input_ids" else name for name in node.input]
             linear = self._linear_of(node)
-            if linear is not None and missing.pop(linear.path, None):
+            if linear is not None and linear.path in missing:
+                del missing[linear.path]
                 self._write_linear(node, linear)
             elif node.op_type in ("MatMul", "Gemm") and _is_in(node, self._places.head):
                 self._write_head(node)
@@ -110,7 +112,7 @@ class _Insertion:
             self._default(f"slots.{linear.name}.A", ["rank", linear.num_in])
             self._default(f"slots.{linear.name}.B", ["rank", linear.num_out])
 
-    def _default(self, name: str, shape: Sequence[int | str], kind: np.dtype = _FLOAT) -> None:  # type: ignore[type-arg]
+    def _default(self, name: str, shape: Sequence[int | str], kind: np.dtype[Any] = _FLOAT) -> None:
         """An input that nobody needs to feed: its named dimension is then empty."""
         empty = [0 if isinstance(dimension, str) else dimension for dimension in shape]
         self._g.input(name, kind, shape)
