@@ -32,6 +32,7 @@ def build_base(
     variants: Sequence[str],
     block: int,
     quantizer: str,
+    exporter: str = "auto",
     template: str = "",
     report: Callable[[str], None],
 ) -> "list[BuiltArchive]":
@@ -55,6 +56,7 @@ def build_base(
         variants=variants,
         block=block,
         quantizer=quantizer,
+        exporter=exporter,
         template=template,
         report=report,
     )

@@ -68,7 +68,8 @@ def local_expert(text: str, scratch: Path, source: Callable[[], Path], report: R
             )
         report(f"compiling {path}")
         require_extra()
-        from xpm_build.adapter.compile import base_digest, compile_adapter, save_slots
+        from xpm_build.adapter.compile import compile_adapter, save_slots
+        from xpm_build.base.fingerprint import base_digest
         from xpm_build.base.parity import load_model
 
         folder = scratch / f"compiled-{name.rpartition('/')[2]}"

@@ -22,12 +22,24 @@ _ROPE_KEYS = {  # what the runtime reads of a scaling
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Linear:
-    """One slot: a linear of the base, named ``{layer}.{module}``."""
+    """One slot: a linear of the base, named ``{layer}.{module}``; ``path`` is where Hugging Face's model has it.
+
+    ``is_transposed``: its weight there is (in, out). ``is_input``: it is no linear but what goes into one, which adapters can
+    only scale: nothing of low rank acts there.
+    """
 
     name: str
     num_in: int
     num_out: int
+    path: str
     has_bias: bool = False
+    is_transposed: bool = False
+    is_input: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As graph.json lists it."""
+        entry: dict[str, Any] = {"name": self.name, "in": self.num_in, "out": self.num_out}
+        return entry | {"only_scales": True} if self.is_input else entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,9 +179,15 @@ class Architecture:
         }
         groups = []
         first = layer * len(MODULES)
-        for name, modules, _ in _GROUPS:
+        for name, modules, home in _GROUPS:
             linears = tuple(
-                Linear(name=f"{layer}.{m}", num_in=sizes[m][0], num_out=sizes[m][1], has_bias=self._biased(m))
+                Linear(
+                    name=f"{layer}.{m}",
+                    num_in=sizes[m][0],
+                    num_out=sizes[m][1],
+                    path=f"model.layers.{layer}.{home}.{m}",
+                    has_bias=self._biased(m),
+                )
                 for m in modules
             )
             groups.append(LinearGroup(name=f"{layer}.{name}", first=first, linears=linears))
@@ -213,7 +231,7 @@ class Architecture:
             "rope": {"theta": float(config.rope_theta), "scaling": self.rope_scaling},
             "eos_token_ids": list(eos_token_ids),
             "pad_token_id": config.pad_token_id,
-            "linears": [{"name": each.name, "in": each.num_in, "out": each.num_out} for each in self.linears()],
+            "linears": [each.to_dict() for each in self.linears()],
         }
         if self.has_bias:
             document["has_offsets"] = True
@@ -224,6 +242,13 @@ class Architecture:
 
 def tensor_name(linear: Linear, part: str = "weight") -> str:
     """The name of a linear's tensor in a Hugging Face checkpoint."""
-    layer, module = linear.name.split(".")
-    home = next(home for _, modules, home in _GROUPS if module in modules)
-    return f"model.layers.{layer}.{home}.{module}.{part}"
+    return f"{linear.path}.{part}"
+
+
+def obstacle_to_writing(config: Any) -> str:
+    """Why the graph of such a model can't be written; "" if it can."""
+    try:
+        Architecture(config)
+    except BuildError as error:
+        return error.message
+    return ""

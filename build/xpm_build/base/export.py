@@ -1,7 +1,8 @@
 """Export a base to ONNX with universal slots: weights are read from the checkpoint, the graph is written node by node.
 
 The result is a folder: ``model.onnx`` (and ``native.onnx`` for a quantised base, ``cuda*.onnx`` for all but float32) over one
-``model.onnx_data``, ``graph.json`` and the tokenizer files. Nothing is traced, and no more than one matrix is in memory at a time.
+``model.onnx_data``, ``graph.json`` and the tokenizer files. No more than one matrix is in memory at a time. A model whose graph is
+not written here is traced (``xpm_build.base.optimum_export``).
 """
 
 import json
@@ -11,6 +12,7 @@ from xpm_build.base.architecture import Architecture
 from xpm_build.base.base_tensors import BaseTensors
 from xpm_build.base.checkpoint import Checkpoint, FolderCheckpoint
 from xpm_build.base.cuda_graph import CudaGraph, has_cuda_graphs
+from xpm_build.base.exporters import TRACED_VARIANTS, exporter_for
 from xpm_build.base.fingerprint import fingerprint
 from xpm_build.base.gguf import SUFFIX as GGUF_SUFFIX
 from xpm_build.base.gguf import GgufCheckpoint
@@ -19,6 +21,7 @@ from xpm_build.base.portable_graph import PortableGraph
 from xpm_build.base.quantize import BITS
 from xpm_build.base.quantizers import quantizer_for
 from xpm_build.base.text_files import end_token_ids
+from xpm_build.errors import BuildError
 from xpm_runtime.graph import CUDA_FILES
 
 GRAPH = "model.onnx"
@@ -47,6 +50,7 @@ def export_base(
     block: int = DEFAULT_BLOCK,
     digest: str = "",
     quantizer: str = "nearest",
+    exporter: str = "auto",
 ) -> None:
     """Export the model in ``source``, a folder or a GGUF file, to the folder ``out``.
 
@@ -55,9 +59,13 @@ def export_base(
         block: weights per scale of a quantised variant; 32 for quality, 128 for speed and size.
         digest: the base's digest, if it is known already.
         quantizer: how weights are rounded that are not in blocks of integers already, one of ``METHODS``.
+        exporter: one of ``EXPORTERS``; "auto" writes the graph where it can.
     Raises:
         BuildError: the model is not supported, or its weights are incomplete or not finite.
     """
+    if isinstance(source, Path) and exporter_for(source, exporter) == "optimum":
+        _export_traced(source, out, variant, digest)
+        return
     checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source)
     architecture = Architecture(checkpoint.configuration)
     out.mkdir(parents=True, exist_ok=True)
@@ -79,3 +87,15 @@ def export_base(
         eos_token_ids=end_token_ids(out, checkpoint.configuration),
     )
     (out / "graph.json").write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _export_traced(source: Path, out: Path, variant: str, digest: str) -> None:
+    if variant not in TRACED_VARIANTS:
+        raise BuildError(
+            f"there is no {variant} of a base that is exported through Optimum",
+            hint="its graph is in float32: use fp32",
+        )
+    from xpm_build.base.optimum_export import export_traced
+    from xpm_build.base.parity import load_model
+
+    export_traced(source, out, load_model(source), digest=digest)

@@ -23,3 +23,9 @@ def fingerprint(weights: Mapping[str, NDArray[np.float32]], config: Any) -> str:
         digest.update(f"{name}:{','.join(map(str, tensor.shape))}\n".encode())
         digest.update(tensor.data)
     return "sha256:" + digest.hexdigest()
+
+
+def base_digest(model: Any) -> str:
+    """The fingerprint of a loaded Hugging Face model's weights."""
+    weights = {name: tensor.detach().float().numpy() for name, tensor in model.state_dict().items()}
+    return fingerprint(weights, model.config)

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
-from xpm_build.base.architecture import Architecture
-from xpm_build.base.configuration import read_configuration
+from xpm_build.base.exporters import exporter_for
 from xpm_build.base.quantize import quantize_matrix
 from xpm_build.errors import BuildError, ParityError
 from xpm_runtime import Engine
@@ -37,7 +36,7 @@ def load_model(source: Path) -> Any:
     Raises:
         BuildError: the folder holds no model that is supported and that Transformers can load without running code from it.
     """
-    Architecture(read_configuration(source))
+    exporter_for(source)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
