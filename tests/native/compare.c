@@ -46,12 +46,14 @@ static void same(const char *what, const float *got, const float *wanted, size_t
 }
 
 /* Activations that 8 bits hold exactly give the same sums in every family; others differ by what 8 bits can't hold. */
-static void products(int bits, size_t block, size_t num_in, size_t num_out, size_t tokens, int has_minima) {
+static void products(int bits, size_t block, size_t num_in, size_t num_out, size_t tokens, int has_minima, int is_half) {
     size_t blocks = (num_in + block - 1) / block, bytes = num_out * num_in * (size_t)bits / 8;
     uint8_t *packed = malloc(bytes);
     for (size_t i = 0; i < bytes; i++) packed[i] = (uint8_t)(128 * (uniform() + 1));
-    float *scales = floats(num_out * blocks, 0.1), *minima = has_minima ? floats(num_out * blocks, 0.5) : NULL;
-    QuantisedMatrix matrix = {packed, scales, minima, num_in, num_out, block, bits};
+    size_t count = num_out * blocks;
+    void *scales = is_half ? (void *)halves(count) : floats(count, 0.1), *minima = NULL;
+    if (has_minima) minima = is_half ? (void *)halves(count) : floats(count, 0.5);
+    QuantisedMatrix matrix = {packed, scales, minima, num_in, num_out, block, bits, is_half};
     for (int is_exact = 0; is_exact < 2; is_exact++) {
         float *x = floats(tokens * num_in, 2), *results[2];
         for (size_t i = 0; is_exact && i < tokens * num_in; i++) x[i] = (i % num_in) % 4 ? rintf(x[i] * 63) / 64 : 127.0f / 64;
@@ -131,7 +133,7 @@ int main(void) {
         for (size_t block = 32; block <= 256; block *= 2)
             for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
                 for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++)
-                    for (int minima = 0; minima <= (bits == 4); minima++) products(bits, block, sizes[s], 13, tokens[t], minima);
+                    for (int how = 0; how < 4; how++) products(bits, block, sizes[s], 13, tokens[t], how & 1, how >> 1);
     static const size_t widths[] = {1, 3, 8, 15, 16, 33, 100};
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
         rest(widths[w]);

@@ -68,8 +68,8 @@ def compile_library(
             elif family == "generic":
                 raise ValueError(said)
         sources = [_HERE / "kernels" / "choose.c", *sorted(_HERE.glob("*.c"))]
-        linking = ["-shared", "-lm", "-lpthread", "-o", target]
-        if said := _call(compiler, *_FLAGS, *defines, *flags, *sources, *objects, *linking):
+        linking = ["-shared", "-lm", "-lpthread"]
+        if said := _call(compiler, *_FLAGS, *defines, *flags, *sources, *objects, *linking, "-o", target):
             raise ValueError(said)
 
 

@@ -101,8 +101,7 @@ def _linear(
     wanted = x @ quantized.dequantized()[:, :num_in].T
     if minima:
         feeds["minima"] = rng.standard_normal(quantized.scales.shape, dtype=np.float32)
-        shift = feeds["minima"] + 8 * quantized.scales  # a weight is scale * q + minimum instead of scale * (q - 8)
-        wanted += x @ np.repeat(shift, block, axis=1)[:, :num_in].T
+        wanted += x @ np.repeat(feeds["minima"], block, axis=1)[:, :num_in].T
     attributes = {f"part{number}": size for number, size in enumerate(parts)}
     got = _run(
         "SlotLinear",
@@ -124,7 +123,7 @@ def _close(got, wanted):
     return np.abs(got - wanted).max() < 2e-5 * max(1.0, np.abs(wanted).max())
 
 
-@pytest.mark.parametrize(("bits", "minima"), [(4, False), (4, True), (8, False)])
+@pytest.mark.parametrize(("bits", "minima"), [(4, False), (4, True), (8, False), (8, True)])
 @pytest.mark.parametrize(
     ("block", "num_in"), [(32, 32), (32, 96), (32, 320), (64, 64), (64, 192), (128, 384), (256, 512)]
 )
