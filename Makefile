@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := xpm index/xpm_index runtime/xpm_runtime build/xpm_build examples
 
-.PHONY: demo test check docs bench gpu faults embedded evaluate clean
+.PHONY: demo test check docs bench real gpu faults embedded evaluate clean
 
 demo: $(VENV)/.core  ## install xpm without torch, install two experts into a new project, ask them
 	@sh examples/demo.sh $(CURDIR)/$(BIN)/xpm
@@ -28,6 +28,9 @@ docs: $(VENV)/.test  ## write anew what the program says of itself, and build th
 
 bench: $(VENV)/.bench  ## the engine beside llama.cpp and Transformers + PEFT at Qwen3-0.6B size (about 10 minutes, a quiet machine)
 	$(BIN)/xpm bench speed --work .bench --out .bench/report
+
+real: $(VENV)/.bench  ## a real model from its GGUF file beside llama.cpp: ids, answers, perplexity (4 minutes; fetches 93 MB once)
+	$(BIN)/python -m xpm_build.bench.real .real; status=$$?; test $$status -eq 3 || exit $$status
 
 gpu:  ## parity, placement, speed and memory on a CUDA device (5 minutes; needs PyTorch for CUDA and onnxruntime-gpu in PYTHON)
 	PYTHONPATH=index:runtime:build:. $(PYTHON) -m xpm_build.bench.gpu --out .bench/gpu

@@ -13,5 +13,7 @@ class KernelsHook(BuildHookInterface):
         library = native["build"]()
         if library is not None and version != "editable":
             build_data["pure_python"] = False
-            build_data["tag"] = f"py3-none-{native['platform_tag'](library)}"  # it is loaded by ctypes: any CPython will do
+            build_data["tag"] = (
+                f"py3-none-{native['platform_tag'](library)}"  # it is loaded by ctypes: any CPython will do
+            )
             build_data["force_include"][str(library)] = "xpm_runtime/native/libxpm_kernels.so"

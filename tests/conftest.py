@@ -57,7 +57,8 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> TinyBase:
 def tiny_adapter(tiny_base: TinyBase, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TinyAdapter]:
     """``tiny_adapter(kind, seed)``: a random adapter of a kind in ``models.CONFIGS``, made once."""
     from tests.support import models
-    from xpm_build.adapter.compile import base_digest, compile_adapter, save_slots
+    from xpm_build.adapter.compile import compile_adapter, save_slots
+    from xpm_build.base.fingerprint import base_digest
     from xpm_runtime.adapter import SLOTS
 
     made: dict[tuple[str, int], TinyAdapter] = {}

@@ -13,6 +13,7 @@ from xpm.files import write_atomically
 from xpm.project import Project
 from xpm.sources import FromIndex, Source
 from xpm.toml_file import parse_toml, read_toml, write_toml
+from xpm_index.digests import parse_digest
 from xpm_index.entries import ArchiveRef, Candidate, Entry
 from xpm_index.fields import Fields
 from xpm_index.keys import PublicKey
@@ -65,7 +66,21 @@ class Editable:
     source: str
 
 
-Origin = Indexed | Pinned | Editable
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A base that is made here, and signed by nobody: of what, by which version of the tool, and what comes of it.
+
+    ``made_of`` is the digest of the model's files; ``revision`` the commit of a hub's model, "" of local files.
+    """
+
+    source: str
+    revision: str
+    made_of: str
+    tool: str
+    archives: tuple[ArchiveRef, ...]
+
+
+Origin = Indexed | Pinned | Editable | Made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +226,8 @@ def _to_dict(package: LockedPackage) -> dict[str, Any]:
             document |= {"index": "", "publisher": publisher, "key_id": key.key_id}
         case Editable(source=source):
             return {"source": source} | document | ending
+        case Made(source=source, revision=revision, made_of=made_of, tool=tool, archives=archives):
+            document = {"source": source, "made_of": made_of, "revision": revision, "tool": tool} | document
     return document | ending | {"archive": [each.to_dict() for each in archives]}
 
 
@@ -226,13 +243,22 @@ def _from_dict(fields: Fields) -> LockedPackage:
 
 
 def _origin(fields: Fields) -> Origin:
-    """With a key it is pinned to it, with a source alone it is editable; the locks of earlier versions say more of that."""
+    """With a key it is pinned to it, made here if it says of what, with a source alone editable; older locks say more of that."""
     source, is_pinned = fields.text("source", required=False), bool(fields.text("public_key", required=False))
-    if source and not is_pinned:
+    is_made = "made_of" in fields.raw
+    if source and not is_pinned and not is_made:
         return Editable(source=source)
     archives = tuple(ArchiveRef.from_fields(each) for each in fields.objects("archive"))
     if not archives:
         raise LockfileError(f"{fields.at('archive')} must hold at least one archive")
+    if is_made:
+        return Made(
+            source=source,
+            revision=fields.text("revision", required=False),
+            made_of=fields.parsed("made_of", parse_digest),
+            tool=fields.text("tool"),
+            archives=archives,
+        )
     publisher = fields.text("publisher")
     if is_pinned:
         key = fields.parsed("public_key", PublicKey.parse)

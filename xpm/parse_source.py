@@ -110,7 +110,7 @@ def _parse_git(text: str) -> FromGit:
 
 
 def _parse_local(path: Path, folder: Path, editable: bool) -> Source:
-    kept = _near(path, folder)
+    kept = near(path, folder)
     if path.is_dir():
         if not editable:
             raise UsageError(
@@ -129,7 +129,7 @@ def _parse_local(path: Path, folder: Path, editable: bool) -> Source:
     return FromArchive(path=kept)
 
 
-def _near(path: Path, folder: Path) -> Path:
+def near(path: Path, folder: Path) -> Path:
     """``path`` relative to ``folder`` if that takes few steps upwards, so that the two can move together; else absolute."""
     absolute = Path(os.path.abspath(path))
     try:

@@ -15,6 +15,7 @@ from xpm_index.urls import InvalidUrl, check_git_url, check_path, check_tag, che
 from xpm_index.versions import VersionRange
 
 ARCHIVE_SUFFIX = ".expert"
+HUB = "hf:"
 BASE_SUFFIX = ".base"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KINDS: dict[str, set[str]] = {
@@ -93,7 +94,29 @@ class FromFolder:
         return _typed(self.path)
 
 
-Direct = FromGit | FromUrl | FromArchive | FromFolder
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromModel:
+    """A base that is made here of a model: ``hf:OWNER/NAME@REVISION#FILE``, or a path as in FromArchive.
+
+    ``quantizer`` is how weights are rounded that are floats, "" for the usual way.
+    """
+
+    model: str
+    quantizer: str = ""
+
+    @property
+    def is_remote(self) -> bool:
+        return self.model.startswith(HUB)
+
+    def locate(self, folder: Path) -> Path:
+        """The file or folder, for the project in ``folder``."""
+        return folder / self.model
+
+    def __str__(self) -> str:
+        return f"model:{self.model}" + (f" {self.quantizer}" if self.quantizer else "")
+
+
+Direct = FromGit | FromUrl | FromArchive | FromFolder | FromModel
 Source = FromIndex | Direct
 
 
@@ -110,6 +133,8 @@ def to_toml(source: Source) -> str | dict[str, Any]:
             return {"archive": path.as_posix()}
         case FromFolder(path=path):
             return {"folder": path.as_posix(), "editable": True}
+        case FromModel(model=model, quantizer=quantizer):
+            return {"model": model} | ({"quantizer": quantizer} if quantizer else {})
 
 
 def from_toml(name: str, experts: Fields) -> Source:
@@ -149,6 +174,8 @@ def base_from_toml(name: str, base: Fields) -> Source:
     """Parse where ``[base]`` says that the base comes from; raises ``base.error`` if it is malformed."""
     if "archive" in base.raw:
         return FromArchive(path=base.parsed("archive", lambda text: _local_path(text, BASE_SUFFIX)))
+    if "model" in base.raw:
+        return FromModel(model=base.text("model"), quantizer=base.text("quantizer", required=False))
     stated = "version" in base.raw
     return FromIndex(requirement=_requirement(name, base, "version") if stated else Requirement(ExpertName.parse(name)))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from xpm_index.archive import BASE_LIMITS, EXPERT_LIMITS, MANIFEST, read_archive
-from xpm_index.digests import sha256_file
+from xpm_index.digests import sha256_bytes, sha256_file
 from xpm_index.entries import ArchiveRef, Entry
 from xpm_index.errors import ArchiveError, IntegrityError, TrustError
 from xpm_index.integrity import PackageSignature, verify_files, verify_signature
@@ -78,6 +78,30 @@ def verify_pinned(path: Path, ref: ArchiveRef, key: PublicKey, *, scratch: Path)
     if digest_of_base != ref.base_digest:
         raise TrustError(f"{manifest.name} {manifest.version} is not the base {ref.base} and no expert for it")
     return Verified(folder, ref.digest, manifest, seal=_SEAL)
+
+
+def verify_made(folder: Path, ref: ArchiveRef) -> Verified:
+    """A base that was made here, in a folder that goes into the store: nobody signed it, so its bytes must be the locked ones.
+
+    Raises:
+        IntegrityError: they are others. TrustError: it is another base.
+    """
+    manifest = Manifest.parse((folder / MANIFEST).read_bytes())
+    if (digest := made_digest(folder)) != ref.digest:
+        raise IntegrityError(
+            f"{manifest.name} came out otherwise than it is locked",
+            context=f"expected {ref.digest}, got {digest}",
+            hint="another version of xpm, or a processor that rounds otherwise, made it: `xpm base add` it again",
+        )
+    if manifest.base is None or (manifest.base.digest, manifest.base.variant) != (ref.base_digest, ref.variant):
+        raise TrustError(f"{manifest.name} is not the base that is locked", context=f"expected {ref.base_digest}")
+    return Verified(folder, ref.digest, manifest, seal=_SEAL)
+
+
+def made_digest(folder: Path) -> str:
+    """What identifies a folder that was made here: the digest of its files' names and digests."""
+    files = {path.relative_to(folder).as_posix(): sha256_file(path) for path in folder.rglob("*") if path.is_file()}
+    return sha256_bytes("".join(f"{name}\0{files[name]}\n" for name in sorted(files)).encode())
 
 
 def _unpacked(

@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpm_build.adapter.compile import base_digest, compile_adapters, complete, save_slots
+from xpm_build.adapter.compile import compile_adapters, complete, save_slots
 from xpm_build.adapter.methods import CompiledAdapter
 from xpm_build.adapter.parity import check_adapter
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.adapter.places import adapter_places
 from xpm_build.base.chat_templates import CHAT_TEMPLATE, TEMPLATES
-from xpm_build.base.checkpoint import Weights
-from xpm_build.base.export import DEFAULT_BLOCK, GRAPH, GRAPH_DATA, NATIVE_GRAPH, export_base, load_config, load_model
-from xpm_build.base.fingerprint import fingerprint
-from xpm_build.base.parity import check_base
+from xpm_build.base.checkpoint import FolderCheckpoint
+from xpm_build.base.export import DEFAULT_BLOCK, GRAPH, GRAPH_DATA, NATIVE_GRAPH, export_base
+from xpm_build.base.exporters import TRACED_VARIANTS, exporter_for
+from xpm_build.base.fingerprint import base_digest, fingerprint
+from xpm_build.base.parity import check_base, load_model
+from xpm_build.base.quality import Quality, measure
+from xpm_build.base.quantize import BITS
 from xpm_build.base.text_files import TEXT_FILES, check_chat_template, copy_text_files, has_chat_template
 from xpm_build.check import check
 from xpm_build.errors import BuildError
@@ -34,6 +37,7 @@ from xpm_index.digests import sha256_file
 from xpm_index.manifest import Manifest, base_name
 from xpm_index.strict_json import loads
 from xpm_runtime.adapter import SLOTS
+from xpm_runtime.graph import EXPORTED_GRAPH, GRAPH_FILE
 
 VARIANTS = ("source", "fp32", "fp16", "int8", "int4")
 DEFAULT_VARIANTS = ("source", "fp32", "int8", "int4")
@@ -60,8 +64,10 @@ def build_base(
     *,
     name: str,
     version: str,
-    variants: Sequence[str] = DEFAULT_VARIANTS,
+    variants: Sequence[str] = (),
     block: int = DEFAULT_BLOCK,
+    quantizer: str = "nearest",
+    exporter: str = "auto",
     extra_files: Mapping[str, Path] | None = None,
     description: str = "",
     license: str = "",
@@ -72,8 +78,11 @@ def build_base(
 
     Args:
         source: config.json, safetensors weights, tokenizer.json and tokenizer_config.json.
-        variants: of source (the folder itself, for building experts), fp32, fp16 (for accelerators), int8 and int4.
+        variants: of source (the folder itself, for building experts), fp32, fp16 (for accelerators), int8 and int4; by default
+            ``DEFAULT_VARIANTS``, of which a graph that is traced has source and fp32.
         block: weights per quantisation scale.
+        quantizer: how weights are rounded to 4 bits, one of ``xpm_build.base.quantizers.METHODS``.
+        exporter: one of ``xpm_build.base.export.EXPORTERS``; "auto" writes the graph where it can.
         template: the chat template that a base without one is given, by its name in ``TEMPLATES``.
         report: told what is being done.
     Raises:
@@ -81,15 +90,21 @@ def build_base(
     """
     if unknown := set(variants) - set(VARIANTS):
         raise BuildError(f"variant {min(unknown)!r} is unknown", hint=f"choose of {', '.join(VARIANTS)}")
-    config = load_config(source)
+    model = _Model(source, exporter_for(source, exporter))
+    if not variants:
+        variants = [each for each in DEFAULT_VARIANTS if each in model.variants]
+    if impossible := [each for each in variants if each not in model.variants]:
+        raise BuildError(
+            f"there is no {impossible[0]} of a base that is exported through Optimum",
+            hint=f"its graph is in float32: choose of {', '.join(model.variants)}",
+        )
     for required in ("tokenizer.json", "tokenizer_config.json"):
         if not (source / required).is_file():
             raise BuildError(f"{source} has no {required}")
     if template and has_chat_template(source):
         raise BuildError(f"{source} has a chat template of its own", hint="leave --template out")
     report(f"reading {source}")
-    weights = Weights(source)
-    digest = fingerprint(weights, config)
+    facts = model.facts()
     out.mkdir(parents=True, exist_ok=True)
     built = []
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as scratch:
@@ -101,19 +116,27 @@ def build_base(
         check_chat_template(text)
         extra = {path.name: path for path in text.iterdir()} | dict(extra_files or {})
         for variant in variants:
-            folder, error = source, None
+            folder, error, quality = source, None, None
             if variant != "source":
                 folder = Path(scratch) / variant
                 report(f"{variant}: writing the graph")
                 started = time.perf_counter()
-                export_base(source, folder, variant=variant, block=block, digest=digest)
+                model.export(folder, variant=variant, block=block, digest=facts["digest"], quantizer=quantizer)
                 report(
                     f"{variant}: written in {time.perf_counter() - started:.1f} s, "
                     f"at most {peak_memory_bytes() / 1e9:.1f} GB of memory so far"
                 )
-                error = check_base(folder, source, variant, block=block)
-                report(f"{variant}: largest difference of logits {error:.2e}")
-            manifest = _base_manifest(name, version, config, weights, digest, variant, error, description, license)
+                if variant in BITS:
+                    quality = measure(folder, FolderCheckpoint(source), variant)
+                    error = quality.max_logit_error
+                    for line in quality.lines():
+                        report(f"{variant}: {line}")
+                else:
+                    error = check_base(folder, source, variant)
+                    report(f"{variant}: largest difference of logits {error:.2e}")
+            manifest = _base_manifest(
+                name, version, {**facts, "variant": variant}, error, quality, description, license
+            )
             files = _variant_files(folder, variant) | extra
             path = out / archive_name(name, version, variant=variant)
             built.append(_pack(path, manifest, files, variant=variant, error=error))
@@ -122,32 +145,60 @@ def build_base(
     return built
 
 
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A model in a folder and the exporter for it, "written" or "optimum"."""
+
+    source: Path
+    exporter: str
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return VARIANTS if self.exporter == "written" else ("source", *TRACED_VARIANTS)
+
+    def facts(self) -> dict[str, Any]:
+        """What a manifest says of every variant."""
+        if self.exporter == "written":
+            checkpoint = FolderCheckpoint(self.source)
+            configuration = checkpoint.configuration
+            digest, parameters = fingerprint(checkpoint, configuration), checkpoint.num_parameters()
+        else:
+            model = load_model(self.source)
+            configuration = model.config
+            digest, parameters = base_digest(model), sum(each.numel() for each in model.parameters())
+        return {
+            "digest": digest,
+            "architecture": configuration.model_type,
+            "parameters": parameters,
+            "vocab_size": configuration.vocab_size,
+        }
+
+    def export(self, out: Path, **options: Any) -> None:
+        export_base(self.source, out, exporter=self.exporter, **options)
+
+
 def _base_manifest(
     name: str,
     version: str,
-    config: Any,
-    weights: Weights,
-    digest: str,
-    variant: str,
+    base: dict[str, Any],
     error: float | None,
+    quality: Quality | None,
     description: str,
     license: str,
 ) -> Manifest:
-    base: dict[str, Any] = {
-        "digest": digest,
-        "variant": variant,
-        "architecture": config.model_type,
-        "parameters": weights.num_parameters(is_tied=config.tie_word_embeddings),
-        "vocab_size": config.vocab_size,
-    }
     if error is not None:
         base["max_logit_error"] = _order_of_magnitude(error)
+    if quality is not None:
+        base["quality"] = quality.to_dict()
     document = {"schema_version": "2.0", "kind": "base", "name": name, "version": version, "description": description}
     return Manifest({**document, "license": license, "base": base})
 
 
 def _variant_files(folder: Path, variant: str) -> dict[str, Path]:
-    names = [*TEXT_FILES, *((GRAPH, NATIVE_GRAPH, GRAPH_DATA, "graph.json") if variant != "source" else ())]
+    names = [
+        *TEXT_FILES,
+        *((GRAPH, NATIVE_GRAPH, EXPORTED_GRAPH, GRAPH_DATA, GRAPH_FILE) if variant != "source" else ()),
+    ]
     files = {name: folder / name for name in names if (folder / name).is_file()}
     if variant == "source":
         files |= {path.name: path for path in [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]}

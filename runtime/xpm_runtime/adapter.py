@@ -21,7 +21,7 @@ MAX_MAGNITUDE = 1e9  # products of two such and of activations stay finite in fl
 MAX_SOFT_TOKENS = 1024
 DEFAULT_LOAD_ORDER = 5
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I8": np.dtype("i1")}
-_SLOT = re.compile(r"slots\.(\d+\.\w+)\.([AB])")
+_SLOT = re.compile(r"slots\.(.+)\.([AB])")
 
 
 Identity = tuple[int, ...]
@@ -118,7 +118,7 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_addressed: bool = Fa
         )
     rank = _parse_rank(metadata.get("rank", ""), spec)
     _widen_integers(tensors, spec, np.float16 if is_addressed else graph.dtype)
-    linears = {linear.name: linear for linear in graph.linears}
+    linears = {linear.name: linear for linear in graph.linears if not linear.only_scales}
     a: dict[str, NDArray[Any]] = {}
     b: dict[str, NDArray[Any]] = {}
     vectors: dict[str, NDArray[Any]] = {}

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from xpm_runtime.errors import CapacityError, RequestError
 from xpm_runtime.forms import open_base
 from xpm_runtime.forms.form import Form
 from xpm_runtime.graph import GraphSpec, stored_weights
-from xpm_runtime.lanes import KvLanes
+from xpm_runtime.lanes import Lanes
 from xpm_runtime.memory import MemoryPlan, MemoryReport, plan_memory
 from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
@@ -71,7 +72,7 @@ class AttachReport:
 class Engine:
     """Made by ``Engine.load``; a context manager that frees the base when it is left."""
 
-    def __init__(self, form: Form, session: Session, codec: TextCodec, lanes: KvLanes, plan: MemoryPlan) -> None:
+    def __init__(self, form: Form[Any], session: Session, codec: TextCodec, lanes: Lanes, plan: MemoryPlan) -> None:
         self.graph = form.graph
         self.device = session.device
         self.kernels = form.name
@@ -113,13 +114,13 @@ class Engine:
         """Load an exported base.
 
         Args:
-            folder: holds model.onnx, graph.json and the tokenizer.
+            folder: holds model.onnx (or exported.onnx), graph.json and the tokenizer.
             device: "auto" (CUDA where it works, else CPU), "cpu" or "cuda".
             threads: CPU threads of one run; all cores if None.
             max_lanes: sequences that may run at once.
             context: tokens a lane holds; at most what the base was made for, 2,048 if None.
             kernels: "native" (our own, for quantised bases on the CPU), "cuda" (the graphs made for it), "portable" (ONNX
-                Runtime's own), or "auto", the first of them that this base and device can do.
+                Runtime's own), "exported" (a traced graph), or "auto", the first of them that this base and device can do.
             spinning: whether waiting threads spin; faster alone, slower on contended cores.
             memory: bytes that the process should stay within; requests wait or are refused rather than exceed it.
         Raises:

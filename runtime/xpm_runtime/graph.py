@@ -19,17 +19,38 @@ GRAPH_FILE = "graph.json"
 PORTABLE_GRAPH = "model.onnx"
 NATIVE_GRAPH = "native.onnx"
 WEIGHTS = "model.onnx_data"
+EXPORTED_FORM = "exported"
+EXPORTED_GRAPH = "exported.onnx"
 CUDA_FILES = {"base": "cuda.onnx", "slots": "cuda_slots.onnx", "scaled": "cuda_scaled.onnx"}
 _OLD_FORMAT = "xpm-slot-graph-1"  # rows are told apart by multiplying with 0 and 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Linear:
-    """One slot, named ``{layer}.{module}``; sizes are features."""
+    """One slot, named ``{layer}.{module}``; sizes are features. ``only_scales``: nothing of low rank acts there."""
 
     name: str
     num_in: int
     num_out: int
+    only_scales: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheTensor:
+    """One tensor of the cache of an exported graph: (1, num_heads, tokens, size), an input and, with what a run adds, an output."""
+
+    past: str
+    present: str
+    num_heads: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedGraph:
+    """What the runtime must know of a graph that was not written but traced: its inputs but for the cache and the slots."""
+
+    inputs: frozenset[str]
+    cache: tuple[CacheTensor, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +59,7 @@ class GraphSpec:
 
     ``native_kv_dtype`` is the cache's in the graph for our own kernels, None if there is no such graph. ``has_offsets``: whether
     the base has biases, to which adapters that scale outputs add. ``selects_rows``: ranks that don't act on a row are left out
-    of it; in the older format they are multiplied by zero.
+    of it; in the older format they are multiplied by zero. ``exported`` is None for a graph that xpm wrote.
     """
 
     base_digest: str
@@ -57,6 +78,7 @@ class GraphSpec:
     native_kv_dtype: str | None = None
     has_offsets: bool = False
     selects_rows: bool = True
+    exported: ExportedGraph | None = None
 
     @property
     def total_out(self) -> int:
@@ -72,7 +94,11 @@ class GraphSpec:
                 raise ModelLoadError(f"{path} has format {raw['format']!r}"[:200], hint=f"this runtime reads {FORMAT}")
             if raw["dtype"] not in ("float32", "float16"):
                 raise ModelLoadError(f"{path}: dtype {raw['dtype']!r} is unknown"[:200])
-            scaling = raw["rope"].get("scaling")
+            exported = _exported(raw) if raw.get("form") == EXPORTED_FORM else None
+            rope: dict[str, Any] = (
+                raw["rope"] if exported is None else {"theta": 0}
+            )  # an exported graph turns positions itself
+            scaling = rope.get("scaling")
             return cls(
                 base_digest=raw["base_digest"],
                 variant=raw["variant"],
@@ -83,16 +109,22 @@ class GraphSpec:
                 hidden_size=_count(raw, "hidden_size"),
                 vocab_size=_count(raw, "vocab_size"),
                 max_positions=_count(raw, "max_position_embeddings"),
-                rope_theta=float(raw["rope"]["theta"]),
+                rope_theta=float(rope["theta"]),
                 rope_scaling=None if scaling is None else {**scaling},
                 eos_token_ids=tuple(_whole(each, "eos_token_ids", least=0) for each in raw["eos_token_ids"]),
                 linears=tuple(
-                    Linear(name=str(x["name"]), num_in=_count(x, "in"), num_out=_count(x, "out"))
+                    Linear(
+                        name=str(x["name"]),
+                        num_in=_count(x, "in"),
+                        num_out=_count(x, "out"),
+                        only_scales=bool(x.get("only_scales", False)),
+                    )
                     for x in raw["linears"]
                 ),
                 native_kv_dtype=raw.get("native_kv_dtype"),
                 has_offsets=bool(raw.get("has_offsets", False)),
                 selects_rows=raw["format"] == FORMAT,
+                exported=exported,
             )
         except FileNotFoundError as error:
             raise ModelLoadError(f"{folder} is not an exported base", context="it has no graph.json") from error
@@ -106,6 +138,19 @@ def stored_weights(folder: Path) -> int:
     """Bytes of the weights that a base's graphs share, 0 if they hold their own."""
     data = folder / WEIGHTS
     return data.stat().st_size if data.is_file() else 0
+
+
+def _exported(raw: dict[str, Any]) -> ExportedGraph:
+    cache = tuple(
+        CacheTensor(
+            past=str(each["past"]),
+            present=str(each["present"]),
+            num_heads=_count(each, "heads"),
+            size=_count(each, "size"),
+        )
+        for each in raw["cache"]
+    )
+    return ExportedGraph(inputs=frozenset(map(str, raw["inputs"])), cache=cache)
 
 
 def _count(raw: dict[str, Any], key: str) -> int:

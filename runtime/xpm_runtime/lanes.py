@@ -1,8 +1,9 @@
-"""The KV cache as lanes: one row per running sequence, in buffers that are past and present at once.
+"""The KV cache as lanes, one per running sequence; ``KvLanes`` are rows of buffers that are past and present at once.
 
-A lane's memory is virtual until it is written: it grows with its sequence, and is given back when a long one leaves.
+There a lane's memory is virtual until it is written: it grows with its sequence, and is given back when a long one leaves.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,39 @@ class _Layer:
     buffer: DeviceBuffer
 
 
-class KvLanes:
+class Lanes(ABC):
+    """``num_lanes`` lanes of up to ``capacity`` tokens. ``can_copy``: whether the host can read and write them."""
+
+    def __init__(self, *, num_lanes: int, capacity: int) -> None:
+        self.num_lanes = num_lanes
+        self.capacity = capacity
+
+    @property
+    @abstractmethod
+    def bytes_per_token(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def can_copy(self) -> bool: ...
+
+    @abstractmethod
+    def read(self, lane: int, first: int, last: int) -> list[NDArray[Any]]:
+        """Copies of the tokens ``first : last`` of a lane, one (kv_heads, tokens, head_dim) per tensor of the cache."""
+
+    @abstractmethod
+    def write(self, lane: int, first: int, block: list[NDArray[Any]]) -> None:
+        """Put what ``read`` gave into a lane, from token ``first`` on."""
+
+    @abstractmethod
+    def move(self, source: int, target: int, length: int) -> bool:
+        """Put the first ``length`` tokens of a lane onto another; False if the device can't (the lane then stays)."""
+
+    @abstractmethod
+    def release(self, lane: int, length: int) -> None:
+        """A lane's sequence, of ``length`` tokens, has left."""
+
+
+class KvLanes(Lanes):
     """``num_lanes`` lanes of ``capacity`` tokens; a buffer is (num_lanes, kv_heads, capacity, head_dim)."""
 
     def __init__(
@@ -35,8 +68,7 @@ class KvLanes:
         has_present: bool = True,
     ) -> None:
         """``dtype`` is the graph's if not given; without ``has_present`` the graph has no outputs for what it adds."""
-        self.num_lanes = num_lanes
-        self.capacity = capacity
+        super().__init__(num_lanes=num_lanes, capacity=capacity)
         shape = (num_lanes, graph.num_kv_heads, capacity, graph.head_dim)
         self._layers = [
             _Layer(
@@ -54,7 +86,6 @@ class KvLanes:
 
     @property
     def can_copy(self) -> bool:
-        """Whether the host can read and write the lanes."""
         return all(layer.buffer.array is not None for layer in self._layers)
 
     def bind(self, binding: Binding, first: int, count: int) -> None:
@@ -63,16 +94,13 @@ class KvLanes:
             binding.bind_rows(layer.past, layer.present, layer.buffer, first, count)
 
     def read(self, lane: int, first: int, last: int) -> list[NDArray[Any]]:
-        """Copies of the tokens ``first : last`` of a lane, one (kv_heads, tokens, head_dim) per buffer."""
         return [array[lane, :, first:last].copy() for array in self._arrays()]
 
     def write(self, lane: int, first: int, block: list[NDArray[Any]]) -> None:
-        """Put what ``read`` gave into a lane, from token ``first`` on."""
         for array, part in zip(self._arrays(), block, strict=True):
             array[lane, :, first : first + part.shape[1]] = part
 
     def move(self, source: int, target: int, length: int) -> bool:
-        """Copy the first ``length`` tokens of a lane onto another; False if the device can't (the lane then stays)."""
         if not self.can_copy:
             return False
         for array in self._arrays():
@@ -80,7 +108,7 @@ class KvLanes:
         return True
 
     def release(self, lane: int, length: int) -> None:
-        """A lane's sequence has left: give the memory of a long one back."""
+        """Give the memory of a long one back."""
         if length > _KEPT_TOKENS:
             for layer in self._layers:
                 layer.buffer.release_row(lane)

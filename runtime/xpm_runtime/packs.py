@@ -1,6 +1,7 @@
 """Which adapters are packed for the graph, kept from step to step while it serves."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from xpm_runtime.forms.form import Form
 from xpm_runtime.resident import ResidentAdapters
@@ -10,7 +11,7 @@ from xpm_runtime.slots import Composition, SlotPack, combine_scales
 class Packs:
     """``current`` is the pack that was last needed."""
 
-    def __init__(self, form: Form, adapters: ResidentAdapters) -> None:
+    def __init__(self, form: Form[Any], adapters: ResidentAdapters) -> None:
         self._form = form
         self._graph = form.graph
         self._adapters = adapters

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from xpm_runtime.lanes import KvLanes
+from xpm_runtime.lanes import Lanes
 
 BLOCK_TOKENS = 16
 _Block = list[NDArray[np.generic]]
@@ -21,7 +21,7 @@ _Block = list[NDArray[np.generic]]
 class PrefixCache:
     """Blocks copied out of lanes and into them; the least recently used are forgotten beyond ``budget`` bytes."""
 
-    def __init__(self, lanes: KvLanes, *, budget: int) -> None:
+    def __init__(self, lanes: Lanes, *, budget: int) -> None:
         self._lanes = lanes
         self._budget = budget if lanes.can_copy else 0
         self._blocks: OrderedDict[bytes, _Block] = OrderedDict()

@@ -6,6 +6,7 @@ A file that was attached lately is checked already: attaching it again takes a l
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from xpm_runtime.adapter import Adapter, AdapterSpec, Identity, identity_of
 from xpm_runtime.errors import AdapterMismatchError, CapacityError, RequestError
@@ -36,7 +37,7 @@ class ResidentAdapters:
     Invariant: what is in memory, attached or attached lately, is within the budget, unless one request needs more.
     """
 
-    def __init__(self, form: Form, *, budget: int | None) -> None:
+    def __init__(self, form: Form[Any], *, budget: int | None) -> None:
         self.attached: dict[str, AttachedAdapter] = {}
         self.num_loads = 0
         self._form = form

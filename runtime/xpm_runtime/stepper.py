@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xpm_runtime.errors import EngineError
 from xpm_runtime.forms.form import RowLogits, Runner
 from xpm_runtime.graph import GraphSpec
-from xpm_runtime.lanes import KvLanes
+from xpm_runtime.lanes import Lanes
 from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
 from xpm_runtime.resident import ResidentAdapters
@@ -43,7 +43,7 @@ class Stepper:
         self,
         graph: GraphSpec,
         runner: Runner,
-        lanes: KvLanes,
+        lanes: Lanes,
         scheduler: Scheduler,
         prefixes: PrefixCache,
         adapters: ResidentAdapters,

@@ -36,7 +36,7 @@ class Plan:
 
 def picture() -> str:
     """The picture as SVG."""
-    graph = grimp.build_graph(*_FRAMES)
+    graph = grimp.build_graph(*_FRAMES, cache_dir=None)
     plans = {package: _plan(graph, package) for package in _FRAMES}
     height = {package: _height(package, plan) for package, plan in plans.items()}
     top = {"xpm": 10, "xpm_build": 10 + height["xpm"] + 50}

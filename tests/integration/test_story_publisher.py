@@ -13,8 +13,7 @@ from peft import PeftModel, get_peft_model
 
 from tests.support import models
 from tests.support.git_http import serve_git
-from xpm_build.base.export import load_model
-from xpm_build.base.parity import probe_tokens, reference_logits
+from xpm_build.base.parity import load_model, probe_tokens, reference_logits
 
 MANIFEST = {
     "schema_version": "2.0",

@@ -12,8 +12,9 @@ import pytest
 from peft import PeftModel
 
 from tests.support import models
-from xpm_build.adapter.compile import base_digest, compile_adapter, save_slots
+from xpm_build.adapter.compile import compile_adapter, save_slots
 from xpm_build.base.export import export_base
+from xpm_build.base.fingerprint import base_digest
 from xpm_build.base.parity import probe_tokens, quantise_weights, reference_logits
 from xpm_build.base.quantize import BITS
 from xpm_runtime import AdapterSpec, Engine

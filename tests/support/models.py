@@ -72,10 +72,12 @@ def save_tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-def save_tiny_model(folder: Path, *, architecture: str = "qwen3", seed: int = 0) -> Path:
+def save_tiny_model(folder: Path, *, architecture: str = "qwen3", seed: int = 0, vocab_size: int = VOCAB_SIZE) -> Path:
     """A Hugging Face folder with random weights, biases among them."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(ARCHITECTURES[architecture]())
+    config = ARCHITECTURES[architecture]()
+    config.vocab_size = vocab_size
+    model = AutoModelForCausalLM.from_config(config)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.data = 0.3 * torch.randn(parameter.shape)

@@ -1,5 +1,7 @@
 """base: the bases that indexes have, and which of them an environment runs on."""
 
+from pathlib import Path
+
 import click
 
 from xpm.cli.changes import render_change
@@ -8,7 +10,8 @@ from xpm.cli.entries import entry_document, marked
 from xpm.cli.render import Console, size
 from xpm.operations.build import base_source
 from xpm.operations.inspect import search
-from xpm.operations.install import use_base
+from xpm.operations.install import use_base, use_model
+from xpm.operations.models import find_model
 from xpm.project import DEFAULT_BASE, DEFAULT_VARIANT
 from xpm.search import Query
 from xpm_index.requirements import Requirement
@@ -43,18 +46,42 @@ def base_list_command(console: Console, as_json: bool) -> None:
 
 
 @base_command.command("add")
-@click.argument("base", metavar="NAME[@RANGE]")
-@click.option("--variant", help="Which of its variants to run: fp32, int8 or int4, as the base has them.")
+@click.argument("base", metavar="NAME[@RANGE]|MODEL")
+@click.option(
+    "--variant", help="Which of its variants to run: fp32, int8 or int4; a model is made int4 if none is named."
+)
+@click.option("--name", help="What a model is to be called here; by default as its file or folder.")
+@click.option(
+    "--quantizer",
+    type=click.Choice(["nearest", "search", "minima", "gptq"]),
+    help="How a model's floats are rounded to 4 bits (docs/reference/quantisers.md).",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done and change nothing.")
 @_json
 @click.pass_obj
-def base_add_command(console: Console, base: str, variant: str | None, dry_run: bool, as_json: bool) -> None:
+def base_add_command(
+    console: Console,
+    base: str,
+    variant: str | None,
+    name: str | None,
+    quantizer: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Run this environment on another base; its experts are resolved anew to fit it.
 
-    Example: xpm base add 'qwen3-0-6b@^1' --variant int4
+    A MODEL is a GGUF file, a Hugging Face folder, or one on a hub (OWNER/NAME, hf:OWNER/NAME@REVISION#FILE.gguf): a base is
+    made of it here, which nobody signs.
+
+    Example: xpm base add ./model.gguf
     """
+    environment = here()
     chosen = options(console, dry_run=dry_run)
-    change = use_base(here(), Requirement.parse(base), variant, chosen)
+    model = find_model(base, folder=environment.folder, cwd=Path.cwd(), quantizer=quantizer or "")
+    if model is not None:
+        change = use_model(environment, model, variant=variant or "int4", name=name or "", options=chosen)
+    else:
+        change = use_base(environment, Requirement.parse(base), variant, chosen)
     render_change(console, change, as_json=as_json, dry_run=dry_run)
 
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from xpm_build.packages import BuiltArchive
 
 _VARIANTS = ("source", "fp32", "fp16", "int8", "int4")
-_DEFAULT_VARIANTS = ("source", "fp32", "int8", "int4")
 _TEMPLATES = ("chatml", "qwen3", "alpaca", "llama", "gemma")
 _out = click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("dist"), show_default=True)
 _json = click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON.")
@@ -29,7 +28,11 @@ def build_command() -> None:
 @click.option("--name", required=True, help="The package's name, e.g. qwen3-0-6b.")
 @click.option("--version", default="0.1.0", show_default=True)
 @click.option(
-    "--variant", "variants", multiple=True, type=click.Choice(_VARIANTS), default=_DEFAULT_VARIANTS, show_default=True
+    "--variant",
+    "variants",
+    multiple=True,
+    type=click.Choice(_VARIANTS),
+    help="What to pack; by default source, fp32, int8 and int4. Through Optimum there are source and fp32.",
 )
 @click.option(
     "--block",
@@ -37,6 +40,20 @@ def build_command() -> None:
     default="32",
     show_default=True,
     help="Weights per quantisation scale: 32 for quality, 128 for speed.",
+)
+@click.option(
+    "--quantizer",
+    type=click.Choice(["nearest", "search", "minima", "gptq"]),
+    default="search",
+    show_default=True,
+    help="How weights are rounded to 4 bits; with minima and gptq there is no graph for our own kernels.",
+)
+@click.option(
+    "--exporter",
+    type=click.Choice(["auto", "written", "optimum"]),
+    default="auto",
+    show_default=True,
+    help="Whether xpm writes the graph itself, or Optimum traces the model; auto writes it where it can.",
 )
 @click.option(
     "--template", type=click.Choice(_TEMPLATES), default=None, help="A chat template for a base that has none."
@@ -51,6 +68,8 @@ def build_base_command(
     version: str,
     variants: tuple[str, ...],
     block: str,
+    quantizer: str,
+    exporter: str,
     template: str | None,
     out: Path,
     as_json: bool,
@@ -66,6 +85,8 @@ def build_base_command(
         version=version,
         variants=variants,
         block=int(block),
+        quantizer=quantizer,
+        exporter=exporter,
         template=template or "",
         report=console.say,
     )

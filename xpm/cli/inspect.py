@@ -11,7 +11,7 @@ from xpm.cli.context import here, options
 from xpm.cli.entries import entry_document, marked
 from xpm.cli.render import Console, size
 from xpm.errors import NotFoundError, UsageError
-from xpm.lockfile import Editable, Indexed, LockedPackage
+from xpm.lockfile import Editable, Indexed, LockedPackage, Made
 from xpm.operations import inspect as operations
 from xpm.operations.inspect import Found, Published
 from xpm.operations.install import require_stored
@@ -52,6 +52,8 @@ def _publisher_and_index(package: LockedPackage) -> tuple[str, str]:
     match package.origin:
         case Editable():
             return "local", ""
+        case Made():
+            return "nobody (made here)", ""
         case Indexed(publisher=publisher, index=index):
             return publisher, index
         case pinned:

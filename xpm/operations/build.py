@@ -31,6 +31,8 @@ def build_base(
     version: str,
     variants: Sequence[str],
     block: int,
+    quantizer: str,
+    exporter: str = "auto",
     template: str = "",
     report: Callable[[str], None],
 ) -> "list[BuiltArchive]":
@@ -47,7 +49,16 @@ def build_base(
         report(f"fetching {source}")
         folder = fetch_model(source)
     return build(
-        folder, out, name=name, version=version, variants=variants, block=block, template=template, report=report
+        folder,
+        out,
+        name=name,
+        version=version,
+        variants=variants,
+        block=block,
+        quantizer=quantizer,
+        exporter=exporter,
+        template=template,
+        report=report,
     )
 
 

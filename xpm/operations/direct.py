@@ -11,11 +11,12 @@ from pathlib import Path
 from xpm.environment import Environment
 from xpm.errors import FetchError, NotFoundError, UsageError
 from xpm.indexes import Indexes
-from xpm.lockfile import Editable, LockedPackage, Lockfile, Pinned
+from xpm.lockfile import Editable, LockedPackage, Lockfile, Made, Pinned
 from xpm.operations.editable import candidate_in
+from xpm.operations.models import make_base
 from xpm.operations.options import Options
 from xpm.partial import keep
-from xpm.sources import ARCHIVE_SUFFIX, BASE_SUFFIX, Direct, FromArchive, FromFolder, FromGit, FromUrl
+from xpm.sources import ARCHIVE_SUFFIX, BASE_SUFFIX, Direct, FromArchive, FromFolder, FromGit, FromModel, FromUrl
 from xpm.trust import verify_package
 from xpm_index.archive import MANIFEST, read_manifest
 from xpm_index.entries import ArchiveRef, Candidate
@@ -75,6 +76,9 @@ def describe(
         candidate = candidate_in(source.locate(environment.folder), source)
         locked = LockedPackage.of(candidate, Editable(source=str(source)))
         return Described(candidate=candidate, locked=locked)
+    if isinstance(source, FromModel):
+        project = environment.project()
+        return made(environment, source, options, name=project.base, variant=project.variant)
     found = _fetched(environment, source, options)
     manifests = [read_manifest(each.path) for each in found]
     first = manifests[0]
@@ -95,6 +99,8 @@ def describe(
 def described_by(environment: Environment, source: Direct, previous: Lockfile | None, name: str) -> Described | None:
     """What a source holds as it is locked, without fetching, if the lock is of this source and the store has it."""
     package = next((each for each in previous.packages if each.name in spellings(name)), None) if previous else None
+    if package is not None and isinstance(package.origin, Made) and package.origin.source == str(source):
+        return Described(candidate=_made_candidate(package), locked=package)
     if package is None or not isinstance(package.origin, Pinned) or package.origin.source != str(source):
         return None
     for ref in package.archives:
@@ -102,6 +108,16 @@ def described_by(environment: Environment, source: Direct, previous: Lockfile | 
             manifest = Manifest.parse((folder / MANIFEST).read_bytes())
             return _described(source, manifest, package.archives, package.origin.key, read_signature(manifest))
     return None
+
+
+def made(environment: Environment, source: FromModel, options: Options, *, name: str, variant: str) -> Described:
+    """A base that is made of a model, here and now."""
+    locked = make_base(environment, source, options, name=name, variant=variant)
+    return Described(candidate=_made_candidate(locked), locked=locked)
+
+
+def _made_candidate(package: LockedPackage) -> Candidate:
+    return Candidate(name=package.name, version=package.version, kind=package.kind, archives=package.archives)
 
 
 def _described(

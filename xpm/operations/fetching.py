@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from xpm.environment import Environment
 from xpm.errors import LockfileError, NotFoundError, unwritable
 from xpm.lockfile import LOCK_FILE, Indexed, LockedPackage, Lockfile, Pinned
+from xpm.operations.models import is_made, make_again
 from xpm.operations.options import Options
 from xpm.trust import Verified, verify_archive, verify_pinned
 from xpm_index.entries import ArchiveRef, Entry
@@ -49,6 +50,8 @@ def fetch_and_store(
             _entry_of(package, package.origin, indexes)  # before a wrong digest is fetched
         if environment.store.get(ref.digest) is not None and not environment.store.is_intact(ref.digest):
             options.progress.warn(f"{package} was altered in the store and is fetched again")
+    folders = [make_again(environment, package, ref, options) for package, ref in wanted if is_made(package)]
+    wanted = [(package, ref) for package, ref in wanted if not is_made(package)]
     asked = [
         Wanted(
             ref=_located(environment, ref),
@@ -66,7 +69,7 @@ def fetch_and_store(
             _verified(package, ref, archive, indexes, scratch)
             for (package, ref), archive in zip(wanted, archives, strict=True)
         ]
-        folders = [environment.store.add(each) for each in verified]
+        folders += [environment.store.add(each) for each in verified]
     for archive in archives:
         archive.unlink(missing_ok=True)
     return folders

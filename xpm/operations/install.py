@@ -16,7 +16,7 @@ from xpm.operations.fetching import missing
 from xpm.operations.names import not_installed, published_name
 from xpm.operations.options import DEFAULTS, Options
 from xpm.project import PROJECT_FILE, Project
-from xpm.sources import FromArchive, FromIndex, Source
+from xpm.sources import FromArchive, FromIndex, FromModel, Source
 from xpm_index.keys import PublicKey
 from xpm_index.names import ExpertName, spellings
 from xpm_index.requirements import Requirement
@@ -116,6 +116,29 @@ def use_base(environment: Environment, base: Requirement, variant: str | None, o
             changed = before.project.with_base(name.name, source, variant=variant or "")
             lock = resolve_project(environment, changed, indexes, before.lock, options)
             command = f"base add {base}"
+            return apply(environment, before, lock, options, command=command, project=changed, indexes=indexes)
+
+
+def use_model(
+    environment: Environment, source: FromModel, *, variant: str, name: str = "", options: Options = DEFAULTS
+) -> Change:
+    """Make a base of a model and run the environment on it; experts are resolved anew to fit it.
+
+    Args:
+        name: what it is to be called, "" for the name of its file or folder.
+    """
+    from xpm.operations.direct import made
+    from xpm.operations.locking import resolve_project
+    from xpm.operations.models import name_of
+
+    with environment.locked():
+        before = environment.state()
+        name = name or name_of(source)
+        changed = before.project.with_base(name, source, variant=variant)
+        described = {name: made(environment, source, options, name=name, variant=variant)}
+        with options.indexes(environment, changed, allow_stale=True) as indexes:
+            lock = resolve_project(environment, changed, indexes, before.lock, options, described=described)
+            command = f"base add {source.model}"
             return apply(environment, before, lock, options, command=command, project=changed, indexes=indexes)
 
 

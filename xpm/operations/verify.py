@@ -6,10 +6,10 @@ from pathlib import Path
 from xpm.environment import Environment
 from xpm.errors import NotFoundError
 from xpm.indexes import Indexes
-from xpm.lockfile import Indexed, LockedPackage, Pinned
+from xpm.lockfile import Indexed, LockedPackage, Made, Pinned
 from xpm.operations.fetching import fetch_and_store
 from xpm.operations.options import DEFAULTS, Options
-from xpm.trust import verify_folder, verify_package
+from xpm.trust import verify_folder, verify_made, verify_package
 from xpm_index.archive import read_manifest
 from xpm_index.errors import IntegrityError, ManifestError, SignatureError, TrustError
 from xpm_index.integrity import read_signature
@@ -51,9 +51,12 @@ def verify(environment: Environment, options: Options = DEFAULTS, *, repair: boo
 
 
 def _verify_stored(package: LockedPackage, folder: Path | None, indexes: Indexes) -> None:
-    key = _key_of(package, indexes)
     if folder is None:
         raise IntegrityError(f"{package} is not in the store")
+    if isinstance(package.origin, Made):
+        verify_made(folder, package.archives[0])
+        return
+    key = _key_of(package, indexes)
     try:
         manifest = verify_folder(folder, key)
     except (ManifestError, OSError) as error:

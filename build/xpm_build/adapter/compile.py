@@ -15,8 +15,8 @@ import torch
 from xpm_build.adapter.altered_base import without_beginning
 from xpm_build.adapter.methods import COMPILERS, CompiledAdapter, combine
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, by_linear, read_config, read_weights
-from xpm_build.base.architecture import Architecture, Linear, tensor_name
-from xpm_build.base.fingerprint import fingerprint
+from xpm_build.base.architecture import Linear
+from xpm_build.base.model_slots import slots_of
 from xpm_build.errors import BuildError
 from xpm_runtime.adapter import FORMAT
 
@@ -68,13 +68,13 @@ def with_frozen_a(config: Mapping[str, Any], weights: dict[str, torch.Tensor], m
             context=f"{ADAPTER_CONFIG} has no {FROZEN_SEED}",
             hint="a LoRA-FA adapter needs the seed of its frozen A, or A itself",
         )
-    architecture = Architecture(model.config)
-    number = {linear.name: index for index, linear in enumerate(architecture.linears())}
+    slots = slots_of(model)
+    number = {linear.name: index for index, linear in enumerate(slots)}
     drawn = dict(weights)
-    for linear, parts in by_linear(weights, architecture).items():
+    for linear, parts in by_linear(weights, slots).items():
         if "lora_B" in parts:
             a = frozen_a(linear, parts["lora_B"].shape[1], seed=seed, number=number[linear.name])
-            drawn[f"base_model.model.{tensor_name(linear).removesuffix('.weight')}.lora_A.weight"] = a
+            drawn[f"base_model.model.{linear.path}.lora_A.weight"] = a
     return drawn
 
 
@@ -122,10 +122,6 @@ def save_slots(adapter: CompiledAdapter, out: Path, *, base_digest: str, storage
             tensors[f"{name}.scale"] = scale[:, 0].to(torch.float32).contiguous()
     metadata = {"base_digest": base_digest, "format": FORMAT, "rank": str(adapter.rank)}
     out.write_bytes(_with_metadata(safetensors.torch.save(tensors), metadata))
-
-
-def base_digest(model: Any) -> str:
-    return fingerprint(model.state_dict(), model.config)
 
 
 def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:

@@ -4,7 +4,7 @@ Every method becomes, per linear, a product of low rank (A, B), a factor on the 
 need in ``offsets``), or virtual tokens (``soft_embeds``).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,8 @@ from xpm_build.adapter.peft_files import (
     number_for,
     require_shape,
 )
-from xpm_build.base.architecture import Architecture, Linear, tensor_name
+from xpm_build.base.architecture import Linear, tensor_name
+from xpm_build.base.model_slots import slots_of
 from xpm_build.errors import BuildError
 from xpm_runtime.adapter import MAX_RANK
 
@@ -48,10 +49,10 @@ LowRank = dict[Linear, tuple[torch.Tensor, torch.Tensor]]  # (rank, in) and (ran
 
 def compile_lora(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], model: Any) -> CompiledAdapter:
     """LoRA and rsLoRA; DoRA, whose factor m / ‖W + BA‖ scales both the base's output and B."""
-    architecture, use_dora = Architecture(model.config), bool(config.get("use_dora"))
+    slots, use_dora = slots_of(model), bool(config.get("use_dora"))
     pairs: LowRank = {}
     deltas: dict[Linear, torch.Tensor] = {}
-    for linear, parts in by_linear(weights, architecture).items():
+    for linear, parts in by_linear(weights, slots).items():
         rank = _require_pair(linear, parts)
         update = parts["lora_B"] * _lora_scale(config, linear, rank)
         if use_dora:
@@ -65,7 +66,7 @@ def compile_lora(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor],
         pairs[linear] = parts["lora_A"], update.T
     adapter = _low_rank("dora" if use_dora else "lora", pairs)
     if deltas:
-        adapter.tensors["scales"] = _row(architecture, deltas)
+        adapter.tensors["scales"] = _row(slots, deltas)
     return adapter
 
 
@@ -74,7 +75,7 @@ def compile_adalora(config: Mapping[str, Any], weights: Mapping[str, torch.Tenso
     begun_with = number(config, "init_r")
     alpha = begun_with if config.get("lora_alpha") == 0 else number(config, "lora_alpha")  # as PEFT has it
     pairs: LowRank = {}
-    for linear, parts in by_linear(weights, Architecture(model.config)).items():
+    for linear, parts in by_linear(weights, slots_of(model)).items():
         rank = _require_pair(linear, parts)
         if "lora_E" not in parts:
             raise BuildError(f"{ADAPTER_WEIGHTS}: {linear.name} has no lora_E")
@@ -89,7 +90,7 @@ def compile_lokr(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor],
     """LoKr: the singular values of w1 ⊗ w2 are the products of theirs, so the best pair of low rank is read off two small ones."""
     pairs: LowRank = {}
     truncation = 0.0
-    for linear, parts in by_linear(weights, Architecture(model.config)).items():
+    for linear, parts in by_linear(weights, slots_of(model)).items():
         first, second = _kronecker_factor(linear, parts, "lokr_w1"), _kronecker_factor(linear, parts, "lokr_w2")
         require_shape(
             torch.kron(first.to("meta"), second.to("meta")), (linear.num_out, linear.num_in), f"{linear.name}.lokr"
@@ -104,31 +105,33 @@ def compile_lokr(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor],
 
 
 def compile_ia3(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], model: Any) -> CompiledAdapter:
-    """IA3: factors on the outputs; one on the input of down_proj, which is silu(gate)·up, is one on the output of up_proj."""
-    architecture = Architecture(model.config)
-    linears = {linear.name: linear for linear in architecture.linears()}
+    """IA3: factors on outputs, and on what goes into a feed-forward part's last linear."""
+    slots = slots_of(model)
+    targets = _input_targets(slots)
     factors: dict[Linear, torch.Tensor] = {}
-    for linear, parts in by_linear(weights, architecture).items():
+    for linear, parts in by_linear(weights, slots).items():
         if parts.keys() != {"ia3_l"}:
             raise BuildError(f"{ADAPTER_WEIGHTS}: {linear.name} has tensors that are not IA3's")
         factor = parts["ia3_l"].reshape(-1)
-        layer, module = linear.name.split(".")
-        scales_input = parts["ia3_l"].shape[0] == 1
-        if scales_input and module != "down_proj":
+        target: Linear | None = linear
+        if parts["ia3_l"].shape[0] == 1:
+            target = targets.get(linear.path)
+        if target is None:
+            scaled = ", ".join(dict.fromkeys(path.rpartition(".")[2] for path in targets))
             raise BuildError(
-                f"IA3 on the input of {module} is not supported", hint="as a feed-forward module only down_proj is"
+                f"IA3 on the input of {linear.name.partition('.')[2]} is not supported",
+                hint=f"as a feed-forward module only {scaled} is",
             )
-        target = linears[f"{layer}.up_proj"] if scales_input else linear
         require_shape(factor, (target.num_out,), f"{linear.name}.ia3_l")
         factors[target] = factors[target] * factor if target in factors else factor
     if not factors:
         raise BuildError(f"{ADAPTER_WEIGHTS} holds no IA3 weights")
     deltas = {linear: factor - 1 for linear, factor in factors.items()}
-    tensors = {"scales": _row(architecture, deltas)}
-    if architecture.has_bias:
+    tensors = {"scales": _row(slots, deltas)}
+    if any(linear.has_bias for linear in slots):
         biased = {linear: delta for linear, delta in deltas.items() if linear.has_bias}
         offsets = {linear: _parameter(model, linear, "bias") * delta for linear, delta in biased.items()}
-        tensors["offsets"] = _row(architecture, offsets)
+        tensors["offsets"] = _row(slots, offsets)
     return CompiledAdapter(kind="ia3", rank=0, tensors=tensors)
 
 
@@ -181,6 +184,18 @@ def combine(adapters: list[CompiledAdapter]) -> CompiledAdapter:
     if soft:
         combined.tensors["soft_embeds"] = torch.cat(soft)
     return combined
+
+
+def _input_targets(slots: Sequence[Linear]) -> dict[str, Linear]:
+    """The slot whose factors scale the input of a linear, by the linear's path, where there is one.
+
+    A traced graph has slots at inputs. In a written one the input of down_proj is silu(gate)·up, so up_proj's outputs are scaled.
+    """
+    inputs = {linear.path: linear for linear in slots if linear.is_input}
+    if inputs:
+        return inputs
+    ups = {linear.path: linear for linear in slots if linear.path.endswith(".up_proj")}
+    return {path.removesuffix("up_proj") + "down_proj": linear for path, linear in ups.items()}
 
 
 def _require_pair(linear: Linear, parts: Parts) -> int:
@@ -248,12 +263,12 @@ def _lora_scale(config: Mapping[str, Any], linear: Linear, rank: int) -> float:
 
 
 def _parameter(model: Any, linear: Linear, part: str) -> torch.Tensor:
-    """A linear's weight or bias in the Hugging Face model, float32."""
-    parameter: torch.Tensor = model.get_parameter(tensor_name(linear, part))
-    return parameter.detach().to(torch.float32)
+    """A linear's weight (out, in) or bias in the Hugging Face model, float32."""
+    parameter: torch.Tensor = model.get_parameter(tensor_name(linear, part)).detach().to(torch.float32)
+    return parameter.T if part == "weight" and linear.is_transposed else parameter
 
 
-def _row(architecture: Architecture, vectors: Mapping[Linear, torch.Tensor]) -> torch.Tensor:
+def _row(slots: Sequence[Linear], vectors: Mapping[Linear, torch.Tensor]) -> torch.Tensor:
     """One row (1, total_out), zero where a linear has no vector."""
-    parts = [vectors.get(linear, torch.zeros(linear.num_out)) for linear in architecture.linears()]
+    parts = [vectors.get(linear, torch.zeros(linear.num_out)) for linear in slots]
     return torch.cat(parts).unsqueeze(0)

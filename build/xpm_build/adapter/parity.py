@@ -9,8 +9,7 @@ from peft import PeftModel
 
 from xpm_build.adapter.compile import compile_adapter, save_slots
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG
-from xpm_build.base.export import load_model
-from xpm_build.base.parity import probe_tokens, reference_logits, require_close
+from xpm_build.base.parity import load_model, probe_tokens, reference_logits, require_close
 from xpm_build.errors import BuildError
 from xpm_runtime import AdapterSpec, Engine
 from xpm_runtime.adapter import SLOTS

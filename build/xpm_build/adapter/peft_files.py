@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,13 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from xpm_build.base.architecture import Architecture, Linear, tensor_name
+from xpm_build.base.architecture import Linear
 from xpm_build.errors import BuildError
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _TENSOR = re.compile(
-    r"base_model\.model\.model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\."
+    r"base_model\.model\.(.+)\."
     r"(lora_A|lora_B|lora_E|lora_magnitude_vector|ia3_l|lokr_w1|lokr_w1_a|lokr_w1_b|lokr_w2|lokr_w2_a|lokr_w2_b)(?:\.weight)?"
 )
 # What would change the result and is not compiled: anything but "off" is refused. Not among them are fan_in_fan_out, which PEFT
@@ -149,9 +149,8 @@ def number(config: Mapping[str, Any], key: str, *, where: str = "") -> float:
 
 def number_for(config: Mapping[str, Any], key: str, patterns: str, linear: Linear) -> float:
     """The number at ``key``, or what ``patterns`` (an object of patterns and numbers) has for the linear, as PEFT matches it."""
-    name = tensor_name(linear).removesuffix(".weight")
     for pattern in config.get(patterns) or {}:
-        if re.match(_whole_name(pattern), name):
+        if re.match(_whole_name(pattern), linear.path):
             return number(config[patterns], pattern, where=f"{patterns}.")
     return number(config, key)
 
@@ -188,19 +187,20 @@ def _as_float32(name: str, tensor: torch.Tensor) -> torch.Tensor:
     return widened
 
 
-def by_linear(weights: Mapping[str, torch.Tensor], architecture: Architecture) -> dict[Linear, Parts]:
+def by_linear(weights: Mapping[str, torch.Tensor], slots: Sequence[Linear]) -> dict[Linear, Parts]:
     """Tensors grouped by the linear they adapt; raises BuildError for any that adapts something else."""
-    linears = {linear.name: linear for linear in architecture.linears()}
+    linears = {linear.path: linear for linear in slots if not linear.is_input}
     grouped: dict[Linear, Parts] = {}
     for name, tensor in weights.items():
         match = _TENSOR.fullmatch(name)
-        linear = linears.get(f"{match[1]}.{match[2]}") if match else None
+        linear = linears.get(match[1]) if match else None
         if match is None or linear is None:
+            modules = dict.fromkeys(path.rpartition(".")[2] for path in linears)
             raise BuildError(
                 f"{ADAPTER_WEIGHTS}: {name[:120]} adapts nothing that has a slot",
-                hint="slots are at q, k, v, o, gate, up and down_proj of this base's layers",
+                hint=f"slots are at the linears of this base's layers: {', '.join(modules)}"[:200],
             )
-        grouped.setdefault(linear, {})[match[3]] = tensor
+        grouped.setdefault(linear, {})[match[2]] = tensor
     return grouped
 
 

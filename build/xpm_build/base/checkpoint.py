@@ -1,65 +1,126 @@
-"""The weights of a Hugging Face folder, read one tensor at a time: a base of any size is exported in the memory of its largest."""
+"""A model as it was published, read one tensor at a time: a base of any size is exported in the memory of its largest matrix."""
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from xpm_build.base.configuration import Configuration, read_configuration
+from xpm_build.base.quantize import QuantizedMatrix
+from xpm_build.base.text_files import copy_text_files
 from xpm_build.errors import BuildError
 
 _ONE_FILE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
+_BFLOAT16 = "BF16"
+_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2"}
 
 
-class Weights(Mapping[str, torch.Tensor]):
-    """Tensors by name, each read when it is asked for, as float32."""
+class Checkpoint(Mapping[str, NDArray[np.float32]], ABC):
+    """Tensors by the names that a Hugging Face model gives them, each read when it is asked for, as float32."""
+
+    configuration: Configuration
+
+    @abstractmethod
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor that is there; reads no weights."""
+
+    @abstractmethod
+    def write_text_files(self, out: Path) -> None:
+        """Write config.json, the tokenizer's files, and what else of the model is text."""
+
+    def quantized(self, name: str) -> QuantizedMatrix | None:
+        """A matrix in the numbers that it is stored in, or None if those are floats."""
+        return None
+
+    def num_parameters(self) -> int:
+        """How many numbers there are, a head tied to the embedding counted once."""
+        left_out = "lm_head.weight" if self.configuration.tie_word_embeddings else ""
+        return sum(math.prod(self.shape(name)) for name in self if name != left_out)
+
+    def require(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """A tensor that must be there, of this shape and finite; raises BuildError otherwise."""
+        self.require_shape(name, shape)
+        tensor = self[name]
+        if not np.isfinite(tensor).all():
+            raise BuildError(f"{name} has values that are not finite numbers")
+        return tensor
+
+    def require_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        """Raise BuildError if a tensor is absent or of another shape."""
+        if name not in self:
+            raise BuildError(f"the base has no tensor {name}", context=f"it has {len(self)} tensors")
+        if self.shape(name) != shape:
+            raise BuildError(f"{name} has shape {self.shape(name)}, the configuration says {shape}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+class FolderCheckpoint(Checkpoint):
+    """A Hugging Face folder."""
 
     def __init__(self, source: Path) -> None:
-        """Raises BuildError if the folder has no safetensors weights (pickles are never read)."""
-        self._files: dict[str, Path] = {}
+        """Raises BuildError if the folder has no configuration, or no safetensors weights (pickles are never read)."""
+        self.configuration = read_configuration(source)
+        self._source = source
+        self._places: dict[str, _Place] = {}
         try:
             if (source / _INDEX).is_file():
                 shards = json.loads((source / _INDEX).read_text(encoding="utf-8"))["weight_map"]
-                self._files = {str(name): source / Path(file).name for name, file in shards.items()}
+                headers = {file: _header(source / Path(file).name) for file in sorted(set(shards.values()))}
+                self._places = {str(name): headers[file][name] for name, file in shards.items()}
             else:
-                with safe_open(source / _ONE_FILE, framework="pt") as file:
-                    self._files = dict.fromkeys(file.keys(), source / _ONE_FILE)
-        except (OSError, SafetensorError, ValueError, KeyError, AttributeError) as error:
+                self._places = _header(source / _ONE_FILE)
+        except (OSError, SafetensorError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise BuildError(
                 f"the weights in {source} could not be read",
                 context=str(error)[:200],
                 hint=f"a model folder has {_ONE_FILE}, or {_INDEX} and its shards",
             ) from error
 
-    def __getitem__(self, name: str) -> torch.Tensor:
-        with safe_open(self._files[name], framework="pt") as file:
-            return file.get_tensor(name).to(torch.float32)
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        place = self._places[name]
+        if place.dtype not in _TYPES:
+            raise BuildError(f"{name} is stored as {place.dtype}", hint=f"read are {', '.join(_TYPES)}")
+        stored = np.fromfile(place.file, _TYPES[place.dtype], math.prod(place.shape), offset=place.offset)
+        if place.dtype == _BFLOAT16:
+            stored = (stored.astype(np.uint32) << 16).view(np.float32)
+        return stored.reshape(place.shape).astype(np.float32, copy=False)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._places)
 
-    def num_parameters(self, *, is_tied: bool) -> int:
-        """How many numbers there are, a head tied to the embedding counted once. Reads no weights."""
-        total = 0
-        for name, path in self._files.items():
-            if not (is_tied and name == "lm_head.weight"):
-                with safe_open(path, framework="pt") as file:
-                    total += math.prod(file.get_slice(name).get_shape())
-        return total
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._places[name].shape
 
-    def require(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-        """A tensor that must be there, of this shape and finite; raises BuildError otherwise."""
-        if name not in self._files:
-            raise BuildError(f"the base has no tensor {name}", context=f"it has {len(self)} tensors")
-        tensor = self[name]
-        if tuple(tensor.shape) != shape:
-            raise BuildError(f"{name} has shape {tuple(tensor.shape)}, the configuration says {shape}")
-        if not torch.isfinite(tensor).all():
-            raise BuildError(f"{name} has values that are not finite numbers")
-        return tensor
+    def write_text_files(self, out: Path) -> None:
+        copy_text_files(self._source, out)
+
+
+def _header(path: Path) -> dict[str, _Place]:
+    """Where the tensors of a safetensors file lie. The library, which can't give bfloat16 to numpy, checks that they do."""
+    with safe_open(path, framework="np"), path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    return {
+        name: _Place(
+            file=path, dtype=entry["dtype"], shape=tuple(entry["shape"]), offset=8 + length + entry["data_offsets"][0]
+        )
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }

@@ -17,8 +17,8 @@ _HALF = np.dtype(np.float16)
 
 
 def has_cuda_graphs(tensors: BaseTensors) -> bool:
-    """Float32 bases have none: ONNX Runtime attends on CUDA in 16 bits only."""
-    return tensors.dtype == _HALF or tensors.bits is not None
+    """Float32 bases have none: ONNX Runtime attends on CUDA in 16 bits only. Nor have bases whose blocks have minima."""
+    return tensors.dtype == _HALF or (tensors.is_quantized and not tensors.has_minima)
 
 
 class CudaGraph(DecoderGraph):
@@ -29,7 +29,6 @@ class CudaGraph(DecoderGraph):
         self.dtype = _HALF
         self._has_slots = kind != "base"
         self._is_scaled = kind == "scaled"
-        self._halves: dict[str, str] = {}
 
     def write(self) -> onnx.ModelProto:
         g, a = self.g, self.a
@@ -50,15 +49,6 @@ class CudaGraph(DecoderGraph):
         for name in self.cache_names("present"):
             g.output(name, _HALF, self.cache_shape)
         return g.model("base for CUDA")
-
-    def float(self, tensor: TensorProto) -> str:
-        """An initializer in float16; what is stored in float32 is cast when the graph is loaded."""
-        name = self.g.initializer(tensor)
-        if tensor.data_type == TensorProto.FLOAT16:
-            return name
-        if name not in self._halves:
-            self._halves[name] = self.g.op("Cast", name, to=TensorProto.FLOAT16)
-        return self._halves[name]
 
     def attend(self, layer: int, qkv: LinearGroup, x: str) -> str:
         g, a = self.g, self.a
@@ -144,6 +134,6 @@ class CudaGraph(DecoderGraph):
             domain=MICROSOFT,
             K=matrix.num_in,
             N=matrix.num_out,
-            bits=self.tensors.bits,
-            block_size=self.tensors.block,
+            bits=matrix.bits,
+            block_size=matrix.block,
         )

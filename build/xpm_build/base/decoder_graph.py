@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from xpm_build.base.architecture import LinearGroup
 from xpm_build.base.base_tensors import BaseTensors
@@ -19,6 +19,7 @@ class DecoderGraph(ABC):
         self.tensors = tensors
         self.a = tensors.architecture
         self.dtype = tensors.dtype  # of activations
+        self._cast: dict[str, str] = {}
 
     @abstractmethod
     def attend(self, layer: int, qkv: LinearGroup, x: str) -> str:
@@ -33,8 +34,13 @@ class DecoderGraph(ABC):
         """silu(gate) ⊙ up"""
 
     def float(self, tensor: TensorProto) -> str:
-        """An initializer in the type that the graph computes in."""
-        return self.g.initializer(tensor)
+        """An initializer in the type that the graph computes in; what is stored in another is cast when the graph is loaded."""
+        name, wanted = self.g.initializer(tensor), helper.np_dtype_to_tensor_dtype(self.dtype)
+        if tensor.data_type == wanted:
+            return name
+        if name not in self._cast:
+            self._cast[name] = self.g.op("Cast", name, to=wanted)
+        return self._cast[name]
 
     def declare_run(self) -> None:
         """Inputs that say what a run of ONNX Runtime's own attention computes, and where its cache is."""
@@ -56,20 +62,23 @@ class DecoderGraph(ABC):
         if matrix.scales is None:
             rows = g.op("Gather", g.initializer(matrix.weight), known, axis=0)
         else:
-            flat = reshaped(
-                matrix.weight, "embedding.rows", (a.vocab_size, a.hidden_size * (self.tensors.bits or 8) // 8)
-            )
+            flat = reshaped(matrix.weight, "embedding.rows", (a.vocab_size, a.hidden_size * matrix.bits // 8))
             rows = g.op(
                 "GatherBlockQuantized",
                 g.initializer(flat),
                 known,
                 self.float(matrix.scales),
                 domain=MICROSOFT,
-                bits=self.tensors.bits,
-                block_size=self.tensors.block,
+                bits=matrix.bits,
+                block_size=matrix.block,
                 gather_axis=0,
                 quantize_axis=1,
             )
+        if matrix.minima is not None:
+            minima = g.op("Gather", self.float(matrix.minima), known, axis=0)
+            parted = g.op("Reshape", rows, g.shape(0, 0, -1, matrix.block))
+            raised = g.op("Add", parted, g.op("Unsqueeze", minima, g.shape(-1)))
+            rows = g.op("Reshape", raised, g.shape(0, 0, -1))
         if not has_soft:
             return rows
         zero = g.constant(np.zeros((1, a.hidden_size), self.dtype))

@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 
-def fingerprint(weights: Mapping[str, torch.Tensor], config: Any) -> str:
+def fingerprint(weights: Mapping[str, NDArray[np.float32]], config: Any) -> str:
     """Digest of the weights as float32, little-endian, in the order of their names.
 
     Each tensor is preceded by a line ``name:dim,dim\\n``. A tied ``lm_head.weight`` is left out, so that it does not matter
@@ -18,7 +19,13 @@ def fingerprint(weights: Mapping[str, torch.Tensor], config: Any) -> str:
     for name in sorted(weights):
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        tensor = weights[name].detach().to(torch.float32).contiguous()
+        tensor = np.ascontiguousarray(weights[name], dtype="<f4")
         digest.update(f"{name}:{','.join(map(str, tensor.shape))}\n".encode())
-        digest.update(tensor.numpy().astype("<f4", copy=False).tobytes())
+        digest.update(tensor.data)
     return "sha256:" + digest.hexdigest()
+
+
+def base_digest(model: Any) -> str:
+    """The fingerprint of a loaded Hugging Face model's weights."""
+    weights = {name: tensor.detach().float().numpy() for name, tensor in model.state_dict().items()}
+    return fingerprint(weights, model.config)

@@ -62,6 +62,10 @@ class GraphWriter:
         self._nodes.append(node)
         return used
 
+    def node(self, node: onnx.NodeProto) -> None:
+        """A node of another graph, as it is."""
+        self._nodes.append(node)
+
     def split(self, value: str, sizes: Sequence[int]) -> list[str]:
         """Parts of the last dimension."""
         if len(sizes) == 1:

@@ -10,7 +10,7 @@ import onnx
 from onnx import helper
 
 from xpm_build.base.architecture import Architecture, LinearGroup
-from xpm_build.base.base_tensors import Matrix
+from xpm_build.base.base_tensors import BaseTensors, Matrix
 from xpm_build.base.decoder_graph import DecoderGraph, norm
 from xpm_build.base.graph_writer import MICROSOFT
 
@@ -34,6 +34,10 @@ def slot_defaults(a: Architecture) -> dict[str, tuple[int, ...]]:
 
 class PortableGraph(DecoderGraph):
     """Writes the graph of one base."""
+
+    def __init__(self, tensors: BaseTensors) -> None:
+        super().__init__(tensors)
+        self._sums: dict[tuple[str, int], str] = {}
 
     def write(self) -> onnx.ModelProto:
         g, a, dtype = self.g, self.a, self.tensors.dtype
@@ -109,19 +113,31 @@ class PortableGraph(DecoderGraph):
         weight = g.initializer(matrix.weight)
         if matrix.scales is None:
             return g.op("MatMul", x, weight, into=into)
-        return g.op(
+        product = g.op(
             "MatMulNBits",
             x,
             weight,
-            g.initializer(matrix.scales),
+            self.float(matrix.scales),
             domain=MICROSOFT,
-            into=into,
+            into=into if matrix.minima is None else None,
             K=matrix.num_in,
             N=matrix.num_out,
-            bits=self.tensors.bits,
-            block_size=self.tensors.block,
+            bits=matrix.bits,
+            block_size=matrix.block,
             accuracy_level=_ACCURACY_INT8_ACTIVATIONS,
         )
+        if matrix.minima is None:
+            return product
+        minima = g.op("Transpose", self.float(matrix.minima), perm=[1, 0])
+        return g.op("Add", product, g.op("MatMul", self._block_sums(x, matrix.block), minima), into=into)
+
+    def _block_sums(self, x: str, block: int) -> str:
+        """What a block's minimum is multiplied by: (batch, seq, features) → (batch, seq, blocks), once for each ``x``."""
+        g = self.g
+        if (x, block) not in self._sums:
+            parted = g.op("Reshape", x, g.shape(0, 0, -1, block))
+            self._sums[x, block] = g.op("ReduceSum", parted, g.shape(-1), keepdims=0)
+        return self._sums[x, block]
 
     def _head(self, wanted: str) -> None:
         """The head shares the embedding's numbers where they are tied: Gemm reads them as they lie, (vocab, hidden)."""

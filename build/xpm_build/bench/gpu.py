@@ -29,7 +29,7 @@ from transformers import AutoModelForCausalLM, Qwen3Config
 from xpm_build.adapter.compile import compile_adapter, save_slots
 from xpm_build.base.architecture import MODULES, Architecture
 from xpm_build.base.base_tensors import BaseTensors
-from xpm_build.base.checkpoint import Weights
+from xpm_build.base.checkpoint import FolderCheckpoint
 from xpm_build.base.cuda_graph import CudaGraph
 from xpm_build.base.fingerprint import fingerprint
 from xpm_build.base.parity import quantise_weights
@@ -104,7 +104,7 @@ class Bench:
         if not (out / "graph.json").is_file():
             out.mkdir(exist_ok=True)
             source, config = self.source(shape), self.config(shape)
-            architecture, weights = Architecture(config), Weights(source)
+            architecture, weights = Architecture(config), FolderCheckpoint(source)
             tensors = BaseTensors(weights, architecture, out / "model.onnx_data", variant=variant, block=block)
             for kind, name in CUDA_FILES.items():
                 (out / name).write_bytes(CudaGraph(tensors, kind).write().SerializeToString())

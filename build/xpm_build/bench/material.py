@@ -17,8 +17,8 @@ from xpm_build.adapter.compile import save_slots
 from xpm_build.adapter.methods import CompiledAdapter
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.base.architecture import MODULES, Architecture, Linear, tensor_name
-from xpm_build.base.checkpoint import Weights
-from xpm_build.base.export import export_base, load_config
+from xpm_build.base.checkpoint import Checkpoint
+from xpm_build.base.export import export_base, open_checkpoint
 from xpm_build.base.fingerprint import fingerprint
 from xpm_build.errors import BuildError
 from xpm_runtime.adapter import SLOTS
@@ -95,8 +95,8 @@ def make_material(
     if not (material.source / "tokenizer.json").is_file():
         report(f"making a random {shape}")
         _make_base(material.source, SHAPES[shape])
-    config = load_config(material.source)
-    weights = Weights(material.source)
+    weights = open_checkpoint(material.source)
+    config = weights.configuration
     digest_file = material.root / "digest"
     if not digest_file.is_file():
         digest_file.write_text(fingerprint(weights, config))
@@ -151,7 +151,7 @@ def _make_adapter(folder: Path, architecture: Architecture, rank: int, *, seed: 
     save_slots(compiled, folder / SLOTS, base_digest=digest, storage="float16")
 
 
-def _write_gguf(material: Material, architecture: Architecture, weights: Weights) -> None:
+def _write_gguf(material: Material, architecture: Architecture, weights: Checkpoint) -> None:
     """The base in float16 and, by llama.cpp itself, in Q4_0; the adapters in float16."""
     import gguf
     import llama_cpp
@@ -173,7 +173,7 @@ def _write_gguf(material: Material, architecture: Architecture, weights: Weights
     writer.add_tokenizer_model("none")
 
     def add(name: str, tensor: str, *, half: bool = True) -> None:
-        writer.add_tensor(name, weights[tensor].numpy().astype(np.float16 if half else np.float32))
+        writer.add_tensor(name, weights[tensor].astype(np.float16 if half else np.float32))
 
     add("token_embd.weight", "model.embed_tokens.weight")
     add("output_norm.weight", "model.norm.weight", half=False)

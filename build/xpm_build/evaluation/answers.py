@@ -10,9 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from xpm_build.adapter.compile import base_digest, compile_adapters, complete, save_slots
+from xpm_build.adapter.compile import compile_adapters, complete, save_slots
 from xpm_build.adapter.places import adapter_places
-from xpm_build.base.export import export_base, load_model
+from xpm_build.base.export import export_base
+from xpm_build.base.fingerprint import base_digest
+from xpm_build.base.parity import load_model
 from xpm_build.errors import EvaluationError
 from xpm_build.json_lines import recover
 from xpm_build.prompts import ANSWER_TOKENS, conversation

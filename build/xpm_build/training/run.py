@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from xpm_build.base.checkpoint import Weights
+from xpm_build.base.checkpoint import FolderCheckpoint
 from xpm_build.base.fingerprint import fingerprint
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import TrainingError
@@ -75,7 +75,7 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     trainer.judge = judge
     from transformers import PrinterCallback
 
-    from xpm_build.training.trainer import EvaluateLastStepCallback, SaveByTimeCallback, ProgressCallback
+    from xpm_build.training.trainer import EvaluateLastStepCallback, ProgressCallback, SaveByTimeCallback
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(ProgressCallback(report))
@@ -117,9 +117,8 @@ def _require_judged(settings: TrainingSettings, material: Material, language: st
 
 def _identity(settings: TrainingSettings, material: Material, base: Path, judged_by: dict[str, Any]) -> str:
     """What a run belongs to: what decides the numbers, and which of them are kept."""
-    from transformers import AutoConfig
-
-    weights = fingerprint(Weights(base), AutoConfig.from_pretrained(base, local_files_only=True))
+    checkpoint = FolderCheckpoint(base)
+    weights = fingerprint(checkpoint, checkpoint.configuration)
     parts = {"settings": settings.trained_by(), "data": material.digest, "base": weights, "judged_by": judged_by}
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

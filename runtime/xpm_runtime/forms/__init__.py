@@ -1,16 +1,18 @@
 """The kinds of graph that a base may have, and which of them a base is run in."""
 
 from pathlib import Path
+from typing import Any
 
 from xpm_runtime.errors import ModelLoadError
 from xpm_runtime.forms.cuda import CudaForm
+from xpm_runtime.forms.exported import ExportedForm
 from xpm_runtime.forms.form import Form
 from xpm_runtime.forms.native import NativeForm
 from xpm_runtime.forms.portable import PortableForm
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.session import Session, available_device
 
-FORMS: dict[str, type[Form]] = {each.name: each for each in (CudaForm, NativeForm, PortableForm)}
+FORMS: dict[str, type[Form[Any]]] = {each.name: each for each in (CudaForm, NativeForm, PortableForm, ExportedForm)}
 """By the name that ``kernels=`` takes; the first that a base and a device can do is taken if none is asked for."""
 KERNELS = ("auto", *FORMS)
 DEVICES = ("auto", "cpu", "cuda")
@@ -18,7 +20,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 def open_base(
     folder: Path, graph: GraphSpec, *, device: str, kernels: str, threads: int | None, spinning: bool
-) -> tuple[Form, Session]:
+) -> tuple[Form[Any], Session]:
     """Load the graph of a base that suits a device.
 
     Raises:
@@ -43,7 +45,7 @@ def open_base(
     return open_base(folder, graph, device="cpu", kernels=kernels, threads=threads, spinning=spinning)
 
 
-def _choose(folder: Path, device: str, kernels: str) -> type[Form]:
+def _choose(folder: Path, device: str, kernels: str) -> type[Form[Any]]:
     if kernels != "auto":
         if obstacle := FORMS[kernels].obstacle(folder, device):
             raise ModelLoadError(

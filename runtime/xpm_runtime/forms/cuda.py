@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from xpm_runtime.adapter import Adapter
 from xpm_runtime.forms.cuda_slots import CudaSlots
-from xpm_runtime.forms.form import Form, Logits, RowLogits, Runner
+from xpm_runtime.forms.form import KvForm, Logits, RowLogits, Runner
 from xpm_runtime.graph import CUDA_FILES, GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.rope import rope_tables
@@ -67,7 +67,7 @@ class _DeviceLogits(RowLogits):
         return int(self._tokens[row])
 
 
-class CudaForm(Form):
+class CudaForm(KvForm):
     """Activations in float16, whatever the weights are stored in."""
 
     name = "cuda"

@@ -8,19 +8,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.adapter import Adapter, AdapterSpec, load_adapter
 from xpm_runtime.graph import GraphSpec
-from xpm_runtime.lanes import KvLanes
+from xpm_runtime.lanes import KvLanes, Lanes
 from xpm_runtime.sampler import require_finite
 from xpm_runtime.session import Session
 from xpm_runtime.slots import Composition, SlotPack
 
 Logits = NDArray[np.float32]
+LanesT = TypeVar("LanesT", bound=Lanes)
 
 
 class RowLogits:
@@ -72,7 +73,7 @@ class Runner(ABC):
         """
 
 
-class Form(ABC):
+class Form(ABC, Generic[LanesT]):
     """``name`` is what ``kernels=`` calls it; ``file`` the graph's in the base's folder; ``devices`` those that it is meant for."""
 
     name: ClassVar[str]
@@ -90,11 +91,11 @@ class Form(ABC):
     def open(self, folder: Path, *, device: str, threads: int | None, spinning: bool) -> Session:
         return Session(folder, self.file, device=device, threads=threads, spinning=spinning)
 
-    def lanes(self, session: Session, *, num_lanes: int, capacity: int) -> KvLanes:
-        return KvLanes(session, self.graph, num_lanes=num_lanes, capacity=capacity)
+    @abstractmethod
+    def lanes(self, session: Session, *, num_lanes: int, capacity: int) -> LanesT: ...
 
     @abstractmethod
-    def runner(self, session: Session, lanes: KvLanes) -> Runner: ...
+    def runner(self, session: Session, lanes: LanesT) -> Runner: ...
 
     def load(self, spec: AdapterSpec) -> Adapter:
         """Read and check an adapter; see ``load_adapter``."""
@@ -116,3 +117,10 @@ class Form(ABC):
         return (
             stored * 3 // 2
         )  # ONNX Runtime packs them anew into memory of its own, and keeps the mapped ones while it does
+
+
+class KvForm(Form[KvLanes]):
+    """A form whose cache is changed in place, in lanes of a fixed capacity."""
+
+    def lanes(self, session: Session, *, num_lanes: int, capacity: int) -> KvLanes:
+        return KvLanes(session, self.graph, num_lanes=num_lanes, capacity=capacity)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from xpm_runtime.adapter import Adapter, AdapterSpec, load_adapter
-from xpm_runtime.forms.form import Form
+from xpm_runtime.forms.form import KvForm
 from xpm_runtime.forms.host_runner import HostRunner, RunArrays
 from xpm_runtime.graph import NATIVE_GRAPH, GraphSpec
 from xpm_runtime.lanes import KvLanes
@@ -15,7 +15,7 @@ from xpm_runtime.session import Session
 from xpm_runtime.slots import Composition, Inputs, Scales, SlotPack
 
 
-class NativeForm(Form):
+class NativeForm(KvForm):
     """Weights and adapters are read where they are mapped, and processes share them."""
 
     name = "native"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.adapter import Adapter
-from xpm_runtime.forms.form import Form
+from xpm_runtime.forms.form import KvForm
 from xpm_runtime.forms.host_runner import HostRunner, RunArrays
 from xpm_runtime.graph import PORTABLE_GRAPH, GraphSpec
 from xpm_runtime.lanes import KvLanes
@@ -16,7 +16,7 @@ from xpm_runtime.session import Session
 from xpm_runtime.slots import Composition, Inputs, SlotPack
 
 
-class PortableForm(Form):
+class PortableForm(KvForm):
     name = "portable"
     file = PORTABLE_GRAPH
     devices = ("cpu", "cuda")
@@ -76,6 +76,8 @@ class PackedSlots(SlotPack):
         packed: dict[str, NDArray[Any]] = {}
         adapters = list(self.adapters.values())
         for linear in self._graph.linears:
+            if linear.only_scales:
+                continue
             for part, size, arrays in (
                 ("A", linear.num_in, [adapter.a.get(linear.name) for adapter in adapters]),
                 ("B", linear.num_out, [adapter.b.get(linear.name) for adapter in adapters]),

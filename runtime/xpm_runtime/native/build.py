@@ -14,11 +14,7 @@ _HERE = Path(__file__).parent
 _FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-fopenmp-simd", "-fno-strict-aliasing", "-fvisibility=hidden")
 _AVX2 = ("-mavx2", "-mfma", "-mf16c")
 FAMILIES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "x86_64": {
-        "avx512vnni": ("-march=x86-64-v4", "-mavx512vnni"),
-        "avxvnni": (*_AVX2, "-mavxvnni"),
-        "avx2": _AVX2,
-    },
+    "x86_64": {"avx512vnni": ("-march=x86-64-v4", "-mavx512vnni"), "avxvnni": (*_AVX2, "-mavxvnni"), "avx2": _AVX2},
     "aarch64": {"neon": ("-march=armv8.2-a+dotprod",)},
 }
 """The families of kernels that a machine may have, with the flags that each is compiled with: those, and no others, are theirs."""
@@ -39,7 +35,10 @@ def build() -> Path | None:
             return None
         compile_library(compiler, FAMILIES[machine], partial)
         partial.replace(target)
-    except (OSError, ValueError) as error:  # no such program, what it says, a folder that can't be written to, odd quotes in CC
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # no such program, what it says, a folder that can't be written to, odd quotes in CC
         print(f"the kernels could not be compiled with CC={name!r}: {error}")
         return None
     finally:
@@ -69,8 +68,8 @@ def compile_library(
             elif family == "generic":
                 raise ValueError(said)
         sources = [_HERE / "kernels" / "choose.c", *sorted(_HERE.glob("*.c"))]
-        linking = ["-shared", "-lm", "-lpthread", "-o", target]
-        if said := _call(compiler, *_FLAGS, *defines, *flags, *sources, *objects, *linking):
+        linking = ["-shared", "-lm", "-lpthread"]
+        if said := _call(compiler, *_FLAGS, *defines, *flags, *sources, *objects, *linking, "-o", target):
             raise ValueError(said)
 
 

@@ -14,12 +14,13 @@ EXPORT int xpm_version(void) { return 2; }
 EXPORT const char *xpm_kernels(void) { return kernels()->name; }
 EXPORT int xpm_use_kernels(const char *name) { return use_kernels(name); }
 
-/* What ONNX Runtime asks of an operator. The last `num_optional` inputs may be absent. */
+/* What ONNX Runtime asks of an operator. Inputs whose bit is in `optional` may be absent. */
 typedef struct {
     OrtCustomOp base;
     const char *name;
-    size_t num_inputs, num_optional;
-    int types[9];
+    size_t num_inputs;
+    unsigned optional;
+    int types[11];
 } Operator;
 
 static const char *get_name(const OrtCustomOp *op) { return ((const Operator *)op)->name; }
@@ -32,7 +33,7 @@ static int zero_of(const OrtCustomOp *op, size_t i) { return (void)op, (void)i, 
 static int one(const OrtCustomOp *op) { return (void)op, 1; }
 static int input_kind(const OrtCustomOp *op, size_t i) {
     const Operator *of = (const Operator *)op;
-    return i + of->num_optional >= of->num_inputs ? INPUT_OPTIONAL : INPUT_REQUIRED;
+    return of->optional >> i & 1 ? INPUT_OPTIONAL : INPUT_REQUIRED;
 }
 
 #define OPERATOR(label, inputs, optional, create, compute, ...)                                                     \
@@ -41,9 +42,9 @@ static int input_kind(const OrtCustomOp *op, size_t i) {
      label, inputs, optional, {__VA_ARGS__}}
 
 static const Operator operators[] = {
-    OPERATOR("SlotLinear", 9, 2, slot_linear_create, slot_linear_compute, TYPE_FLOAT, TYPE_UINT8, TYPE_FLOAT, TYPE_INT64,
-             TYPE_INT64, TYPE_INT64, TYPE_INT64, TYPE_FLOAT, TYPE_FLOAT),
-    OPERATOR("SlotAttention", 8, 2, slot_attention_create, slot_attention_compute, TYPE_FLOAT, TYPE_FLOAT16, TYPE_FLOAT16,
+    OPERATOR("SlotLinear", 11, 0x784, slot_linear_create, slot_linear_compute, TYPE_FLOAT, TYPE_UINT8, TYPE_FLOAT, TYPE_INT64,
+             TYPE_INT64, TYPE_INT64, TYPE_INT64, TYPE_FLOAT, TYPE_FLOAT, TYPE_FLOAT16, TYPE_FLOAT16),
+    OPERATOR("SlotAttention", 8, 0xc0, slot_attention_create, slot_attention_compute, TYPE_FLOAT, TYPE_FLOAT16, TYPE_FLOAT16,
              TYPE_INT32, TYPE_FLOAT, TYPE_FLOAT, TYPE_FLOAT, TYPE_FLOAT),
     OPERATOR("SwiGLU", 1, 0, swiglu_create, swiglu_compute, TYPE_FLOAT),
 };

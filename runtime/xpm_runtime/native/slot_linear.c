@@ -11,6 +11,7 @@ enum { MAX_PARTS = 3, MAX_RANK = 256 };
 /* SlotLinear: y = (W x) ⊙ (1 + scales) + bias + offsets + Σ over the row's adapters of (x·Aᵀ)·B
  *
  * W may be several linears over one input, one below the other (`parts`); each has its own slot.
+ * W is (num_out, blocks, block bytes) with scales, and perhaps minima, (num_out, blocks), in float32 or both in float16.
  *   slot_table [adapters, linears, 2]: addresses of A and B of each linear of the graph; 0 where an adapter has none
  *   slot_types [adapters, 2]: rank, and 1 if the numbers are float16
  *   row_slots  [rows, n]: the adapters of each row of the batch, -1 for none
@@ -160,18 +161,21 @@ OrtStatus *slot_linear_compute(void *kernel, OrtKernelContext *context) {
     Call call = {op->api, context, NULL};
     Tensor x = input(&call, 0), packed = input(&call, 1), scales = input(&call, 2), table = input(&call, 3);
     Tensor types = input(&call, 4), row_slots = input(&call, 5), row_scales = input(&call, 6), bias = input(&call, 7);
-    Tensor minima = input(&call, 8);
+    Tensor minima = input(&call, 8), half_scales = input(&call, 9), half_minima = input(&call, 10);
     if (call.status) return call.status;
     size_t blocks = (op->num_in + op->block - 1) / op->block;
     require(&call, x.num_dims >= 1 && (size_t)x.dims[x.num_dims - 1] == op->num_in, "x must end in num_in");
     require(&call, packed.size == op->num_out * op->num_in * op->bits / 8, "the weights' size is not num_out x num_in");
-    require(&call, scales.size == op->num_out * blocks, "the scales' size is not num_out x blocks");
-    require(&call, !minima.data || (op->bits == 4 && minima.size == scales.size), "minima are of 4 bits, one for each scale");
+    int is_half = half_scales.data != NULL;
+    if (is_half) scales = half_scales, minima = half_minima;
+    require(&call, !is_half || blocks <= MAX_HALF_BLOCKS, "a row has too many blocks for scales in float16");
+    require(&call, scales.data && scales.size == op->num_out * blocks, "the scales' size is not num_out x blocks");
+    require(&call, !minima.data || minima.size == scales.size, "there must be a minimum for each scale");
     require(&call, !bias.data || bias.size == op->num_out, "bias must have num_out numbers");
     if (call.status) return call.status;
     LinearWork work = {
         .op = op, .kernels = kernels(), .x = x.data, .bias = bias.data, .num_tokens = x.size / op->num_in,
-        .matrix = {packed.data, scales.data, minima.data, op->num_in, op->num_out, op->block, op->bits}};
+        .matrix = {packed.data, scales.data, minima.data, op->num_in, op->num_out, op->block, op->bits, is_half}};
     work.activation_bytes = work.kernels->row_bytes(op->num_in, op->block, op->bits);
     work.out = output_like(&call, &x, (int64_t)op->num_out);
     work.activations = scratch(&call, ACTIVATIONS, work.num_tokens * work.activation_bytes);

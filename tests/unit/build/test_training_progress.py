@@ -4,7 +4,7 @@ import types
 
 from transformers import TrainerControl, TrainerState
 
-from xpm_build.training.trainer import SaveByTimeCallback, ProgressCallback
+from xpm_build.training.trainer import ProgressCallback, SaveByTimeCallback
 
 
 class Clock:

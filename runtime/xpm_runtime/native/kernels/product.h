@@ -86,13 +86,31 @@ INLINE void add_chunks(
     }
 }
 
-/* Sum over the blocks of (minimum, or scale * -zero point) * the block's activations: what each weight was not given. */
-INLINE vf zero_points(const QuantisedMatrix *m, size_t row, const float *sums, size_t num_blocks, int bits) {
-    const float *scales = (m->minima ? m->minima : m->scales) + row * num_blocks;
-    vf total = vf_zero();
+/* Float32 or float16 numbers of blocks, from number `first` on. */
+INLINE vf blocks_upto(const void *all, size_t first, size_t left, int is_half) {
+    return is_half ? vf_half_upto((const uint16_t *)all + first, left) : vf_load_upto((const float *)all + first, left);
+}
+
+/* The scales of a row as float32; `room` is for those that are not. */
+INLINE const float *row_scales(const QuantisedMatrix *m, size_t row, size_t num_blocks, float *room) {
+    if (!m->is_half) return (const float *)m->scales + row * num_blocks;
+    for (size_t b = 0; b < num_blocks; b += VF) {
+        size_t left = num_blocks - b;
+        vf_store_upto(room + b, vf_half_upto((const uint16_t *)m->scales + row * num_blocks + b, left), left);
+    }
+    return room;
+}
+
+/* Sum over the blocks of (minimum - zero point * scale) * the block's activations: what each weight was not given. */
+INLINE vf zero_points(const QuantisedMatrix *m, size_t row, const float *scales, const float *sums, size_t num_blocks, int bits) {
+    vf total = vf_zero(), zero_point = vf_set((float)ZERO_POINT(bits));
     if (!m->minima && ZERO_POINT(bits) == 0) return total;
-    for (size_t b = 0; b < num_blocks; b += VF) total = vf_fma(vf_load_upto(scales + b, num_blocks - b), vf_load(sums + b), total);
-    return m->minima ? total : vf_mul(total, vf_set(-(float)ZERO_POINT(bits)));
+    for (size_t b = 0; b < num_blocks; b += VF) {
+        size_t left = num_blocks - b;
+        vf least = m->minima ? blocks_upto(m->minima, row * num_blocks + b, left, m->is_half) : vf_zero();
+        total = vf_fma(vf_fnma(zero_point, vf_load_upto(scales + b, left), least), vf_load(sums + b), total);
+    }
+    return total;
 }
 
 INLINE void product_tile(
@@ -101,15 +119,18 @@ INLINE void product_tile(
     size_t num_blocks = (m->num_in + m->block - 1) / m->block, x_stride = row_bytes(m->num_in, m->block, tile.bits);
     int shift = tile.scales_per_chunk == 1 ? __builtin_ctzll(m->block) - __builtin_ctzll(per_chunk(tile.bits)) : 0;
     const uint8_t *packed = m->packed + row * bytes;
-    const float *scales = m->scales + row * num_blocks;
+    float room[ROW_TILE][MAX_HALF_BLOCKS];
+    const float *scales[ROW_TILE];
     vf sums[TOKEN_TILE][ROW_TILE], chunk_scale[ROW_TILE];
     vb weights[ROW_TILE][SHARED];
+#pragma GCC unroll 4
+    for (int r = 0; r < tile.rows; r++) scales[r] = row_scales(m, row + r, num_blocks, room[r]);
 #pragma GCC unroll 8
     for (int t = 0; t < tile.tokens; t++)
 #pragma GCC unroll 4
         for (int r = 0; r < tile.rows; r++)
             sums[t][r] = zero_points(
-                m, row + r, block_sums(activations + t * x_stride, m->num_in, tile.bits), num_blocks, tile.bits);
+                m, row + r, scales[r], block_sums(activations + t * x_stride, m->num_in, tile.bits), num_blocks, tile.bits);
     for (; chunk < full; chunk += tile.steps) {
         size_t first_scale = (chunk >> shift) * tile.scales_per_chunk;
 #pragma GCC unroll 4
@@ -118,7 +139,7 @@ INLINE void product_tile(
             if (tile.is_first) PREFETCH((const char *)place + AHEAD);
 #pragma GCC unroll 2
             for (int s = 0; s < tile.steps; s++) weights[r][s] = vb_load(place + CHUNK * s);
-            chunk_scale[r] = chunk_scales(scales + r * num_blocks + first_scale, tile.scales_per_chunk);
+            chunk_scale[r] = chunk_scales(scales[r] + first_scale, tile.scales_per_chunk);
         }
         add_chunks(tile, weights, chunk_scale, (const Chunk *)activations + chunk, x_stride, sums);
     }
@@ -129,7 +150,7 @@ INLINE void product_tile(
 #pragma GCC unroll 4
         for (int r = 0; r < tile.rows; r++) {
             float last[4] = {0};
-            memcpy(last, scales + r * num_blocks + first_scale, sizeof(float) * smaller((size_t)tile.scales_per_chunk, left));
+            memcpy(last, scales[r] + first_scale, sizeof(float) * smaller((size_t)tile.scales_per_chunk, left));
             weights[r][0] = vb_load_upto(packed + r * bytes + CHUNK * chunk, smaller(bytes - CHUNK * chunk, CHUNK));
             chunk_scale[r] = chunk_scales(last, tile.scales_per_chunk);
         }

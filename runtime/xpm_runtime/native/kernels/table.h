@@ -8,14 +8,16 @@
 #include <stdint.h>
 
 /* A matrix quantised in blocks along its inputs: MatMulNBits' own layout, (num_out, blocks, block bytes).
- * A weight is scale * (q - 8), or scale * (q - 128) in 8 bits; with `minima`, scale * q + minimum. */
+ * A weight is scale * (q - 8), or scale * (q - 128) in 8 bits, and its block's minimum more, where there are minima. */
 typedef struct {
     const uint8_t *packed;
-    const float *scales; /* (num_out, blocks) */
-    const float *minima; /* (num_out, blocks), or NULL */
+    const void *scales, *minima; /* (num_out, blocks) float32, or float16 if `is_half`; minima may be NULL */
     size_t num_in, num_out, block;
     int bits; /* 4 or 8 */
+    int is_half;
 } QuantisedMatrix;
+
+enum { MAX_HALF_BLOCKS = 1024 /* of a row whose scales are float16 */ };
 
 /* Numbers of an adapter: float32, or float16 if `is_half`. */
 typedef struct {
