@@ -64,8 +64,8 @@ def _row(option: click.Option, context: click.Context) -> str:
     meaning = " ".join((option.help or "").split())
     shown = option.get_help_extra(context).get("default")
     default = f"{shown} by default" if shown else ""
-    notes = ["required"] if option.required else [default] if default else []
-    told = f"{meaning} ({notes[0]})" if meaning and notes else meaning or "".join(notes)
+    notes = "required" if option.required else default
+    told = f"{meaning.removesuffix('.')}; {notes}." if meaning and notes else meaning or notes
     return f"| {names} | {_value(option)} | {told} |".replace("|  |", "| |")
 
 

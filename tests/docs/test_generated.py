@@ -13,3 +13,8 @@ def test_what_is_generated_is_not_stale(path, text):
 def test_a_page_without_its_place_is_refused():
     with pytest.raises(ValueError, match="0 places for the knobs"):
         between("nothing", "the knobs", "| |")
+
+
+def test_every_option_says_what_it_means():
+    (page,) = (text for path, text in wanted().items() if path.name == "cli.md")
+    assert [line for line in page.splitlines() if line.startswith("| `-") and line.endswith("| |")] == []
