@@ -89,10 +89,11 @@ def build_embedder(source: Path, out: Path) -> BuiltEmbedder:
         whole.mkdir()
         copy_text_files(recipe.encoder, whole)
         graph = trace(recipe.encoder, Path(scratch) / "traced", task=TASK)
-        (whole / EMBEDDER_FILE).write_text(json.dumps(_document(graph, recipe, model, tokenizer), indent=2) + "\n")
+        document = _document(graph, recipe, model, tokenizer)
+        (whole / EMBEDDER_FILE).write_text(json.dumps(document, indent=2) + "\n")
         onnx.save(graph, whole / ENCODER_GRAPH)
         got = Embedder.load(whole, threads=1).embed(_TEXTS)
-        cosine = _least_cosine(got, _source_vectors(recipe, model, tokenizer))
+        cosine = _least_cosine(got, _source_vectors(recipe, model, tokenizer, document))
         if not cosine >= LEAST_COSINE:
             raise ParityError(
                 "the exported encoder makes other vectors than Transformers",
@@ -154,13 +155,15 @@ def _read(path: Path) -> Any:
         raise BuildError(f"{path} could not be read", context=str(error)[:200]) from error
 
 
-def _source_vectors(recipe: _Recipe, model: Any, tokenizer: Any) -> NDArray[np.float32]:
+def _source_vectors(recipe: _Recipe, model: Any, tokenizer: Any, document: dict[str, Any]) -> NDArray[np.float32]:
     """By Transformers, one text at a time: without filling up."""
     vectors = []
     for text in _TEXTS:
-        batch = tokenizer(text.lower() if recipe.lowercase else text, return_tensors="pt", truncation=True)
+        batch = tokenizer(
+            text.lower() if recipe.lowercase else text, return_tensors="pt", truncation=True, max_length=max_tokens
+        )
         with torch.no_grad():
-            hidden = model(**batch).last_hidden_state[0]
+            hidden = model(**{name: batch[name] for name in document["inputs"]}).last_hidden_state[0]
         pooled = {"mean": hidden.mean(0), "max": hidden.amax(0), "cls": hidden[0], "last": hidden[-1]}[recipe.pooling]
         vectors.append(torch.nn.functional.normalize(pooled, dim=0) if recipe.normalize else pooled)
     return torch.stack(vectors).numpy()
