@@ -16,6 +16,7 @@ from xpm_index.archive import MANIFEST, archive_name, extract_archive, read_mani
 from xpm_index.manifest import Manifest
 
 ARCHIVES = (".expert", ".base")
+_GGUF = ".gguf"
 _GRAPH = "graph.json"
 _CONFIG = "config.json"
 _ADAPTER = "adapter_config.json"
@@ -25,27 +26,27 @@ Report = Callable[[str], None]
 
 def is_path(text: str) -> bool:
     """Whether somebody means a path rather than a name."""
-    return text.startswith((".", "/", "~")) or text.endswith((*ARCHIVES, "/")) or "\\" in text
+    return text.startswith((".", "/", "~")) or text.endswith((*ARCHIVES, _GGUF, "/")) or "\\" in text
 
 
 def local_base(text: str, scratch: Path, report: Report) -> Part:
-    """A ``.base`` file, an exported base's folder, or a Hugging Face folder, which is exported.
+    """A ``.base`` file, an exported base's folder, or a model (a Hugging Face folder, a GGUF file), which is exported.
 
     Raises:
         NotFoundError: there is no such path. UsageError: it holds no base.
     """
     path = _existing(text)
-    folder = _unpacked(path, scratch / "base", kind="base") if path.is_file() else path
+    is_gguf = path.is_file() and path.suffix == _GGUF
+    folder = _unpacked(path, scratch / "base", kind="base") if path.is_file() and not is_gguf else path
     if not (folder / _GRAPH).is_file():
-        if not (folder / _CONFIG).is_file():
+        if not is_gguf and not (folder / _CONFIG).is_file():
             raise UsageError(f"{path} holds no base", hint="name a .base file, an unpacked base, or a model's folder")
         report("exporting the model as it is")
-        require_extra()
         from xpm_build.base.export import export_base
 
-        export_base(folder, scratch / "graph")
+        export_base(folder, scratch / "graph", variant="int4" if is_gguf else "fp32")
         folder = scratch / "graph"
-    manifest = _manifest_in(folder) or (read_manifest(path) if path.is_file() else None)
+    manifest = _manifest_in(folder) or (read_manifest(path) if path.is_file() and not is_gguf else None)
     name = manifest.name if manifest else path.resolve().name
     return Part(name=name, label=f"{name} {manifest.version}" if manifest else name, folder=folder, manifest=manifest)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto
 
 from xpm_build.base.architecture import LinearGroup
 from xpm_build.base.base_tensors import BaseTensors, Matrix
@@ -19,7 +20,7 @@ _SLOTS = ("slot_table", "slot_types", "row_slots", "row_scales")
 
 def has_native_graph(tensors: BaseTensors) -> bool:
     """Whether the kernels can compute with these weights."""
-    return tensors.is_quantized and not tensors.has_minima
+    return tensors.is_quantized
 
 
 class NativeGraph(DecoderGraph):
@@ -77,13 +78,17 @@ class NativeGraph(DecoderGraph):
     ) -> str:
         g = self.g
         assert matrix.scales is not None
-        weights = [g.initializer(matrix.weight), g.initializer(matrix.scales)]
+        scales = [g.initializer(each) if each is not None else "" for each in (matrix.scales, matrix.minima)]
+        is_half = matrix.scales.data_type == TensorProto.FLOAT16
         return g.op(
             "SlotLinear",
             x,
-            *weights,
+            g.initializer(matrix.weight),
+            "" if is_half else scales[0],
             *_SLOTS,
             g.initializer(bias) if bias else "",
+            "" if is_half else scales[1],
+            *(scales if is_half else ("", "")),
             domain=XPM,
             into=into,
             num_in=matrix.num_in,

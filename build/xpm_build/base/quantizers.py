@@ -5,7 +5,9 @@ weights that are left so far, and each matrix is rounded for the inputs that it 
 method costs a real model.
 """
 
+import os
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -109,23 +111,24 @@ class Calibrated(Quantizer):
             return gptq(weight, inputs.T @ inputs, bits=self._bits, block=block, with_minima=True)
         importance = np.einsum("tk,tk->k", x, x).reshape(-1, block)
         blocks = weight.reshape(len(weight), -1, block)
-        scales, minima, numbers = [], [], []
-        for first in range(0, len(blocks), _ROWS_AT_ONCE):
-            piece = blocks[first : first + _ROWS_AT_ONCE]
-            if self._method == "search":
-                scale, least = block_scales.symmetric(piece, self._bits, importance), None
-            else:
-                scale, least = map(halved, block_scales.asymmetric(piece, self._bits, importance))
-                minima.append(least)
-            scales.append(scale)
-            numbers.append(pack(block_scales.rounded(piece, scale, least, self._bits), self._bits))
+        pieces = [blocks[first : first + _ROWS_AT_ONCE] for first in range(0, len(blocks), _ROWS_AT_ONCE)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy lets go of Python while it computes
+            scales, minima, numbers = zip(*pool.map(lambda piece: self._chosen(piece, importance), pieces), strict=True)
         return QuantizedMatrix(
             packed=np.concatenate(numbers),
             scales=np.concatenate(scales),
             bits=self._bits,
             block=block,
-            minima=np.concatenate(minima) if minima else None,
+            minima=np.concatenate(minima) if self._method in WITH_MINIMA else None,
         )
+
+    def _chosen(self, piece: Floats, importance: Floats) -> tuple[Floats, Floats | None, NDArray[np.uint8]]:
+        """(scales, minima, packed numbers) of some rows."""
+        if self._method == "search":
+            scale, least = block_scales.symmetric(piece, self._bits, importance), None
+        else:
+            scale, least = map(halved, block_scales.asymmetric(piece, self._bits, importance))
+        return scale, least, pack(block_scales.rounded(piece, scale, least, self._bits), self._bits)
 
 
 def quantizer_for(method: str, variant: str, block: int, checkpoint: Checkpoint, text_folder: Path) -> Quantizer:

@@ -29,7 +29,7 @@ class NativeForm(KvForm):
         if not (folder / cls.file).is_file():
             return f"the base has no {cls.file}: only quantised ones do"
         if library() is None:
-            return "they need a processor with AVX-512 VNNI and a package built with a C compiler"
+            return "they need a processor with AVX2 or with ARM's dot products, and a package built with a C compiler"
         return ""
 
     def open(self, folder: Path, *, device: str, threads: int | None, spinning: bool) -> Session:

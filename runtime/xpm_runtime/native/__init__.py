@@ -1,6 +1,7 @@
-"""Kernels of our own for quantised bases on CPUs with AVX-512 VNNI (docs/adr/0007), compiled when the package is built.
+"""Kernels of our own for quantised bases on CPUs (docs/adr/0007), compiled when the package is built.
 
-Where the library is absent or the processor lacks what it needs, the graph of ONNX Runtime's own operators is used instead.
+Each family of processors has its own, and the best that a processor has is used. Where the library is absent, is another
+version's, or has none for the processor but the slow generic ones, the graph of ONNX Runtime's own operators is used instead.
 """
 
 import ctypes
@@ -8,23 +9,38 @@ from functools import cache
 from pathlib import Path
 
 _LIBRARY = Path(__file__).with_name("libxpm_kernels.so")
+_VERSION = 2  # of what Python and the library expect of each other: ``xpm_version`` in operators.c
+_GENERIC = "generic"
 
 
 @cache
 def _loaded() -> ctypes.CDLL | None:
     try:
         loaded = ctypes.CDLL(str(_LIBRARY))
-        is_supported = bool(loaded.xpm_is_supported())
+        loaded.xpm_kernels.restype = ctypes.c_char_p
+        loaded.xpm_use_kernels.argtypes = [ctypes.c_char_p]
         loaded.xpm_allow.argtypes = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
         loaded.xpm_forbid.argtypes = [ctypes.c_size_t]
+        return loaded if loaded.xpm_version() == _VERSION else None
     except (OSError, AttributeError):
         return None
-    return loaded if is_supported else None
 
 
 def library() -> Path | None:
-    """The compiled operators, for ``register_custom_ops_library``; None if they can't be used here."""
-    return _LIBRARY if _loaded() is not None else None
+    """The compiled operators, for ``register_custom_ops_library``; None if there are none that are fast here."""
+    return _LIBRARY if family() not in ("", _GENERIC) else None
+
+
+def family() -> str:
+    """The family of kernels in use, e.g. "avx2"; "" if there is no library that fits."""
+    loaded = _loaded()
+    return "" if loaded is None else str(loaded.xpm_kernels().decode())
+
+
+def use_family(name: str) -> bool:
+    """Use another family from now on, for comparisons; False if this library or processor has it not."""
+    loaded = _loaded()
+    return loaded is not None and bool(loaded.xpm_use_kernels(name.encode()))
 
 
 class AllowedMemory:

@@ -4,9 +4,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "export.h"
+
 /* 1 if the whole of `address .. address + size` was allowed (and for writing, if `is_written`). */
 int is_allowed(const void *address, size_t size, int is_written);
 
 /* Called by the runtime. 0 if there is no memory to remember it. Ranges do not overlap. */
-int xpm_allow(uintptr_t address, size_t size, int is_writable);
-void xpm_forbid(uintptr_t address);
+EXPORT int xpm_allow(uintptr_t address, size_t size, int is_writable);
+EXPORT void xpm_forbid(uintptr_t address);

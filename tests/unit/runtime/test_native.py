@@ -6,9 +6,22 @@ import pytest
 from onnx import TensorProto, helper
 
 from xpm_build.base.quantize import quantize_matrix
+from xpm_runtime import native
 from xpm_runtime.native import AllowedMemory, library
 
 pytestmark = pytest.mark.skipif(library() is None, reason="this machine can't run the native kernels")
+_FAMILIES = [name for name in ("generic", "avx2", "avxvnni", "avx512vnni", "neon") if native.use_family(name)]
+
+
+@pytest.fixture(params=_FAMILIES, autouse=True)
+def family(request):
+    """Every family that this processor has."""
+    before = native.family()
+    assert native.use_family(request.param)
+    yield
+    native.use_family(before)
+
+
 _TYPES = {
     np.dtype(np.float32): TensorProto.FLOAT,
     np.dtype(np.int64): TensorProto.INT64,
@@ -25,7 +38,7 @@ def _run(operator, feeds, *, names, threads=2, **attributes):
     graph = helper.make_graph([node], "g", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("xpm", 1)]
     options = ort.SessionOptions()
-    options.register_custom_ops_library(str(library()))
+    options.register_custom_ops_library(str(native._LIBRARY))
     options.intra_op_num_threads, options.log_severity_level = threads, 4
     model = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -67,7 +80,9 @@ class Slots:
 _NAMES = ["x", "w", "s", "slot_table", "slot_types", "row_slots", "row_scales"]
 
 
-def _linear(rng, *, bits, block, num_in, parts, tokens, slots, rows=None, scales=None, bias=None, **options):
+def _linear(
+    rng, *, bits, block, num_in, parts, tokens, slots, rows=None, scales=None, bias=None, minima=False, **options
+):
     weight = rng.standard_normal((sum(parts), num_in), dtype=np.float32)
     quantized = quantize_matrix(weight, bits=bits, block=block)
     x = _exact_activations(rng, tokens, num_in)
@@ -83,11 +98,15 @@ def _linear(rng, *, bits, block, num_in, parts, tokens, slots, rows=None, scales
     }
     if bias is not None:
         feeds["bias"] = bias
+    wanted = x @ quantized.dequantized()[:, :num_in].T
+    if minima:
+        feeds["minima"] = rng.standard_normal(quantized.scales.shape, dtype=np.float32)
+        wanted += x @ np.repeat(feeds["minima"], block, axis=1)[:, :num_in].T
     attributes = {f"part{number}": size for number, size in enumerate(parts)}
     got = _run(
         "SlotLinear",
         feeds,
-        names=[*_NAMES, "bias" if bias is not None else ""],
+        names=[*_NAMES, "bias" if bias is not None else "", "minima" if minima else ""],
         num_in=num_in,
         num_out=sum(parts),
         bits=bits,
@@ -97,22 +116,24 @@ def _linear(rng, *, bits, block, num_in, parts, tokens, slots, rows=None, scales
         **attributes,
         **options,
     )
-    return got, x, x @ quantized.dequantized()[:, :num_in].T
+    return got, x, wanted
 
 
 def _close(got, wanted):
     return np.abs(got - wanted).max() < 2e-5 * max(1.0, np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(("bits", "minima"), [(4, False), (4, True), (8, False), (8, True)])
 @pytest.mark.parametrize(
     ("block", "num_in"), [(32, 32), (32, 96), (32, 320), (64, 64), (64, 192), (128, 384), (256, 512)]
 )
 @pytest.mark.parametrize("tokens", [1, 2, 4, 7, 9])
-def test_products_of_any_shape(bits, block, num_in, tokens):
+def test_products_of_any_shape(bits, minima, block, num_in, tokens):
     rng = np.random.default_rng(0)
     slots = Slots(rng, [(num_in, 70)], [], [])
-    got, _, wanted = _linear(rng, bits=bits, block=block, num_in=num_in, parts=[70], tokens=tokens, slots=slots)
+    got, _, wanted = _linear(
+        rng, bits=bits, block=block, num_in=num_in, parts=[70], tokens=tokens, slots=slots, minima=minima
+    )
     assert got.shape == (tokens, 70)
     # Eight neighbours share a scale in 4 bits, and the largest of each four is the same, so every number is exact.
     assert _close(got, wanted)
@@ -322,9 +343,9 @@ def test_attributes_of_a_forged_graph_are_refused(changes):
         "row_scales": np.array([[vector.ctypes.data, 0]], np.int64),
     }
     attributes = {"num_in": 64, "num_out": 40, "bits": 4, "block": 32, "first_linear": 0, "column": 0, "part0": 40}
-    _run("SlotLinear", feeds, names=[*_NAMES, ""], **attributes)
+    _run("SlotLinear", feeds, names=[*_NAMES, "", ""], **attributes)
     with pytest.raises(Exception, match=r"SlotLinear|num_in|num_out|linears|adapter"):
-        _run("SlotLinear", feeds, names=[*_NAMES, ""], **{**attributes, **changes})
+        _run("SlotLinear", feeds, names=[*_NAMES, "", ""], **{**attributes, **changes})
     assert allowed
 
 

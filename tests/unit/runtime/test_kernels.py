@@ -1,0 +1,111 @@
+"""Every family of kernels against the plain one: natively where this processor has it, else emulated; and under sanitizers."""
+
+import platform
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import xpm_runtime.native
+from xpm_runtime import native
+
+_HOME = Path(xpm_runtime.native.__file__).parent
+_BUILD = runpy.run_path(str(_HOME / "build.py"))
+_TESTS = Path(__file__).parents[2] / "native"
+_FLAGS = ["-std=gnu11", "-fopenmp-simd", "-fno-strict-aliasing", f"-I{_HOME / 'kernels'}"]
+_SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+_X86, _ARM = (_BUILD["FAMILIES"][machine] for machine in ("x86_64", "aarch64"))
+_AVX2 = _X86["avx2"]
+needs_x86 = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="instructions of x86 are emulated by others of it"
+)
+needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc")
+
+
+def _has_family(name: str) -> bool:
+    found = native.family()
+    has = native.use_family(name)
+    native.use_family(found)
+    return has
+
+
+def _compare(
+    tmp_path: Path, family: str, flags: list[str], *, compiler: str = "gcc", runner: tuple[str, ...] = ()
+) -> None:
+    program = tmp_path / family
+    sources = [_HOME / "kernels" / f"{family}.c", _HOME / "kernels" / "generic.c", _TESTS / "compare.c"]
+    command = [compiler, *_FLAGS, f"-DFAMILY={family}", *flags, *sources, "-o", program, "-lm"]
+    compiled = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert compiled.returncode == 0, compiled.stderr[-2000:]
+    done = subprocess.run([*runner, str(program)], capture_output=True, text=True)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
+    assert "is like the generic kernels" in done.stdout
+
+
+@needs_compiler
+@needs_x86
+@pytest.mark.parametrize("checks", [["-O3"], _SANITIZED], ids=["optimised", "sanitized"])
+@pytest.mark.parametrize("family", _X86)
+def test_families_of_x86(tmp_path, family, checks):
+    flags = [*checks, *_X86[family]]
+    if not _has_family(family):
+        header = {"avxvnni": "emulated_avxvnni.h", "avx512vnni": "emulated_avx512.h"}.get(family)
+        if header is None or not _has_family("avx2"):
+            pytest.skip(f"this processor has neither {family} nor what emulates it")
+        if family == "avx512vnni" and not Path("/usr/include/simde/x86/avx512.h").is_file():
+            pytest.skip("SIMDe's headers are not installed (libsimde-dev)")
+        # Optimising emulated instructions takes minutes, and SIMDe loads from where UBSan wants no loads.
+        flags = [
+            *(["-O1"] if checks == ["-O3"] else ["-O0", "-fsanitize=address"]),
+            *_AVX2,
+            "-w",
+            "-include",
+            str(_TESTS / header),
+        ]
+    _compare(tmp_path, family, flags)
+
+
+@pytest.mark.skipif(
+    not (shutil.which("aarch64-linux-gnu-gcc") and shutil.which("qemu-aarch64")) and platform.machine() != "aarch64",
+    reason="there is neither an ARM processor nor qemu-aarch64 and its compiler",
+)
+def test_the_family_of_arm(tmp_path):
+    if platform.machine() == "aarch64":
+        _compare(tmp_path, "neon", ["-O3", *_ARM["neon"]])
+    else:
+        _compare(
+            tmp_path,
+            "neon",
+            ["-O2", "-static", *_ARM["neon"]],
+            compiler="aarch64-linux-gnu-gcc",
+            runner=("qemu-aarch64",),
+        )
+
+
+@needs_compiler
+def test_a_compiler_that_knows_no_new_instructions_leaves_families_out(tmp_path):
+    families = {"avx2": ("-mno-such-thing",)}
+    _BUILD["compile_library"](["gcc"], families, tmp_path / "kernels.so")
+    assert b"is like" not in (tmp_path / "kernels.so").read_bytes()
+    symbols = subprocess.run(["nm", "-D", tmp_path / "kernels.so"], capture_output=True, text=True).stdout
+    assert "T RegisterCustomOps" in symbols
+    assert "_kernels" not in symbols.replace("xpm_kernels", "").replace("xpm_use_kernels", "")
+
+
+def test_a_library_of_another_version_is_not_used(monkeypatch, tmp_path):
+    if native.library() is None:
+        pytest.skip("this machine has no kernels")
+    source = tmp_path / "old.c"
+    source.write_text(
+        "int xpm_version(void) { return 1; }\n"
+        + "".join(
+            f"int {name}(void) {{ return 1; }}\n"
+            for name in ("xpm_kernels", "xpm_use_kernels", "xpm_allow", "xpm_forbid")
+        )
+    )
+    subprocess.run(["gcc", "-shared", "-fPIC", source, "-o", tmp_path / "old.so"], check=True)
+    monkeypatch.setattr(native, "_LIBRARY", tmp_path / "old.so")
+    monkeypatch.setattr(native, "_loaded", native._loaded.__wrapped__)
+    assert native.library() is None
