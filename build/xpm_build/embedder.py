@@ -160,7 +160,10 @@ def _source_vectors(recipe: _Recipe, model: Any, tokenizer: Any, document: dict[
     vectors = []
     for text in _TEXTS:
         batch = tokenizer(
-            text.lower() if recipe.lowercase else text, return_tensors="pt", truncation=True, max_length=max_tokens
+            text.lower() if recipe.lowercase else text,
+            return_tensors="pt",
+            truncation=True,
+            max_length=document["max_tokens"],
         )
         with torch.no_grad():
             hidden = model(**{name: batch[name] for name in document["inputs"]}).last_hidden_state[0]
