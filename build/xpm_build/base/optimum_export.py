@@ -27,7 +27,7 @@ from xpm_runtime.graph import EXPORTED_FORM, EXPORTED_GRAPH, FORMAT, GRAPH_FILE,
 _OPSET = 18
 _PAST, _PRESENT = "past_key_values.", "present."
 _FED = {"input_ids", "attention_mask", "position_ids"}  # what the runtime can give besides the cache
-_LEAST_EXTERNAL_BYTES = 1024
+_LEAST_EXTERNAL_BYTES = 1 << 16  # what shapes depend on is smaller, and must lie in the graph
 
 
 def export_traced(source: Path, out: Path, model: Any, *, digest: str = "") -> None:
