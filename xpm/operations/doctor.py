@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from xpm.environment import Environment
 from xpm.errors import LockfileError
@@ -21,7 +20,6 @@ from xpm_index.verified import expiry_of
 _LEAST_FREE_BYTES = 2_000_000_000
 _BUILT = datetime(2026, 1, 1, tzinfo=UTC)
 _SOON = timedelta(days=7)
-_CPU_FLAGS = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni")  # what the native kernels are compiled for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,34 +91,22 @@ def _runtime(environment: Environment) -> Iterator[Finding]:
 
 
 def _kernels(environment: Environment) -> Iterator[Finding]:
-    """Whether the native kernels run here, and if not, which condition fails: compiled, loadable, and on such a processor."""
+    """Which native kernels run here, and if none do, why: not compiled, not loadable, or nothing fast for such a processor."""
     from xpm_runtime import native
 
-    compiled = Path(native.__file__).with_name("libxpm_kernels.so")
+    family = native.family()
     if native.library() is not None:
-        yield _ok("kernels", "native kernels run here, for bases in int8 and int4")
+        yield _ok("kernels", f"native kernels for {family} run here, for bases in int8 and int4")
         return
     instead = "quantised bases run on ONNX Runtime's own kernels, slower"
-    if not compiled.is_file():
-        advice = "install a C compiler (Linux, x86-64) and install xpm again, or leave it so"
-        yield _warning("kernels", f"{compiled.name} was not compiled: {instead}", advice)
-        return
-    lacking = [flag for flag in _CPU_FLAGS if flag not in cpu_flags()]
-    if lacking:
-        found = f"no native kernels: the processor lacks {', '.join(lacking)}; {instead}"
-        yield _ok("kernels", found)
-    else:
+    if family:
+        yield _ok("kernels", f"no native kernels: the processor has neither AVX2 nor ARM's dot products; {instead}")
+    elif native.is_compiled():
         advice = "install xpm again on this machine"
-        yield _warning("kernels", f"{compiled.name} can't be loaded; {instead}", advice)
-
-
-def cpu_flags() -> set[str]:
-    """What the processor can do, as Linux tells it; empty where nothing tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return set()
-    return {flag for line in lines if line.startswith("flags") for flag in line.partition(":")[2].split()}
+        yield _warning("kernels", f"the native kernels can't be loaded, or are of another version; {instead}", advice)
+    else:
+        advice = "install a C compiler (Linux on x86-64 or ARM) and install xpm again, or leave it so"
+        yield _warning("kernels", f"the native kernels were not compiled: {instead}", advice)
 
 
 def _home(environment: Environment) -> Iterator[Finding]:

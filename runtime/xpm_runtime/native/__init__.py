@@ -31,6 +31,11 @@ def library() -> Path | None:
     return _LIBRARY if family() not in ("", _GENERIC) else None
 
 
+def is_compiled() -> bool:
+    """Whether there is a library, of whatever version."""
+    return _LIBRARY.is_file()
+
+
 def family() -> str:
     """The family of kernels in use, e.g. "avx2"; "" if there is no library that fits."""
     loaded = _loaded()
