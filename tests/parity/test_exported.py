@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel, PromptTuningConfig
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from tests.support.models import load, save_adapter, save_tiny_model
+from tests.support.models import VOCAB_SIZE, load, save_adapter, save_tiny_model, save_tokenizer
 from tests.support.traced_models import TRACED, save_traced_model
 from xpm_build.adapter.compile import compile_adapter, save_slots
 from xpm_build.base.export import export_base
@@ -123,6 +124,16 @@ def test_a_model_that_can_be_written_has_the_same_slots_when_it_is_traced(tmp_pa
         with Engine.load(tmp_path / exporter, device="cpu", threads=1, max_lanes=1) as engine:
             logits.append(engine.logits(tokens))
     assert_close(*logits)
+
+
+def test_a_model_of_many_layers_is_loaded(tmp_path: Path) -> None:
+    shape = {"vocab_size": VOCAB_SIZE, "n_positions": 64, "n_embd": 16, "n_head": 2, "n_layer": 60}
+    GPT2LMHeadModel(GPT2Config(**shape, pad_token_id=0)).save_pretrained(tmp_path / "source")
+    save_tokenizer(tmp_path / "source")
+    export_base(tmp_path / "source", tmp_path / "graph")
+    tokens = probe_tokens(VOCAB_SIZE)
+    with Engine.load(tmp_path / "graph", device="cpu", threads=1, max_lanes=1) as engine:
+        assert_close(engine.logits(tokens), reference_logits(load(tmp_path / "source"), tokens))
 
 
 def test_what_nobody_can_export_is_refused(tmp_path: Path) -> None:

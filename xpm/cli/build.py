@@ -133,6 +133,25 @@ def build_expert_command(
     _render(console, [built], as_json=as_json)
 
 
+@build_command.command("embedder")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
+@_json
+@click.pass_obj
+def build_embedder_command(console: Console, folder: Path, out: Path, as_json: bool) -> None:
+    """Export the sentence-transformers model or plain encoder in FOLDER, for routing, and compare its vectors.
+
+    Example: xpm build embedder ./all-MiniLM-L6-v2 --out embedder
+    """
+    built = operations.build_embedder(folder, out)
+    if as_json:
+        console.json(
+            {"path": str(built.path), "size": built.size, "pooling": built.pooling, "least_cosine": built.cosine}
+        )
+        return
+    console.say(f"{built.path}: vectors of {built.size}, pooled by {built.pooling}, least cosine {built.cosine:.6f}")
+
+
 def _render(console: Console, built: "list[BuiltArchive]", *, as_json: bool) -> None:
     if as_json:
         console.json([_document(each) for each in built])

@@ -18,6 +18,7 @@ from xpm_index.archive import extract_archive
 from xpm_index.names import validate_name
 
 if TYPE_CHECKING:
+    from xpm_build.embedder import BuiltEmbedder
     from xpm_build.packages import BuiltArchive
 
 _SOURCE = "source"
@@ -60,6 +61,14 @@ def build_base(
         template=template,
         report=report,
     )
+
+
+def build_embedder(source: Path, out: Path) -> "BuiltEmbedder":
+    """Export the encoder in a folder to the new folder ``out``."""
+    require_extra()
+    from xpm_build.embedder import build_embedder as build
+
+    return build(source, out)
 
 
 def build_expert(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xpm_build.base.architecture import obstacle_to_writing
+from xpm_build.base.architecture import Architecture, obstacle_to_writing
 from xpm_build.base.configuration import read_configuration
 from xpm_build.errors import BuildError
 
@@ -21,9 +21,12 @@ def exporter_for(source: Path, wanted: str = "auto") -> str:
     """
     if wanted not in EXPORTERS:
         raise BuildError(f"exporter {wanted!r} is unknown", hint=f"choose of {', '.join(EXPORTERS)}")
-    if wanted == "written" or source.is_file():
+    if source.is_file():
         return "written"
     configuration = read_configuration(source)
+    if wanted == "written":
+        Architecture(configuration)
+        return "written"
     obstacle = obstacle_to_writing(configuration)
     if wanted == "auto" and not obstacle:
         return "written"

@@ -27,7 +27,7 @@ from xpm_runtime.graph import EXPORTED_FORM, EXPORTED_GRAPH, FORMAT, GRAPH_FILE,
 _OPSET = 18
 _PAST, _PRESENT = "past_key_values.", "present."
 _FED = {"input_ids", "attention_mask", "position_ids"}  # what the runtime can give besides the cache
-_LEAST_EXTERNAL_BYTES = 1024
+_LEAST_EXTERNAL_BYTES = 1 << 16  # what shapes depend on is smaller, and must lie in the graph
 
 
 def export_traced(source: Path, out: Path, model: Any, *, digest: str = "") -> None:
@@ -41,7 +41,7 @@ def export_traced(source: Path, out: Path, model: Any, *, digest: str = "") -> N
     copy_text_files(source, out)
     places = _places(model)
     with tempfile.TemporaryDirectory(dir=out, prefix=".traced-") as scratch:
-        graph = insert_slots(_trace(source, Path(scratch)), places)
+        graph = insert_slots(trace(source, Path(scratch), task=DECODER_TASK), places)
     document = _document(graph.graph, places, model, end_token_ids(out, model.config))
     document["base_digest"] = digest or base_digest(model)
     onnx.save(
@@ -50,7 +50,12 @@ def export_traced(source: Path, out: Path, model: Any, *, digest: str = "") -> N
     (out / GRAPH_FILE).write_text(json.dumps(document, indent=2) + "\n")
 
 
-def _trace(source: Path, scratch: Path) -> onnx.ModelProto:
+def trace(source: Path, scratch: Path, *, task: str) -> onnx.ModelProto:
+    """The graph that Optimum makes of the model in a folder for a task, in float32; ``scratch`` is a folder for its files.
+
+    Raises:
+        BuildError: it can't.
+    """
     from optimum.exporters.onnx import main_export
 
     try:
@@ -58,7 +63,7 @@ def _trace(source: Path, scratch: Path) -> onnx.ModelProto:
             main_export(
                 str(source.resolve()),
                 scratch,
-                task=DECODER_TASK,
+                task=task,
                 opset=_OPSET,
                 dtype="fp32",
                 framework="pt",
