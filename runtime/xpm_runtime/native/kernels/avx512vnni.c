@@ -90,7 +90,8 @@ INLINE __m128i quantise_groups(vf x, int group, float *scales) {
     return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(x, inverse)));
 }
 
-INLINE void quantise_chunks(const float *x, int bits, Chunk *out) {
+INLINE void quantise_chunks(const float *x, int bits, int is_shared, Chunk *out) {
+    (void)is_shared;
     int8_t plain[128];
     int group = bits == 4 ? 8 : 4;
     for (int i = 0; i < (bits == 4 ? 128 : 64); i += VF)

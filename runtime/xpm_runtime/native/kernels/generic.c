@@ -81,7 +81,8 @@ INLINE vf chunk_scales(const float *scales, int count) { return (void)count, *sc
 
 #include "product.h"
 
-INLINE void quantise_chunks(const float *x, int bits, Chunk *out) {
+INLINE void quantise_chunks(const float *x, int bits, int is_shared, Chunk *out) {
+    (void)is_shared;
     int count = bits == 4 ? 8 : 4;
     float largest = 0;
     for (int i = 0; i < count; i++) largest = vf_max(largest, fabsf(x[i]));

@@ -87,7 +87,8 @@ INLINE float scale_of(float largest, float *inverse) {
     return largest * (1.0f / 127.0f);
 }
 
-INLINE void quantise_chunks(const float *x, int bits, Chunk *out) {
+INLINE void quantise_chunks(const float *x, int bits, int is_shared, Chunk *out) {
+    (void)is_shared;
     for (int i = 0; i < 4; i++) {
         float inverse;
         int8_t bytes[8];

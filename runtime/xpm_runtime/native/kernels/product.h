@@ -1,11 +1,11 @@
 /* Products with quantised weights; included by each family, after `floats.h`, when it has also defined
  *   ROW_TILE, TOKEN_TILE (rows of weights and of activations that are multiplied at once; their product is a multiple of VF)
- *   SHARED (1 or 2: neighbouring chunks of activations that share their scales)
+ *   SHARED (1 or 2: neighbouring chunks of activations that may share their scales, and are then multiplied together)
  *   vb (4 * VF bytes), and vb_load, vb_load_upto
  *   unpack(weights, bits, &low, &high): bytes to multiply with the even and the odd activations; 8 bits: what it likes
  *   sums_of_four(low, high, chunks, bits, steps): per lane the products of `steps` chunks, as vf
  *   chunk_scales(scales, count): the `count` (1, 2 or 4) scales of a chunk's blocks, one per lane
- *   quantise_chunks(x, bits, out): SHARED chunks; lane_sums(chunk, bits): what each lane's activations add up to, as vf
+ *   quantise_chunks(x, bits, is_shared, out): SHARED chunks; lane_sums(chunk, bits): what each lane's activations add up to, as vf
  *   ZERO_POINT(bits): what is still to be taken from weights as they are multiplied
  *
  * A zero point, or a minimum, is not taken from each weight but added at the end: it is the same for all of a block, so that
@@ -21,9 +21,12 @@ typedef struct {
 
 INLINE vf sums_of_four(const vb *low, const vb *high, const Chunk *x, int bits, int steps);
 INLINE vf lane_sums(const Chunk *x, int bits);
-INLINE void quantise_chunks(const float *x, int bits, Chunk *out);
+INLINE void quantise_chunks(const float *x, int bits, int is_shared, Chunk *out);
 
 INLINE size_t per_chunk(int bits) { return bits == 4 ? 2 * CHUNK : CHUNK; }
+
+/* Whether chunks share scales: only where they lie in one block, and in 8 bits it would save too little. */
+INLINE int shares(size_t block, int bits) { return SHARED == 2 && bits == 4 && block >= 2 * per_chunk(4); }
 
 static size_t num_chunks(size_t num_in, int bits) {
     size_t at_once = SHARED * per_chunk(bits);
@@ -43,13 +46,16 @@ INLINE const float *block_sums(const void *row, size_t num_in, int bits) {
 static void quantise_row(const float *x, size_t num_in, size_t block, int bits, void *out) {
     Chunk *chunks = out;
     size_t at_once = SHARED * per_chunk(bits), start = 0, number = 0;
-    for (; start + at_once <= num_in; start += at_once, number += SHARED)
-        bits == 4 ? quantise_chunks(x + start, 4, chunks + number) : quantise_chunks(x + start, 8, chunks + number);
+    int is_shared = shares(block, bits);
+#define QUANTISE(from) \
+    bits == 4 ? quantise_chunks(from, 4, is_shared, chunks + number) : quantise_chunks(from, 8, 0, chunks + number)
+    for (; start + at_once <= num_in; start += at_once, number += SHARED) QUANTISE(x + start);
     if (start < num_in) {
         float rest[SHARED * 2 * CHUNK] = {0};
         memcpy(rest, x + start, (num_in - start) * sizeof(float));
-        bits == 4 ? quantise_chunks(rest, 4, chunks + number) : quantise_chunks(rest, 8, chunks + number);
+        QUANTISE(rest);
     }
+#undef QUANTISE
     float *sums = (float *)(chunks + num_chunks(num_in, bits));
     memset(sums, 0, row_bytes(num_in, block, bits) - num_chunks(num_in, bits) * sizeof(Chunk));
     size_t per_lane = bits == 4 ? 8 : 4, lanes_per_block = block / per_lane, lanes = (num_in + per_lane - 1) / per_lane;
@@ -194,12 +200,11 @@ INLINE void product_of(
 static void quantised_product(
     const QuantisedMatrix *m, const void *activations, size_t num_tokens, size_t first, size_t last, float *out, size_t stride) {
     size_t per = m->block >= per_chunk(m->bits) ? 1 : per_chunk(m->bits) / m->block;
-    int pairs = SHARED == 2 && m->block >= 2 * per_chunk(m->bits);
 #define PRODUCT(bits, steps, per) product_of(bits, steps, per, m, activations, num_tokens, first, last, out, stride)
     if (m->bits == 8)
-        pairs ? PRODUCT(8, SHARED, 1) : per == 1 ? PRODUCT(8, 1, 1) : PRODUCT(8, 1, 2);
+        per == 1 ? PRODUCT(8, 1, 1) : PRODUCT(8, 1, 2);
     else
-        pairs ? PRODUCT(4, SHARED, 1) : per == 1 ? PRODUCT(4, 1, 1) : per == 2 ? PRODUCT(4, 1, 2) : PRODUCT(4, 1, 4);
+        shares(m->block, 4) ? PRODUCT(4, SHARED, 1) : per == 1 ? PRODUCT(4, 1, 1) : per == 2 ? PRODUCT(4, 1, 2) : PRODUCT(4, 1, 4);
 #undef PRODUCT
 }
 

@@ -15,18 +15,18 @@ INLINE __m128i bytes_of(vf x, vf inverse) {
     return _mm_packs_epi16(shorts, shorts);
 }
 
-/* Two chunks: lane i of both has one scale. */
-INLINE void quantise_chunks(const float *x, int bits, Chunk *out) {
+INLINE void quantise_chunks(const float *x, int bits, int is_shared, Chunk *out) {
     const __m128i evens_first = _mm_set_epi8(-1, -1, -1, -1, -1, -1, -1, -1, 7, 5, 3, 1, 6, 4, 2, 0);
     const int group = bits == 4 ? 8 : 4, step = 8 / group;
     for (int lane = 0; lane < 8; lane += step) {
         vf first = vf_load(x + lane * group), second = vf_load(x + lane * group + 8 * group);
-        vf largest = vf_max(largest_of(first, group), largest_of(second, group));
-        vf is_zero = _mm256_cmp_ps(largest, _mm256_setzero_ps(), _CMP_EQ_OQ);
-        vf inverse = _mm256_andnot_ps(is_zero, _mm256_div_ps(_mm256_set1_ps(127.0f), largest));
-        vf scale = _mm256_mul_ps(largest, _mm256_set1_ps(1.0f / 127.0f));
+        vf of_first = largest_of(first, group), of_second = largest_of(second, group), of_both = vf_max(of_first, of_second);
         for (int half = 0; half < 2; half++) {
             Chunk *chunk = out + half;
+            vf largest = is_shared ? of_both : half ? of_second : of_first;
+            vf is_zero = _mm256_cmp_ps(largest, _mm256_setzero_ps(), _CMP_EQ_OQ);
+            vf inverse = _mm256_andnot_ps(is_zero, _mm256_div_ps(_mm256_set1_ps(127.0f), largest));
+            vf scale = _mm256_mul_ps(largest, _mm256_set1_ps(1.0f / 127.0f));
             __m128i bytes = bytes_of(half ? second : first, inverse);
             chunk->scale[lane] = _mm256_cvtss_f32(scale);
             if (bits == 4) {
