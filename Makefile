@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := xpm index/xpm_index runtime/xpm_runtime build/xpm_build examples
 
-.PHONY: demo test check bench real gpu faults embedded evaluate clean
+.PHONY: demo test check docs bench real gpu faults embedded evaluate clean
 
 demo: $(VENV)/.core  ## install xpm without torch, install two experts into a new project, ask them
 	@sh examples/demo.sh $(CURDIR)/$(BIN)/xpm
@@ -13,13 +13,18 @@ demo: $(VENV)/.core  ## install xpm without torch, install two experts into a ne
 test: $(VENV)/.test  ## the whole test suite
 	$(BIN)/python -m pytest --durations=15
 
-check: $(VENV)/.test  ## format, lint, types (also as Windows and macOS see them), import contracts
+check: $(VENV)/.test  ## format, lint, types (also as Windows and macOS see them), import contracts, links of the documentation
 	$(BIN)/ruff format --check $(SOURCES) tests
 	$(BIN)/ruff check $(SOURCES) tests
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32
 	$(BIN)/mypy --platform darwin
 	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --quiet --strict
+
+docs: $(VENV)/.test  ## write anew what the program says of itself, and build the site into .site
+	$(BIN)/python -m tests.docs
+	$(BIN)/mkdocs build --quiet --strict
 
 bench: $(VENV)/.bench  ## the engine beside llama.cpp and Transformers + PEFT at Qwen3-0.6B size (about 10 minutes, a quiet machine)
 	$(BIN)/xpm bench speed --work .bench --out .bench/report
@@ -33,7 +38,7 @@ gpu:  ## parity, placement, speed and memory on a CUDA device (5 minutes; needs 
 faults: $(VENV)/.test  ## inject faults into the file-system calls of every command that changes something (needs strace)
 	$(BIN)/python -m tests.faults --max 260
 
-embedded: $(VENV)/.test  ## retrain and repackage the embedded base and experts (see docs/embedded.md for the time)
+embedded: $(VENV)/.test  ## retrain and repackage the embedded base and experts (see docs/explanation/embedded.md for the time)
 	$(BIN)/python -m examples.embedded rebuild --work .embedded --out xpm/embedded
 
 evaluate: $(VENV)/.test  ## judge the embedded experts and the base alone on the held-back cases
@@ -60,15 +65,15 @@ $(VENV)/.core: pyproject.toml uv.lock $(KERNELS) | $(BIN)/uv
 	touch $@
 
 $(VENV)/.test: pyproject.toml uv.lock $(KERNELS) | $(BIN)/uv
-	$(SYNC) --reinstall-package xpm-experts --extra build --extra test
+	$(SYNC) --reinstall-package xpm-experts --extra build --extra test --extra docs
 	$(ONNX_RUNTIME)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python pip
 	$(PIP) install torch==2.13.0
 	touch $@ $(VENV)/.core
 
 $(VENV)/.bench: $(VENV)/.test
-	$(SYNC) --extra build --extra test --extra bench
+	$(SYNC) --extra build --extra test --extra docs --extra bench
 	touch $@
 
 clean:
-	rm -rf $(VENV) .embedded .bench dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .embedded .bench .site dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

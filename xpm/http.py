@@ -46,7 +46,7 @@ def download_to(
     Raises:
         WebError: the server can't be reached, refuses, or announces another size.
     Source:
-        docs/formats/sources.md, "Fetching".
+        docs/reference/formats/sources.md, "Fetching".
     """
     failures, best = 0, target.num_bytes
     while target.num_bytes < size:

@@ -1,4 +1,4 @@
-"""``xpm.lock``: what was resolved, so that every machine gets the same bytes (docs/formats/lockfile.md).
+"""``xpm.lock``: what was resolved, so that every machine gets the same bytes (docs/reference/formats/lockfile.md).
 
 Holds no credentials, no path of a machine and no time; the same resolution always gives the same bytes.
 """

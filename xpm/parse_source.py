@@ -1,4 +1,4 @@
-"""Where an expert comes from, as a person types it (docs/formats/sources.md, "On the command line").
+"""Where an expert comes from, as a person types it (docs/reference/formats/sources.md, "On the command line").
 
 Parsing opens no socket; only local paths are looked at. Everything that can't be followed later is refused here, as typed.
 """
@@ -38,7 +38,7 @@ def parse_source(text: str, *, folder: Path, editable: bool = False, cwd: Path |
     Raises:
         UsageError: it is none of these, it is not one that is followed, or the local path is not there.
     Source:
-        docs/formats/sources.md, "On the command line".
+        docs/reference/formats/sources.md, "On the command line".
     """
     text = text.strip()
     if not text or text.startswith("-") or not text.isprintable():

@@ -1,4 +1,4 @@
-"""``xpm.toml``: what a project wants (docs/formats/project.md). The default environment has one too."""
+"""``xpm.toml``: what a project wants (docs/reference/formats/project.md). The default environment has one too."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""Where an expert comes from, and how xpm.toml says it (docs/formats/sources.md); ``xpm.parse_source`` reads what is typed."""
+"""Where an expert comes from, and how xpm.toml says it (docs/reference/formats/sources.md).
+
+``xpm.parse_source`` reads what is typed.
+"""
 
 import re
 from dataclasses import dataclass

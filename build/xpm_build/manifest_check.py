@@ -1,7 +1,7 @@
 """Everything that is wrong with an expert's manifest: what ``xpm check`` says of it, and what build, sign and publish refuse.
 
-The document is held against ``expert.schema.json`` (the fields of docs/formats/expert.md), then against what the commands that read
-it would say, then against itself, the files beside it and the names of bases. Needs nothing of the build extra.
+The document is held against ``expert.schema.json`` (the fields of docs/reference/formats/expert.md), then against what the commands
+that read it would say, then against itself, the files beside it and the names of bases. Needs nothing of the build extra.
 """
 
 import copy

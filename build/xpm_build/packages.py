@@ -283,7 +283,9 @@ def exported(source: Path) -> Iterator[Path]:
 def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
-        raise BuildError(f"{folder} has no {MANIFEST}", hint="see docs/formats/expert.md for the least it must hold")
+        raise BuildError(
+            f"{folder} has no {MANIFEST}", hint="see docs/reference/formats/expert.md for the least it must hold"
+        )
     return Manifest.parse(path.read_bytes())
 
 

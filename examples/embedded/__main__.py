@@ -4,10 +4,11 @@ import argparse
 from pathlib import Path
 
 from examples.embedded.rebuild import EXPERTS, evaluate_bundle, rebuild, say
-from examples.embedded.tables import tables
+from examples.embedded.tables import write_tables
 from examples.embedded.variants import compare_adapters
 
 _BUNDLE = Path("xpm/embedded/index.bundle")
+_PAGE = Path("docs/reference/experts.md")
 
 
 def main() -> None:
@@ -23,9 +24,9 @@ def main() -> None:
     judge.add_argument("--bundle", type=Path, default=_BUNDLE)
     judge.add_argument("--cases", type=int, default=500, help="the most cases of a circle")
     judge.set_defaults(run=lambda args: evaluate_bundle(args.bundle, cases=args.cases, report=print))
-    table = commands.add_parser("tables", help="print what judging found in a work folder, as Markdown")
+    table = commands.add_parser("tables", help=f"write into {_PAGE} and beside it what judging found in a work folder")
     table.add_argument("--work", type=Path, required=True)
-    table.set_defaults(run=lambda args: print(tables(args.work, EXPERTS)))
+    table.set_defaults(run=lambda args: write_tables(args.work, EXPERTS, _PAGE))
     compare = commands.add_parser("variants", help="train two experts with other adapters and print how they compare")
     compare.add_argument("--work", type=Path, required=True)
     compare.set_defaults(run=lambda args: print(compare_adapters(args.work, report=say)))

@@ -1,41 +1,39 @@
-"""The tables of docs/experts.md, from what ``xpm validate`` found in a work folder."""
+"""The figures of docs/reference/experts.md and the pages beside it, from what ``xpm validate`` found in a work folder."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from xpm_build.evaluation.findings import read_report
-from xpm_build.evaluation.report import Block, percent, to_markdown
+from xpm_build.evaluation.report import percent, to_markdown
 
 _SHOWN_FAILURES = 3
+_FIGURES = re.compile(r"(?<=<!-- the figures: begin -->\n\n).*?(?=\n\n<!-- the figures: end -->)", re.DOTALL)
 
 
-def tables(work: Path, names: Sequence[str]) -> str:
-    """Markdown: one row per expert and circle, then per family, then some of the failures."""
+def write_tables(work: Path, names: Sequence[str], page: Path) -> None:
+    """Write the page's table of experts and circles anew, and a page per expert in the folder of the page's name."""
     reports = {name: read_report(work / name) for name in names}
+    figures = to_markdown([("table", _figures(reports))]).strip()
+    page.write_text(_FIGURES.sub(lambda match: figures, page.read_text(encoding="utf-8")), encoding="utf-8")
+    beside = page.with_suffix("")
+    beside.mkdir(exist_ok=True)
+    for name, report in reports.items():
+        families, failures = ("table", _families(report)), ("table", _failures(report))
+        told = to_markdown([f"# {name}, family by family", families, "Some of what it got wrong:", failures])
+        (beside / f"{name}.md").write_text(told, encoding="utf-8")
+
+
+def _figures(reports: dict[str, dict[str, Any]]) -> list[list[str]]:
     rows = [["expert", "circle", "cases", "right", "parses", "exact text", "base alone", "better by (95 % interval)"]]
     for name, report in reports.items():
         for circle, found in report["circles"].items():
             low, high = found["over_base"]["interval"]
-            rows.append(
-                [
-                    name,
-                    circle,
-                    str(found["cases"]),
-                    *(percent(found["expert"][key]) for key in ("right", "parses", "exact")),
-                    percent(found["base"]["right"]),
-                    f"{percent(low)} to {percent(high)}",
-                ]
-            )
-    blocks: list[Block] = [("table", rows)]
-    for name, report in reports.items():
-        blocks += [
-            f"### {name}",
-            ("table", _families(report)),
-            "Some of what it got wrong:",
-            ("table", _failures(report)),
-        ]
-    return to_markdown(blocks)
+            shares = (percent(found["expert"][key]) for key in ("right", "parses", "exact"))
+            base, gain = percent(found["base"]["right"]), f"{percent(low)} to {percent(high)}"
+            rows.append([name, circle, str(found["cases"]), *shares, base, gain])
+    return rows
 
 
 def _families(report: dict[str, Any]) -> list[list[str]]:

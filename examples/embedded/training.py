@@ -97,7 +97,7 @@ def _optimizers(model: torch.nn.Module, plan: TrainingPlan) -> list[torch.optim.
     """Muon for the layers' matrices, at the learning rate that AdamW would have; AdamW for embeddings and norms.
 
     Source:
-        docs/embedded.md, "The base": with Muon copying is learned in a quarter of the steps.
+        docs/explanation/embedded.md, "The base": with Muon copying is learned in a quarter of the steps.
     """
     matrices = [each for name, each in model.named_parameters() if each.ndim == 2 and ".layers." in name]
     chosen = {id(each) for each in matrices}

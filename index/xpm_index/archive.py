@@ -1,6 +1,6 @@
 """The one container: a tar in one zstd frame, written deterministically and read strictly.
 
-Owns the byte form of ``.expert`` and ``.base`` files (docs/formats/archive.md) and knows nothing of signatures. What
+Owns the byte form of ``.expert`` and ``.base`` files (docs/reference/formats/archive.md) and knows nothing of signatures. What
 the reader accepts is what the writer writes: one frame with content size and checksum and nothing after it, members in
 order, every header block byte for byte canonical. The tar.gz of older packages is read too, with the same rules for
 names, kinds and sizes of members.
@@ -82,7 +82,7 @@ def read_archive(
     Args:
         seen: given the bytes of the file as they are read, so that they can be hashed in the same pass.
     Raises:
-        ArchiveError: see docs/formats/archive.md for every rule.
+        ArchiveError: see docs/reference/formats/archive.md for every rule.
     """
     limits = limits or limits_for(path)
     try:

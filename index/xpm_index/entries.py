@@ -1,8 +1,9 @@
 """Index entries: one line per published version of a name, append-only.
 
-Owns the line's form (docs/formats/index.md). A line says what is published, by whom, from where and with which digest;
-it holds everything a resolver needs, so that no archive is fetched to resolve. The index's metadata vouches for the bytes
-of an entry file; the archive's own signature, which must agree with the line, vouches for what is installed.
+Owns the line's form (docs/reference/formats/index-repository.md). A line says what is published, by whom, from where and
+with which digest; it holds everything a resolver needs, so that no archive is fetched to resolve. The index's metadata
+vouches for the bytes of an entry file; the archive's own signature, which must agree with the line, vouches for what is
+installed.
 """
 
 from dataclasses import dataclass, replace

@@ -1,6 +1,6 @@
 """The manifest of a package: a lossless document with typed views on what xpm reads.
 
-Owns the meaning of manifest fields (docs/formats/expert.md). Unknown keys, comments and key order are kept. Schema 1.0
+Owns the meaning of manifest fields (docs/reference/formats/expert.md). Unknown keys, comments and key order are kept. Schema 1.0
 (one ``base_model``) and 2.0 (``base_models``) read alike. Invariant: a packaged manifest's bytes equal ``to_bytes()``.
 """
 

@@ -1,4 +1,4 @@
-"""Which URLs, tags and paths are followed at all (docs/formats/sources.md); everything else is refused before it is used.
+"""Which URLs, tags and paths are followed at all (docs/reference/formats/sources.md); everything else is refused before it is used.
 
 They come from strangers' files and from command lines, and end in requests, Git commands and messages. So: no credentials, no
 control characters, nothing that could be taken for an option, and plain HTTP only on this machine.

@@ -1,4 +1,4 @@
-"""Texts as vectors, by an encoder that ``xpm build embedder`` exported (docs/formats/embedder.md)."""
+"""Texts as vectors, by an encoder that ``xpm build embedder`` exported (docs/reference/formats/embedder.md)."""
 
 import json
 from collections.abc import Callable, Sequence

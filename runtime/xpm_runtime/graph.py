@@ -1,4 +1,4 @@
-"""What an exported base says of its graph (``graph.json``, docs/formats/graph.md)."""
+"""What an exported base says of its graph (``graph.json``, docs/reference/formats/graph.md)."""
 
 import json
 from dataclasses import dataclass

@@ -49,6 +49,23 @@ def test_named_files_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_linked_files_exist(page):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", re.sub(r"`[^`]*`", "", _without_code(page.read_text()))):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_lines_are_wrapped(page):
+    """At 100 columns; tables and code may be longer."""
+    for line in _without_code(page.read_text()).splitlines():
+        assert len(line) <= 100 or line.lstrip().startswith("|"), line
+
+
+def _without_code(text):
+    return re.sub(r"^```.*?^```$|^    \S[^\n]*$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_shell_lines_name_commands(page):
     for line in re.findall(r"^(?:    |\$ )xpm (.*)$", page.read_text(), re.MULTILINE):
         assert shlex.split(line, comments=True)[0] in COMMANDS, line

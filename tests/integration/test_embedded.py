@@ -95,17 +95,17 @@ def test_keywords_send_most_requests_of_a_domain_to_its_expert(domain, least, en
 
 @pytest.mark.parametrize("text", ["Zoë Ångström 北京", "علي", "🎉"])
 def test_text_beyond_ascii_is_a_stated_limit(text, engine):
-    """It does come out broken; where it no longer does, the limit is to go from docs/experts.md and DEFAULT_BASE_LIMITATIONS."""
+    """It comes out broken; where it does not, the limit is to go from docs/reference/experts.md and DEFAULT_BASE_LIMITATIONS."""
     asked = f"Convert to JSON: name is {text}"
     answer = engine.generate(asked, experts=["expert-json"], sampling=SamplingParams(max_tokens=64)).text
     assert text not in answer
     assert all(each in " ".join(DEFAULT_BASE_LIMITATIONS) for each in ("beyond ASCII", "北京", "علي"))
-    documented = (ROOT / "docs" / "experts.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "reference" / "experts.md").read_text(encoding="utf-8")
     assert "beyond ASCII" in documented
 
 
 def test_the_documented_table_is_what_the_manifests_state(packages):
-    documented = (ROOT / "docs" / "experts.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "reference" / "experts.md").read_text(encoding="utf-8")
     for name in EXPERTS:
         circles = json.loads((packages[name] / "manifest.json").read_text())["quality_metrics"]["circles"]
         for circle, found in circles.items():

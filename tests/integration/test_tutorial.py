@@ -11,8 +11,8 @@ import pytest
 from tests.support.git_http import serve_git
 from tests.support.sandbox import needs_sandbox
 
-DOCS = Path(__file__).parents[2] / "docs"
-_BLOCK = re.compile(r"^```(sh|text|python)(?: ([\w.]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCS = Path(__file__).parents[2] / "docs" / "tutorials"
+_BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def run(script: str, state: Path, environment: dict[str, str]) -> str:
@@ -41,7 +41,7 @@ def assert_in_order(expected: str, output: str) -> None:
         position = found + len(line)
 
 
-@pytest.mark.parametrize("page", ["tutorial.md", pytest.param("making-an-expert.md", marks=needs_sandbox)])
+@pytest.mark.parametrize("page", ["a-team.md", pytest.param("making-an-expert.md", marks=needs_sandbox)])
 def test_tutorials(page, tmp_path):
     work, state = tmp_path / "work", tmp_path / "state"
     work.mkdir()
@@ -55,10 +55,8 @@ def test_tutorials(page, tmp_path):
     environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{scripts}:{os.environ['PATH']}", "NO_COLOR": "1"}
     output = ""
     with serve_git(work / "served") as server:
-        for kind, name, text in _BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
-            if kind == "python":
-                (work / "publisher" / name).write_text(text)
-            elif kind == "text":
+        for kind, text in _BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
+            if kind == "text":
                 assert_in_order(text, output)
             else:
                 text = re.sub(

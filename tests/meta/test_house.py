@@ -52,7 +52,7 @@ def _commands():
 @pytest.mark.parametrize(("name", "command"), list(_commands()))
 def test_every_command_has_an_example_and_is_documented(name, command):
     assert f"Example: xpm {name}" in (command.help or "")
-    assert f"`xpm {name}" in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert f"`xpm {name}" in (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
 
 
 def _wheel(folder, **environment):

@@ -54,7 +54,7 @@ def base_list_command(console: Console, as_json: bool) -> None:
 @click.option(
     "--quantizer",
     type=click.Choice(["nearest", "search", "minima", "gptq"]),
-    help="How a model's floats are rounded to 4 bits (docs/real-models.md).",
+    help="How a model's floats are rounded to 4 bits (docs/reference/quantisers.md).",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done and change nothing.")
 @_json

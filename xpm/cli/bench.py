@@ -16,16 +16,40 @@ def bench_command() -> None:
 
 
 @bench_command.command("speed")
-@click.option("--shape", type=click.Choice(["qwen3-0.6b", "tiny"]), default="qwen3-0.6b", show_default=True)
+@click.option(
+    "--shape",
+    type=click.Choice(["qwen3-0.6b", "tiny"]),
+    default="qwen3-0.6b",
+    show_default=True,
+    help="The shape of the model.",
+)
 @click.option(
     "--peer", "peers", multiple=True, type=click.Choice(["llama.cpp", "peft"]), help="By default all installed."
 )
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--prompt-tokens", type=click.IntRange(8, 1024), default=128, show_default=True)
-@click.option("--decode-tokens", type=click.IntRange(8, 512), default=48, show_default=True)
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="How often each program takes its turn."
+)
+@click.option(
+    "--prompt-tokens", type=click.IntRange(8, 1024), default=128, show_default=True, help="Tokens of the prompt."
+)
+@click.option(
+    "--decode-tokens", type=click.IntRange(8, 512), default=48, show_default=True, help="Tokens decoded behind it."
+)
 @click.option("--threads", type=click.IntRange(1, 4 * (os.cpu_count() or 1)), help="By default all cores.")
-@click.option("--work", type=click.Path(path_type=Path, file_okay=False), default=Path(".bench"), show_default=True)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("bench"), show_default=True)
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".bench"),
+    show_default=True,
+    help="Where models are kept between runs.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("bench"),
+    show_default=True,
+    help="Where the report is written.",
+)
 @click.pass_obj
 def speed_command(
     console: Console,
@@ -60,7 +84,7 @@ def speed_command(
 @bench_command.command("memory")
 @click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--tokens", type=click.IntRange(1), default=512, show_default=True, help="Tokens in the cache.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 def memory_command(console: Console, folder: Path | None, tokens: int, as_json: bool) -> None:
     """Print what the engine's formula says is in memory beside what the system says.

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 _VARIANTS = ("source", "fp32", "fp16", "int8", "int4")
 _TEMPLATES = ("chatml", "qwen3", "alpaca", "llama", "gemma")
-_out = click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("dist"), show_default=True)
+_out = click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("dist"),
+    show_default=True,
+    help="Where packages are written.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print what was built as JSON.")
 
 
@@ -26,7 +32,7 @@ def build_command() -> None:
 @build_command.command("base")
 @click.argument("source")
 @click.option("--name", required=True, help="The package's name, e.g. qwen3-0-6b.")
-@click.option("--version", default="0.1.0", show_default=True)
+@click.option("--version", default="0.1.0", show_default=True, help="The package's version.")
 @click.option(
     "--variant",
     "variants",

@@ -51,12 +51,18 @@ def dataset_command() -> None:
 
 @dataset_command.command("generate")
 @_folder
-@click.option("--provider", type=click.Choice(["template", "openai", "anthropic"]))
-@click.option("--count", type=click.IntRange(1))
-@click.option("--seed", type=int)
+@click.option(
+    "--provider",
+    type=click.Choice(["template", "openai", "anthropic"]),
+    help="Who makes the rows, instead of who the manifest says.",
+)
+@click.option("--count", type=click.IntRange(1), help="How many rows to make, instead of the manifest's number.")
+@click.option("--seed", type=int, help="Instead of the manifest's.")
 @click.option("--model", help="The provider's model.")
 @click.option("--url", help="Another server that speaks the provider's protocol; it gets your key.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True)
+@click.option(
+    "--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, help="Requests under way at a time."
+)
 @click.option("--dry-run", is_flag=True, help="Estimate requests, tokens and cost; send nothing.")
 @_json
 @click.pass_obj
@@ -110,7 +116,12 @@ def _say_what_is_left(console: Console, parts: dict[str, int]) -> None:
 
 @dataset_command.command("import")
 @click.argument("sources", nargs=-1)
-@click.option("--folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path())
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=Path(),
+    help="The expert's folder; the present one by default.",
+)
 @click.option(
     "--format",
     "form",
@@ -245,7 +256,14 @@ def split_command(console: Console, folder: Path, as_json: bool) -> None:
 
 @dataset_command.command("filter")
 @_target
-@click.option("--where", "conditions", multiple=True, required=True, metavar="CONDITION")
+@click.option(
+    "--where",
+    "conditions",
+    multiple=True,
+    required=True,
+    metavar="CONDITION",
+    help="A condition that rows must meet; repeatable.",
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write there instead of in place.")
 @_json
 @click.pass_obj
@@ -265,7 +283,7 @@ def filter_command(
 
 @dataset_command.command("preview")
 @_target
-@click.option("--count", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--count", type=click.IntRange(1), default=3, show_default=True, help="How many rows are shown.")
 @_json
 @click.pass_obj
 def preview_command(console: Console, target: Path, count: int, as_json: bool) -> None:

@@ -35,7 +35,7 @@ def new_command() -> None:
 @new_command.command("expert")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--base", default=DEFAULT_BASE, show_default=True, help="The base it will be trained on.")
-@click.option("--license", default="Apache-2.0", show_default=True)
+@click.option("--license", default="Apache-2.0", show_default=True, help="Its licence, an SPDX expression.")
 @click.option("--domain", default="", help="One that xpm makes data for by itself, as sql.")
 @click.pass_obj
 def new_expert_command(console: Console, folder: Path, base: str, license: str, domain: str) -> None:
@@ -96,7 +96,13 @@ def train_command(console: Console, folder: Path, base: str, restart: bool, as_j
 @click.command("validate")
 @_folder
 @_base
-@click.option("--variant", type=click.Choice(["fp32", "fp16", "int8", "int4"]), default="fp32", show_default=True)
+@click.option(
+    "--variant",
+    type=click.Choice(["fp32", "fp16", "int8", "int4"]),
+    default="fp32",
+    show_default=True,
+    help="The variant of the base that answers.",
+)
 @click.option("--cases", type=click.IntRange(1), default=500, show_default=True, help="The most cases of a circle.")
 @click.option(
     "--data", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Judge on these rows alone."

@@ -110,7 +110,7 @@ def info_command(console: Console, name: str, as_json: bool) -> None:
 @click.option("--tag", default="", help="Only what has this tag.")
 @click.option("--base", default="", help="Only what fits this base.")
 @click.option("--publisher", default="", help="Only what this publisher made.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The most that are shown.")
 @_json
 @click.pass_obj
 def search_command(

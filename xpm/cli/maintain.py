@@ -86,7 +86,7 @@ def index_init_command(
     help="The publisher's public key (ed25519:…), or a key's name or file.",
 )
 @click.option("--contact", default="", help="How to reach the publisher.")
-@click.option("--homepage", default="")
+@click.option("--homepage", default="", help="The publisher's page, for people.")
 @_keys
 @click.pass_obj
 def index_add_publisher_command(

@@ -120,7 +120,13 @@ def publish_command(
 @click.argument("package", metavar="NAME@VERSION")
 @_index
 @click.option("--reason", required=True, help="Why, for those who have it locked.")
-@click.option("--severity", type=click.Choice(["low", "high", "critical"]), default="low", show_default=True)
+@click.option(
+    "--severity",
+    type=click.Choice(["low", "high", "critical"]),
+    default="low",
+    show_default=True,
+    help="How much it matters.",
+)
 @click.option("--replacement", default="", help="What to use instead.")
 @_keys
 @_dry_run

@@ -1,4 +1,4 @@
-"""One function per method of PEFT: from its tensors to slot tensors. docs/formats/graph.md has the algebra.
+"""One function per method of PEFT: from its tensors to slot tensors. docs/reference/formats/graph.md has the algebra.
 
 Every method becomes, per linear, a product of low rank (A, B), a factor on the outputs (a delta in ``scales``, and what biases
 need in ``offsets``), or virtual tokens (``soft_embeds``).

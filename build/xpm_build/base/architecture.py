@@ -216,7 +216,7 @@ class Architecture:
     def graph_document(
         self, *, base_digest: str, variant: str, dtype: str, native_kv: bool, eos_token_ids: Sequence[int]
     ) -> dict[str, Any]:
-        """The content of graph.json (docs/formats/graph.md). ``native_kv``: whether there is a native graph."""
+        """The content of graph.json (docs/reference/formats/graph.md). ``native_kv``: whether there is a native graph."""
         config = self.config
         document = {
             "format": FORMAT,

@@ -1,7 +1,7 @@
 """A base for CUDA: float16 activations, one slot for each group of linears, and no shape that changes while decoding.
 
 Three graphs over the same weights, so that a run pays for what acts and no more: the base alone, with slots, and with slots and
-scaled outputs. docs/formats/graph.md has the inputs.
+scaled outputs. docs/reference/formats/graph.md has the inputs.
 """
 
 import numpy as np

@@ -111,7 +111,7 @@ def _places(model: Any) -> Places:
 
 
 def _document(graph: onnx.GraphProto, places: Places, model: Any, eos_token_ids: list[int]) -> dict[str, Any]:
-    """The content of graph.json (docs/formats/graph.md), without the digest."""
+    """The content of graph.json (docs/reference/formats/graph.md), without the digest."""
     config = model.config
     cache = [_cache(value) for value in graph.input if value.name.startswith(_PAST)]
     given = {value.name for value in graph.output} - {"logits"}

@@ -2,7 +2,7 @@
 
     y = (W x) ⊙ (1 + gate_scale·scales) + bias + gate_scale·offsets + where(gate_rank, x·Aᵀ, 0)·B
 
-docs/formats/graph.md has the inputs. Slot inputs have defaults of rank zero: a base-only run feeds none of them.
+docs/reference/formats/graph.md has the inputs. Slot inputs have defaults of rank zero: a base-only run feeds none of them.
 """
 
 import numpy as np

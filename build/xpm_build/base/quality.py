@@ -2,7 +2,7 @@
 
 The first difference is the kernels' (8-bit activations, the order of sums), the second what rounding the weights cost. Both are
 measured as KL divergence and as how often the likeliest token is the same, on a text of the project that no calibration saw.
-docs/real-models.md has what real models come to.
+docs/reference/quantisers.md has what real models come to.
 """
 
 import os

@@ -1,8 +1,8 @@
 """How the matrices of a base are rounded: one by one as they come, or with an eye on what they will be multiplied by.
 
 A base is quantised in the order of its computation. So a calibrated quantiser keeps hidden states of a text, computed with the
-weights that are left so far, and each matrix is rounded for the inputs that it will really have. docs/real-models.md has what each
-method costs a real model.
+weights that are left so far, and each matrix is rounded for the inputs that it will really have.
+docs/reference/quantisers.md has what each method costs a real model.
 """
 
 import os

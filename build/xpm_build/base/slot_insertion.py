@@ -1,4 +1,4 @@
-"""Slots in a graph that was traced: every linear is found by its weight, and computes what docs/formats/graph.md says.
+"""Slots in a graph that was traced: every linear is found by its weight, and computes what docs/reference/formats/graph.md says.
 
 Rows are not told apart: such a graph is run with a batch of one sequence. Besides slots it gets ``soft_embeds`` behind the
 embedding and ``logit_positions`` before the head. Nothing else of it is changed.

@@ -1,4 +1,4 @@
-"""A real model, from its GGUF file to answers, beside llama.cpp on the same file (`make real`; docs/real-models.md).
+"""A real model, from its GGUF file to answers, beside llama.cpp on the same file (`make real`; docs/reference/quantisers.md).
 
 The file is SmolLM2-135M-Instruct in Q4_1 (Apache-2.0), from a package on PyPI. Four things are compared: the ids of
 1,000 texts, the greedy answers to 20 prompts, the answers to forty easy questions, and the perplexity of the project's text.

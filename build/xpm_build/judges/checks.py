@@ -1,4 +1,4 @@
-"""The form of ``check``, which says how a row's answer is run: docs/training.md, "How an answer is run"."""
+"""The form of ``check``, which says how a row's answer is run: docs/reference/training.md, "How an answer is run"."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -67,7 +67,7 @@ def require_sound_checks(language: str, rows: Sequence[Row]) -> None:
             raise EvaluationError(
                 f"an answer cannot be run by its check: {problem}",
                 context=f"its prompt is {prompt_of(row)[:80]!r}",
-                hint='the form is in docs/training.md, "How an answer is run"; find all such rows with `xpm dataset validate`',
+                hint='see docs/reference/training.md, "How an answer is run"; find all such rows with `xpm dataset validate`',
             )
 
 

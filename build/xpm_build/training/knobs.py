@@ -97,7 +97,7 @@ class Knob:
         return self.kind.read(section, name, self.default(above) if callable(self.default) else self.default)
 
     def row(self, name: str) -> str:
-        """A row of the table in docs/training.md."""
+        """A row of the table in docs/reference/training.md."""
         value = self.default
         given = (
             str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,15 +2,12 @@
 
 ``TrainingSettings`` is the one table of knobs. Every knob is honoured, refused with a reason, or, where it decides nothing of what
 is trained, passed over with a warning (``spellings``). Keys that begin with ``_`` are comments.
-``python -m xpm_build.training.settings FILE`` writes the table of docs/training.md anew.
 """
 
 import difflib
 import re
-import sys
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from xpm_build.errors import TrainingError
@@ -25,7 +22,6 @@ from xpm_build.training.knobs import (
     positive,
     require_meaning,
     share,
-    table_of,
     text,
     whole,
 )
@@ -265,18 +261,6 @@ def _only(fields: Fields, known: Set[str]) -> None:
         if key not in known and not key.startswith("_") and value is not None:
             alike = difflib.get_close_matches(key, known, n=1)
             raise TrainingError(
-                f"{fields.at(key)} is unknown", hint=f"did you mean {alike[0]}?" if alike else "see docs/training.md"
+                f"{fields.at(key)} is unknown",
+                hint=f"did you mean {alike[0]}?" if alike else "see docs/reference/training.md",
             )
-
-
-_TABLE = re.compile(r"(?<=<!-- the knobs: begin -->\n\n).*?(?=\n\n<!-- the knobs: end -->)", re.DOTALL)
-
-
-def with_table(document: str) -> str:
-    """A Markdown document with the table of knobs between its two comments."""
-    return _TABLE.sub(lambda match: table_of(TrainingSettings), document)
-
-
-if __name__ == "__main__":
-    file = Path(sys.argv[1])
-    file.write_text(with_table(file.read_text(encoding="utf-8")), encoding="utf-8")

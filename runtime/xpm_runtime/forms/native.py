@@ -1,4 +1,4 @@
-"""The graph of our own operators, ``native.onnx``: quantised bases on a CPU that the kernels know (docs/adr/0007)."""
+"""The graph of our own operators, ``native.onnx``: quantised bases on a CPU that the kernels know (docs/explanation/adr/0007)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,12 +1,12 @@
 """The knobs of training: each is honoured, or refused with a reason."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 
+from tests.docs.generated import DOCS, wanted
 from xpm_build.errors import TrainingError
-from xpm_build.training.settings import _REFUSED, TrainingSettings, training_settings, with_table
+from xpm_build.training.settings import _REFUSED, TrainingSettings, training_settings
 
 
 def settings(**config):
@@ -115,6 +115,7 @@ def test_what_is_kept_decides_nothing_of_the_training():
 
 
 def test_the_table_of_the_docs_is_the_one_of_the_program():
-    document = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
-    assert document == with_table(document), "write it with `python -m xpm_build.training.settings docs/training.md`"
+    page = DOCS / "reference" / "training.md"
+    document = page.read_text(encoding="utf-8")
+    assert document == wanted()[page], "write it with `python -m tests.docs`"
     assert "| `rank` | 16 | 1 to 256 |" in document

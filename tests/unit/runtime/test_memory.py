@@ -1,4 +1,4 @@
-"""What is kept, what is dropped, and that neither changes an answer: known beginnings, adapters, budgets."""
+"""What is kept, what is dropped, and that neither changes an answer: the prefix cache, adapters, budgets."""
 
 import numpy as np
 import pytest
