@@ -78,7 +78,10 @@ class Architecture:
         config = self.config
         kind = getattr(config, "model_type", None)
         if kind not in SUPPORTED:
-            raise BuildError(f"bases of type {kind!r} are not supported", hint=f"supported: {', '.join(SUPPORTED)}")
+            raise BuildError(
+                f"bases of type {kind!r} are not supported",
+                hint=f"written are {', '.join(SUPPORTED)}; `xpm build base` exports others through Optimum",
+            )
         if config.hidden_act != "silu":
             raise BuildError(f"the activation {config.hidden_act!r} is not supported", hint="only silu is")
         if getattr(config, "use_sliding_window", False):
