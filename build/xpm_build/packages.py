@@ -21,7 +21,7 @@ from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.adapter.places import adapter_places
 from xpm_build.base.chat_templates import CHAT_TEMPLATE, TEMPLATES
 from xpm_build.base.checkpoint import FolderCheckpoint
-from xpm_build.base.export import DEFAULT_BLOCK, GRAPH, GRAPH_DATA, NATIVE_GRAPH, export_base
+from xpm_build.base.export import DEFAULT_BLOCK, export_base
 from xpm_build.base.exporters import TRACED_VARIANTS, exporter_for
 from xpm_build.base.fingerprint import base_digest, fingerprint
 from xpm_build.base.parity import check_base, load_model
@@ -37,7 +37,7 @@ from xpm_index.digests import sha256_file
 from xpm_index.manifest import Manifest, base_name
 from xpm_index.strict_json import loads
 from xpm_runtime.adapter import SLOTS
-from xpm_runtime.graph import EXPORTED_GRAPH, GRAPH_FILE
+from xpm_runtime.graph import GRAPH_FILE, GRAPHS, WEIGHTS
 
 VARIANTS = ("source", "fp32", "fp16", "int8", "int4")
 DEFAULT_VARIANTS = ("source", "fp32", "int8", "int4")
@@ -195,10 +195,7 @@ def _base_manifest(
 
 
 def _variant_files(folder: Path, variant: str) -> dict[str, Path]:
-    names = [
-        *TEXT_FILES,
-        *((GRAPH, NATIVE_GRAPH, EXPORTED_GRAPH, GRAPH_DATA, GRAPH_FILE) if variant != "source" else ()),
-    ]
+    names = [*TEXT_FILES, *((*GRAPHS, WEIGHTS, GRAPH_FILE) if variant != "source" else ())]
     files = {name: folder / name for name in names if (folder / name).is_file()}
     if variant == "source":
         files |= {path.name: path for path in [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]}

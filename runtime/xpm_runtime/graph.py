@@ -22,6 +22,8 @@ WEIGHTS = "model.onnx_data"
 EXPORTED_FORM = "exported"
 EXPORTED_GRAPH = "exported.onnx"
 CUDA_FILES = {"base": "cuda.onnx", "slots": "cuda_slots.onnx", "scaled": "cuda_scaled.onnx"}
+GRAPHS = (PORTABLE_GRAPH, NATIVE_GRAPH, EXPORTED_GRAPH, *CUDA_FILES.values())
+"""Every graph that a base may have; all are over the same weights."""
 _OLD_FORMAT = "xpm-slot-graph-1"  # rows are told apart by multiplying with 0 and 1
 
 

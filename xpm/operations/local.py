@@ -14,10 +14,10 @@ from xpm.operations.editable import SLOTS, compiled_in
 from xpm.operations.parts import Part
 from xpm_index.archive import MANIFEST, archive_name, extract_archive, read_manifest
 from xpm_index.manifest import Manifest
+from xpm_runtime.graph import GRAPH_FILE
 
 ARCHIVES = (".expert", ".base")
 _GGUF = ".gguf"
-_GRAPH = "graph.json"
 _CONFIG = "config.json"
 _ADAPTER = "adapter_config.json"
 _SOURCE = "source"
@@ -38,7 +38,7 @@ def local_base(text: str, scratch: Path, report: Report) -> Part:
     path = _existing(text)
     is_gguf = path.is_file() and path.suffix == _GGUF
     folder = _unpacked(path, scratch / "base", kind="base") if path.is_file() and not is_gguf else path
-    if not (folder / _GRAPH).is_file():
+    if not (folder / GRAPH_FILE).is_file():
         if not is_gguf and not (folder / _CONFIG).is_file():
             raise UsageError(f"{path} holds no base", hint="name a .base file, an unpacked base, or a model's folder")
         report("exporting the model as it is")
@@ -87,7 +87,7 @@ def source_of(text: str, scratch: Path) -> Path:
     """
     path = _existing(text)
     if path.is_dir():
-        if (path / _GRAPH).is_file() and not any(path.glob("*.safetensors")):
+        if (path / GRAPH_FILE).is_file() and not any(path.glob("*.safetensors")):
             raise NotFoundError(
                 f"{path} has no weights to compile an adapter for", hint="name the model's folder as --base"
             )

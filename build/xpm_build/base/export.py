@@ -22,11 +22,8 @@ from xpm_build.base.quantize import BITS
 from xpm_build.base.quantizers import quantizer_for
 from xpm_build.base.text_files import end_token_ids
 from xpm_build.errors import BuildError
-from xpm_runtime.graph import CUDA_FILES
+from xpm_runtime.graph import CUDA_FILES, GRAPH_FILE, NATIVE_GRAPH, PORTABLE_GRAPH, WEIGHTS
 
-GRAPH = "model.onnx"
-GRAPH_DATA = "model.onnx_data"
-NATIVE_GRAPH = "native.onnx"
 DEFAULT_BLOCK = 32
 
 
@@ -71,8 +68,8 @@ def export_base(
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.write_text_files(out)
     rounding = quantizer_for(quantizer, variant, block, checkpoint, out) if variant in BITS else None
-    tensors = BaseTensors(checkpoint, architecture, out / GRAPH_DATA, variant=variant, block=block, quantizer=rounding)
-    (out / GRAPH).write_bytes(PortableGraph(tensors).write().SerializeToString(deterministic=True))
+    tensors = BaseTensors(checkpoint, architecture, out / WEIGHTS, variant=variant, block=block, quantizer=rounding)
+    (out / PORTABLE_GRAPH).write_bytes(PortableGraph(tensors).write().SerializeToString(deterministic=True))
     is_native = has_native_graph(tensors)
     if is_native:
         (out / NATIVE_GRAPH).write_bytes(NativeGraph(tensors).write().SerializeToString(deterministic=True))
@@ -86,7 +83,7 @@ def export_base(
         native_kv=is_native,
         eos_token_ids=end_token_ids(out, checkpoint.configuration),
     )
-    (out / "graph.json").write_text(json.dumps(document, indent=2) + "\n")
+    (out / GRAPH_FILE).write_text(json.dumps(document, indent=2) + "\n")
 
 
 def _export_traced(source: Path, out: Path, variant: str, digest: str) -> None:

@@ -36,7 +36,7 @@ from xpm_build.base.parity import quantise_weights
 from xpm_build.base.quantize import BITS
 from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
 from xpm_runtime.adapter import SLOTS
-from xpm_runtime.graph import CUDA_FILES
+from xpm_runtime.graph import CUDA_FILES, GRAPH_FILE, WEIGHTS
 
 _TINY = {
     "vocab_size": 512,
@@ -101,11 +101,11 @@ class Bench:
     def exported(self, shape: str, variant: str, block: int) -> Path:
         """A base with only its CUDA graphs, and the tokenizer."""
         out = self.work / f"{shape}-{variant}"
-        if not (out / "graph.json").is_file():
+        if not (out / GRAPH_FILE).is_file():
             out.mkdir(exist_ok=True)
             source, config = self.source(shape), self.config(shape)
             architecture, weights = Architecture(config), FolderCheckpoint(source)
-            tensors = BaseTensors(weights, architecture, out / "model.onnx_data", variant=variant, block=block)
+            tensors = BaseTensors(weights, architecture, out / WEIGHTS, variant=variant, block=block)
             for kind, name in CUDA_FILES.items():
                 (out / name).write_bytes(CudaGraph(tensors, kind).write().SerializeToString())
             digest = self._digests.setdefault(shape, fingerprint(weights, config))
@@ -114,13 +114,13 @@ class Bench:
             )
             (out / "tokenizer_config.json").write_text("{}")
             (out / "tokenizer.json").write_bytes((source / "tokenizer.json").read_bytes())
-            (out / "graph.json").write_text(json.dumps(document))
+            (out / GRAPH_FILE).write_text(json.dumps(document))
         return out
 
     def loras(self, shape: str, count: int, rank: int) -> list[Path]:
         """Random LoRAs on all linears, compiled."""
         self.exported(shape, *_VARIANTS[0])
-        digest = json.loads((self.work / f"{shape}-fp16" / "graph.json").read_text())["base_digest"]
+        digest = json.loads((self.work / f"{shape}-fp16" / GRAPH_FILE).read_text())["base_digest"]
         folders = []
         for number in range(count):
             folder = self.work / f"{shape}-lora-{rank}-{number}"

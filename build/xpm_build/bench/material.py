@@ -22,6 +22,7 @@ from xpm_build.base.export import export_base, open_checkpoint
 from xpm_build.base.fingerprint import fingerprint
 from xpm_build.errors import BuildError
 from xpm_runtime.adapter import SLOTS
+from xpm_runtime.graph import GRAPH_FILE
 
 SHAPES: dict[str, dict[str, Any]] = {
     "qwen3-0.6b": {
@@ -102,7 +103,7 @@ def make_material(
         digest_file.write_text(fingerprint(weights, config))
     digest = digest_file.read_text()
     for variant, block in variants:
-        if not (material.exported(variant, block) / "graph.json").is_file():
+        if not (material.exported(variant, block) / GRAPH_FILE).is_file():
             report(f"exporting {variant}, block {block}")
             export_base(material.source, material.exported(variant, block), variant=variant, block=block, digest=digest)
     architecture = Architecture(config)

@@ -20,6 +20,7 @@ from xpm_build.bench.bounds import matmul_rate, memory_bandwidth
 from xpm_build.bench.material import CASES, SHAPES, Material, Report, make_material
 from xpm_build.errors import BuildError
 from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
+from xpm_runtime.graph import WEIGHTS
 
 VARIANTS = (("int4", 128), ("int4", 32))
 
@@ -94,7 +95,7 @@ def run_speed(
         shape=shape, prompt_tokens=prompt_tokens, decode_tokens=decode_tokens, machine=_machine(threads, peers)
     )
     for variant, block in VARIANTS:
-        data = material.exported(variant, block) / "model.onnx_data"
+        data = material.exported(variant, block) / WEIGHTS
         results.weight_bytes[f"xpm {variant}/{block}"] = data.stat().st_size
     if "llama.cpp" in peers:
         results.weight_bytes["llama.cpp Q4_0"] = material.gguf("base-q4_0").stat().st_size

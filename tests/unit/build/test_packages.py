@@ -21,6 +21,7 @@ from xpm_index.keys import SigningKey
 from xpm_index.manifest import Manifest
 from xpm_index.publishing import sign_archive
 from xpm_runtime import Message
+from xpm_runtime.graph import EXPORTED_GRAPH, GRAPHS
 from xpm_runtime.text import TextCodec
 
 
@@ -49,6 +50,8 @@ def test_a_base_in_all_variants(bases):
         "tokenizer.json",
         "tokenizer_config.json",
     } <= fp32
+    for variant in ("int8", "int4"):
+        assert set(GRAPHS) - {EXPORTED_GRAPH} <= set(read_files(bases[variant].path))
     assert "model.safetensors" in read_files(bases["source"].path)
     assert "model.onnx" not in read_files(bases["source"].path)
 
