@@ -44,7 +44,7 @@ embedded: $(VENV)/.test  ## retrain and repackage the embedded base and experts 
 evaluate: $(VENV)/.test  ## judge the embedded experts and the base alone on the held-back cases
 	$(BIN)/python -m examples.embedded evaluate
 
-KERNELS := $(wildcard runtime/xpm_runtime/native/*.[ch])
+KERNELS := $(wildcard runtime/xpm_runtime/native/*.[ch] runtime/xpm_runtime/native/kernels/*.[ch])
 
 # uv installs what uv.lock says, in seconds; `--inexact` leaves alone what is already there. PyTorch comes through pip, which takes the
 # build that the machine is set up for. RUNTIME=cpu takes the CPU build of ONNX Runtime (on Linux x86-64: 22 MB instead of 244).

@@ -85,6 +85,18 @@ def test_the_family_of_arm(tmp_path):
 
 
 @needs_compiler
+@pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="there is no qemu-x86_64 to be an older processor")
+@pytest.mark.skipif(native.library() is None, reason="the kernels were not compiled")
+@pytest.mark.parametrize(("processor", "family"), [("Nehalem", "generic"), ("Haswell", "avx2")])
+def test_a_library_runs_on_older_processors_than_it_was_made_on(processor, family, tmp_path):
+    program = tmp_path / "family"
+    subprocess.run(["gcc", _TESTS / "family.c", "-o", program, "-ldl"], check=True)
+    command = ["qemu-x86_64", "-cpu", processor, program, native._LIBRARY]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{family}\n"), done.stderr
+
+
+@needs_compiler
 def test_a_compiler_that_knows_no_new_instructions_leaves_families_out(tmp_path):
     families = {"avx2": ("-mno-such-thing",)}
     _BUILD["compile_library"](["gcc"], families, tmp_path / "kernels.so")
