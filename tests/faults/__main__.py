@@ -162,6 +162,9 @@ def preload() -> None:
         "xpm.operations.locking",
         "xpm.operations.handed_in",
         "xpm.indexes",
+        "xpm_build.check",
+        "jsonschema",  # which publishing looks at manifests with, and what it imports in turn
+        "packaging.licenses",
     ):
         import_module(name)
 
