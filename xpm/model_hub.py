@@ -11,6 +11,7 @@ from typing import Any
 from xpm.errors import FetchError, unwritable
 from xpm.http import download_to
 from xpm.progress import Progress
+from xpm_build.base.hub import WANTED
 from xpm_index.digests import sha256_file
 from xpm_index.errors import IntegrityError
 from xpm_index.web import Web
@@ -20,16 +21,6 @@ _ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,127}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAX_ANSWER_BYTES = 1 << 24
-# What a base is made of; never pickles or code.
-WANTED = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "*.safetensors",
-    "*.safetensors.index.json",
-)
 
 
 def is_model_id(text: str) -> bool:

@@ -187,7 +187,7 @@ def _digest_of(path: Path) -> str:
     """Of a file; of a folder, that of its files' names and digests."""
     if path.is_file():
         return sha256_file(path)
-    from xpm.model_hub import WANTED
+    from xpm_build.base.hub import WANTED
 
     files = sorted({each for pattern in WANTED for each in path.glob(pattern)})
     return sha256_bytes("".join(f"{each.name}\0{sha256_file(each)}\n" for each in files).encode())

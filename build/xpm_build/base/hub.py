@@ -7,7 +7,7 @@ from xpm_build.errors import BuildError
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # What a base is made of; never pickles or code.
-_WANTED = (
+WANTED = (
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -33,7 +33,7 @@ def fetch_model(model_id: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model_id, allow_patterns=list(_WANTED)))
+        return Path(snapshot_download(model_id, allow_patterns=list(WANTED)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise BuildError(
             f"the model {model_id} could not be fetched",
