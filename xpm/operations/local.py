@@ -70,12 +70,13 @@ def local_expert(text: str, scratch: Path, source: Callable[[], Path], report: R
         require_extra()
         from xpm_build.adapter.compile import compile_adapter, save_slots
         from xpm_build.base.fingerprint import base_digest
+        from xpm_build.base.model_slots import adaptable
         from xpm_build.base.parity import load_model
 
         folder = scratch / f"compiled-{name.rpartition('/')[2]}"
         folder.mkdir()
         model = load_model(source())
-        save_slots(compile_adapter(path, model), folder / SLOTS, base_digest=base_digest(model))
+        save_slots(compile_adapter(path, adaptable(model)), folder / SLOTS, base_digest=base_digest(model))
     return Part(name=name, label=f"{name} {manifest.version}" if manifest else name, folder=folder, manifest=manifest)
 
 

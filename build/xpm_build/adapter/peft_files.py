@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from xpm_build.base.architecture import Linear
+from xpm_build.base.safetensors_file import StoredTensor, stored_tensors
 from xpm_build.errors import BuildError
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -64,7 +65,11 @@ _FOREIGN_KEYS = (
     ("ss_network_module", "kohya's sd-scripts"),
 )
 
-Parts = dict[str, torch.Tensor]
+_TYPES = {"BOOL": "bool", "C64": "complex64"} | {
+    f"{kind[0].upper()}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
+}
+
+Parts = dict[str, NDArray[np.float32]]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -155,39 +160,33 @@ def number_for(config: Mapping[str, Any], key: str, patterns: str, linear: Linea
     return number(config, key)
 
 
-def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+def read_weights(folder: Path) -> Parts:
     """adapter_model.safetensors as float32, 8-bit floats too; raises BuildError if it is absent, malformed or not finite."""
     path = folder / ADAPTER_WEIGHTS
     try:
-        weights = safetensors.torch.load_file(path)
+        stored = stored_tensors(path)
     except FileNotFoundError as error:
         hint = "save the adapter with safe_serialization=True: pickles are never read"
         raise _absent(folder, ADAPTER_WEIGHTS, hint) from error
     except (SafetensorError, OSError) as error:
         raise BuildError(f"{path} is not a safetensors file", context=str(error)[:200]) from error
-    return {name: _as_float32(name, tensor) for name, tensor in weights.items()}
+    return {name: _as_float32(name, tensor) for name, tensor in stored.items()}
 
 
-def _as_float32(name: str, tensor: torch.Tensor) -> torch.Tensor:
+def _as_float32(name: str, tensor: StoredTensor) -> NDArray[np.float32]:
     where = f"{ADAPTER_WEIGHTS}: {name[:120]}"
-    kind = str(tensor.dtype).removeprefix("torch.")
-    if not tensor.is_floating_point():
+    if not tensor.is_float:
         raise BuildError(
-            f"{where} holds {kind}, not floating-point numbers",
+            f"{where} holds {_TYPES.get(tensor.dtype, tensor.dtype)}, not floating-point numbers",
             hint="an adapter that was quantised has to be saved in float32, float16 or bfloat16 first",
         )
-    try:
-        widened = tensor.to(torch.float32)
-    except (NotImplementedError, RuntimeError) as error:
-        raise BuildError(
-            f"{where} holds {kind}, which can't be read", hint="save it in float32, float16 or bfloat16"
-        ) from error
-    if not torch.isfinite(widened).all():
+    widened = tensor.read()
+    if not np.isfinite(widened).all():
         raise BuildError(f"{where} has values that are not finite numbers")
     return widened
 
 
-def by_linear(weights: Mapping[str, torch.Tensor], slots: Sequence[Linear]) -> dict[Linear, Parts]:
+def by_linear(weights: Mapping[str, NDArray[np.float32]], slots: Sequence[Linear]) -> dict[Linear, Parts]:
     """Tensors grouped by the linear they adapt; raises BuildError for any that adapts something else."""
     linears = {linear.path: linear for linear in slots if not linear.is_input}
     grouped: dict[Linear, Parts] = {}
@@ -204,9 +203,9 @@ def by_linear(weights: Mapping[str, torch.Tensor], slots: Sequence[Linear]) -> d
     return grouped
 
 
-def require_shape(tensor: torch.Tensor, wanted: tuple[int, ...], name: str) -> None:
-    if tuple(tensor.shape) != wanted:
+def require_shape(shape: tuple[int, ...], wanted: tuple[int, ...], name: str) -> None:
+    if shape != wanted:
         raise BuildError(
-            f"{ADAPTER_WEIGHTS}: {name} has shape {tuple(tensor.shape)}, the base needs {wanted}",
+            f"{ADAPTER_WEIGHTS}: {name} has shape {shape}, the base needs {wanted}",
             hint="the adapter was trained on another base",
         )
