@@ -21,6 +21,7 @@ from xpm.search import Query, words_of
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
 
+_UNSIGNED = " (signed by nobody: the bytes that xpm.lock pins)"
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
 
@@ -39,7 +40,10 @@ def list_command(console: Console, as_json: bool) -> None:
     keys = ("name", "version", "kind", "publisher", "index")
     if as_json:
         listed = [dict(zip(keys, map(str, row), strict=True)) for row in rows]
-        console.json([each | {"yanked": yanked.get(each["name"])} for each in listed])
+        signed = [not isinstance(p.package.origin, Editable | Made) for p in packages]
+        console.json(
+            [e | {"yanked": yanked.get(e["name"]), "signed": known} for e, known in zip(listed, signed, strict=True)]
+        )
     elif rows:
         console.table(keys, [(row[0], marked(row[1], row[0] in yanked), *row[2:]) for row in rows])
         for name, reason in yanked.items():
@@ -53,7 +57,7 @@ def _publisher_and_index(package: LockedPackage) -> tuple[str, str]:
         case Editable():
             return "local", ""
         case Made():
-            return "nobody (made here)", ""
+            return "unsigned (made here)", ""
         case Indexed(publisher=publisher, index=index):
             return publisher, index
         case pinned:
@@ -173,10 +177,11 @@ def verify_command(console: Console, file: Path | None, key: str | None, repair:
         manifest, publisher = verify_file(here(), file, PublicKey.parse(key) if key else None)
         checked = Checked(verified=(f"{manifest.name} {manifest.version} by {publisher}",))
     if as_json:
-        console.json({"verified": checked.verified, "repaired": checked.repaired})
+        console.json({"verified": checked.verified, "repaired": checked.repaired, "unsigned": checked.unsigned})
         return
     for name in checked.verified:
-        console.say(f"{'repaired and verified' if name in checked.repaired else 'verified'}: {name}")
+        done = "repaired and verified" if name in checked.repaired else "verified"
+        console.say(f"{done}: {name}{_UNSIGNED if name in checked.unsigned else ''}")
 
 
 def _card(found: Published, own: Manifest | None) -> dict[str, object]:

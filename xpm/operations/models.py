@@ -17,10 +17,10 @@ from xpm.errors import FetchError, NotFoundError, UsageError
 from xpm.lockfile import LockedPackage, Made
 from xpm.operations.options import Options
 from xpm.parse_source import near
-from xpm.sources import HUB, FromModel
+from xpm.sources import HUB, FromModel, is_hub_id
 from xpm_index.archive import MANIFEST
 from xpm_index.digests import sha256_bytes, sha256_file
-from xpm_index.entries import ArchiveRef
+from xpm_index.entries import ArchiveRef, Candidate
 from xpm_index.errors import IntegrityError, InvalidName
 from xpm_index.manifest import Manifest
 from xpm_index.names import validate_name
@@ -41,10 +41,8 @@ def find_model(text: str, *, folder: Path, cwd: Path, quantizer: str = "") -> Fr
     Raises:
         UsageError: it looks like a model, and is none.
     """
-    from xpm.model_hub import is_model_id
-
     if text.startswith(HUB):
-        if not is_model_id(text.removeprefix(HUB).partition("#")[0]):
+        if not is_hub_id(text.removeprefix(HUB).partition("#")[0]):
             raise UsageError(
                 f"{text[:120]!r} names no model", hint="write hf:OWNER/NAME, perhaps with @REVISION and #FILE"
             )
@@ -58,7 +56,7 @@ def find_model(text: str, *, folder: Path, cwd: Path, quantizer: str = "") -> Fr
             )
         return FromModel(model=near(path, folder).as_posix(), quantizer=quantizer)
     name = text.partition("@")[0]
-    if "/" in name and is_model_id(text) and re.search(r"[A-Z_.]", name):  # no publisher's name has these
+    if "/" in name and is_hub_id(text) and re.search(r"[A-Z_.]", name):  # no publisher's name has these
         return FromModel(model=f"{HUB}{text}", quantizer=quantizer)
     return None
 
@@ -115,6 +113,36 @@ def is_made(package: LockedPackage) -> bool:
     return isinstance(package.origin, Made)
 
 
+def made_candidate(package: LockedPackage) -> Candidate:
+    """What the resolver goes by of a package that is made here."""
+    return Candidate(name=package.name, version=package.version, kind=package.kind, archives=package.archives)
+
+
+@contextmanager
+def source_of(environment: Environment, package: LockedPackage, options: Options) -> Iterator[Path]:
+    """The file or folder of the model that a locked base was made of, fetched for as long as it is needed.
+
+    Raises:
+        IntegrityError: it is another one now.
+    """
+    origin = package.origin
+    assert isinstance(origin, Made)
+    source = _model_of(origin)
+    with _files(environment, source, origin.revision, options) as (path, made_of, _):
+        if made_of != origin.made_of:
+            raise IntegrityError(
+                f"{source.model} is not the model that is locked",
+                context=f"expected {origin.made_of}, got {made_of}",
+                hint=f"find the one that it was, or `xpm base add {source.model}` again",
+            )
+        yield path
+
+
+def _model_of(origin: Made) -> FromModel:
+    model, _, quantizer = origin.source.removeprefix("model:").partition(" ")
+    return FromModel(model=model, quantizer=quantizer)
+
+
 def make_again(environment: Environment, package: LockedPackage, ref: ArchiveRef, options: Options) -> Path:
     """Make a locked base and store it.
 
@@ -125,18 +153,16 @@ def make_again(environment: Environment, package: LockedPackage, ref: ArchiveRef
 
     origin = package.origin
     assert isinstance(origin, Made)
-    model, _, quantizer = origin.source.removeprefix("model:").partition(" ")
-    source = FromModel(model=model, quantizer=quantizer)
     with environment.store.scratch() as scratch:
-        with _files(environment, source, origin.revision, options) as (path, made_of, _):
-            if made_of != origin.made_of:
-                raise IntegrityError(
-                    f"{model} is not the model that is locked",
-                    context=f"expected {origin.made_of}, got {made_of}",
-                    hint=f"find the one that it was, or `xpm base add {model}` again",
-                )
+        with source_of(environment, package, options) as path:
             folder = _make(
-                path, scratch, source, name=package.name, variant=ref.variant, made_of=made_of, options=options
+                path,
+                scratch,
+                _model_of(origin),
+                name=package.name,
+                variant=ref.variant,
+                made_of=origin.made_of,
+                options=options,
             )
         verified: Verified = verify_made(folder, ref)
         return environment.store.add(verified)

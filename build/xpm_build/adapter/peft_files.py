@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from xpm_build.base.architecture import Linear
 from xpm_build.base.safetensors_file import StoredTensor, stored_tensors
-from xpm_build.errors import BuildError
+from xpm_build.errors import BuildError, UnfitError
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -160,14 +160,18 @@ def number_for(config: Mapping[str, Any], key: str, patterns: str, linear: Linea
     return number(config, key)
 
 
+def require_weights(folder: Path) -> None:
+    """Raise BuildError, which says what is there instead, if there is no adapter_model.safetensors."""
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise _absent(folder, ADAPTER_WEIGHTS, "save the adapter with safe_serialization=True: pickles are never read")
+
+
 def read_weights(folder: Path) -> Parts:
     """adapter_model.safetensors as float32, 8-bit floats too; raises BuildError if it is absent, malformed or not finite."""
+    require_weights(folder)
     path = folder / ADAPTER_WEIGHTS
     try:
         stored = stored_tensors(path)
-    except FileNotFoundError as error:
-        hint = "save the adapter with safe_serialization=True: pickles are never read"
-        raise _absent(folder, ADAPTER_WEIGHTS, hint) from error
     except (SafetensorError, OSError) as error:
         raise BuildError(f"{path} is not a safetensors file", context=str(error)[:200]) from error
     return {name: _as_float32(name, tensor) for name, tensor in stored.items()}
@@ -195,7 +199,8 @@ def by_linear(weights: Mapping[str, NDArray[np.float32]], slots: Sequence[Linear
         linear = linears.get(match[1]) if match else None
         if match is None or linear is None:
             modules = dict.fromkeys(path.rpartition(".")[2] for path in linears)
-            raise BuildError(
+            is_of_a_layer = match is not None and match[1].rpartition(".")[2] in modules
+            raise (UnfitError if is_of_a_layer else BuildError)(
                 f"{ADAPTER_WEIGHTS}: {name[:120]} adapts nothing that has a slot",
                 hint=f"slots are at the linears of this base's layers: {', '.join(modules)}"[:200],
             )
@@ -205,7 +210,7 @@ def by_linear(weights: Mapping[str, NDArray[np.float32]], slots: Sequence[Linear
 
 def require_shape(shape: tuple[int, ...], wanted: tuple[int, ...], name: str) -> None:
     if shape != wanted:
-        raise BuildError(
+        raise UnfitError(
             f"{ADAPTER_WEIGHTS}: {name} has shape {shape}, the base needs {wanted}",
             hint="the adapter was trained on another base",
         )
