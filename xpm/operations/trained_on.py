@@ -39,7 +39,7 @@ def differing_base(stated: "Origin", base: LockedPackage) -> str | None:
 
 
 def _hub_origin(base: LockedPackage) -> tuple[str, str, str]:
-    """(id, named revision, commit) of the hub's model that a base was made of, where that is the model itself and no conversion of it."""
+    """(id, named revision, commit) of the hub's model that a base was made of; "" of what was converted from one."""
     if not isinstance(base.origin, Made):
         return "", "", ""
     model = base.origin.source.removeprefix("model:").partition(" ")[0]

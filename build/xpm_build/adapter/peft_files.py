@@ -39,6 +39,10 @@ _UNSUPPORTED = (
     "velora_config",
     "monteclora_config",
 )
+# Of a pattern that a stranger wrote: a repeated group, or many repetitions in a row, may take for ever to be matched.
+_REPEATS = re.compile(r"(?<!\\)[*+{]")
+_REPEATED_GROUP = re.compile(r"\)[*+{]")
+_MAX_REPEATS = 4
 _FLAGS = ("use_dora", "use_rslora", "fan_in_fan_out")
 _PATTERNS: Mapping[str, tuple[str, ...]] = {
     "LORA": ("rank_pattern", "alpha_pattern"),
@@ -132,6 +136,11 @@ def _check_pattern(config: Mapping[str, Any], key: str) -> None:
                 context=str(error),
                 hint="it is a module's name, e.g. q_proj, or a regular expression for the end of one",
             ) from error
+        if len(_REPEATS.findall(pattern)) > _MAX_REPEATS or _REPEATED_GROUP.search(pattern):
+            raise BuildError(
+                f"{ADAPTER_CONFIG}: {key} has {pattern[:80]!r}, which repeats too much to be matched in good time",
+                hint=f"at most {_MAX_REPEATS} signs of repetition, none of them after a group",
+            )
         number(patterns, pattern, where=f"{key}.")
 
 
