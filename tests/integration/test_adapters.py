@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from peft import PeftModel
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -16,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from tests.support import models
 from tests.support.hub_server import HubRepository, serve_hub
 from tests.support.projects import Listening, new_project
+from xpm.cli.main import cli
 from xpm.errors import BaseMismatchError, FetchError, NotFoundError, ProjectError, UsageError
 from xpm.lockfile import Lockfile, Made
 from xpm.operations import install as operations
@@ -138,6 +140,27 @@ def test_the_lock_says_how_it_was_made(environment, hub):
     checked = verify(environment)
     assert str(expert) in checked.verified
     assert str(expert) in checked.unsigned
+
+
+def test_it_is_marked_as_unsigned(environment, hub, monkeypatch):
+    monkeypatch.chdir(environment.folder)
+    monkeypatch.setenv("XPM_HOME", str(environment.home.root))
+
+    def run(*arguments):
+        done = CliRunner().invoke(cli, arguments)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert "unsigned: tone" in run("install", "hf:acme/My.lora", "--name", "tone")
+    assert "unsigned (made here)" in run("list")
+    assert [each["signed"] for each in json.loads(run("list", "--json"))] == [False, False]
+    assert f"verified: tone 0.1.0+{FIRST[:12]} (signed by nobody: the bytes that xpm.lock pins)" in run("verify")
+    card = run("info", "tone")
+    assert "by nobody" in card
+    assert f"adapter:hf:acme/My.lora at {FIRST}" in " ".join(card.split())
+    assert "apache-2.0" in card
+    assert json.loads(run("info", "tone", "--json"))["signed"] is False
+    assert "tone" in run("tree")
 
 
 def test_a_folder(environment, tmp_path):
@@ -426,12 +449,7 @@ def test_no_licence_is_told(environment, hub, material, tmp_path):
     folder = shutil.copytree(material / "lora", tmp_path / "bare")
     (folder / "README.md").unlink()
     hub["acme/bare"] = HubRepository.of(folder)
-    notes = []
-    progress = Listening()
-    progress.note = notes.append
-    install(environment, "hf:acme/bare", options=Options(progress=progress))
-    assert "states no licence" in "\n".join(notes)
-    assert "signed by nobody" in "\n".join(notes)
+    assert "bare states no licence" in said_of(environment, "hf:acme/bare")
     assert find_installed(environment, "bare").manifest().license == ""
 
 

@@ -15,7 +15,7 @@ from xpm.lockfile import Editable, Indexed, LockedPackage, Made
 from xpm.operations import inspect as operations
 from xpm.operations.inspect import Found, Published
 from xpm.operations.install import require_stored
-from xpm.operations.installed import find_in, find_installed, installed, packages_of, yanked_among
+from xpm.operations.installed import Installed, find_in, find_installed, installed, made_here, packages_of, yanked_among
 from xpm.operations.verify import Checked, verify, verify_file
 from xpm.search import Query, words_of
 from xpm_index.keys import PublicKey
@@ -87,6 +87,9 @@ def info_command(console: Console, name: str, as_json: bool) -> None:
     Example: xpm info expert-sql
     """
     environment = here()
+    if (made := made_here(environment, name)) is not None:
+        _show_made(console, made, as_json=as_json)
+        return
     found = operations.published(environment, name)
     own: Manifest | None = None
     try:
@@ -106,6 +109,34 @@ def info_command(console: Console, name: str, as_json: bool) -> None:
         )
         return
     console.card(_card(found, own))
+
+
+def _show_made(console: Console, made: Installed, *, as_json: bool) -> None:
+    """What no index knows, and nobody signed."""
+    package, manifest, origin = made.package, made.manifest(), made.package.origin
+    assert isinstance(origin, Made)
+    if as_json:
+        document: dict[str, Any] = {
+            "index": None,
+            "versions": [],
+            "installed": str(package.version),
+            "manifest": manifest.raw,
+        }
+        console.json(
+            document | {"limitations": [], "signed": False, "source": origin.source, "made_of": origin.made_of}
+        )
+        return
+    card: dict[str, object] = {
+        "name": str(package),
+        "description": manifest.description,
+        "signed": "by nobody: made here, the bytes that xpm.lock pins",
+        "made of": f"{origin.source}{f' at {origin.revision}' if origin.revision else ''} ({origin.made_of[:19]}…)",
+        "for" if package.kind == "expert" else "variants": ", ".join(
+            f"{a.base if package.kind == 'expert' else a.variant} ({size(a.size)})" for a in package.archives
+        ),
+        "license": manifest.license or ("not stated" if package.kind == "expert" else ""),
+    }
+    console.card(card)
 
 
 @click.command("search")

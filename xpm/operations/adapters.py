@@ -15,12 +15,12 @@ from xpm.environment import Environment
 from xpm.errors import BaseMismatchError, FetchError, NotFoundError, UsageError
 from xpm.lockfile import LockedPackage, Lockfile, Made
 from xpm.operations.adapter_files import AdapterFiles, adapter_files, forget
-from xpm.operations.models import made_candidate, source_of
+from xpm.operations.models import source_of
 from xpm.operations.options import Options
 from xpm.operations.trained_on import differing_base, shown
 from xpm.sources import HUB, FromAdapter, is_hub_id
 from xpm_index.archive import MANIFEST
-from xpm_index.entries import ArchiveRef, Candidate
+from xpm_index.entries import ArchiveRef
 from xpm_index.errors import IntegrityError, InvalidName, XpmError
 from xpm_index.manifest import Manifest
 from xpm_index.names import spellings, validate_name
@@ -105,10 +105,6 @@ def find_or_make(
             raise
         indexes.warn(f"{name} stays as it is: {error.message}")
         return locked
-
-
-def candidate_of(package: LockedPackage) -> Candidate:
-    return made_candidate(package)
 
 
 def make_again(
@@ -231,16 +227,13 @@ def _unfit(source: FromAdapter, stated: "Origin", target: Target, error: XpmErro
 
 
 def _tell(name: str, source: FromAdapter, folder: Path, target: Target, options: Options) -> None:
-    """What the user should know of an expert that was made: that nobody signed it, what it was trained on, its licence."""
+    """Warn of an expert that was made if it was trained on another model than the base, or has no licence."""
     from xpm_build.local_adapter import license_of, origin_of
 
     if (differing := differing_base(origin_of(folder), target.package)) is not None:
         options.progress.warn(f"{name} {differing}; its tensors fit, its answers may not")
-    license = license_of(folder)
-    options.progress.note(
-        f"{name} is signed by nobody, and pinned by the digest of its files; "
-        + (f"its licence is {license}" if license else "it states no licence: ask its owner before you use it")
-    )
+    if not license_of(folder):
+        options.progress.warn(f"{name} states no licence: ask its owner before you use it")
 
 
 def _base_folder(environment: Environment, target: Target, indexes: "Indexes", options: Options) -> Path:

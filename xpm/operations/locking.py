@@ -8,8 +8,9 @@ from xpm.environment import Environment
 from xpm.errors import BaseMismatchError, ResolutionError, UsageError
 from xpm.indexes import Indexes
 from xpm.lockfile import Indexed, LockedIndex, LockedPackage, Lockfile, stated_requirements
-from xpm.operations.adapters import Target, candidate_of, find_or_make
+from xpm.operations.adapters import Target, find_or_make
 from xpm.operations.direct import Described, describe, described_by
+from xpm.operations.models import made_candidate
 from xpm.operations.names import did_you_mean
 from xpm.operations.options import Options
 from xpm.project import Project
@@ -147,7 +148,7 @@ def _made(
             look=must or upgrade is None,
             must=must,
         )
-        made[name] = Described(candidate=candidate_of(package), locked=package)
+        made[name] = Described(candidate=made_candidate(package), locked=package)
     return made
 
 
