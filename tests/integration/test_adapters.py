@@ -163,6 +163,26 @@ def test_it_is_marked_as_unsigned(environment, hub, monkeypatch):
     assert "tone" in run("tree")
 
 
+def test_it_runs_installed_or_not(environment, hub, monkeypatch):
+    monkeypatch.chdir(environment.folder)
+    monkeypatch.setenv("XPM_HOME", str(environment.home.root))
+
+    def answer(*experts):
+        named = [part for each in experts for part in ("--expert", each)]
+        done = CliRunner().invoke(
+            cli, ["run", *named, "--temperature", "3", "--seed", "1", "--max-tokens", "12", "--json", "x"]
+        )
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)["text"]
+
+    install(environment, "hf:acme/My.dora", "hf:acme/My.ia3")
+    assert answer("my-dora") == answer("./material/dora")
+    assert answer("my-dora", "my-ia3") == answer("./material/dora", "./material/ia3") != answer()
+    for command in ("outdated", "why my-dora", "doctor", "base list", "gc --dry-run", "cache list", "undo", "redo"):
+        done = CliRunner().invoke(cli, command.split())
+        assert done.exit_code == 0, f"{command}: {done.output} {done.exception}"
+
+
 def test_a_folder(environment, tmp_path):
     lock = install(environment, "./material/lora").lock
     assert environment.project().experts == {"lora": FromAdapter(adapter="material/lora")}
@@ -207,6 +227,18 @@ def test_other_bytes_at_the_same_revision_are_refused(environment, hub, tmp_path
     assert len(other.store.digests()) == 1, "the base alone"
     hub["acme/My.lora"].commits[FIRST] = material / "lora"
     assert operations.sync(other, frozen=True).fetched
+
+
+def test_bytes_that_come_out_otherwise_are_refused(environment, hub, tmp_path):
+    lock = install(environment, "hf:acme/My.lora").lock
+    other = elsewhere(environment, tmp_path)
+    path = other.folder / "xpm.lock"
+    path.write_text(path.read_text().replace(lock.experts[0].archives[0].digest, "sha256:" + "0" * 64))
+    with pytest.raises(IntegrityError, match="came out otherwise than it is locked") as caught:
+        operations.sync(other, frozen=True)
+    assert "`xpm update my-lora`" in caught.value.hint
+    operations.update(other, ["my-lora"])
+    assert other.lockfile() == lock
 
 
 def test_what_was_altered_in_the_store_is_made_again(environment, hub):

@@ -5,6 +5,7 @@ version of the tool, and what came of it; elsewhere it is made again of the same
 """
 
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -38,14 +39,64 @@ _SOURCE = "source"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The base that adapters are compiled for: how it is locked, and its archive that is used here."""
+    """The base that adapters are compiled for: how it is locked, its archive that is used here, and what it is had with.
 
+    Its methods are called while holding the environment's lock.
+    """
+
+    environment: Environment
     package: LockedPackage
     ref: ArchiveRef
+    indexes: "Indexes"
+    options: Options
 
     @classmethod
-    def of(cls, lock: Lockfile) -> "Target":
-        return cls(package=lock.base, ref=lock.archive_of(lock.base))
+    def of(cls, environment: Environment, lock: Lockfile, indexes: "Indexes", options: Options) -> "Target":
+        package, ref = lock.stored[0]
+        return cls(environment=environment, package=package, ref=ref, indexes=indexes, options=options)
+
+    def folder(self) -> Path:
+        """The installed base, fetched if it is not in the store; a dry run fetches nothing."""
+        if not self.environment.store.is_intact(self.ref.digest) and self.options.dry_run:
+            raise UsageError(
+                f"the base {self.package.name} is not here yet",
+                context="an adapter is compiled for it, and a dry run fetches nothing",
+                hint="leave --dry-run out",
+            )
+        return self._stored(self.ref)
+
+    @contextmanager
+    def weights(self) -> Iterator["Checkpoint"]:
+        """The weights of the model that the base was made of.
+
+        Raises:
+            NotFoundError: nobody published them.
+        """
+        from xpm_build.base.export import open_checkpoint
+
+        if isinstance(self.package.origin, Made):
+            with source_of(self.environment, self.package, self.options) as path:
+                yield open_checkpoint(path)
+            return
+        ref = next((each for each in self.package.archives if each.variant == _SOURCE), None)
+        if ref is None:
+            raise NotFoundError(
+                f"{self.package} has no source variant",
+                context="DoRA, and IA3 on a base with biases, are compiled with the weights that the base was made of",
+                hint="make the base of its model: `xpm base add MODEL`",
+            )
+        yield open_checkpoint(self._stored(ref))
+
+    def is_of(self, package: LockedPackage) -> bool:
+        """Whether an expert was made for this base."""
+        return package.archives[0].base_digest == self.ref.base_digest
+
+    def _stored(self, ref: ArchiveRef) -> Path:
+        from xpm.operations.fetching import fetch_and_store
+
+        if self.environment.store.is_intact(ref.digest):
+            return self.environment.store.path_of(ref.digest)
+        return fetch_and_store(self.environment, [(self.package, ref)], self.indexes, self.options)[0]
 
 
 def name_of(source: FromAdapter, folder: Path) -> str:
@@ -75,16 +126,7 @@ def require_free(name: str, source: FromAdapter, project: "Project", previous: L
 
 
 def find_or_make(
-    environment: Environment,
-    name: str,
-    source: FromAdapter,
-    target: Target,
-    indexes: "Indexes",
-    options: Options,
-    *,
-    previous: Lockfile | None,
-    look: bool,
-    must: bool = True,
+    target: Target, name: str, source: FromAdapter, *, previous: Lockfile | None, look: bool, must: bool = True
 ) -> LockedPackage:
     """An adapter's expert as it is locked, if it is for this base; else made, of the files that were locked if there are some.
 
@@ -95,26 +137,22 @@ def find_or_make(
         BaseMismatchError: it does not fit the base. BuildError: it is not supported. FetchError, NotFoundError: it can't be had.
     """
     locked = _locked_as(name, source, previous)
-    if locked is not None and not look and _is_for(locked, target):
+    if locked is not None and not look and target.is_of(locked):
         return locked
     revision = "" if look or locked is None else _made(locked).revision
     try:
-        return _make(environment, name, source, target, indexes, options, revision=revision, locked=locked)
+        with adapter_files(target.environment, source, revision, target.options) as files:
+            if locked is not None and _is_made_of(locked, files, target):
+                return locked
+            return _make(target, name, source, files)
     except (FetchError, WebError) as error:
-        if must or locked is None or not _is_for(locked, target):
+        if must or locked is None or not target.is_of(locked):
             raise
-        indexes.warn(f"{name} stays as it is: {error.message}")
+        target.indexes.warn(f"{name} stays as it is: {error.message}")
         return locked
 
 
-def make_again(
-    environment: Environment,
-    package: LockedPackage,
-    ref: ArchiveRef,
-    target: Target,
-    indexes: "Indexes",
-    options: Options,
-) -> Path:
+def make_again(target: Target, package: LockedPackage, ref: ArchiveRef) -> Path:
     """Make a locked expert and store it.
 
     Raises:
@@ -122,9 +160,9 @@ def make_again(
     """
     from xpm.trust import verify_made
 
-    origin = _made(package)
+    origin, environment = _made(package), target.environment
     source = FromAdapter(adapter=origin.source.removeprefix("adapter:"))
-    with adapter_files(environment, source, origin.revision, options) as files:
+    with adapter_files(environment, source, origin.revision, target.options) as files:
         if files.digest != origin.made_of:
             forget(environment, source, origin.revision)
             raise IntegrityError(
@@ -132,88 +170,77 @@ def make_again(
                 context=f"expected {origin.made_of}, got {files.digest}",
                 hint=f"find out who altered it; to take it as it is now, `xpm update {package.name}`",
             )
-        with _compiled(environment, files, source, target, indexes, options, package.name, package.version) as folder:
+        with _compiled(target, source, files, package.name, package.version) as folder:
             return environment.store.add(verify_made(folder, ref))
 
 
-def _make(
-    environment: Environment,
-    name: str,
-    source: FromAdapter,
-    target: Target,
-    indexes: "Indexes",
-    options: Options,
-    *,
-    revision: str,
-    locked: LockedPackage | None,
-) -> LockedPackage:
+def compile_for_run(target: Target, folder: Path, out: Path) -> None:
+    """Compile the adapter in a folder into the new folder ``out``, for one run; raises as ``find_or_make`` does."""
+    _compile(target, FromAdapter(adapter=folder.as_posix()), folder, out, "adapter", Version.parse("0.1.0"))
+
+
+def _make(target: Target, name: str, source: FromAdapter, files: AdapterFiles) -> LockedPackage:
     from xpm import __version__
     from xpm.trust import made_digest, verify_made
 
-    with adapter_files(environment, source, revision, options) as files:
-        if locked is not None and _made(locked).made_of == files.digest and _is_for(locked, target):
-            return locked
-        told = files.commit or files.digest.removeprefix("sha256:")
-        version = Version.parse(f"0.1.0+{told[:12]}")
-        with _compiled(environment, files, source, target, indexes, options, name, version) as folder:
-            manifest = Manifest.parse((folder / MANIFEST).read_bytes())
-            ref = ArchiveRef(
-                base=target.ref.base,
-                base_digest=target.ref.base_digest,
-                digest=made_digest(folder),
-                size=sum(each.stat().st_size for each in folder.iterdir()),
-                sources=(),
-            )
-            _tell(name, source, folder, target, options)
-            if not options.dry_run:
-                environment.store.add(verify_made(folder, ref))
-    origin = Made(
-        source=str(source), revision=files.commit, made_of=files.digest, tool=f"xpm {__version__}", archives=(ref,)
-    )
+    told = files.commit or files.digest.removeprefix("sha256:")
+    version = Version.parse(f"0.1.0+{told[:12]}")
+    with _compiled(target, source, files, name, version) as folder:
+        manifest = Manifest.parse((folder / MANIFEST).read_bytes())
+        ref = ArchiveRef(
+            base=target.ref.base,
+            base_digest=target.ref.base_digest,
+            digest=made_digest(folder),
+            size=sum(each.stat().st_size for each in folder.iterdir()),
+            sources=(),
+        )
+        _tell(target, name, folder)
+        if not target.options.dry_run:
+            target.environment.store.add(verify_made(folder, ref))
     return LockedPackage(
-        name=name, version=version, kind="expert", load_order=manifest.load_order, requires=(), origin=origin
+        name=name,
+        version=version,
+        kind="expert",
+        load_order=manifest.load_order,
+        requires=(),
+        origin=Made(
+            source=str(source), revision=files.commit, made_of=files.digest, tool=f"xpm {__version__}", archives=(ref,)
+        ),
     )
 
 
 @contextmanager
-def _compiled(
-    environment: Environment,
-    files: AdapterFiles,
-    source: FromAdapter,
-    target: Target,
-    indexes: "Indexes",
-    options: Options,
-    name: str,
-    version: Version,
-) -> Iterator[Path]:
-    """The package's folder, for as long as it is needed."""
+def _compiled(target: Target, source: FromAdapter, files: AdapterFiles, name: str, version: Version) -> Iterator[Path]:
+    """The package's folder beside the store, for as long as it is needed."""
+    with tempfile.TemporaryDirectory(dir=target.environment.home.root, prefix="adapter-") as scratch:
+        folder = Path(scratch) / "made"
+        _compile(target, source, files.folder, folder, name, version)
+        yield folder
+
+
+def _compile(target: Target, source: FromAdapter, files: Path, out: Path, name: str, version: Version) -> None:
     from xpm_build.errors import UnfitError
     from xpm_build.local_adapter import make_local_adapter, needs_weights, origin_of
 
-    base = _base_folder(environment, target, indexes, options)
-    stated = origin_of(files.folder)
-    needed = needs_weights(files.folder, base)
-    weights = _weights(environment, target, indexes, options) if needed else nullcontext()
-    with weights as checkpoint, environment.store.scratch() as scratch:
-        folder = scratch / "made"
+    base, stated, options = target.folder(), origin_of(files), target.options
+    with target.weights() if needs_weights(files, base) else nullcontext() as weights:
         options.progress.note(f"compiling {source.adapter} for {target.package.name}")
         try:
             lost = make_local_adapter(
-                files.folder,
-                folder,
+                files,
+                out,
                 name=name,
                 version=str(version),
                 description=f"Made here of {source.adapter}",
                 base=base,
                 base_name=target.ref.base,
                 base_digest=target.ref.base_digest,
-                weights=checkpoint,
+                weights=weights,
             )
         except UnfitError as error:
             raise _unfit(source, stated, target, error) from error
-        if lost:
-            options.progress.warn(f"{name} was cut to the rank that fits: {lost:.1%} of an update is lost")
-        yield folder
+    if lost:
+        options.progress.warn(f"{name} was cut to the rank that fits: {lost:.1%} of an update is lost")
 
 
 def _unfit(source: FromAdapter, stated: "Origin", target: Target, error: XpmError) -> BaseMismatchError:
@@ -226,57 +253,15 @@ def _unfit(source: FromAdapter, stated: "Origin", target: Target, error: XpmErro
     )
 
 
-def _tell(name: str, source: FromAdapter, folder: Path, target: Target, options: Options) -> None:
+def _tell(target: Target, name: str, folder: Path) -> None:
     """Warn of an expert that was made if it was trained on another model than the base, or has no licence."""
     from xpm_build.local_adapter import license_of, origin_of
 
+    progress = target.options.progress
     if (differing := differing_base(origin_of(folder), target.package)) is not None:
-        options.progress.warn(f"{name} {differing}; its tensors fit, its answers may not")
+        progress.warn(f"{name} {differing}; its tensors fit, its answers may not")
     if not license_of(folder):
-        options.progress.warn(f"{name} states no licence: ask its owner before you use it")
-
-
-def _base_folder(environment: Environment, target: Target, indexes: "Indexes", options: Options) -> Path:
-    """The installed base, fetched if it is not in the store; a dry run fetches nothing."""
-    from xpm.operations.fetching import fetch_and_store
-
-    if environment.store.is_intact(target.ref.digest):
-        return environment.store.path_of(target.ref.digest)
-    if options.dry_run:
-        raise UsageError(
-            f"the base {target.package.name} is not here yet",
-            context="an adapter is compiled for it, and a dry run fetches nothing",
-            hint="run `xpm sync` first, or leave --dry-run out",
-        )
-    return fetch_and_store(environment, [(target.package, target.ref)], indexes, options)[0]
-
-
-@contextmanager
-def _weights(environment: Environment, target: Target, indexes: "Indexes", options: Options) -> Iterator["Checkpoint"]:
-    """The weights of the model that the base was made of.
-
-    Raises:
-        NotFoundError: nobody published them.
-    """
-    from xpm.operations.fetching import fetch_and_store
-    from xpm_build.base.export import open_checkpoint
-
-    package = target.package
-    if isinstance(package.origin, Made):
-        with source_of(environment, package, options) as path:
-            yield open_checkpoint(path)
-        return
-    ref = next((each for each in package.archives if each.variant == _SOURCE), None)
-    if ref is None:
-        raise NotFoundError(
-            f"{package} has no source variant",
-            context="DoRA, and IA3 on a base with biases, are compiled with the weights that the base was made of",
-            hint="make the base of its model: `xpm base add MODEL`",
-        )
-    if environment.store.is_intact(ref.digest):
-        yield open_checkpoint(environment.store.path_of(ref.digest))
-        return
-    yield open_checkpoint(fetch_and_store(environment, [(package, ref)], indexes, options)[0])
+        progress.warn(f"{name} states no licence: ask its owner before you use it")
 
 
 def _locked_as(name: str, source: FromAdapter, previous: Lockfile | None) -> LockedPackage | None:
@@ -286,8 +271,10 @@ def _locked_as(name: str, source: FromAdapter, previous: Lockfile | None) -> Loc
     return None
 
 
-def _is_for(package: LockedPackage, target: Target) -> bool:
-    return package.archives[0].base_digest == target.ref.base_digest
+def _is_made_of(package: LockedPackage, files: AdapterFiles, target: Target) -> bool:
+    """Whether an expert is of these files, for this base, and at hand; one that can't be made again here is made anew."""
+    is_here = target.environment.store.is_intact(package.archives[0].digest)
+    return _made(package).made_of == files.digest and target.is_of(package) and is_here
 
 
 def _made(package: LockedPackage) -> Made:

@@ -97,8 +97,8 @@ def _made_again(
     from xpm.operations import adapters
 
     assert base is not None, "experts are made for a base"
-    target = adapters.Target(package=base[0], ref=base[1])
-    return [adapters.make_again(environment, *each, target, indexes, options) for each in experts]
+    target = adapters.Target(environment=environment, package=base[0], ref=base[1], indexes=indexes, options=options)
+    return [adapters.make_again(target, *each) for each in experts]
 
 
 def _reader(package: LockedPackage, ref: ArchiveRef, indexes: "Indexes") -> Callable[[str], bytes | None]:

@@ -55,7 +55,7 @@ def resolve_project(
         alone = resolve_project(
             environment, without, indexes, previous, options, upgrade=upgrade, described={**(described or {}), **direct}
         )
-        direct |= _made(environment, project, Target.of(alone), indexes, previous, options, upgrade, asked)
+        direct |= _made(project, Target.of(environment, alone, indexes, options), previous, upgrade, asked)
     published: _Published = {}
 
     def candidates(name: str) -> Sequence[Candidate]:
@@ -124,30 +124,13 @@ def _direct(
 
 
 def _made(
-    environment: Environment,
-    project: Project,
-    target: Target,
-    indexes: Indexes,
-    previous: Lockfile | None,
-    options: Options,
-    upgrade: Sequence[str] | None,
-    asked: Sequence[str],
+    project: Project, target: Target, previous: Lockfile | None, upgrade: Sequence[str] | None, asked: Sequence[str]
 ) -> dict[str, Described]:
     """The experts that are made of adapters for the base that the others go with."""
     made = {}
     for name, source in project.adapters.items():
         must = name in asked or bool(upgrade and set(upgrade) & set(spellings(name)))
-        package = find_or_make(
-            environment,
-            name,
-            source,
-            target,
-            indexes,
-            options,
-            previous=previous,
-            look=must or upgrade is None,
-            must=must,
-        )
+        package = find_or_make(target, name, source, previous=previous, look=must or upgrade is None, must=must)
         made[name] = Described(candidate=made_candidate(package), locked=package)
     return made
 
