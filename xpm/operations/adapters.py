@@ -16,7 +16,7 @@ from xpm.environment import Environment
 from xpm.errors import BaseMismatchError, FetchError, NotFoundError, UsageError
 from xpm.lockfile import LockedPackage, Lockfile, Made
 from xpm.operations.adapter_files import AdapterFiles, adapter_files, forget
-from xpm.operations.models import source_of
+from xpm.operations.models import locked_model
 from xpm.operations.options import Options
 from xpm.operations.trained_on import differing_base, shown
 from xpm.sources import HUB, FromAdapter, is_hub_id
@@ -75,7 +75,7 @@ class Target:
         from xpm_build.base.export import open_checkpoint
 
         if isinstance(self.package.origin, Made):
-            with source_of(self.environment, self.package, self.options) as path:
+            with locked_model(self.environment, self.package, self.options) as path:
                 yield open_checkpoint(path)
             return
         ref = next((each for each in self.package.archives if each.variant == _SOURCE), None)

@@ -118,16 +118,32 @@ def made_candidate(package: LockedPackage) -> Candidate:
     return Candidate(name=package.name, version=package.version, kind=package.kind, archives=package.archives)
 
 
-@contextmanager
-def source_of(environment: Environment, package: LockedPackage, options: Options) -> Iterator[Path]:
-    """The file or folder of the model that a locked base was made of, fetched for as long as it is needed.
+def make_again(environment: Environment, package: LockedPackage, ref: ArchiveRef, options: Options) -> Path:
+    """Make a locked base and store it.
 
     Raises:
-        IntegrityError: it is another one now.
+        IntegrityError: the model, or what came of it, is another than is locked.
     """
-    origin = package.origin
-    assert isinstance(origin, Made)
-    source = _model_of(origin)
+    from xpm.trust import verify_made
+
+    source, origin = _origin(package)
+    with environment.store.scratch() as scratch:
+        with locked_model(environment, package, options) as path:
+            folder = _make(
+                path, scratch, source, name=package.name, variant=ref.variant, made_of=origin.made_of, options=options
+            )
+        verified: Verified = verify_made(folder, ref)
+        return environment.store.add(verified)
+
+
+@contextmanager
+def locked_model(environment: Environment, package: LockedPackage, options: Options) -> Iterator[Path]:
+    """The model's file or folder that a locked base was made of, fetched for as long as it is needed.
+
+    Raises:
+        IntegrityError: it is another than is locked. FetchError, NotFoundError: it can't be had.
+    """
+    source, origin = _origin(package)
     with _files(environment, source, origin.revision, options) as (path, made_of, _):
         if made_of != origin.made_of:
             raise IntegrityError(
@@ -138,34 +154,11 @@ def source_of(environment: Environment, package: LockedPackage, options: Options
         yield path
 
 
-def _model_of(origin: Made) -> FromModel:
-    model, _, quantizer = origin.source.removeprefix("model:").partition(" ")
-    return FromModel(model=model, quantizer=quantizer)
-
-
-def make_again(environment: Environment, package: LockedPackage, ref: ArchiveRef, options: Options) -> Path:
-    """Make a locked base and store it.
-
-    Raises:
-        IntegrityError: the model, or what came of it, is another than is locked.
-    """
-    from xpm.trust import verify_made
-
+def _origin(package: LockedPackage) -> tuple[FromModel, Made]:
     origin = package.origin
     assert isinstance(origin, Made)
-    with environment.store.scratch() as scratch:
-        with source_of(environment, package, options) as path:
-            folder = _make(
-                path,
-                scratch,
-                _model_of(origin),
-                name=package.name,
-                variant=ref.variant,
-                made_of=origin.made_of,
-                options=options,
-            )
-        verified: Verified = verify_made(folder, ref)
-        return environment.store.add(verified)
+    model, _, quantizer = origin.source.removeprefix("model:").partition(" ")
+    return FromModel(model=model, quantizer=quantizer), origin
 
 
 def _make(

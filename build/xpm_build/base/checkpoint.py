@@ -16,7 +16,7 @@ from xpm_build.base.safetensors_file import BFLOAT16, StoredTensor, stored_tenso
 from xpm_build.base.text_files import copy_text_files
 from xpm_build.errors import BuildError
 
-_ONE_FILE = "model.safetensors"
+WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _TYPES = ("F64", "F32", "F16", BFLOAT16)
 
@@ -73,12 +73,12 @@ class FolderCheckpoint(Checkpoint):
                 headers = {file: stored_tensors(source / Path(file).name) for file in sorted(set(shards.values()))}
                 self._places = {str(name): headers[file][name] for name, file in shards.items()}
             else:
-                self._places = stored_tensors(source / _ONE_FILE)
+                self._places = stored_tensors(source / WEIGHTS)
         except (OSError, SafetensorError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise BuildError(
                 f"the weights in {source} could not be read",
                 context=str(error)[:200],
-                hint=f"a model folder has {_ONE_FILE}, or {_INDEX} and its shards",
+                hint=f"a model folder has {WEIGHTS}, or {_INDEX} and its shards",
             ) from error
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
