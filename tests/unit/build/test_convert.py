@@ -15,7 +15,7 @@ from tests.support import models
 from xpm_build.adapter.compile import FROZEN_SEED, compile_adapter, compile_adapters, frozen_a
 from xpm_build.adapter.convert import convert
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from xpm_build.base.architecture import Architecture, tensor_name
+from xpm_build.base.architecture import Architecture, Linear, tensor_name
 from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import probe_tokens, reference_logits
 from xpm_build.errors import BuildError
@@ -163,6 +163,14 @@ def _without_a(peft, folder, *, seed):
     save_file(kept, folder / "seeded" / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     config = json.loads((folder / "seeded" / ADAPTER_CONFIG).read_text())
     return model, config
+
+
+@pytest.mark.parametrize(("seed", "number"), [(0, 0), (7, 3), (2**31, 5)])
+def test_lora_fa_draws_what_torch_draws(seed, number):
+    linear = Linear(name="0.q_proj", num_in=96, num_out=8, path="model.layers.0.self_attn.q_proj")
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+    wanted = (2 * torch.rand(4, 96, generator=generator) - 1) * 96**-0.5
+    assert np.array_equal(frozen_a(linear, 4, seed=seed, number=number), wanted.numpy())
 
 
 def test_lora_fa_needs_its_seed_or_its_a(tiny_base, tiny_adapter, tmp_path):
