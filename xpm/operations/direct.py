@@ -13,7 +13,7 @@ from xpm.errors import FetchError, NotFoundError, UsageError
 from xpm.indexes import Indexes
 from xpm.lockfile import Editable, LockedPackage, Lockfile, Made, Pinned
 from xpm.operations.editable import candidate_in
-from xpm.operations.models import made_candidate, make_base
+from xpm.operations.models import Report, made_candidate, make_base
 from xpm.operations.options import Options
 from xpm.partial import keep
 from xpm.sources import ARCHIVE_SUFFIX, BASE_SUFFIX, Direct, FromArchive, FromFolder, FromGit, FromModel, FromUrl
@@ -110,9 +110,17 @@ def described_by(environment: Environment, source: Direct, previous: Lockfile | 
     return None
 
 
-def made(environment: Environment, source: FromModel, options: Options, *, name: str, variant: str) -> Described:
-    """A base that is made of a model, here and now."""
-    locked = make_base(environment, source, options, name=name, variant=variant)
+def made(
+    environment: Environment,
+    source: FromModel,
+    options: Options,
+    *,
+    name: str,
+    variant: str,
+    checked: Report | None = None,
+) -> Described:
+    """A base that is made of a model, here and now; ``checked`` as ``make_base`` has it."""
+    locked = make_base(environment, source, options, name=name, variant=variant, checked=checked)
     return Described(candidate=made_candidate(locked), locked=locked)
 
 

@@ -129,12 +129,19 @@ def use_base(environment: Environment, base: Requirement, variant: str | None, o
 
 
 def use_model(
-    environment: Environment, source: FromModel, *, variant: str, name: str = "", options: Options = DEFAULTS
+    environment: Environment,
+    source: FromModel,
+    *,
+    variant: str,
+    name: str = "",
+    options: Options = DEFAULTS,
+    checked: Callable[[str], object] | None = None,
 ) -> Change:
     """Make a base of a model and run the environment on it; experts are resolved anew to fit it.
 
     Args:
         name: what it is to be called, "" for the name of its file or folder.
+        checked: have it compared with Transformers on the model, which takes the build extra, and be told what was found.
     """
     from xpm.operations.direct import made
     from xpm.operations.locking import resolve_project
@@ -144,7 +151,7 @@ def use_model(
         before = environment.state()
         name = name or name_of(source)
         changed = before.project.with_base(name, source, variant=variant)
-        described = {name: made(environment, source, options, name=name, variant=variant)}
+        described = {name: made(environment, source, options, name=name, variant=variant, checked=checked)}
         with options.indexes(environment, changed, allow_stale=True) as indexes:
             lock = resolve_project(environment, changed, indexes, before.lock, options, described=described)
             command = f"base add {source.model}"

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xpm.errors import NotFoundError, UsageError
-from xpm.operations.build import require_extra
 from xpm.operations.editable import SLOTS, compiled_in
+from xpm.operations.extras import require_extra
 from xpm.operations.parts import Part
 from xpm_index.archive import MANIFEST, archive_name, extract_archive, read_manifest
 from xpm_index.manifest import Manifest
