@@ -7,7 +7,7 @@ from typing import Any
 
 from xpm.environment import Environment
 from xpm.errors import UsageError
-from xpm.operations.build import require_extra
+from xpm.operations.extras import require_extra
 from xpm.operations.installed import installed
 
 

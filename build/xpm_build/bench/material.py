@@ -215,7 +215,7 @@ def _make_adapter(folder: Path, architecture: Architecture, rank: int, *, seed: 
         b = 0.02 * torch.randn(linear.num_out, rank, generator=generator)
         name = f"base_model.model.{tensor_name(linear).removesuffix('.weight')}"
         peft |= {f"{name}.lora_A.weight": a.half(), f"{name}.lora_B.weight": b.half()}
-        compiled.tensors |= {f"slots.{linear.name}.A": a, f"slots.{linear.name}.B": b.T}
+        compiled.tensors |= {f"slots.{linear.name}.A": a.numpy(), f"slots.{linear.name}.B": b.T.numpy()}
     safetensors.torch.save_file(peft, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     config = {
         "peft_type": "LORA",

@@ -12,6 +12,7 @@ from xpm_build.adapter.compile import compile_adapter, save_slots
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.base.export import export_base
 from xpm_build.base.fingerprint import base_digest
+from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import load_model, reference_logits
 from xpm_build.base.quality import MAX_KERNEL_LOSS, difference
 from xpm_build.bench.real.answers import NEAR, Finding, answer, parts_at
@@ -109,7 +110,7 @@ def compile_all(model: Path, folders: dict[str, Path]) -> dict[str, Path]:
     loaded = load_model(model)
     digest = base_digest(loaded)
     for folder in folders.values():
-        save_slots(compile_adapter(folder, loaded), folder / SLOTS, base_digest=digest)
+        save_slots(compile_adapter(folder, adaptable(loaded)), folder / SLOTS, base_digest=digest)
     return {name: folder / SLOTS for name, folder in folders.items()}
 
 
