@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.adapter import AdapterSpec
+from xpm_runtime.constraint import Constraints
 from xpm_runtime.conversation import EngineSession
 from xpm_runtime.errors import CapacityError, RequestError
 from xpm_runtime.forms import open_base
@@ -77,6 +78,7 @@ class Engine:
         self.device = session.device
         self.kernels = form.name
         self._codec = codec
+        self._constraints = Constraints(codec.tokenizer, self.graph.vocab_size, self.graph.eos_token_ids)
         self._lanes = lanes
         self._memory = plan
         self._runner = form.runner(session, lanes)
@@ -218,7 +220,7 @@ class Engine:
     # Requests
 
     def submit(self, request: Request) -> Sequence:
-        """Queue a request; raises RequestError or CapacityError before anything is computed."""
+        """Queue a request; raises RequestError, ConstraintError or CapacityError before anything is computed."""
         ids = encode_prompt(  # may take long: nobody waits for it
             request.prompt,
             self._codec,
@@ -227,11 +229,15 @@ class Engine:
             allow_special=request.allow_special,
         )
         text = GrowingText(self._codec, request.sampling.stop)
+        grammar = request.sampling.grammar
+        constraint = self._constraints.begin(grammar) if grammar else None
         with self._opened():
             composition = self._compose(request.experts)
             num_soft = sum(self._adapters.attached[name].num_soft for name in composition)
             sampler = Sampler(request.sampling)
-            sequence = Sequence([0] * num_soft + ids, num_soft, composition, sampler, text, owner=self._lock)
+            sequence = Sequence(
+                [0] * num_soft + ids, num_soft, composition, sampler, text, constraint, owner=self._lock
+            )
             self._scheduler.add(sequence)
         return sequence
 

@@ -14,15 +14,17 @@ from xpm.cli.sizes import SIZE
 from xpm.cli.text import stdin_text
 from xpm.config import Config
 from xpm.errors import UsageError
+from xpm.operations.grammars import read_grammar
 from xpm.operations.local import is_path
 from xpm.operations.run import Answer, RunOptions, run
 
 THREADS_PER_CORE = 4
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("run")
 @click.argument("prompt", required=False)
-@click.option("--prompt-file", type=click.Path(path_type=Path, dir_okay=False), help="Read the prompt from this file.")
+@click.option("--prompt-file", type=_FILE, help="Read the prompt from this file.")
 @click.option(
     "--expert",
     "-e",
@@ -49,6 +51,10 @@ THREADS_PER_CORE = 4
 @click.option("--repetition-penalty", type=float, help="Above 1, tokens seen before become less likely.")
 @click.option("--stop", multiple=True, help="End before this text; repeatable.")
 @click.option("--seed", type=int, help="Make drawing repeatable.")
+@click.option(
+    "--grammar", type=_FILE, help="Write only what fits this grammar: FILE ends in .gbnf, .lark, .regex, or .json."
+)
+@click.option("--json-schema", type=_FILE, help="Write only JSON that is valid under the JSON Schema in FILE.")
 @click.option("--verbose", "-v", is_flag=True, help="Show experts, speeds and attach time on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer with its figures as JSON.")
 @click.pass_obj
@@ -68,6 +74,8 @@ def run_command(
     verbose: bool,
     as_json: bool,
     stop: tuple[str, ...],
+    grammar: Path | None,
+    json_schema: Path | None,
     **sampling: Any,
 ) -> None:
     """Answer PROMPT (`-`, or none when something is piped in, reads stdin). Without --expert, keywords of the installed experts
@@ -81,6 +89,10 @@ def run_command(
         raise UsageError(f"--base {base} is no path", hint=f"write ./{base}, or `xpm base add {base}` to use it here")
     text = _prompt(prompt, prompt_file)
     settings = {name: value for name, value in sampling.items() if value is not None} | ({"stop": stop} if stop else {})
+    if grammar is not None and json_schema is not None:
+        raise UsageError("--grammar and --json-schema contradict each other", hint="give one of them")
+    if file := grammar or json_schema:
+        settings["grammar"] = read_grammar(file, kind="json_schema" if json_schema else "")
     environment = here()
     config = Config.read(environment.home.root)
     options = RunOptions(
