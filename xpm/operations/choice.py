@@ -7,10 +7,10 @@ from pathlib import Path
 
 from xpm.environment import Environment
 from xpm.errors import UsageError
-from xpm.operations.build import base_source
 from xpm.operations.install import require_stored
 from xpm.operations.installed import Installed, find_in, packages_of
 from xpm.operations.local import is_path, local_base, local_expert, source_of
+from xpm.operations.model_folder import base_source
 from xpm.operations.options import Options
 from xpm.operations.parts import Part, part_of
 from xpm.progress import Progress
