@@ -5,25 +5,26 @@ anybody's: its size, the time and memory of compiling it and of each step are bo
 """
 
 import json
+import sys
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from xpm_runtime.errors import ConstraintError
 from xpm_runtime.gbnf import to_lark
 from xpm_runtime.grammar import Grammar
-from xpm_runtime.vocabulary import Vocabulary
+from xpm_runtime.vocabulary import ByteVocabulary, Vocabulary
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
-COMPILE_S = 1.0
+COMPILE_S = 0.8  # of a processor's time
+_WAIT_S = 10.0
 _NUM_KEPT = 32  # compiled grammars
 _NUM_COMPILING = 2  # at once, those that were given up among them
 _MAX_DEPTH = 100  # of brackets in a regular expression or in Lark
@@ -63,6 +64,11 @@ class Constraint:
             raise ConstraintError("the grammar leads to where nothing may follow", hint="mend the grammar")
         return allowed
 
+    def allows(self, tokens: list[int]) -> bool:
+        """Whether these tokens may come next and the text may end behind them; nothing is accepted."""
+        matcher = self._matcher.deep_copy()
+        return bool(matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting())
+
     def accept(self, token: int) -> None:
         """Go on behind ``token``, one of those allowed that does not end the text."""
         self._matcher.consume_token(token)
@@ -84,11 +90,13 @@ class Constraint:
 
 
 class Constraints:
-    """Compiles grammars for one tokenizer and keeps the last of them; any thread may ask."""
+    """Compiles grammars for one vocabulary, which is made when it is first needed, and keeps the last of them.
 
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int, eos_token_ids: Sequence[int]) -> None:
-        self._vocabulary = partial(Vocabulary, tokenizer, vocab_size, eos_token_ids)
-        self._vocab_size = vocab_size
+    Any thread may ask.
+    """
+
+    def __init__(self, vocabulary: Callable[[], Vocabulary]) -> None:
+        self._vocabulary = vocabulary
         self._lock = threading.Lock()
         self._tokenizer: LLTokenizer | None = None
         self._kept: OrderedDict[Grammar, LLMatcher] = OrderedDict()
@@ -100,11 +108,10 @@ class Constraints:
         Raises:
             ConstraintError: the grammar is malformed, unsupported, allows no text, or takes too long to compile.
         """
-        matcher = self._known(grammar)
+        tokenizer, matcher = self._opened(), self._known(grammar)
         if matcher is None:
-            tokenizer = self._opened()
             matcher = self._within(COMPILE_S, lambda: self._compile(tokenizer, grammar))
-        return Constraint(matcher.deep_copy(), self._vocab_size)
+        return Constraint(matcher.deep_copy(), tokenizer.vocab_size)
 
     def _known(self, grammar: Grammar) -> "LLMatcher | None":
         with self._lock:
@@ -116,7 +123,7 @@ class Constraints:
         from llguidance import LLMatcher, LLParserLimits
 
         matcher = LLMatcher(tokenizer, _source_of(grammar), log_level=0, limits=LLParserLimits(**_LIMITS))
-        Constraint(matcher, self._vocab_size).allowed()
+        Constraint(matcher, tokenizer.vocab_size).allowed()
         with self._lock:
             self._kept[grammar] = matcher
             while len(self._kept) > _NUM_KEPT:
@@ -134,10 +141,12 @@ class Constraints:
             return self._tokenizer
 
     def _within(self, seconds: float, work: Callable[[], "LLMatcher"]) -> "LLMatcher":
-        """What ``work`` returns, if it does in time. What takes longer goes on by itself, and is known when it is done."""
+        """What ``work`` returns, if it takes no longer. What does goes on by itself, and is known when it is done."""
         done: list[LLMatcher | BaseException] = []
+        clocks: list[Callable[[], float]] = []
 
         def run() -> None:
+            clocks.append(_clock())
             try:
                 done.append(work())
             except BaseException as error:
@@ -145,20 +154,42 @@ class Constraints:
             finally:
                 self._slots.release()
 
-        too_long = ConstraintError(
-            f"the grammar takes longer than {seconds:g} s to compile",
-            hint="make it smaller, with fewer alternatives, repeats or patterns",
-        )
-        if not self._slots.acquire(timeout=seconds):
-            raise too_long
-        thread = threading.Thread(target=run, name="xpm-grammar", daemon=True)
-        thread.start()
-        thread.join(seconds)
+        deadline = time.monotonic() + _WAIT_S
+        if self._slots.acquire(timeout=_WAIT_S):
+            thread = threading.Thread(target=run, name="xpm-grammar", daemon=True)
+            thread.start()
+            while thread.is_alive() and time.monotonic() < deadline and all(clock() <= seconds for clock in clocks):
+                thread.join(0.02)
         if not done:
-            raise too_long
+            raise ConstraintError(
+                f"the grammar takes longer than {seconds:g} s to compile",
+                hint="make it smaller, with fewer alternatives, repeats or patterns",
+            )
         if isinstance(done[0], BaseException):
             raise done[0]
         return done[0]
+
+
+def _clock() -> Callable[[], float]:
+    """For how long this thread had a processor from now on, in seconds; elsewhere than on Linux, how long it is since now."""
+    if sys.platform != "linux":
+        started = time.monotonic()
+        return lambda: time.monotonic() - started
+    clock = time.pthread_getcpuclockid(threading.get_ident())
+
+    def spent() -> float:
+        try:
+            return time.clock_gettime(clock)
+        except OSError:  # the thread has ended
+            return 0.0
+
+    return spent
+
+
+def fitting(grammar: Grammar, texts: Iterable[str]) -> Iterator[bool]:
+    """Whether each text fits a grammar as a whole; raises ConstraintError if that does not compile."""
+    start = Constraints(ByteVocabulary).begin(grammar)
+    return (start.allows(list(text.encode())) for text in texts)
 
 
 def _source_of(grammar: Grammar) -> str:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from collections.abc import Sequence as Items
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -42,6 +43,7 @@ from xpm_runtime.shared_steps import SharedSteps
 from xpm_runtime.slots import Composition
 from xpm_runtime.stepper import Stepper, StepReport
 from xpm_runtime.text import GrowingText, TextCodec
+from xpm_runtime.vocabulary import TokenizerVocabulary
 
 MAX_EXPERTS = 10
 _CHUNK_TOKENS = 256
@@ -78,7 +80,9 @@ class Engine:
         self.device = session.device
         self.kernels = form.name
         self._codec = codec
-        self._constraints = Constraints(codec.tokenizer, self.graph.vocab_size, self.graph.eos_token_ids)
+        self._constraints = Constraints(
+            partial(TokenizerVocabulary, codec.tokenizer, self.graph.vocab_size, self.graph.eos_token_ids)
+        )
         self._lanes = lanes
         self._memory = plan
         self._runner = form.runner(session, lanes)

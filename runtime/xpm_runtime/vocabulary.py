@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
@@ -14,11 +14,42 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _METASPACE = "▁"
 
 
-class Vocabulary:
-    """``tokens`` are bytes by id, empty for ids that stand for no text; special tokens are named by ``special_token_ids``.
+class Vocabulary(Protocol):
+    """What llguidance asks of a tokenizer: what each token writes, which end the text, and how a text is written.
 
-    The attributes and the call are those that llguidance asks of a tokenizer. Reading what special tokens are called as these
-    tokens, as its own reader does, would let a grammar's plain text end the answer.
+    ``tokens`` are bytes by id, empty for ids that stand for no text; special tokens are named by ``special_token_ids``.
+    """
+
+    is_tokenizer_wrapper: bool
+    bos_token_id: int | None
+    eos_token_id: int
+    eos_token_ids: list[int]
+    special_token_ids: list[int]
+    tokens: list[bytes]
+
+    def __call__(self, text: str) -> list[int]: ...
+
+
+class ByteVocabulary:
+    """256 tokens, each a byte, and one that ends the text: for asking whether texts fit a grammar."""
+
+    is_tokenizer_wrapper = True
+    bos_token_id: int | None = None
+
+    def __init__(self) -> None:
+        self.tokens = [*(bytes([byte]) for byte in range(256)), b""]
+        self.eos_token_id = 256
+        self.eos_token_ids = self.special_token_ids = [256]
+
+    def __call__(self, text: str) -> list[int]:
+        return list(text.encode())
+
+
+class TokenizerVocabulary:
+    """The tokens of a tokenizer.
+
+    llguidance's own reader would take what special tokens are called for these tokens: a grammar's plain text could end the
+    answer.
     """
 
     is_tokenizer_wrapper = True

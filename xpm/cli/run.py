@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,9 +14,12 @@ from xpm.cli.sizes import SIZE
 from xpm.cli.text import stdin_text
 from xpm.config import Config
 from xpm.errors import UsageError
-from xpm.operations.grammars import read_grammar
+from xpm.operations.grammars import grammar_in
 from xpm.operations.local import is_path
 from xpm.operations.run import Answer, RunOptions, run
+
+if TYPE_CHECKING:
+    from xpm_runtime import Grammar
 
 THREADS_PER_CORE = 4
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -55,6 +58,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--grammar", type=_FILE, help="Write only what fits this grammar: FILE ends in .gbnf, .lark, .regex, or .json."
 )
 @click.option("--json-schema", type=_FILE, help="Write only JSON that is valid under the JSON Schema in FILE.")
+@click.option("--no-grammar", is_flag=True, help="Write freely, also where an expert asks for a grammar.")
 @click.option("--verbose", "-v", is_flag=True, help="Show experts, speeds and attach time on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer with its figures as JSON.")
 @click.pass_obj
@@ -76,6 +80,7 @@ def run_command(
     stop: tuple[str, ...],
     grammar: Path | None,
     json_schema: Path | None,
+    no_grammar: bool,
     **sampling: Any,
 ) -> None:
     """Answer PROMPT (`-`, or none when something is piped in, reads stdin). Without --expert, keywords of the installed experts
@@ -89,10 +94,10 @@ def run_command(
         raise UsageError(f"--base {base} is no path", hint=f"write ./{base}, or `xpm base add {base}` to use it here")
     text = _prompt(prompt, prompt_file)
     settings = {name: value for name, value in sampling.items() if value is not None} | ({"stop": stop} if stop else {})
-    if grammar is not None and json_schema is not None:
-        raise UsageError("--grammar and --json-schema contradict each other", hint="give one of them")
-    if file := grammar or json_schema:
-        settings["grammar"] = read_grammar(file, kind="json_schema" if json_schema else "")
+    if sum((grammar is not None, json_schema is not None, no_grammar)) > 1:
+        raise UsageError("--grammar, --json-schema and --no-grammar contradict each other", hint="give one of them")
+    if grammar or json_schema or no_grammar:
+        settings["grammar"] = _grammar(grammar, json_schema)
     environment = here()
     config = Config.read(environment.home.root)
     options = RunOptions(
@@ -112,6 +117,10 @@ def run_command(
     console.out("")
     if verbose or console.verbose:
         _show_figures(answer)
+
+
+def _grammar(file: Path | None, schema: Path | None) -> "Grammar | None":
+    return grammar_in(schema, "json_schema") if schema else grammar_in(file) if file else None
 
 
 def _prompt(given: str | None, file: Path | None) -> str:
