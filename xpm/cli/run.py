@@ -70,8 +70,8 @@ def run_command(
     stop: tuple[str, ...],
     **sampling: Any,
 ) -> None:
-    """Answer PROMPT (`-`, or none when something is piped in, reads stdin). Without --expert, keywords of the installed experts
-    choose one.
+    """Answer PROMPT (`-`, or none when something is piped in, reads stdin). Without --expert, the router chooses among the
+    installed ones (`xpm route` explains how).
 
     Example: xpm run "List the names of users older than 25. Schema: users(id, name, age)"
     """
@@ -79,7 +79,7 @@ def run_command(
         raise UsageError("--expert and --no-expert contradict each other")
     if base and not is_path(base):
         raise UsageError(f"--base {base} is no path", hint=f"write ./{base}, or `xpm base add {base}` to use it here")
-    text = _prompt(prompt, prompt_file)
+    text = read_prompt_text(prompt, prompt_file)
     settings = {name: value for name, value in sampling.items() if value is not None} | ({"stop": stop} if stop else {})
     environment = here()
     config = Config.read(environment.home.root)
@@ -102,7 +102,7 @@ def run_command(
         _show_figures(answer)
 
 
-def _prompt(given: str | None, file: Path | None) -> str:
+def read_prompt_text(given: str | None, file: Path | None) -> str:
     """The prompt from where it is: the command line, a file, or stdin."""
     if file is not None and given is not None:
         raise UsageError("the prompt is given twice", hint="leave out PROMPT or --prompt-file")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpm.environment import Environment
 from xpm.operations.choice import composition
-from xpm.operations.decoding import sampling_params
+from xpm.operations.decoding import sampling_params, task_defaults
 from xpm.operations.install import require_stored
 from xpm.operations.installed import packages_of
 from xpm.operations.options import Options
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """``experts`` None chooses by keywords, () runs the base. ``sampling`` overrides what the manifests say.
+    """``experts`` None lets the router choose, () runs the base. ``sampling`` overrides what the manifests say.
 
     ``base`` and ``experts`` may be paths (``xpm.operations.local``); ``base`` "" is the environment's. ``context`` is in tokens.
     """
@@ -53,10 +53,13 @@ def run(
 ) -> Answer:
     """Answer one prompt; ``show`` gets the text piece by piece."""
     with tempfile.TemporaryDirectory(prefix="xpm-run-") as scratch:
-        base, experts = composition(
+        chosen = composition(
             environment, prompt, base=options.base, experts=options.experts, scratch=Path(scratch), progress=progress
         )
-        sampling = sampling_params([each.manifest for each in experts if each.manifest], options.sampling)
+        base, experts = chosen.base, chosen.experts
+        manifests = [each.manifest for each in experts if each.manifest]
+        defaults = task_defaults(chosen.decision.task, prompt) if chosen.decision else {}
+        sampling = sampling_params(manifests, options.sampling, defaults=defaults)
         with load_engine(base, options) as engine:
             attach_ms = attach(engine, experts)
             names = [each.name for each in experts]
