@@ -23,4 +23,5 @@ def _language_of(text: str) -> str:
 def _identifier() -> Callable[[str], tuple[str, float]]:
     from py3langid.langid import classify
 
-    return classify  # type: ignore[no-any-return]
+    result: Callable[[str], tuple[str, float]] = classify
+    return result

@@ -25,7 +25,7 @@ from xpm_index.errors import XpmError
 if TYPE_CHECKING:
     from xpm_runtime.embedder import Embedder
     from xpm_runtime.router.card import RoutingCard
-    from xpm_runtime.router.evaluation import Evaluation, Routed
+    from xpm_runtime.router.evaluation import Evaluation
     from xpm_runtime.router.route import Decision, Encoder, Floats, Router
 
 _NO_EXPERT = (

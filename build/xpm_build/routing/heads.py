@@ -18,6 +18,8 @@ LEAST_POSITIVES = 5
 _FOLDS = 5
 _PENALTY = 2e-4
 _STEPS = 150
+_RATE = 0.8
+_VECTOR_WEIGHT = 1.5  # of a vector of length 1 beside the words
 _MOST_SLOPE = 4.0
 _IS_ITS_OWN = 0.5  # mean probability from which a topic counts as one that the expert is about
 
@@ -106,7 +108,7 @@ def train_head(
     others = [row for row in others if row.topic not in own]
     material = material_of([*texts, *(row.text for row in others)], embed)
     labels = np.array([1.0] * len(texts) + [0.0] * len(others), np.float32)
-    folds = _folds([*(unique[text] for text in texts), *(row.frame for row in others)], rng)
+    folds = folds_of([*(unique[text] for text in texts), *(row.frame for row in others)], rng)
     head, accuracy, error = fit(material, labels, folds, embedder=embedder)
     return TrainedHead(
         head=head,
@@ -122,33 +124,27 @@ def fit(
     material: Material, labels: Floats, folds: NDArray[np.int64], *, embedder: str = ""
 ) -> tuple[Head, float, float]:
     """(a head, its accuracy and its calibration error on the fold that was left out, over all folds)."""
-    lexical_odds = np.zeros(material.num_rows, np.float32)
-    full_odds = np.zeros(material.num_rows, np.float32)
+    odds, alone = np.zeros(material.num_rows, np.float32), np.zeros(material.num_rows, np.float32)
     for fold in range(_FOLDS):
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        part, rest = material.taken(inside), material.taken(outside)
-        weights, bias, _ = _logistic(part, labels[inside])
-        lexical_odds[outside] = _sums(rest, weights) + bias
-        if part.vectors is not None:
-            weights, bias, vector = _logistic(part, labels[inside], with_vectors=True)
-            assert vector is not None and rest.vectors is not None
-            full_odds[outside] = _sums(rest, weights) + bias + rest.vectors @ vector
-    slope, shift = _platt(lexical_odds, labels)
-    weights, bias, _ = _logistic(material, labels)
-    lexical, lexical_bias = weights * slope, bias * slope + shift
-    judged = lexical_odds * slope + shift
-    vector, facts = None, {}
-    if material.vectors is not None:
-        slope, shift = _platt(full_odds, labels)
-        both, bias, vector = _logistic(material, labels, with_vectors=True)
-        assert vector is not None
-        judged = full_odds * slope + shift
-        # One set of lexical weights is kept: that with vectors is the one without, as near as a factor comes to it.
-        factor = float(lexical @ (both * slope) / max(float(lexical @ lexical), 1e-12))
-        facts = {"vector_lexical": factor, "vector_bias": bias * slope + shift}
-        vector = vector * slope
-    head = Head(lexical=lexical, lexical_bias=lexical_bias, vector=vector, embedder=embedder, **facts)
-    sure = _sigmoid(judged)
+        rest = material.taken(outside)
+        weights, bias, vector = _logistic(material.taken(inside), labels[inside])
+        alone[outside] = _sums(rest, weights)
+        odds[outside] = alone[outside] + bias
+        if vector is not None and rest.vectors is not None:
+            odds[outside] += rest.vectors @ vector
+    slope, shift = _platt(odds, labels)
+    weights, bias, vector = _logistic(material, labels)
+    alone_slope, alone_bias = (1.0, 0.0) if vector is None else _platt(alone * slope, labels)
+    head = Head(
+        lexical=weights * slope,
+        bias=bias * slope + shift,
+        vector=None if vector is None else vector * slope,
+        alone_slope=alone_slope,
+        alone_bias=alone_bias,
+        embedder=embedder,
+    )
+    sure = _sigmoid(odds * slope + shift)
     right = (sure > 0.5) == (labels > 0.5)
     error = calibration_error(np.maximum(sure, 1 - sure).tolist(), right.tolist())
     return head, float(right.mean()), error
@@ -175,7 +171,7 @@ def _resembling(texts: Sequence[str], others: Sequence[RequestRow]) -> set[str]:
     return found
 
 
-def _folds(groups: Sequence[str], rng: np.random.Generator) -> NDArray[np.int64]:
+def folds_of(groups: Sequence[str], rng: np.random.Generator) -> NDArray[np.int64]:
     names = sorted(set(groups))
     fold_of = dict(zip(names, rng.permutation(len(names)) % _FOLDS, strict=True))
     return np.array([fold_of[each] for each in groups], np.int64)
@@ -187,22 +183,20 @@ def _sums(material: Material, weights: Floats) -> Floats:
     return result
 
 
-def _logistic(
-    material: Material, labels: Floats, *, with_vectors: bool = False, steps: int = _STEPS
-) -> tuple[Floats, float, Floats | None]:
+def _logistic(material: Material, labels: Floats, *, steps: int = _STEPS) -> tuple[Floats, float, Floats | None]:
     """(lexical weights, bias, weights of the vector): Nesterov's method on the regularised, balanced likelihood."""
     num_positives = max(float(labels.sum()), 1.0)
     balance = np.where(labels > 0.5, 0.5 / num_positives, 0.5 / max(len(labels) - num_positives, 1.0)).astype(
         np.float32
     )
-    vectors = material.vectors if with_vectors else None
+    vectors = material.vectors
     size = 0 if vectors is None else vectors.shape[1]
     theta = np.zeros(NUM_FEATURES + 1 + size, np.float32)
     ahead, before = theta.copy(), theta.copy()
     for step in range(1, steps + 1):
         odds = _sums(material, ahead[:NUM_FEATURES]) + ahead[NUM_FEATURES]
         if vectors is not None:
-            odds += vectors @ ahead[NUM_FEATURES + 1 :]
+            odds += _VECTOR_WEIGHT * (vectors @ ahead[NUM_FEATURES + 1 :])
         error = (_sigmoid(odds) - labels) * balance
         slope = _PENALTY * ahead
         slope[NUM_FEATURES] = error.sum()
@@ -210,11 +204,12 @@ def _logistic(
             material.places, error[material.row] * material.values, NUM_FEATURES
         ).astype(np.float32)
         if vectors is not None:
-            slope[NUM_FEATURES + 1 :] += vectors.T @ error
-        theta = ahead - 1.0 * slope
-        ahead = theta + (step / (step + 3)) * (theta - before)
+            slope[NUM_FEATURES + 1 :] += _VECTOR_WEIGHT * (vectors.T @ error)
+        theta = (ahead - _RATE * slope).astype(np.float32)
+        ahead = (theta + (step / (step + 3)) * (theta - before)).astype(np.float32)
         before = theta
-    return theta[:NUM_FEATURES], float(theta[NUM_FEATURES]), theta[NUM_FEATURES + 1 :] if size else None
+    vector = theta[NUM_FEATURES + 1 :] * np.float32(_VECTOR_WEIGHT) if size else None
+    return theta[:NUM_FEATURES], float(theta[NUM_FEATURES]), vector
 
 
 def _platt(odds: Floats, labels: Floats) -> tuple[float, float]:

@@ -5,19 +5,21 @@ from collections.abc import Iterable
 import numpy as np
 
 from xpm_build.routing.frames import corpus, own_topics
-from xpm_build.routing.heads import _folds, fit, material_of
+from xpm_build.routing.heads import fit, folds_of, material_of
 from xpm_runtime.router.topics import Topic, write_topics
+from xpm_runtime.router.vectors import own_vectors
 
 
 def make_topics(seed: int = 7) -> tuple[bytes, Iterable[str]]:
     """(the file, a line for each topic on how well it is told from the others in phrasings that were left out)."""
     rows = corpus(seed)
-    material = material_of([row.text for row in rows])
-    folds = _folds([row.frame for row in rows], np.random.default_rng(seed))
-    topics, weights, biases, lines = [], [], [], []
+    encoder = own_vectors()
+    material = material_of([row.text for row in rows], encoder.embed)
+    folds = folds_of([row.frame for row in rows], np.random.default_rng(seed))
+    topics, heads, lines = [], [], []
     for name, facts in own_topics().items():
         labels = np.array([row.topic == name for row in rows], np.float32)
-        head, accuracy, error = fit(material, labels, folds)
+        head, accuracy, error = fit(material, labels, folds, embedder=encoder.digest)
         topics.append(
             Topic(
                 name=name,
@@ -26,7 +28,6 @@ def make_topics(seed: int = 7) -> tuple[bytes, Iterable[str]]:
                 is_general=bool(facts.get("general")),
             )
         )
-        weights.append(head.lexical)
-        biases.append(head.lexical_bias)
+        heads.append(head)
         lines.append(f"{name}: {int(labels.sum())} requests, accuracy {accuracy:.3f}, calibration error {error:.3f}")
-    return write_topics(topics, np.stack(weights), np.array(biases, np.float32)), lines
+    return write_topics(topics, heads, encoder.digest), lines

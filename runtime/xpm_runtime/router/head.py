@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def features_of(words: Sequence[str], signs: Iterable[str]) -> Features:
     """
     words = ["0" if each.isdigit() else each for each in words[:_MAX_WORDS]]
     names = [f"w {each}" for each in words]
-    names += [f"b {one} {two}" for one, two in zip(words, words[1:], strict=False)]
+    names += [f"b {one} {two}" for one, two in pairwise(words)]
     pieces = [piece for each in set(words) for piece in _pieces(each)]
     marked = [f"s {each}" for each in sorted(signs)]
     places = [zlib.crc32(each.encode()) % NUM_FEATURES for each in (*names, *pieces, *marked)]
@@ -68,22 +69,25 @@ def _pieces(word: str) -> list[str]:
 class Head:
     """
     lexical: float32 (NUM_FEATURES,). vector: float32 (size,) for the embedder of the digest ``embedder``, None without one.
-    Each of the two ways has its own bias and slope, so that its sum is in calibrated log-odds.
+    Both sums and ``bias`` are calibrated log-odds. Where that embedder is not at hand, the lexical sum times ``alone_slope`` plus
+    ``alone_bias`` are.
     """
 
     lexical: Floats
-    lexical_bias: float
+    bias: float
     vector: Floats | None = None
-    vector_lexical: float = 0.0
-    vector_bias: float = 0.0
+    alone_slope: float = 1.0
+    alone_bias: float = 0.0
     embedder: str = ""
 
     def log_odds(self, features: Features, vector: Floats | None = None) -> float:
         """That the expert answers the prompt; by the vector too if it is given and this head knows its embedder."""
         lexical = float(self.lexical[features.places] @ features.values)
-        if vector is None or self.vector is None:
-            return lexical + self.lexical_bias
-        return lexical * self.vector_lexical + float(self.vector @ vector) + self.vector_bias
+        if self.vector is None:
+            return lexical + self.bias
+        if vector is None:
+            return lexical * self.alone_slope + self.alone_bias
+        return lexical + float(self.vector @ vector) + self.bias
 
     def to_bytes(self) -> bytes:
         """The file: weights in 8 bits, everything else in its metadata."""
@@ -91,10 +95,10 @@ class Head:
 
         scale = float(np.abs(self.lexical).max()) / 127 or 1.0
         tensors: dict[str, NDArray[Any]] = {_LEXICAL: np.rint(self.lexical / scale).astype(np.int8)}
-        facts: dict[str, Any] = {"lexical_scale": scale, "lexical_bias": self.lexical_bias}
+        facts: dict[str, Any] = {"lexical_scale": scale, "bias": self.bias}
         if self.vector is not None:
             tensors[_VECTOR] = self.vector.astype(np.float16)
-            facts |= {"vector_lexical": self.vector_lexical, "vector_bias": self.vector_bias, "embedder": self.embedder}
+            facts |= {"alone_slope": self.alone_slope, "alone_bias": self.alone_bias, "embedder": self.embedder}
         data: bytes = save(tensors, metadata={"format": FORMAT, "head": json.dumps(facts, sort_keys=True)})
         return data
 
@@ -132,10 +136,10 @@ class Head:
             raise ValueError("vector holds what is no finite number")
         return cls(
             lexical=lexical.astype(np.float32) * np.float32(_finite(facts, "lexical_scale")),
-            lexical_bias=_finite(facts, "lexical_bias"),
+            bias=_finite(facts, "bias"),
             vector=None if vector is None else vector.astype(np.float32),
-            vector_lexical=_finite(facts, "vector_lexical") if vector is not None else 0.0,
-            vector_bias=_finite(facts, "vector_bias") if vector is not None else 0.0,
+            alone_slope=_finite(facts, "alone_slope") if vector is not None else 1.0,
+            alone_bias=_finite(facts, "alone_bias") if vector is not None else 0.0,
             embedder=str(facts.get("embedder", ""))[:100],
         )
 

@@ -8,10 +8,15 @@ from xpm_runtime.router.card import RoutingCard
 from xpm_runtime.router.words import first_word, occurs
 
 ORDINARY = frozenset(
-    "a about all and any are array as back be bug by call case check class code column columns convert count create data default define delete derive do error "
-    "example explain extract false field fields file fill find fix for form format from function get give group help how in insert int is it key keys language line list make many "
-    "match model name new node nodes null number object of on or order output parse plan price print query read record rename repair reply review row rows run schema search select set shape "
-    "show sort start string study table template test text the time tip to travel true type update use user value view what when where which why word words work write".split()
+    (
+        "a about all and any are array as back be bug by call case check class code column columns convert count "
+        "create data default define delete derive do error example explain extract false field fields file fill "
+        "find fix for form format from function get give group help how in insert int is it key keys language "
+        "line list make many match model name new node nodes null number object of on or order output parse plan "
+        "price print query read record rename repair reply review row rows run schema search select set shape "
+        "show sort start string study table template test text the time tip to travel true type update use user "
+        "value view what when where which why word words work write "
+    ).split()
 )
 """Words that occur in requests of every kind: a keyword that is one says little by itself."""
 

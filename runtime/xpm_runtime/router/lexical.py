@@ -14,9 +14,12 @@ from xpm_runtime.router.words import folded, stems, words_of
 _K1, _B = 1.2, 0.5
 _HALF = 4.0  # the sum that counts as half alike
 _STOP = frozenset(
-    "i me my we our you your he she they them this that these those with have has had can could would should will there its not no so if but than then into over under "
-    "please der die das ein eine einen und oder ist sind mit von für den dem des zu auf im ich wie was le la les un une des et ou est sont avec de du pour dans que qui el los las una "
-    "y o es son con del para por en al lo se 的 了 是 在 我 一 个 这 那".split()
+    (
+        "i me my we our you your he she they them this that these those with have has had can could would should "
+        "will there its not no so if but than then into over under please der die das ein eine einen und oder ist "
+        "sind mit von für den dem des zu auf im ich wie was le la les un une des et ou est sont avec de du pour "
+        "dans que qui el los las una y o es son con del para por en al lo se 的 了 是 在 我 一 个 这 那 "
+    ).split()
 )
 
 

@@ -1,9 +1,9 @@
 """Choosing experts for a prompt: signals of each card, one score, a threshold below which the base answers alone.
 
 1. The prompt is read: words, signs, concepts, the features of heads (``prompt``).
-2. Each card has signals: its own head, or else those of the topics that it names; keywords; concepts; words in common.
-3. ``weights`` makes a probability of them, for each kind of card its own.
-4. The best that is likelier than not is chosen; an expert for a format joins one for a task if the prompt asks for both.
+2. Each card has signals: its own head, those of the topics that it names, keywords; concepts; words in common.
+3. ``weights`` makes log-odds of them, for each kind of card its own, and these become probabilities of all cards and the base.
+4. The likeliest is chosen, or the base; an expert for a format joins one for a task if the prompt asks for both.
 5. What the chosen require comes along; what they do not get on with is left out.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from xpm_runtime.errors import RequestError
 from xpm_runtime.router.card import RoutingCard
 from xpm_runtime.router.decoding import DEFAULT_TASK
-from xpm_runtime.router.head import NUM_FEATURES
+from xpm_runtime.router.heads import Heads
 from xpm_runtime.router.hint import Hint, parse_hint
 from xpm_runtime.router.keywords import KeywordIndex, Matches
 from xpm_runtime.router.lexical import LexicalIndex
@@ -31,12 +31,13 @@ from xpm_runtime.router.words import folded, words_of
 
 Floats = NDArray[np.float32]
 MAX_EXPERTS = 10
-_HALF = 0.5
+_ALSO = 0.2  # share from which an expert for a task joins the one for the format that was asked for
 _TIE = 0.02
 _NO_MATCHES = Matches()
 _CODE_TIERS = frozenset({"language", "tech"})
 _WANTS_FORMAT = re.compile(
-    r"\b(as|in|into|to|als|en|au format|como|return|respond|answer|output|give|structured)\b.{0,40}\b(json|xml|yaml|csv|markdown)\b|\bjson object\b|(json|xml|yaml)(格式|对象)"
+    r"\b(as|in|into|to|als|en|au format|como|return|respond|answer|output|give|structured)\b.{0,40}\b(json"
+    r"|xml|yaml|csv|markdown)\b|\bjson object\b|(json|xml|yaml)(格式|对象)"
 )
 
 
@@ -51,7 +52,8 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """``probability`` that the expert answers the prompt; ``signals`` are what it was made of, those that are not 0."""
+    """``probability`` that the expert answers the prompt; ``signals`` are what it was made of, those "
+    "that are not 0."""
 
     name: str
     probability: float
@@ -61,7 +63,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """``experts`` best first, with what they require; () for the base alone. ``confidence`` is that this is right, 0 to 1."""
+    """``experts`` best first, with what they require; () for the base alone. ``confidence`` is that this "
+    "is right, 0 to 1."""
 
     experts: tuple[str, ...]
     candidates: tuple[Candidate, ...]
@@ -103,10 +106,14 @@ class Router:
             if (hint := parse_hint(card.hint)) is not None:
                 self._hints[position] = hint
         self._concepts = [_concepts_of(card) for card in cards]
-        self._of_topics = np.array([self._topics.of_card(card) for card in cards]).reshape(len(cards), -1)
+        self._of_topics: NDArray[np.bool_] = np.zeros((len(cards), len(self._topics.topics)), bool)
+        for position, card in enumerate(cards):
+            self._of_topics[position] = self._topics.of_card(card)
         self._uses_head = np.array([card.head is not None and "head" not in ablated for card in cards], bool)
-        self._uses_topics = ~self._uses_head & self._of_topics.any(axis=1) & ("topics" not in ablated)
-        self._heads = _Heads([card for card in cards if card.head is not None], encoder.digest if encoder else "")
+        self._uses_topics = self._of_topics.any(axis=1) & ("topics" not in ablated)
+        self._heads = Heads.of(
+            [card.head for card in cards if card.head is not None], encoder.digest if encoder else ""
+        )
         self._head_at = np.flatnonzero([card.head is not None for card in cards])
         self._makes = np.array([_makes_something(card) for card in cards], np.float32)
         self._general_at = np.array([topic.is_general for topic in self._topics.topics])
@@ -123,24 +130,23 @@ class Router:
         read_at = time.perf_counter()
         vector = self._encoder.embed([read.text])[0] if self._encoder is not None else None
         embedded_at = time.perf_counter()
-        topic_odds = self._topics.log_odds(read.features)
+        topic_odds = self._topic_odds(read, vector)
         signals, matches = self._signals(read, topic_odds, vector)
         kinds = np.where(self._uses_head, OWN_HEAD, np.where(self._uses_topics, TOPIC, BARE))
         odds = (signals * WEIGHTS[kinds]).sum(axis=1) if len(self.cards) else np.zeros(0, np.float32)
-        sure = 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
+        sure = _shares(odds)
         chosen = self._choose(read, sure, hot, max_experts)
         shown = np.argsort(-sure, kind="stable")[:MAX_EXPERTS]
         candidates = tuple(
             self._candidate(position, sure[position], signals[position], matches.get(int(position), _NO_MATCHES))
             for position in shown
         )
-        best = float(sure.max()) if len(sure) else 0.0
         task = self._task(topic_odds)
         ended = time.perf_counter()
         return Decision(
             experts=tuple(self.cards[position].name for position in chosen),
             candidates=candidates,
-            confidence=best if chosen else 1 - best,
+            confidence=float(sure[chosen[0]]) if chosen else 1 - float(sure.sum()),
             task=task,
             signs=tuple(sorted({*read.signs, *(f"names:{each}" for each in read.named)})),
             language=language,
@@ -153,11 +159,17 @@ class Router:
             },
         )
 
+    def _topic_odds(self, read: ReadPrompt, vector: Floats | None) -> Floats:
+        if "topics" in self._ablated:
+            return np.full(len(self._topics.topics), -8, np.float32)
+        known = self._encoder is not None and self._encoder.digest == self._topics.heads.embedder
+        return self._topics.log_odds(read.features, vector if known else None)
+
     def signals(self, prompt: str) -> tuple[Floats, NDArray[np.int64]]:
         """(float32 (cards, signals), kind of each card): what the weights are fitted to."""
         read = read_prompt(prompt)
         vector = self._encoder.embed([read.text])[0] if self._encoder is not None else None
-        signals, _ = self._signals(read, self._topics.log_odds(read.features), vector)
+        signals, _ = self._signals(read, self._topic_odds(read, vector), vector)
         return signals, np.where(self._uses_head, OWN_HEAD, np.where(self._uses_topics, TOPIC, BARE))
 
     def _signals(
@@ -166,13 +178,13 @@ class Router:
         table = np.zeros((len(self.cards), len(SIGNALS)), np.float32)
         table[:, place("bias")] = 1
         if len(self._head_at):
-            odds = self._heads.log_odds(read, vector)
-            table[self._head_at, place("head")] = np.clip(odds, -8, 8)
+            odds = self._heads.log_odds(read.features, vector)
+            table[self._head_at, place("head")] = np.where(self._uses_head[self._head_at], np.clip(odds, -8, 8), 0)
         masked = np.where(self._of_topics, topic_odds, -np.inf)
         own = masked.max(axis=1, initial=-np.inf)
         rival = np.where(self._of_topics, -np.inf, topic_odds).max(axis=1, initial=-np.inf)
-        table[:, place("topic")] = np.where(self._uses_topics, own, 0)
-        table[:, place("rival")] = np.maximum(rival, 0)
+        table[:, place("topic")] = np.where(self._uses_topics, np.maximum(own, -8), 0)
+        table[:, place("rival")] = np.where(self._uses_topics, np.maximum(rival, 0), 0)
         general = float(topic_odds[self._general_at].max(initial=-8))
         table[:, place("general topic")] = general
         table[:, place("general")] = float(read.is_general) * self._makes
@@ -204,17 +216,16 @@ class Router:
         for position, concepts in enumerate(self._concepts):
             if not concepts:
                 continue
-            table[position, place("named")] = bool(concepts & read.named)
+            table[position, place("named")] = bool(concepts & read.named) and not read.is_general
             table[position, place("shown")] = bool(concepts & read.shown)
             own = concepts & LANGUAGES
             table[position, place("other language")] = bool(own and languages and not own & languages)
 
     def _choose(self, read: ReadPrompt, sure: Floats, hot: frozenset[str], max_experts: int) -> list[int]:
-        likely = [int(each) for each in np.flatnonzero(sure > _HALF)]
-        if not likely:
+        top = float(sure.max(initial=0))
+        if top <= 1 - float(sure.sum()):  # what is left is the base's
             return []
-        top = max(sure[each] for each in likely)
-        tied = [each for each in likely if sure[each] >= top - _TIE]
+        tied = [int(each) for each in np.flatnonzero(sure >= top - _TIE)]
         best = min(
             tied,
             key=lambda each: (
@@ -234,13 +245,15 @@ class Router:
             if formats:
                 chosen.append(max(formats, key=lambda each: float(sure[each])))
         elif self.cards[best].tier == "format" and _WANTS_FORMAT.search(read.folded):
-            tasks = [each for each in likely if self.cards[each].tier not in ("format", *_CODE_TIERS)]
-            if tasks:
-                chosen.insert(0, max(tasks, key=lambda each: float(sure[each])))
+            tasks = [each for each, card in enumerate(self.cards) if card.tier not in ("format", *_CODE_TIERS)]
+            likeliest = max(tasks, key=lambda each: float(sure[each]), default=best)
+            if float(sure[likeliest]) > _ALSO:
+                chosen.insert(0, likeliest)
         return self._with_required(chosen, max_experts)
 
     def _with_required(self, chosen: list[int], max_experts: int) -> list[int]:
-        """The chosen, best first, each with what it requires, as long as they get on with each other and are not too many."""
+        """The chosen, best first, each with what it requires, as long as they get on with each other and "
+        "are not too many."""
         at = {card.name: position for position, card in enumerate(self.cards)}
         taken: list[int] = []
         for each in chosen:
@@ -280,7 +293,7 @@ class Router:
 
     def _reason(self, read: ReadPrompt, chosen: Sequence[int]) -> str:
         if chosen:
-            return f"{self.cards[chosen[0]].name} is likelier than not to answer it"
+            return f"{self.cards[chosen[0]].name} is the likeliest to answer it"
         if not self.cards:
             return "no expert is installed"
         if "asks:nothing" in read.signs:
@@ -292,33 +305,12 @@ class Router:
         )
 
 
-class _Heads:
-    """The heads of many cards side by side: int8 (NUM_FEATURES, heads), so that one gather serves all of them."""
-
-    def __init__(self, cards: Sequence[RoutingCard], embedder: str) -> None:
-        heads = [card.head for card in cards if card.head is not None]
-        scales = [float(np.abs(head.lexical).max()) / 127 or 1.0 for head in heads]
-        self._scales = np.array(scales, np.float32)
-        self._weights = np.zeros((NUM_FEATURES, len(heads)), np.int8)
-        for position, (head, scale) in enumerate(zip(heads, scales, strict=True)):
-            self._weights[:, position] = np.rint(head.lexical / scale)
-        self._biases = np.array([head.lexical_bias for head in heads], np.float32)
-        self._with_vector = np.array(
-            [head.vector is not None and bool(embedder) and head.embedder == embedder for head in heads], bool
-        )
-        known = [head for head, is_known in zip(heads, self._with_vector, strict=True) if is_known]
-        self._vectors = np.array([head.vector for head in known], np.float32)
-        self._factors = np.array([head.vector_lexical for head in known], np.float32)
-        self._vector_biases = np.array([head.vector_bias for head in known], np.float32)
-
-    def log_odds(self, read: ReadPrompt, vector: Floats | None) -> Floats:
-        features = read.features
-        lexical = (features.values @ self._weights[features.places].astype(np.float32)) * self._scales
-        odds: Floats = lexical + self._biases
-        if vector is not None and self._with_vector.any():
-            both = lexical[self._with_vector] * self._factors + self._vectors @ vector + self._vector_biases
-            odds[self._with_vector] = both
-        return odds
+def _shares(odds: Floats) -> Floats:
+    """The probability of each card, with the base at 0 among them: a softmax."""
+    most = max(float(odds.max(initial=0)), 0.0)
+    powers = np.exp(odds - most)
+    result: Floats = powers / (powers.sum() + np.exp(-most))
+    return result
 
 
 def _concepts_of(card: RoutingCard) -> frozenset[str]:
@@ -334,7 +326,8 @@ def _concepts_of(card: RoutingCard) -> frozenset[str]:
 
 
 def _makes_something(card: RoutingCard) -> bool:
-    """Whether questions about things are none for it: it writes code or formats, or none of its examples is such a question."""
+    """Whether questions about things are none for it: it writes code or formats, or none of its examples "
+    "is such a question."""
     if card.tier in ("format", "language", "tech", "task") or _concepts_of(card):
         return True
     general = [read_prompt(each).is_general for each in card.examples[:50]]

@@ -15,7 +15,8 @@ _PATTERNS: Sequence[tuple[str, tuple[str, ...], re.Pattern[str]]] = (
         "code:sql",
         ("select", "insert", "update", "delete", "create", "alter", "join", "group by", "order by"),
         re.compile(
-            r"\bselect\b[^.?!]{1,400}\bfrom\b|\binsert\s+into\b|\bupdate\s+\w+\s+set\b|\bdelete\s+from\b|\b(create|alter|drop)\s+table\b"
+            r"\bselect\b[^.?!]{1,400}\bfrom\b|\binsert\s+into\b|\bupdate\s+\w+\s+set\b|\bdelete\s+from\b"
+            r"|\b(create|alter|drop)\s+table\b"
             r"|\b(left|right|inner|outer|full|cross)\s+join\b|\bGROUP BY\b|\bORDER BY\b",
             _I,
         ),
@@ -24,7 +25,8 @@ _PATTERNS: Sequence[tuple[str, tuple[str, ...], re.Pattern[str]]] = (
         "shape:schema",
         ("(",),
         re.compile(
-            r"\b[a-z_]\w*\s?\(\s*(id|\w+_id)\b[^()]{0,400}\)|\b(schemas?|tables?|tabellen?|tablas?|表|表结构)\s*[:：]?\s*[\"'`]?\w+\s?\(\s*\w+"
+            r"\b[a-z_]\w*\s?\(\s*(id|\w+_id)\b[^()]{0,400}\)|\b(schemas?|tables?|tabellen?|tablas?|表"
+            r"|表结构)\s*[:：]?\s*[\"'`]?\w+\s?\(\s*\w+"
             r"|\bschema:",
             _I,
         ),
@@ -34,8 +36,10 @@ _PATTERNS: Sequence[tuple[str, tuple[str, ...], re.Pattern[str]]] = (
         "code:python",
         ("def ", "import", "class ", "print(", "self", ".py", "elif", " in ", "lambda", "__", "error: "),
         re.compile(
-            r"\bdef\s+\w+\s*\(|^\s*(from\s+[\w.]+\s+)?import\s+\w+\s*($|,|as\b)|^\s*class\s+\w+.{0,60}:\s*$|\bprint\(|\bself\.\w|\w\.py\b"
-            r"|\belif\b|\bfor\s+\w+\s+in\s+[\w.()]+:|\blambda\s+\w+\s*:|__\w+__|\b(Key|Index|Type|Attribute|Value|Name)Error\b",
+            r"\bdef\s+\w+\s*\(|^\s*(from\s+[\w.]+\s+)?import\s+\w+\s*($|,|as\b)"
+            r"|^\s*class\s+\w+.{0,60}:\s*$|\bprint\(|\bself\.\w|\w\.py\b"
+            r"|\belif\b|\bfor\s+\w+\s+in\s+[\w.()]+:|\blambda\s+\w+\s*:|__\w+__|\b(Key|Index|Type"
+            r"|Attribute|Value|Name)Error\b",
             _M,
         ),
     ),
@@ -43,7 +47,8 @@ _PATTERNS: Sequence[tuple[str, tuple[str, ...], re.Pattern[str]]] = (
         "code:typescript",
         ("function", "const ", "interface", ": string", ": number", ": boolean", ".ts", "=>", "tsc"),
         re.compile(
-            r"\bfunction\s+\w+\s*(<\w+>)?\([^)]*:\s*\w+|\bconst\s+\w+\s*[:=]|\binterface\s+[A-Z]\w*\s*(extends\s+\w+\s*)?\{"
+            r"\bfunction\s+\w+\s*(<\w+>)?\([^)]*:\s*\w+|\bconst\s+\w+\s*[:=]"
+            r"|\binterface\s+[A-Z]\w*\s*(extends\s+\w+\s*)?\{"
             r"|:\s*(string|number|boolean)\b(\[\])?|\w\.tsx?\b|\btsc\b|\bPromise<|\bRecord<"
         ),
     ),
@@ -58,7 +63,8 @@ _PATTERNS: Sequence[tuple[str, tuple[str, ...], re.Pattern[str]]] = (
         "code:rust",
         ("fn ", "let mut", "impl", "vec<", "&str", ".rs", "error[e", "::", "option<", "&mut", "unwrap"),
         re.compile(
-            r"\bfn\s+\w+\s*(<[^>]*>)?\s*\(|\blet\s+mut\b|\bimpl(<[^>]*>)?\s+\w+(\s+for)?\b.{0,30}\{?|\bVec<|&str\b|&mut\b|\w\.rs\b|error\[E\d+"
+            r"\bfn\s+\w+\s*(<[^>]*>)?\s*\(|\blet\s+mut\b|\bimpl(<[^>]*>)?\s+\w+(\s+for)?\b.{0,30}\{?"
+            r"|\bVec<|&str\b|&mut\b|\w\.rs\b|error\[E\d+"
             r"|\bOption<|\bResult<|\bArc<|\.unwrap\w*\("
         ),
     ),
@@ -90,14 +96,16 @@ _PATTERNS: Sequence[tuple[str, tuple[str, ...], re.Pattern[str]]] = (
         "code:shell",
         ("grep", "awk", "sed ", "chmod", "ssh ", "sudo", "xargs", "tar ", "curl ", "#!/", "~/", "| ", "done"),
         re.compile(
-            r"(?<!\w)(grep|awk|chmod|chown|sudo|xargs|rsync|crontab|systemctl|ssh|curl)\b|\b(tar|sed)\s+\S|#!/|\bfor\s+\w+\s+in\s+[^:\n]*;|\$\(\w|~/\w"
+            r"(?<!\w)(grep|awk|chmod|chown|sudo|xargs|rsync|crontab|systemctl|ssh|curl)\b|\b(tar|sed)\s+\S"
+            r"|#!/|\bfor\s+\w+\s+in\s+[^:\n]*;|\$\(\w|~/\w"
         ),
     ),
     (
         "code:kubernetes",
         ("apiversion", "kubectl", "k8s", "from ", "docker", "backoff", "helm"),
         re.compile(
-            r"\bapiVersion:|\bkubectl\b|\bk8s\b|^FROM\s+[\w./-]+(:[\w.-]+)?|\bdocker(file|\s+(run|build|compose))\b|BackOff\b|\bhelm\b",
+            r"\bapiVersion:|\bkubectl\b|\bk8s\b|^FROM\s+[\w./-]+(:[\w.-]+)?|\bdocker(file|\s+(run|build"
+            r"|compose))\b|BackOff\b|\bhelm\b",
             _M | _I,
         ),
     ),
@@ -179,9 +187,12 @@ _ASKS: Sequence[tuple[str, re.Pattern[str]]] = (
     (
         "asks:definition",
         re.compile(
-            r"^(so |and |hey |please |can you |could you )*(what('s| is| are| does)|explain|define|describe|tell me (about|what)|who (is|was|invented|created)"
-            r"|why (is|are|do|does|did)|when (was|did|is)|where (is|are|was|does)|how (does|do) \S+( \S+)? work|was (ist|sind|bedeutet)|wer (ist|war|hat)|warum|wozu|wofür"
-            r"|erkläre?|erzähl|qu('|’)est[- ]ce|c('|’)est quoi|qui (est|était|a)|pourquoi|à quoi sert|explique|qué (es|son|significa)|quién|por qué|para qué|explica"
+            r"^(so |and |hey |please |can you |could you )*(what('s| is| are| does)|explain|define"
+            r"|describe|tell me (about|what)|who (is|was|invented|created)"
+            r"|why (is|are|do|does|did)|when (was|did|is)|where (is|are|was|does)|how (does"
+            r"|do) \S+( \S+)? work|was (ist|sind|bedeutet)|wer (ist|war|hat)|warum|wozu|wofür"
+            r"|erkläre?|erzähl|qu('|’)est[- ]ce|c('|’)est quoi|qui (est|était|a)|pourquoi|à quoi sert"
+            r"|explique|qué (es|son|significa)|quién|por qué|para qué|explica"
             r"|cos('|’)è|che cos|o que é|quem)\b"
         ),
     ),
@@ -189,28 +200,42 @@ _ASKS: Sequence[tuple[str, re.Pattern[str]]] = (
     (
         "asks:comparison",
         re.compile(
-            r"\b(difference between|differences? of|versus|vs\.?|better than|unterschied zwischen|différence entre|diferencia entre|pros and cons)\b|区别|の違い"
+            r"\b(difference between|differences? of|versus|vs\.?|better than|unterschied zwischen"
+            r"|différence entre|diferencia entre|pros and cons)\b|区别|の違い"
         ),
     ),
     (
         "asks:opinion",
         re.compile(
-            r"\b(should i (learn|use)|worth (learning|it)|what do you think|do you (like|know|think)|your opinion|history of|who invented|geschichte (von|der|des)|histoire d"
+            r"\b(should i (learn|use)|worth (learning|it)|what do you think|do you (like|know|think)"
+            r"|your opinion|history of|who invented|geschichte (von|der|des)|histoire d"
             r"|historia de|lohnt es sich|big deal|never understood|people mean by)\b"
         ),
     ),
     (
         "asks:nothing",
         re.compile(
-            r"^(hi|hello|hey|hallo|moin|salut|bonjour|bonsoir|hola|buenas|buenos|guten (tag|morgen|abend)|good (morning|evening|night|afternoon)|thanks?|thank you|danke|merci|gracias"
-            r"|ok(ay)?|lol|bye|cheers|you there|how are you|wie geht|ça va|qué tal)\b.{0,40}$|^(你好|谢谢|您好|早上好|再见|こんにちは|ありがとう)"
+            r"^(hi|hello|hey|hallo|moin|salut|bonjour|bonsoir|hola|buenas|buenos|guten (tag|morgen|abend)"
+            r"|good (morning|evening|night|afternoon)|thanks?|thank you|danke|merci|gracias"
+            r"|ok(ay)?|lol|bye|cheers|you there|how are you|wie geht|ça va|qué tal)\b.{0,40}$|^(你好|谢谢"
+            r"|您好|早上好|再见|こんにちは|ありがとう)"
         ),
     ),
 )
 _MAKING = re.compile(
-    r"\b(writes?|create|generate|implement|build|make|fix|convert|translate|solve|list|show|find|count|return|select|schreibe?|erstelle|zeige?|finde|berechne|écris|crée|donne|montre|trouve"
+    r"\b(writes?|create|generate|implement|build|make|fix|convert|translate|solve|list|show|find|count"
+    r"|return|select|schreibe?|erstelle|zeige?|finde|berechne|écris|crée|donne|montre|trouve"
     r"|escribe|crea|muestra|encuentra|calcula)\b|写|创建|查询|显示|转换|翻译"
 )
+_TONGUES = re.compile(
+    r"\b(english|french|german|spanish|italian|portuguese|japanese|chinese|polish|dutch|russian|turkish"
+    r"|swedish|greek|arabic|korean|hindi|latin|danish|czech"
+    r"|englisch|deutsch|französisch|spanisch|italienisch|russisch|anglais|français|allemand|espagnol"
+    r"|italien|japonais|chinois"
+    r"|inglés|francés|alemán|español|italiano|portugués|ruso)\b|英语|英文|法语|德语|日语|西班牙语|中文|俄语"
+)
+_QUOTE = re.compile(r"[\"“„«‘「'][^\"”“»’」']{8,}[\"”“»’」']")
+_SHORT, _LONG = 4, 45
 _NAME = re.compile(r"[^\W_][\w+#.-]*[\w+#]|[^\W_]")
 
 
@@ -235,6 +260,15 @@ def signs_of(text: str, folded: str) -> frozenset[str]:
         found.add("asks:question")
     if _MAKING.search(stripped) is not None:
         found.add("asks:making")
+    if _TONGUES.search(stripped) is not None:
+        found.add("tongue")
+    if _QUOTE.search(stripped) is not None:
+        found.add("quote")
+    num_words = stripped.count(" ") + 1
+    if num_words <= _SHORT:
+        found.add("short")
+    elif num_words >= _LONG:
+        found.add("long")
     return frozenset(found)
 
 

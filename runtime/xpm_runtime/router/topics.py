@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from xpm_runtime.errors import ModelLoadError
 from xpm_runtime.router.card import RoutingCard
-from xpm_runtime.router.head import NUM_FEATURES, Features
+from xpm_runtime.router.head import Features, Floats, Head
+from xpm_runtime.router.heads import Heads
 from xpm_runtime.router.words import folded, words_of
 
 FILE = Path(__file__).with_name("topics.safetensors")
@@ -35,17 +36,12 @@ class Topic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topics:
-    """``weights`` is int8 (NUM_FEATURES, topics), ``scales`` and ``biases`` float32 (topics,)."""
-
     topics: tuple[Topic, ...]
-    weights: NDArray[np.int8]
-    scales: NDArray[np.float32]
-    biases: NDArray[np.float32]
+    heads: Heads
 
-    def log_odds(self, features: Features) -> NDArray[np.float32]:
+    def log_odds(self, features: Features, vector: Floats | None) -> Floats:
         """float32 (topics,): that the prompt is about each of them."""
-        sums = features.values @ self.weights[features.places].astype(np.float32)
-        result: NDArray[np.float32] = np.clip(sums * self.scales + self.biases, -_MOST_LOG_ODDS, _MOST_LOG_ODDS)
+        result: Floats = np.clip(self.heads.log_odds(features, vector), -_MOST_LOG_ODDS, _MOST_LOG_ODDS)
         return result
 
     def of_card(self, card: RoutingCard) -> NDArray[np.bool_]:
@@ -55,7 +51,8 @@ class Topics:
         if not named.any():
             keywords = {folded(each) for each in card.keywords}
             named = np.array([len(topic.names & keywords) > 1 for topic in self.topics])
-        return named & ~np.array([topic.is_general for topic in self.topics])
+        result: NDArray[np.bool_] = named & ~np.array([topic.is_general for topic in self.topics])
+        return result
 
 
 @cache
@@ -73,32 +70,23 @@ def read_topics(data: bytes) -> Topics:
         if metadata.get("format") != FORMAT:
             raise ValueError("its format is not known")
         raw = json.loads(metadata["topics"])
-        tensors = load(data)
-        weights = tensors["weights"]
-        if weights.shape != (NUM_FEATURES, len(raw)):
-            raise ValueError("its weights have another shape")
         topics = tuple(
             Topic(name=each["name"], names=frozenset(each["names"]), task=each["task"], is_general=each["general"])
             for each in raw
         )
-        return Topics(topics=topics, weights=weights, scales=tensors["scales"], biases=tensors["biases"])
+        return Topics(topics=topics, heads=Heads.from_tensors(load(data), str(metadata["embedder"])))
     except (KeyError, ValueError, TypeError) as error:
         raise ModelLoadError("the topics that come with xpm cannot be read", context=str(error)[:200]) from error
 
 
-def write_topics(topics: Sequence[Topic], weights: NDArray[np.float32], biases: NDArray[np.float32]) -> bytes:
-    """Weights float32 (topics, NUM_FEATURES) as the file, in 8 bits."""
+def write_topics(topics: Sequence[Topic], heads: Sequence[Head], embedder: str) -> bytes:
+    """Topics and their heads, in the same order, as the file."""
     from safetensors.numpy import save
 
-    scales = np.maximum(np.abs(weights).max(axis=1), 1e-9) / 127
     raw = [
         {"name": each.name, "names": sorted(each.names), "task": each.task, "general": each.is_general}
         for each in topics
     ]
-    tensors = {
-        "weights": np.ascontiguousarray(np.rint(weights / scales[:, None]).astype(np.int8).T),
-        "scales": scales.astype(np.float32),
-        "biases": biases.astype(np.float32),
-    }
-    data: bytes = save(tensors, metadata={"format": FORMAT, "topics": json.dumps(raw, sort_keys=True)})
+    metadata = {"format": FORMAT, "topics": json.dumps(raw, sort_keys=True), "embedder": embedder}
+    data: bytes = save(Heads.of(heads, embedder).to_tensors(), metadata=metadata)
     return data
