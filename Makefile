@@ -11,7 +11,7 @@ demo: $(VENV)/.core  ## install xpm without torch, install two experts into a ne
 	@sh examples/demo.sh $(CURDIR)/$(BIN)/xpm
 
 test: $(VENV)/.test  ## the whole test suite
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/python -m pytest --durations=15 -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.test  ## format, lint, types (also as Windows and macOS see them), import contracts, links of the documentation
 	$(BIN)/ruff format --check $(SOURCES) tests

@@ -15,7 +15,7 @@ from xpm.errors import BusyError, StoreError
 from xpm.locks import locked_file
 
 _LOCK_TIMEOUT_S = 600
-_SCRATCH = ("index-*", "accept-*", "indexes/.*.git.*")
+_SCRATCH = ("index-*", "accept-*", "model-*", "indexes/.*.git.*")
 _SCRATCH_AGE_S = 86400
 
 

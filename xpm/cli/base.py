@@ -8,9 +8,9 @@ from xpm.cli.changes import render_change
 from xpm.cli.context import here, options
 from xpm.cli.entries import entry_document, marked
 from xpm.cli.render import Console, size
-from xpm.operations.build import base_source
 from xpm.operations.inspect import search
 from xpm.operations.install import use_base, use_model
+from xpm.operations.model_folder import base_source
 from xpm.operations.models import find_model
 from xpm.project import DEFAULT_BASE, DEFAULT_VARIANT
 from xpm.search import Query

@@ -101,7 +101,11 @@ def build_base_command(
 
 @build_command.command("expert")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--base", required=True, help="The base: a Hugging Face folder, or the name of a base that an index has.")
+@click.option(
+    "--base",
+    required=True,
+    help="The base: a model's folder or GGUF file, or the name of one made here or in an index.",
+)
 @click.option(
     "--storage",
     type=click.Choice(["float32", "float16", "int8"]),

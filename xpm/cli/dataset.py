@@ -1,6 +1,7 @@
 """dataset generate, import, validate, dedup, stats, split, filter, preview."""
 
 import itertools
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from xpm.cli.context import here
 from xpm.cli.render import Console
 from xpm.errors import UsageError
 from xpm.operations.build import require_extra
-from xpm.operations.expert import find_base, generate
+from xpm.operations.expert import generate
+from xpm.operations.model_folder import model_folder
 from xpm_build.dataset import commands
 from xpm_build.judges.languages import LANGUAGES
 from xpm_build.rows import MAPPED_KEYS, read_rows
@@ -217,8 +219,8 @@ def stats_command(console: Console, target: Path, base: str, png: Path | None, a
 
     Example: xpm dataset stats --base xpm-tiny --png stats.png
     """
-    folder = find_base(here(), base, progress=console) if base else None
-    stats = commands.statistics(target, base=folder, png=png)
+    with model_folder(here(), base, progress=console) if base else nullcontext() as folder:
+        stats = commands.statistics(target, base=folder, png=png)
     if as_json:
         console.json(stats)
         return

@@ -17,7 +17,7 @@ _folder = click.argument(
     "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path(), required=False
 )
 _base = click.option(
-    "--base", default="", help="The base: a Hugging Face folder, or the name of one that an index has."
+    "--base", default="", help="The base: a model's folder or GGUF file, or the name of one made here or in an index."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 

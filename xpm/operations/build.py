@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
 from xpm.errors import MissingExtraError, NotFoundError
-from xpm.lockfile import Indexed, LockedPackage
 from xpm.operations.editable import IN_PLACE
-from xpm.operations.fetching import fetch_and_store
-from xpm.operations.options import Options
+from xpm.operations.model_folder import model_folder
 from xpm.progress import Progress
 from xpm_index.archive import extract_archive
 from xpm_index.names import validate_name
@@ -20,8 +18,6 @@ from xpm_index.names import validate_name
 if TYPE_CHECKING:
     from xpm_build.embedder import BuiltEmbedder
     from xpm_build.packages import BuiltArchive
-
-_SOURCE = "source"
 
 
 def build_base(
@@ -81,14 +77,13 @@ def build_expert(
     progress: Progress,
     report: Callable[[str], None],
 ) -> "BuiltArchive":
-    """Build an expert; ``base`` is a Hugging Face folder or the name of a base that an index has."""
+    """Build an expert; ``base`` is a model's folder or GGUF file, or the name of a base that was made here or that an index has."""
     require_extra()
     from xpm_build.packages import build_expert as build
 
-    if Path(base).is_dir():
-        return build(folder, out, base=Path(base), storage=storage, report=report)
-    source = base_source(environment, base, progress=progress)
-    return build(folder, out, base=source, name=base, storage=storage, report=report)
+    name = None if Path(base).exists() else base
+    with model_folder(environment, base, progress=progress) as source:
+        return build(folder, out, base=source, name=name, storage=storage, report=report)
 
 
 def convert(source: Path, out: Path, *, to: str, base: str) -> list[str]:
@@ -113,29 +108,6 @@ def build_in_place(
             os.replace(target, Path(scratch) / "old")
         os.replace(unpacked, target)
     return target
-
-
-def base_source(environment: Environment, name: str, *, progress: Progress) -> Path:
-    """The Hugging Face folder of a published base (its source variant), fetched and verified if it is not in the store."""
-    options = Options(progress=progress)
-    with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
-        index, entries = indexes.entries(name)
-        sources = [
-            (e, ref)
-            for e in entries
-            if e.kind == "base" and not e.yanked
-            for ref in e.archives
-            if ref.variant == _SOURCE
-        ]
-        if not sources:
-            raise NotFoundError(
-                f"{name} is neither a folder nor a base with a source", hint="see the bases with `xpm base list`"
-            )
-        entry, ref = sources[-1]
-        if environment.store.is_intact(ref.digest):
-            return environment.store.path_of(ref.digest)
-        package = LockedPackage.of(entry, Indexed.of(index, entry))
-        return fetch_and_store(environment, [(package, ref)], indexes, options)[0]
 
 
 def require_extra() -> None:

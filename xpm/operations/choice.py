@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
 from xpm.errors import UsageError
-from xpm.operations.build import base_source
 from xpm.operations.install import require_stored
 from xpm.operations.installed import Installed, find_in, packages_of
 from xpm.operations.local import is_path, local_base, local_expert, source_of
+from xpm.operations.model_folder import base_source
 from xpm.operations.options import Options
 from xpm.operations.parts import Part, part_of
 from xpm.operations.route import note_of_nobody, router_of

@@ -1,13 +1,15 @@
 """Making experts: finds the base and keeps other processes away; the work is that of ``xpm_build`` (the ``build`` extra)."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpm.environment import Environment
 from xpm.home import Home
-from xpm.operations.build import base_source, require_extra
+from xpm.operations.build import require_extra
 from xpm.operations.inspect import search
+from xpm.operations.model_folder import model_folder
 from xpm.operations.options import Options
 from xpm.progress import Progress
 from xpm.search import Query
@@ -55,8 +57,8 @@ def train(
     require_extra()
     from xpm_build.training.run import train as run
 
-    with environment.home.alone_in(folder):
-        return run(folder, _expert_base(environment, folder, base, progress=progress), restart=restart, report=report)
+    with environment.home.alone_in(folder), _expert_base(environment, folder, base, progress=progress) as model:
+        return run(folder, model, restart=restart, report=report)
 
 
 def validate(
@@ -72,17 +74,14 @@ def validate(
     require_extra()
     from xpm_build.evaluation.validate import validate as judge
 
-    with environment.home.alone_in(folder):
-        return judge(folder, _expert_base(environment, folder, base, progress=progress), options, report=report)
+    with environment.home.alone_in(folder), _expert_base(environment, folder, base, progress=progress) as model:
+        return judge(folder, model, options, report=report)
 
 
-def _expert_base(environment: Environment, folder: Path, base: str, *, progress: Progress) -> Path:
+def _expert_base(
+    environment: Environment, folder: Path, base: str, *, progress: Progress
+) -> AbstractContextManager[Path]:
     """The Hugging Face folder of the base to use: the one named, or the manifest's."""
     from xpm_build.manifest_file import read_manifest
 
-    return find_base(environment, base or read_manifest(folder).bases[0].name, progress=progress)
-
-
-def find_base(environment: Environment, base: str, *, progress: Progress) -> Path:
-    """The Hugging Face folder of a base: ``base`` itself, or the source of the one that an index has under that name."""
-    return Path(base) if Path(base).is_dir() else base_source(environment, base, progress=progress)
+    return model_folder(environment, base or read_manifest(folder).bases[0].name, progress=progress)

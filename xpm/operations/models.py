@@ -123,23 +123,39 @@ def make_again(environment: Environment, package: LockedPackage, ref: ArchiveRef
     """
     from xpm.trust import verify_made
 
-    origin = package.origin
-    assert isinstance(origin, Made)
-    model, _, quantizer = origin.source.removeprefix("model:").partition(" ")
-    source = FromModel(model=model, quantizer=quantizer)
+    source, origin = _origin(package)
     with environment.store.scratch() as scratch:
-        with _files(environment, source, origin.revision, options) as (path, made_of, _):
-            if made_of != origin.made_of:
-                raise IntegrityError(
-                    f"{model} is not the model that is locked",
-                    context=f"expected {origin.made_of}, got {made_of}",
-                    hint=f"find the one that it was, or `xpm base add {model}` again",
-                )
+        with locked_model(environment, package, options) as path:
             folder = _make(
-                path, scratch, source, name=package.name, variant=ref.variant, made_of=made_of, options=options
+                path, scratch, source, name=package.name, variant=ref.variant, made_of=origin.made_of, options=options
             )
         verified: Verified = verify_made(folder, ref)
         return environment.store.add(verified)
+
+
+@contextmanager
+def locked_model(environment: Environment, package: LockedPackage, options: Options) -> Iterator[Path]:
+    """The model's file or folder that a locked base was made of, fetched for as long as it is needed.
+
+    Raises:
+        IntegrityError: it is another than is locked. FetchError, NotFoundError: it can't be had.
+    """
+    source, origin = _origin(package)
+    with _files(environment, source, origin.revision, options) as (path, made_of, _):
+        if made_of != origin.made_of:
+            raise IntegrityError(
+                f"{source.model} is not the model that is locked",
+                context=f"expected {origin.made_of}, got {made_of}",
+                hint=f"find the one that it was, or `xpm base add {source.model}` again",
+            )
+        yield path
+
+
+def _origin(package: LockedPackage) -> tuple[FromModel, Made]:
+    origin = package.origin
+    assert isinstance(origin, Made)
+    model, _, quantizer = origin.source.removeprefix("model:").partition(" ")
+    return FromModel(model=model, quantizer=quantizer), origin
 
 
 def _make(

@@ -16,7 +16,7 @@ from xpm_build.base.quantize import QuantizedMatrix
 from xpm_build.base.text_files import copy_text_files
 from xpm_build.errors import BuildError
 
-_ONE_FILE = "model.safetensors"
+WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _BFLOAT16 = "BF16"
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2"}
@@ -82,12 +82,12 @@ class FolderCheckpoint(Checkpoint):
                 headers = {file: _header(source / Path(file).name) for file in sorted(set(shards.values()))}
                 self._places = {str(name): headers[file][name] for name, file in shards.items()}
             else:
-                self._places = _header(source / _ONE_FILE)
+                self._places = _header(source / WEIGHTS)
         except (OSError, SafetensorError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise BuildError(
                 f"the weights in {source} could not be read",
                 context=str(error)[:200],
-                hint=f"a model folder has {_ONE_FILE}, or {_INDEX} and its shards",
+                hint=f"a model folder has {WEIGHTS}, or {_INDEX} and its shards",
             ) from error
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
