@@ -197,8 +197,8 @@ def _logistic(material: Material, labels: Floats, *, steps: int = _STEPS) -> tup
         odds = _sums(material, ahead[:NUM_FEATURES]) + ahead[NUM_FEATURES]
         if vectors is not None:
             odds += _VECTOR_WEIGHT * (vectors @ ahead[NUM_FEATURES + 1 :])
-        error = (_sigmoid(odds) - labels) * balance
-        slope = _PENALTY * ahead
+        error = ((_sigmoid(odds) - labels) * balance).astype(np.float32)
+        slope: Floats = _PENALTY * ahead
         slope[NUM_FEATURES] = error.sum()
         slope[:NUM_FEATURES] += np.bincount(
             material.places, error[material.row] * material.values, NUM_FEATURES
@@ -228,5 +228,4 @@ def _platt(odds: Floats, labels: Floats) -> tuple[float, float]:
 
 
 def _sigmoid(values: Floats) -> Floats:
-    result: Floats = 1 / (1 + np.exp(-np.clip(values, -30, 30)))
-    return result
+    return (1 / (1 + np.exp(-np.clip(values, -30, 30)))).astype(np.float32)

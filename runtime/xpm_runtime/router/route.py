@@ -110,7 +110,9 @@ class Router:
         for position, card in enumerate(cards):
             self._of_topics[position] = self._topics.of_card(card)
         self._uses_head = np.array([card.head is not None and "head" not in ablated for card in cards], bool)
-        self._uses_topics = self._of_topics.any(axis=1) & ("topics" not in ablated)
+        self._uses_topics: NDArray[np.bool_] = self._of_topics.any(axis=1)
+        if "topics" in ablated:
+            self._uses_topics = np.zeros(len(cards), bool)
         self._heads = Heads.of(
             [card.head for card in cards if card.head is not None], encoder.digest if encoder else ""
         )
@@ -279,7 +281,7 @@ class Router:
         if self._uses_head[position]:
             reasons.append(f"its own head {found.get('head', 0):+.1f}")
         elif self._uses_topics[position]:
-            names = [t.name for t, is_on in zip(self._topics.topics, self._of_topics[position], strict=True) if is_on]
+            names = [self._topics.topics[each].name for each in np.flatnonzero(self._of_topics[position])]
             reasons.append(f"topic {', '.join(names)} {found.get('topic', 0):+.1f}")
         for what, words in (("keywords", (*matches.telling, *matches.ordinary)), ("excluded", matches.excluded)):
             if words:
