@@ -110,7 +110,7 @@ class Router:
         for position, card in enumerate(cards):
             self._of_topics[position] = self._topics.of_card(card)
         self._uses_head = np.array([card.head is not None and "head" not in ablated for card in cards], bool)
-        self._uses_topics: NDArray[np.bool_] = self._of_topics.any(axis=1)
+        self._uses_topics = np.asarray(self._of_topics.any(axis=1), bool)
         if "topics" in ablated:
             self._uses_topics = np.zeros(len(cards), bool)
         self._heads = Heads.of(
