@@ -14,6 +14,7 @@ from xpm.cli.sizes import SIZE
 from xpm.cli.text import stdin_text
 from xpm.config import Config
 from xpm.errors import UsageError
+from xpm.operations.devices import DEVICES
 from xpm.operations.grammars import grammar_in
 from xpm.operations.local import is_path
 from xpm.operations.run import Answer, RunOptions, run
@@ -39,7 +40,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--base", default="", metavar="PATH", help="Run on this .base file or folder instead of the base here.")
 @click.option("--no-expert", is_flag=True, help="Use the base alone.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="By default the setting run.device.")
+@click.option("--device", type=click.Choice(DEVICES), help="By default the setting run.device.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the setting run.threads.")
 @click.option("--context", type=click.IntRange(1), help="Tokens of prompt and answer together; 2048 by default.")
 @click.option("--memory", type=SIZE, help="Stay within so much memory, e.g. 800MB; refuse rather than exceed it.")

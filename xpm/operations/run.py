@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xpm.environment import Environment
 from xpm.operations.choice import composition
 from xpm.operations.decoding import sampling_params, task_defaults
+from xpm.operations.devices import require_checked
 from xpm.operations.grammars import stated_by
 from xpm.operations.install import require_stored
 from xpm.operations.installed import packages_of
@@ -65,6 +66,7 @@ def run(
         manifests = [each.manifest for each in experts if each.manifest]
         defaults = task_defaults(chosen.decision.task, prompt) if chosen.decision else {}
         sampling = sampling_params(manifests, given, defaults=defaults)
+        require_checked(environment.home, base, options.device)
         with load_engine(base, options) as engine:
             attach_ms = attach(engine, experts)
             names = [each.name for each in experts]
