@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xpm.environment import Environment
 from xpm.operations.choice import composition
 from xpm.operations.decoding import sampling_params
+from xpm.operations.grammars import stated_by
 from xpm.operations.install import require_stored
 from xpm.operations.installed import packages_of
 from xpm.operations.options import Options
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """``experts`` None chooses by keywords, () runs the base. ``sampling`` overrides what the manifests say.
+    """``experts`` None chooses by keywords, () runs the base. ``sampling`` overrides what the manifests say; a ``grammar``
+    of None in it does too.
 
     ``base`` and ``experts`` may be paths (``xpm.operations.local``); ``base`` "" is the environment's. ``context`` is in tokens.
     """
@@ -56,7 +58,10 @@ def run(
         base, experts = composition(
             environment, prompt, base=options.base, experts=options.experts, scratch=Path(scratch), progress=progress
         )
-        sampling = sampling_params([each.manifest for each in experts if each.manifest], options.sampling)
+        given = (
+            options.sampling if "grammar" in options.sampling else {**options.sampling, "grammar": stated_by(experts)}
+        )
+        sampling = sampling_params([each.manifest for each in experts if each.manifest], given)
         with load_engine(base, options) as engine:
             attach_ms = attach(engine, experts)
             names = [each.name for each in experts]
