@@ -48,6 +48,9 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "network.jobs": Setting(default=4, low=1, high=16, meaning="how many archives are fetched at a time"),
     "network.offline": Setting(default=False, meaning="open no socket, as --offline does"),
+    "router.embedder": Setting(
+        default="", meaning="a folder that `xpm build embedder` wrote, for routing by meaning; empty for words alone"
+    ),
     "run.device": Setting(default="auto", choices=("auto", "cpu", "cuda"), meaning="what experts run on"),
     "run.threads": Setting(default=0, high=1024, meaning="CPU threads of a run; 0 for all cores"),
 }
