@@ -32,7 +32,7 @@ def test_the_names_are_the_engines():
 def test_a_device_that_computes_the_same_is_remembered(environment):
     is_same, found = check_device(environment, "cpu", progress=Silent())
     assert is_same, found
-    assert "and 1 experts beside the CPU: KL 0.0000, likeliest token the same 100.0%" in found
+    assert "and 2 experts beside the CPU: KL 0.0000, likeliest token the same 100.0%" in found
     (key,) = json.loads((environment.home.root / "devices.json").read_text())
     assert key.startswith("cpu onnxruntime-")
 
