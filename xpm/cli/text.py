@@ -58,4 +58,6 @@ def _content(file: Path) -> str:
     except OSError as error:
         raise UsageError(f"{file} cannot be read", context=error.strerror) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is not UTF-8", context=str(error)[:200], hint="convert it, e.g. with iconv") from error
+        raise UsageError(
+            f"{file} is not UTF-8", context=str(error)[:200], hint="convert it, e.g. with iconv"
+        ) from error

@@ -26,7 +26,8 @@ from xpm.progress import Progress
 
 if TYPE_CHECKING:
     from xpm_runtime import AdapterSpec, Engine, GenerationResult, SamplingParams
-    from xpm_runtime.sequence import Prompt, Sequence as Running
+    from xpm_runtime.sequence import Prompt
+    from xpm_runtime.sequence import Sequence as Running
 
 Show = Callable[[int, str], None]
 """Gets (number of the answer from 0, piece of its text); answers come one after the other."""

@@ -30,8 +30,8 @@ _ANSWER_SHARE = 4
 class Planned:
     """What is about to be answered.
 
-    ``left_out`` exchanges at the beginning of the conversation are not sent, as they would not fit; ``is_going_on``: no expert
-    fits the text alone, so those of the last turn answer.
+    ``left_out`` exchanges at the beginning of the conversation are not sent, as they would not fit. ``is_anew``: the answer is to
+    replace the last one.
     """
 
     text: str
@@ -39,7 +39,7 @@ class Planned:
     experts: tuple[Part, ...]
     sampling: "SamplingParams"
     left_out: int
-    is_going_on: bool = False
+    is_anew: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,19 +77,25 @@ class Chat:
         Raises:
             CapacityError: the turn alone does not fit into the context. EngineError: the base or an expert can't be loaded.
         """
-        composition, is_going_on = self._composed(text)
+        composition = self._composed(text)
         sampling = seeded(self._answerer.sampling(composition, text), self._num_drawn)
         left_out = self._least_left_out(text, sampling.max_tokens)
         messages = self.conversation.messages(text, left_out=left_out)
         self._answerer.attach(composition.experts)
-        return Planned(
-            text=text,
-            messages=messages,
-            experts=composition.experts,
-            sampling=sampling,
-            left_out=left_out,
-            is_going_on=is_going_on,
-        )
+        return Planned(text=text, messages=messages, experts=composition.experts, sampling=sampling, left_out=left_out)
+
+    def plan_anew(self) -> Planned:
+        """Plan another answer to the last turn, which stays until there is one.
+
+        Raises:
+            UsageError: nothing was said yet; and as ``plan``.
+        """
+        exchange = self.conversation.turns[-2:]
+        text = self.conversation.undo()
+        try:
+            return replace(self.plan(text), is_anew=True)
+        finally:
+            self.conversation.turns += exchange
 
     def answer(
         self, planned: Planned, *, show: Callable[[str], None], stopped: Callable[[], bool]
@@ -103,6 +109,8 @@ class Chat:
         self._left_out = planned.left_out
         self.last = result
         if result.text or result.finish_reason != "cancelled":
+            if planned.is_anew:
+                self.conversation.undo()
             self.conversation.remember(planned.text, result.text, experts=planned.names, base=self.base)
         return result
 
@@ -111,20 +119,20 @@ class Chat:
         self._left_out = 0
         return self.conversation.undo()
 
-    def _composed(self, text: str) -> tuple[Composition, bool]:
-        """(who answers, whether that is because they answered before)."""
+    def _composed(self, text: str) -> Composition:
+        """Who answers. Where the router finds nobody for a text that goes on with what was said, those who answered last."""
         composition = self._answerer.candidates.compose(text, self.chosen)
         if composition.experts or composition.decision is None:
-            return composition, False
+            return composition
         from xpm_runtime.router.signs import is_general
 
         before = tuple(each for each in self.installed if each.name in self.conversation.last_experts)
         if before and not is_general(frozenset(composition.decision.signs)):
-            return replace(composition, experts=before), True
+            return replace(composition, experts=before)
         if not self._is_warned:
             self._is_warned = True
             self._answerer.candidates.warn_of_nobody(text, composition)
-        return composition, False
+        return composition
 
     def _least_left_out(self, text: str, max_tokens: int) -> int:
         """How many exchanges at the beginning have to be left out, so that the rest and an answer fit into the context.
@@ -135,7 +143,8 @@ class Chat:
 
         engine = self._answerer.engine
         room = engine.context - min(max_tokens, engine.context // _ANSWER_SHARE)
-        for left_out in range(self._left_out, self.conversation.num_exchanges + 1):
+        begin = min(self._left_out, self.conversation.num_exchanges)
+        for left_out in range(begin, self.conversation.num_exchanges + 1):
             try:
                 num_tokens = engine.count_tokens(self.conversation.messages(text, left_out=left_out))
             except CapacityError:
@@ -209,7 +218,9 @@ class Chat:
         """
         composition = self._answerer.candidates.compose(text, None)
         if composition.decision is None:
-            raise UsageError("the router chooses among what is installed, for the base here", hint="name experts with /use")
+            raise UsageError(
+                "the router chooses among what is installed, for the base here", hint="name experts with /use"
+            )
         return composition
 
     # Files

@@ -90,7 +90,8 @@ class Conversation:
         data = json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
         if len(data) > MAX_BYTES:
             raise ConversationError(
-                f"the conversation has {len(data)} bytes, a file may have {MAX_BYTES}", hint="take turns back with /undo"
+                f"the conversation has {len(data)} bytes, a file may have {MAX_BYTES}",
+                hint="take turns back with /undo",
             )
         try:
             if path.exists():
