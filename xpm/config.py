@@ -51,7 +51,11 @@ SETTINGS: Mapping[str, Setting] = {
     "router.embedder": Setting(
         default="", meaning="a folder that `xpm build embedder` wrote, for routing by meaning; empty for words alone"
     ),
-    "run.device": Setting(default="auto", choices=("auto", "cpu", "cuda"), meaning="what experts run on"),
+    "run.device": Setting(
+        default="auto",
+        choices=("auto", "cpu", "cuda", "migraphx", "directml", "coreml", "webgpu", "openvino"),
+        meaning="what experts run on: a provider of ONNX Runtime; `xpm doctor --device` says whether it may be",
+    ),
     "run.threads": Setting(default=0, high=1024, meaning="CPU threads of a run; 0 for all cores"),
 }
 

@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     from xpm_runtime.adapter import AdapterSpec
     from xpm_runtime.conversation import EngineSession
     from xpm_runtime.engine import AttachReport, Engine
-    from xpm_runtime.errors import AdapterMismatchError, CapacityError, EngineError, ModelLoadError, RequestError
+    from xpm_runtime.errors import (
+        AdapterMismatchError,
+        CapacityError,
+        ConstraintError,
+        EngineError,
+        ModelLoadError,
+        RequestError,
+    )
+    from xpm_runtime.grammar import Grammar
     from xpm_runtime.memory import MemoryReport
     from xpm_runtime.sampler import SamplingParams
     from xpm_runtime.sequence import GenerationResult, Request, Sequence
@@ -26,9 +34,11 @@ _HOMES = {
     "StepReport": "stepper",
     "AdapterMismatchError": "errors",
     "CapacityError": "errors",
+    "ConstraintError": "errors",
     "EngineError": "errors",
     "ModelLoadError": "errors",
     "RequestError": "errors",
+    "Grammar": "grammar",
     "SamplingParams": "sampler",
     "GenerationResult": "sequence",
     "Request": "sequence",
@@ -41,10 +51,12 @@ __all__ = [
     "AdapterSpec",
     "AttachReport",
     "CapacityError",
+    "ConstraintError",
     "Engine",
     "EngineError",
     "EngineSession",
     "GenerationResult",
+    "Grammar",
     "MemoryReport",
     "Message",
     "ModelLoadError",

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from collections.abc import Sequence as Items
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.adapter import AdapterSpec
+from xpm_runtime.constraint import Constraints
 from xpm_runtime.conversation import EngineSession
 from xpm_runtime.errors import CapacityError, RequestError
 from xpm_runtime.forms import open_base
@@ -41,6 +43,7 @@ from xpm_runtime.shared_steps import SharedSteps
 from xpm_runtime.slots import Composition
 from xpm_runtime.stepper import Stepper, StepReport
 from xpm_runtime.text import GrowingText, TextCodec
+from xpm_runtime.vocabulary import TokenizerVocabulary
 
 MAX_EXPERTS = 10
 _CHUNK_TOKENS = 256
@@ -77,6 +80,9 @@ class Engine:
         self.device = session.device
         self.kernels = form.name
         self._codec = codec
+        self._constraints = Constraints(
+            partial(TokenizerVocabulary, codec.tokenizer, self.graph.vocab_size, self.graph.eos_token_ids)
+        )
         self._lanes = lanes
         self._memory = plan
         self._runner = form.runner(session, lanes)
@@ -115,7 +121,7 @@ class Engine:
 
         Args:
             folder: holds model.onnx (or exported.onnx), graph.json and the tokenizer.
-            device: "auto" (CUDA where it works, else CPU), "cpu" or "cuda".
+            device: "auto" (CUDA where it works, else CPU), "cpu", "cuda", or another provider of ONNX Runtime (``DEVICES``).
             threads: CPU threads of one run; all cores if None.
             max_lanes: sequences that may run at once.
             context: tokens a lane holds; at most what the base was made for, 2,048 if None.
@@ -218,7 +224,7 @@ class Engine:
     # Requests
 
     def submit(self, request: Request) -> Sequence:
-        """Queue a request; raises RequestError or CapacityError before anything is computed."""
+        """Queue a request; raises RequestError, ConstraintError or CapacityError before anything is computed."""
         ids = encode_prompt(  # may take long: nobody waits for it
             request.prompt,
             self._codec,
@@ -227,11 +233,15 @@ class Engine:
             allow_special=request.allow_special,
         )
         text = GrowingText(self._codec, request.sampling.stop)
+        grammar = request.sampling.grammar
+        constraint = self._constraints.begin(grammar) if grammar else None
         with self._opened():
             composition = self._compose(request.experts)
             num_soft = sum(self._adapters.attached[name].num_soft for name in composition)
             sampler = Sampler(request.sampling)
-            sequence = Sequence([0] * num_soft + ids, num_soft, composition, sampler, text, owner=self._lock)
+            sequence = Sequence(
+                [0] * num_soft + ids, num_soft, composition, sampler, text, constraint, owner=self._lock
+            )
             self._scheduler.add(sequence)
         return sequence
 

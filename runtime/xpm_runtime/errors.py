@@ -38,3 +38,10 @@ class RequestError(EngineError):
 
     code = "request"
     exit_code = 2
+
+
+class ConstraintError(EngineError):
+    """A grammar is malformed, too large, of an unsupported kind, or no text fits it."""
+
+    code = "constraint"
+    exit_code = 2

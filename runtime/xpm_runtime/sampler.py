@@ -1,13 +1,15 @@
 """Choosing the next token from logits: pure functions on one row, and the state one sequence needs for them."""
 
 import operator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass
 from typing import Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.errors import EngineError, RequestError
+from xpm_runtime.grammar import Grammar
 
 Row = NDArray[np.float32]
 _MANY = 4096  # logits from which on weights are computed in float32
@@ -20,7 +22,8 @@ class SamplingParams:
     """How to choose tokens and when to stop.
 
     ``temperature`` 0 is greedy. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 switch a filter off. ``stop`` strings end the text
-    and are not part of it. ``seed`` None draws differently each time.
+    and are not part of it. ``seed`` None draws differently each time. ``grammar`` is what the whole text must match; it can be
+    given as ``response_format``, in the form of OpenAI's API.
     """
 
     max_tokens: int = 256
@@ -31,8 +34,16 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    grammar: Grammar | None = None
+    response_format: InitVar[Mapping[str, Any] | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, response_format: Mapping[str, Any] | None) -> None:
+        if response_format is not None:
+            if self.grammar is not None:
+                raise RequestError("grammar and response_format contradict each other", hint="give one of them")
+            object.__setattr__(self, "grammar", Grammar.of_response_format(response_format))
+        if not isinstance(self.grammar, Grammar | None):
+            raise RequestError("grammar must be a Grammar", context=f"got {type(self.grammar).__name__}")
         for name in ("max_tokens", "top_k", "seed"):
             value = getattr(self, name)
             if value is not None or name != "seed":
@@ -94,12 +105,13 @@ class Sampler:
         """Whether the likeliest token is always the next, whatever was seen."""
         return self.params.temperature == 0 and self.params.repetition_penalty == 1
 
-    def choose(self, logits: Row, seen: NDArray[np.int64]) -> int:
+    def choose(self, logits: Row, seen: NDArray[np.int64], allowed: NDArray[np.bool_] | None = None) -> int:
         """The next token.
 
         Args:
             logits: float32 (vocab,), not altered.
             seen: int64 ids of the prompt and of what was written so far, for the repetition penalty.
+            allowed: bool (vocab,), at least one of them true: what may be chosen; anything if None.
         Raises:
             EngineError: a logit is NaN or infinite; nothing was drawn.
         """
@@ -107,9 +119,17 @@ class Sampler:
         require_finite(logits.max())
         if params.repetition_penalty != 1.0:
             logits = penalise(logits, seen, params.repetition_penalty)
-        if params.temperature == 0:
+        if allowed is None:
+            return self._draw(logits)
+        ids = np.flatnonzero(allowed)  # often few: what follows costs less than without a constraint
+        logits = logits[ids]
+        require_finite(logits.max())
+        return int(ids[self._draw(logits)])
+
+    def _draw(self, logits: Row) -> int:
+        if self.params.temperature == 0:
             return int(np.argmax(logits))
-        ids, weights = survivors(logits, params)
+        ids, weights = survivors(logits, self.params)
         sums = np.cumsum(weights)
         place = int(np.searchsorted(sums, self._rng.random() * sums[-1], side="right"))
         return int(ids[min(place, len(ids) - 1)])

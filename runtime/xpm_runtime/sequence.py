@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from xpm_runtime.constraint import Constraint
 from xpm_runtime.sampler import Sampler, SamplingParams
 from xpm_runtime.slots import Composition
 from xpm_runtime.text import GrowingText, Message
@@ -68,6 +69,7 @@ class Sequence:
     composition: Composition
     sampler: Sampler
     text: GrowingText
+    constraint: Constraint | None = None
     token_ids: list[int] = field(default_factory=list)
     num_computed: int = 0
     num_reused: int = 0

@@ -154,13 +154,11 @@ class Stepper:
         """Draw the next token and commit it with what was computed; whatever goes wrong is this sequence's."""
         sampler = sequence.sampler
         try:
-            if sampler.is_greedy:
-                token = logits.greedy(row)
-            else:
-                has_penalty = sampler.params.repetition_penalty != 1
-                token = sampler.choose(logits[row], sequence.seen if has_penalty else _NOTHING)
+            token = _draw(sequence, logits, row)
             is_end = token in self._graph.eos_token_ids
             if not is_end:
+                if sequence.constraint is not None:
+                    sequence.constraint.accept(token)
                 sequence.text.append(token)
         except Exception as error:  # a sampler's, or a tokenizer's
             self._fail(sequence, error)
@@ -168,7 +166,8 @@ class Stepper:
         sequence.num_computed = num_computed
         sequence.token_ids.append(token)
         is_full = num_computed >= self._lanes.capacity
-        if is_end or sequence.text.is_stopped:
+        is_closed = sequence.constraint is not None and sequence.constraint.is_closed
+        if is_end or is_closed or sequence.text.is_stopped:
             self._end(sequence, "stop")
         elif len(sequence.token_ids) >= sampler.params.max_tokens or is_full:
             self._end(sequence, "length")
@@ -196,3 +195,15 @@ class Stepper:
 
     def _keys(self, composition: Composition) -> list[str]:
         return [self._adapters.attached[name].key for name in composition]
+
+
+def _draw(sequence: Sequence, logits: RowLogits, row: int) -> int:
+    """The next token of a sequence; where the likeliest is asked for and allowed, the logits stay where they are."""
+    sampler, constraint = sequence.sampler, sequence.constraint
+    allowed = constraint.allowed() if constraint else None
+    if sampler.is_greedy:
+        token = logits.greedy(row)
+        if allowed is None or allowed[token]:
+            return token
+    has_penalty = sampler.params.repetition_penalty != 1
+    return sampler.choose(logits[row], sequence.seen if has_penalty else _NOTHING, allowed)

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,15 +14,21 @@ from xpm.cli.sizes import SIZE
 from xpm.cli.text import stdin_text
 from xpm.config import Config
 from xpm.errors import UsageError
+from xpm.operations.devices import DEVICES
+from xpm.operations.grammars import grammar_in
 from xpm.operations.local import is_path
 from xpm.operations.run import Answer, RunOptions, run
 
+if TYPE_CHECKING:
+    from xpm_runtime import Grammar
+
 THREADS_PER_CORE = 4
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("run")
 @click.argument("prompt", required=False)
-@click.option("--prompt-file", type=click.Path(path_type=Path, dir_okay=False), help="Read the prompt from this file.")
+@click.option("--prompt-file", type=_FILE, help="Read the prompt from this file.")
 @click.option(
     "--expert",
     "-e",
@@ -34,7 +40,7 @@ THREADS_PER_CORE = 4
 )
 @click.option("--base", default="", metavar="PATH", help="Run on this .base file or folder instead of the base here.")
 @click.option("--no-expert", is_flag=True, help="Use the base alone.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="By default the setting run.device.")
+@click.option("--device", type=click.Choice(DEVICES), help="By default the setting run.device.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the setting run.threads.")
 @click.option("--context", type=click.IntRange(1), help="Tokens of prompt and answer together; 2048 by default.")
 @click.option("--memory", type=SIZE, help="Stay within so much memory, e.g. 800MB; refuse rather than exceed it.")
@@ -49,6 +55,11 @@ THREADS_PER_CORE = 4
 @click.option("--repetition-penalty", type=float, help="Above 1, tokens seen before become less likely.")
 @click.option("--stop", multiple=True, help="End before this text; repeatable.")
 @click.option("--seed", type=int, help="Make drawing repeatable.")
+@click.option(
+    "--grammar", type=_FILE, help="Write only what fits this grammar: FILE ends in .gbnf, .lark, .regex, or .json."
+)
+@click.option("--json-schema", type=_FILE, help="Write only JSON that is valid under the JSON Schema in FILE.")
+@click.option("--no-grammar", is_flag=True, help="Write freely, also where an expert asks for a grammar.")
 @click.option("--verbose", "-v", is_flag=True, help="Show experts, speeds and attach time on stderr.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer with its figures as JSON.")
 @click.pass_obj
@@ -68,6 +79,9 @@ def run_command(
     verbose: bool,
     as_json: bool,
     stop: tuple[str, ...],
+    grammar: Path | None,
+    json_schema: Path | None,
+    no_grammar: bool,
     **sampling: Any,
 ) -> None:
     """Answer PROMPT (`-`, or none when something is piped in, reads stdin). Without --expert, the router chooses among the
@@ -81,6 +95,10 @@ def run_command(
         raise UsageError(f"--base {base} is no path", hint=f"write ./{base}, or `xpm base add {base}` to use it here")
     text = read_prompt_text(prompt, prompt_file)
     settings = {name: value for name, value in sampling.items() if value is not None} | ({"stop": stop} if stop else {})
+    if sum((grammar is not None, json_schema is not None, no_grammar)) > 1:
+        raise UsageError("--grammar, --json-schema and --no-grammar contradict each other", hint="give one of them")
+    if grammar or json_schema or no_grammar:
+        settings["grammar"] = _grammar(grammar, json_schema)
     environment = here()
     config = Config.read(environment.home.root)
     options = RunOptions(
@@ -100,6 +118,10 @@ def run_command(
     console.out("")
     if verbose or console.verbose:
         _show_figures(answer)
+
+
+def _grammar(file: Path | None, schema: Path | None) -> "Grammar | None":
+    return grammar_in(schema, "json_schema") if schema else grammar_in(file) if file else None
 
 
 def read_prompt_text(given: str | None, file: Path | None) -> str:

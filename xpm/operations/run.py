@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from xpm.environment import Environment
 from xpm.operations.choice import composition
 from xpm.operations.decoding import sampling_params, task_defaults
+from xpm.operations.devices import require_checked
+from xpm.operations.grammars import stated_by
 from xpm.operations.install import require_stored
 from xpm.operations.installed import packages_of
 from xpm.operations.options import Options
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """``experts`` None lets the router choose, () runs the base. ``sampling`` overrides what the manifests say.
+    """``experts`` None lets the router choose, () runs the base. ``sampling`` overrides what the manifests say; a ``grammar``
+    of None in it does too.
 
     ``base`` and ``experts`` may be paths (``xpm.operations.local``); ``base`` "" is the environment's. ``context`` is in tokens.
     """
@@ -57,9 +60,13 @@ def run(
             environment, prompt, base=options.base, experts=options.experts, scratch=Path(scratch), progress=progress
         )
         base, experts = chosen.base, chosen.experts
+        given = (
+            options.sampling if "grammar" in options.sampling else {**options.sampling, "grammar": stated_by(experts)}
+        )
         manifests = [each.manifest for each in experts if each.manifest]
         defaults = task_defaults(chosen.decision.task, prompt) if chosen.decision else {}
-        sampling = sampling_params(manifests, options.sampling, defaults=defaults)
+        sampling = sampling_params(manifests, given, defaults=defaults)
+        require_checked(environment.home, base, options.device)
         with load_engine(base, options) as engine:
             attach_ms = attach(engine, experts)
             names = [each.name for each in experts]

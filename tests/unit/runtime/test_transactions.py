@@ -36,11 +36,11 @@ def test_a_sampler_that_fails_ends_its_request(when, error, tiny_engine, alone, 
     good, bad = (tiny_engine.submit(request) for request in requests(bad=SamplingParams(temperature=1.0, max_tokens=8)))
     choose, calls = type(bad.sampler).choose, []
 
-    def fail(self, logits, seen):
+    def fail(self, *arguments):
         calls.append(1)
         if self is bad.sampler and (when == "prefill" or len(calls) > 2):
             raise error
-        return choose(self, logits, seen)
+        return choose(self, *arguments)
 
     monkeypatch.setattr(type(bad.sampler), "choose", fail)
     while not (good.is_finished and bad.is_finished):

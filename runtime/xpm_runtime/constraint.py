@@ -1,0 +1,245 @@
+"""Constrained decoding: what tokens a grammar allows next. The only module that imports llguidance, when it is first needed.
+
+A ``Constraints`` belongs to one tokenizer and compiles grammars for it; a ``Constraint`` follows one text. A grammar may be
+anybody's: its size, the time and memory of compiling it and of each step are bounded, and what exceeds them is an error.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpm_runtime.errors import ConstraintError
+from xpm_runtime.gbnf import to_lark
+from xpm_runtime.grammar import Grammar
+from xpm_runtime.vocabulary import ByteVocabulary, Vocabulary
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+COMPILE_S = 0.8  # of a processor's time
+_WAIT_S = 10.0
+_NUM_KEPT = 32  # compiled grammars
+_NUM_COMPILING = 2  # at once, those that were given up among them
+_MAX_DEPTH = 100  # of brackets in a regular expression or in Lark
+_LIMITS: dict[str, Any] = {
+    "initial_lexer_fuel": 500_000,
+    "step_lexer_fuel": 200_000,
+    "step_max_items": 50_000,
+    "max_items_in_row": 2_000,
+    "max_lexer_states": 50_000,  # of one to two kB
+    "max_grammar_size": 500_000,
+    "verbose_errors": False,
+}
+# Between the parts of JSON: at most one line end and an indent, or a model that likes blanks never ends.
+_JSON = {"whitespace_pattern": r"(\r?\n)?[ \t]{0,80}", "lenient": False, "coerce_one_of": False}
+_TOO_LARGE = ("too big", "too large", "too many", "too complex", "limit", "fuel", "Unable to determine")
+
+Allowed = NDArray[np.bool_]
+
+
+class Constraint:
+    """The state of one text under a grammar."""
+
+    def __init__(self, matcher: "LLMatcher", vocab_size: int) -> None:
+        self._matcher = matcher
+        self._vocab_size = vocab_size
+
+    def allowed(self) -> Allowed:
+        """bool (vocab,): the tokens that may come next; those that end the text are among them where it may end.
+
+        Raises:
+            ConstraintError: the grammar is too complex here, or nothing may follow.
+        """
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        self._check()
+        allowed: Allowed = np.unpackbits(bits, count=self._vocab_size, bitorder="little").view(np.bool_)
+        if not allowed.any():
+            raise ConstraintError("the grammar leads to where nothing may follow", hint="mend the grammar")
+        return allowed
+
+    def allows(self, tokens: list[int]) -> bool:
+        """Whether these tokens may come next and the text may end behind them; nothing is accepted."""
+        matcher = self._matcher.deep_copy()
+        return bool(matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting())
+
+    def accept(self, token: int) -> None:
+        """Go on behind ``token``, one of those allowed that does not end the text."""
+        self._matcher.consume_token(token)
+        self._check()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the text may end here."""
+        return bool(self._matcher.is_accepting())
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the text must end here."""
+        return bool(self._matcher.is_stopped())
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise _error_of(self._matcher.get_error())
+
+
+class Constraints:
+    """Compiles grammars for one vocabulary, which is made when it is first needed, and keeps the last of them.
+
+    Any thread may ask.
+    """
+
+    def __init__(self, vocabulary: Callable[[], Vocabulary]) -> None:
+        self._vocabulary = vocabulary
+        self._lock = threading.Lock()
+        self._tokenizer: LLTokenizer | None = None
+        self._kept: OrderedDict[Grammar, LLMatcher] = OrderedDict()
+        self._slots = threading.BoundedSemaphore(_NUM_COMPILING)
+
+    def begin(self, grammar: Grammar) -> Constraint:
+        """The constraint of a text that is empty yet.
+
+        Raises:
+            ConstraintError: the grammar is malformed, unsupported, allows no text, or takes too long to compile.
+        """
+        tokenizer, matcher = self._opened(), self._known(grammar)
+        if matcher is None:
+            matcher = self._within(COMPILE_S, lambda: self._compile(tokenizer, grammar))
+        return Constraint(matcher.deep_copy(), tokenizer.vocab_size)
+
+    def _known(self, grammar: Grammar) -> "LLMatcher | None":
+        with self._lock:
+            if grammar in self._kept:
+                self._kept.move_to_end(grammar)
+            return self._kept.get(grammar)
+
+    def _compile(self, tokenizer: "LLTokenizer", grammar: Grammar) -> "LLMatcher":
+        from llguidance import LLMatcher, LLParserLimits
+
+        matcher = LLMatcher(tokenizer, _source_of(grammar), log_level=0, limits=LLParserLimits(**_LIMITS))
+        Constraint(matcher, tokenizer.vocab_size).allowed()
+        with self._lock:
+            self._kept[grammar] = matcher
+            while len(self._kept) > _NUM_KEPT:
+                self._kept.popitem(last=False)
+        return matcher
+
+    def _opened(self) -> "LLTokenizer":
+        """llguidance's view of the tokenizer; takes a second for a large vocabulary, once."""
+        with self._lock:
+            if self._tokenizer is None:
+                from llguidance import LLTokenizer
+
+                vocabulary = self._vocabulary()
+                self._tokenizer = LLTokenizer(vocabulary, eos_token=vocabulary.eos_token_ids)  # type: ignore[arg-type]
+            return self._tokenizer
+
+    def _within(self, seconds: float, work: Callable[[], "LLMatcher"]) -> "LLMatcher":
+        """What ``work`` returns, if it takes no longer. What does goes on by itself, and is known when it is done."""
+        done: list[LLMatcher | BaseException] = []
+        clocks: list[Callable[[], float]] = []
+
+        def run() -> None:
+            clocks.append(_clock())
+            try:
+                done.append(work())
+            except BaseException as error:
+                done.append(error)
+            finally:
+                self._slots.release()
+
+        deadline = time.monotonic() + _WAIT_S
+        if self._slots.acquire(timeout=_WAIT_S):
+            thread = threading.Thread(target=run, name="xpm-grammar", daemon=True)
+            thread.start()
+            while thread.is_alive() and time.monotonic() < deadline and all(clock() <= seconds for clock in clocks):
+                thread.join(0.02)
+        if not done:
+            raise ConstraintError(
+                f"the grammar takes longer than {seconds:g} s to compile",
+                hint="make it smaller, with fewer alternatives, repeats or patterns",
+            )
+        if isinstance(done[0], BaseException):
+            raise done[0]
+        return done[0]
+
+
+def _clock() -> Callable[[], float]:
+    """For how long this thread had a processor from now on, in seconds; elsewhere than on Linux, how long it is since now."""
+    if sys.platform != "linux":
+        started = time.monotonic()
+        return lambda: time.monotonic() - started
+    clock = time.pthread_getcpuclockid(threading.get_ident())
+
+    def spent() -> float:
+        try:
+            return time.clock_gettime(clock)
+        except OSError:  # the thread has ended
+            return 0.0
+
+    return spent
+
+
+def fitting(grammar: Grammar, texts: Iterable[str]) -> Iterator[bool]:
+    """Whether each text fits a grammar as a whole; raises ConstraintError if that does not compile."""
+    start = Constraints(ByteVocabulary).begin(grammar)
+    return (start.allows(list(text.encode())) for text in texts)
+
+
+def _source_of(grammar: Grammar) -> str:
+    """A grammar in llguidance's own form."""
+    from llguidance import LLMatcher
+
+    match grammar.kind:
+        case "gbnf":
+            return LLMatcher.grammar_from_lark(to_lark(grammar.text))
+        case "json_schema":
+            return LLMatcher.grammar_from_json_schema(_checked_schema(grammar.text), overrides=_JSON)  # type: ignore[arg-type]
+        case "regex":
+            _check_depth(grammar.text)
+            return LLMatcher.grammar_from_regex(grammar.text)
+    _check_depth(grammar.text)
+    return LLMatcher.grammar_from_lark(grammar.text)
+
+
+def _checked_schema(text: str) -> str:
+    try:
+        schema: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConstraintError("the JSON Schema is no JSON", context=str(error)[:200]) from error
+    if schema is False:
+        raise ConstraintError("no JSON is valid under the schema false")
+    if schema is True:
+        return "{}"
+    if not isinstance(schema, dict):
+        raise ConstraintError("a JSON Schema is an object", context=f"got {text[:80]}")
+    return text
+
+
+def _check_depth(text: str) -> None:
+    """Raise ConstraintError if brackets are nested deeper than a recursive parser should follow."""
+    depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if depth > _MAX_DEPTH:
+            raise ConstraintError(f"the grammar has brackets more than {_MAX_DEPTH} deep", hint="make it flatter")
+
+
+def _error_of(said: str) -> ConstraintError:
+    """llguidance's message as an error of ours."""
+    first, *rest = said.removesuffix("<non-verbose/>").strip().split("\n")
+    detail = " ".join(" ".join(rest).split())[:200] or None
+    if first.startswith("Unimplemented keys: "):
+        keys = ", ".join(json.loads(first.removeprefix("Unimplemented keys: ")))
+        return ConstraintError(
+            f"the JSON Schema uses what can't be enforced: {keys}", hint="take it out, and check it in what was written"
+        )
+    if any(each in first for each in _TOO_LARGE):
+        return ConstraintError("the grammar is too large or too complex", context=first[:200], hint="make it smaller")
+    return ConstraintError("the grammar can't be compiled", context=" ".join(filter(None, (first[:300], detail))))

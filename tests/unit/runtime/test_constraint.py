@@ -1,0 +1,231 @@
+"""Answers that a grammar constrains, from a base that knows nothing."""
+
+import ast
+import json
+import re
+import time
+
+import jsonschema
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from tests.support.grammars import THOUSAND_RULES, byte_constraints
+from xpm_runtime import ConstraintError, Engine, Grammar, Request, RequestError, SamplingParams
+from xpm_runtime.constraint import COMPILE_S, Constraints, fitting
+from xpm_runtime.vocabulary import TokenizerVocabulary
+
+SUMS = Grammar(
+    kind="gbnf",
+    text='root ::= sum\nsum ::= sum ws [+*] ws term | term\nterm ::= [1-9] [0-9]{0,2} | "(" sum ")"\nws ::= [ ]*',
+)
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 8}, "size": {"enum": ["small", "large"]}},
+    "required": ["name", "size"],
+    "additionalProperties": False,
+}
+WORD = Grammar(kind="regex", text="[a-f]{3,5}")
+
+
+def wild(grammar, seed, **changes):
+    """Sampling at which random weights write anything."""
+    return SamplingParams(**{"max_tokens": 120, "temperature": 1.5, "seed": seed, "grammar": grammar, **changes})
+
+
+def test_random_weights_write_only_what_a_grammar_allows(tiny_engine):
+    for seed in range(12):
+        result = tiny_engine.generate("hello", sampling=wild(SUMS, seed))
+        if result.finish_reason == "stop":
+            ast.parse(result.text.strip(), mode="eval")
+        schema = SamplingParams(max_tokens=120, temperature=1.5, seed=seed, response_format=_format(SCHEMA))
+        result = tiny_engine.generate("hello", sampling=schema)
+        assert result.finish_reason == "stop"
+        jsonschema.validate(json.loads(result.text), SCHEMA)
+
+
+def test_every_row_of_a_batch_has_its_own_constraint(tiny_engine):
+    lark = Grammar(kind="lark", text='start: "<" ("x" | "y")~2 ">"')
+    samplings = [
+        wild(SUMS, 1),
+        wild(WORD, 2, repetition_penalty=1.3, top_k=40),
+        wild(None, 3, max_tokens=9),
+        wild(lark, 4, top_p=0.9, min_p=0.01),
+        wild(Grammar(kind="gbnf", text=THOUSAND_RULES), 5),
+        SamplingParams(max_tokens=20, grammar=WORD),
+    ]
+    results = tiny_engine.generate_batch([Request(prompt="hello", sampling=each) for each in samplings])
+    assert re.fullmatch("[a-f]{3,5}", results[1].text)
+    assert len(results[2].token_ids) == 9
+    assert re.fullmatch("<[xy]{2}>", results[3].text)
+    assert results[4].text.startswith(("key0 ", "a", "b", "c", "end"))
+    assert re.fullmatch("[a-f]{3,5}", results[5].text)
+    alone = [tiny_engine.generate("hello", sampling=each) for each in samplings]
+    assert [each.text for each in alone] == [each.text for each in results]
+
+
+def test_a_constrained_answer_streams_and_ends_at_a_stop_string(tiny_engine):
+    digits = Grammar(kind="regex", text="[0-9]+")
+    *pieces, result = tiny_engine.stream("hello", sampling=wild(digits, 1, stop=("7",), max_tokens=200))
+    assert "".join(pieces) == result.text
+    assert result.finish_reason == "stop"
+    assert re.fullmatch("[0-689]*", result.text)
+
+
+def test_the_likeliest_of_what_is_allowed_is_taken(tiny_engine):
+    """Greedy decoding, at each token checked against the logits."""
+    result = tiny_engine.generate([5, 6, 7], sampling=SamplingParams(max_tokens=20, grammar=WORD))
+    allowed = tiny_engine._codec.encode("abcdef")
+    logits = tiny_engine.logits([5, 6, 7])[-1]
+    assert result.token_ids[0] == allowed[int(np.argmax(logits[allowed]))]
+
+
+def test_other_forms_draw_under_a_constraint(tmp_path):
+    from tests.support.models import save_tiny_model
+    from xpm_build.base.export import export_base
+
+    source = save_tiny_model(tmp_path / "source", architecture="llama")
+    export_base(source, tmp_path / "int4", variant="int4", block=32)
+    for kernels in ("cuda", "portable"):
+        with Engine.load(tmp_path / "int4", device="cpu", threads=1, kernels=kernels) as engine:
+            for temperature in (0.0, 1.5):
+                result = engine.generate("hello", sampling=wild(WORD, 1, temperature=temperature))
+                assert re.fullmatch("[a-f]{3,5}", result.text), kernels
+
+
+def _format(schema):
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+
+
+def test_a_response_format_is_a_grammar():
+    assert SamplingParams(response_format={"type": "text"}).grammar is None
+    assert SamplingParams(response_format=_format({"a": 1})).grammar == Grammar(kind="json_schema", text='{"a": 1}')
+    asked = SamplingParams(response_format={"type": "json_object"}).grammar
+    assert list(fitting(asked, ['{"a": [1, null]}', "[]", "1"])) == [True, False, False]
+    for wrong in ({}, {"type": "xml"}, {"type": "json_schema"}, {"type": "json_schema", "json_schema": {"schema": 1}}):
+        with pytest.raises(ConstraintError, match="response_format is not understood"):
+            SamplingParams(response_format=wrong)
+    with pytest.raises(RequestError, match="contradict"):
+        SamplingParams(grammar=WORD, response_format=_format({}))
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"type": "array", "uniqueItems": True, "contains": {}}, "can't be enforced: contains, uniqueItems"),
+        ({"properties": {"a": {"not": {}}}}, "can't be enforced: not"),
+        ({"if": {"type": "string"}, "then": {}}, "can't be enforced: if, then"),
+        ({"x-guidance": {"lenient": True}, "uniqueItems": True, "type": "array"}, "can't be enforced: uniqueItems"),
+        ({"oneOf": [{"type": "string"}, {"minLength": 3}]}, "oneOf"),
+        ({"$ref": "https://example.org/schema"}, "example.org"),
+        ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
+        ({"type": "string", "format": "shape"}, "shape"),
+        (False, "schema false"),
+    ],
+)
+def test_what_a_schema_can_t_have_is_named(schema, message):
+    with pytest.raises(ConstraintError) as raised:
+        byte_constraints().begin(Grammar.of_schema(schema))
+    assert message in f"{raised.value.message} {raised.value.context}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        ("regex", "a(b", "unclosed group"),
+        ("lark", 'start: "a" b', "unknown name"),
+        ("lark", 'root: "a"', "no start rule"),
+        ("json_schema", "{", "no JSON"),
+        ("json_schema", "[1]", "is an object"),
+        ("json_schema", "[" * 200_000, "no JSON"),
+        ("regex", "(" * 100_000 + "a" + ")" * 100_000, "more than 100 deep"),
+        ("lark", "start: " + "(" * 100_000, "more than 100 deep"),
+        ("lark", 'start: start "a"', ""),
+    ],
+)
+def test_a_malformed_grammar_is_an_error(kind, text, message):
+    with pytest.raises(ConstraintError) as raised:
+        byte_constraints().begin(Grammar(kind=kind, text=text))
+    assert message in f"{raised.value.message} {raised.value.context}"
+    assert raised.value.exit_code == 2
+
+
+def test_an_error_of_one_row_s_grammar_is_that_row_s(tiny_engine):
+    """``b`` never ends, which is met only behind an ``a``."""
+    trap = Grammar(kind="lark", text='start: "a" b\nb: "x" b')
+    trapped, free = tiny_engine.generate_batch(
+        [Request(prompt="hello", sampling=wild(trap, 1)), Request(prompt="hello", sampling=wild(WORD, 1))]
+    )
+    assert free.finish_reason == "stop"
+    assert trapped.finish_reason in ("length", "error")
+
+
+def _repeat(text, depth):
+    return text if depth == 0 else f"({_repeat(text, depth - 1)}){{100}}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("regex", "(a?){30}a{30}"),
+        ("regex", "(.*a.{200}){50}"),
+        ("regex", "a{1000000}"),
+        ("regex", _repeat("a", 4)),
+        ("lark", "start: X\nX: ~/(a|b)*a(a|b){30}/ & /[ab]*/"),
+        ("lark", 'start: x{1000000}\nx: "a" | "b" x'),
+        ("lark", 'start: e\ne: e e e e e e | "a"?'),
+        ("gbnf", 'root ::= (root root root | "a"?){0,100000}'),
+        ("gbnf", "root ::= " + "|".join(f'"word{number}" root' for number in range(20_000))),
+        ("json_schema", json.dumps({"enum": [f"value {number}" for number in range(100_000)]})),
+        ("json_schema", json.dumps({"allOf": [{"type": "string", "pattern": f"a.{{{n}}}b"} for n in range(30)]})),
+        ("json_schema", json.dumps({"type": "array", "minItems": 10_000_000, "items": {"type": "object"}})),
+    ],
+)
+def test_a_hostile_grammar_ends_in_time(kind, text):
+    """As an error, or because it is harmless; its steps are bounded too."""
+    byte_constraints().begin(WORD)
+    started = time.monotonic()
+    try:
+        constraint = byte_constraints().begin(Grammar(kind=kind, text=text))
+        for _ in range(20):
+            token = int(np.flatnonzero(constraint.allowed())[0])
+            if token == 256:
+                break
+            constraint.accept(token)
+    except ConstraintError:
+        pass
+    assert time.monotonic() - started < 12 * COMPILE_S  # of wall-clock time, on machines with more to do
+
+
+def test_what_took_too_long_is_known_when_it_is_asked_again(monkeypatch):
+    monkeypatch.setattr("xpm_runtime.constraint.COMPILE_S", 0.0)
+    slow = Grammar.of_schema({"enum": [f"value {number}" for number in range(3_000)]})
+    with pytest.raises(ConstraintError, match="takes longer"):
+        byte_constraints().begin(slow)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            byte_constraints().begin(slow)
+            break
+        except ConstraintError:
+            time.sleep(0.05)
+    assert byte_constraints()._known(slow)
+
+
+def test_byte_fallback_and_added_tokens_are_understood():
+    """As SentencePiece has them: blanks as ▁, bytes as <0x…>; special tokens are never text, other added ones are."""
+    vocab = {"<unk>": 0, "</s>": 1, **{f"<0x{byte:02X}>": 2 + byte for byte in range(256)}}
+    for piece in ("▁", "a", "b", "▁ab", "ab"):
+        vocab[piece] = len(vocab)
+    merges = [("a", "b"), ("▁", "ab")]
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="never", split=False)
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.add_special_tokens(["</s>"])
+    tokenizer.add_tokens(["<think>"])
+    constraints = Constraints(lambda: TokenizerVocabulary(tokenizer, 300, [1]))
+    constraint = constraints.begin(Grammar(kind="gbnf", text='root ::= " ab" "é" "<think>" "</s>"'))
+    for token in (vocab["▁ab"], *(vocab[f"<0x{byte:02X}>"] for byte in "é".encode()), tokenizer.token_to_id("<think>")):
+        assert constraint.allowed()[token]
+        constraint.accept(token)
+    assert np.flatnonzero(constraint.allowed()).tolist() == [vocab["<0x3C>"]]  # "<", not the special token
