@@ -59,6 +59,7 @@ def tiny_adapter(tiny_base: TinyBase, tmp_path_factory: pytest.TempPathFactory) 
     from tests.support import models
     from xpm_build.adapter.compile import compile_adapter, save_slots
     from xpm_build.base.fingerprint import base_digest
+    from xpm_build.base.model_slots import adaptable
     from xpm_runtime.adapter import SLOTS
 
     made: dict[tuple[str, int], TinyAdapter] = {}
@@ -68,7 +69,7 @@ def tiny_adapter(tiny_base: TinyBase, tmp_path_factory: pytest.TempPathFactory) 
             folder = tmp_path_factory.mktemp(f"{kind}-{seed}")
             peft = models.save_adapter(tiny_base.source, folder / "peft", models.CONFIGS[kind](), seed=seed)
             model = models.load(tiny_base.source)
-            save_slots(compile_adapter(peft, model), folder / SLOTS, base_digest=base_digest(model))
+            save_slots(compile_adapter(peft, adaptable(model)), folder / SLOTS, base_digest=base_digest(model))
             made[kind, seed] = TinyAdapter(f"{kind}-{seed}", peft, folder / SLOTS)
         return made[kind, seed]
 

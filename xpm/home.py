@@ -15,7 +15,7 @@ from xpm.errors import BusyError, StoreError
 from xpm.locks import locked_file
 
 _LOCK_TIMEOUT_S = 600
-_SCRATCH = ("index-*", "accept-*", "model-*", "indexes/.*.git.*")
+_SCRATCH = ("index-*", "accept-*", "adapter-*", "model-*", "indexes/.*.git.*")
 _SCRATCH_AGE_S = 86400
 
 
@@ -88,6 +88,10 @@ class Home:
                 yield
         except TimeoutError as error:
             raise BusyError(f"another xpm is at work in {folder}", hint="wait for it to end, or stop it") from error
+
+    def downloaded(self) -> list[Path]:
+        """Every file that was fetched and is kept, or was not fetched to its end."""
+        return sorted(path for path in self.downloads.rglob("*") if path.is_file())
 
     def clear_abandoned(self) -> None:
         """Remove the scratch folders of commands that were killed long ago."""

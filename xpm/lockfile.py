@@ -68,9 +68,10 @@ class Editable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A base that is made here, and signed by nobody: of what, by which version of the tool, and what comes of it.
+    """What is made here, and signed by nobody: of what, by which version of the tool, and what comes of it.
 
-    ``made_of`` is the digest of the model's files; ``revision`` the commit of a hub's model, "" of local files.
+    A base of a model, or an expert of an adapter for the one base of its ``archives``. ``made_of`` is the digest of the source's
+    files; ``revision`` the commit of a hub's, "" of local files.
     """
 
     source: str
@@ -227,7 +228,8 @@ def _to_dict(package: LockedPackage) -> dict[str, Any]:
         case Editable(source=source):
             return {"source": source} | document | ending
         case Made(source=source, revision=revision, made_of=made_of, tool=tool, archives=archives):
-            document = {"source": source, "made_of": made_of, "revision": revision, "tool": tool} | document
+            made = {"source": source, "signed": False, "made_of": made_of, "revision": revision, "tool": tool}
+            document = made | document
     return document | ending | {"archive": [each.to_dict() for each in archives]}
 
 

@@ -11,12 +11,15 @@ from xpm.errors import UsageError
 from xpm.sources import (
     ARCHIVE_SUFFIX,
     BASE_SUFFIX,
+    HUB,
+    FromAdapter,
     FromArchive,
     FromFolder,
     FromGit,
     FromIndex,
     FromUrl,
     Source,
+    check_adapter,
     check_archive_url,
     check_sha256,
 )
@@ -25,11 +28,13 @@ from xpm_index.requirements import Requirement
 from xpm_index.urls import check_file_url, check_git_url, check_path, check_tag, shown, split_scp
 
 _MAX_STEPS_UP = 3
+_OF_ADAPTERS = ("adapter_config.json", "adapter_model.*", "adapters.safetensors")
+_MANIFEST = "manifest.json"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # one letter is a drive
 
 
 def parse_source(text: str, *, folder: Path, editable: bool = False, cwd: Path | None = None) -> Source:
-    """Parse what a person typed: a requirement, a ``git+`` URL, an https URL, or a local path.
+    """Parse what a person typed: a requirement, a ``git+`` URL, an https URL, ``hf:`` and an id, or a local path.
 
     Args:
         folder: the project's; local paths are kept relative to it if they are near.
@@ -54,6 +59,10 @@ def parse_source(text: str, *, folder: Path, editable: bool = False, cwd: Path |
 
 
 def _parse(text: str, folder: Path, editable: bool, cwd: Path) -> Source:
+    if text.startswith(HUB):
+        if editable:
+            raise UsageError(f"{shown(text)} can't be editable", hint="only a local folder can: `--editable ./folder`")
+        return FromAdapter(adapter=check_adapter(text))
     remote = text.startswith("git+") or _SCHEME.match(text) or split_scp(text.partition("#")[0])
     if remote and not text.startswith("file:"):
         if editable:
@@ -112,6 +121,8 @@ def _parse_git(text: str) -> FromGit:
 def _parse_local(path: Path, folder: Path, editable: bool) -> Source:
     kept = near(path, folder)
     if path.is_dir():
+        if not editable and not (path / _MANIFEST).is_file() and any(any(path.glob(each)) for each in _OF_ADAPTERS):
+            return FromAdapter(adapter=check_adapter(kept.as_posix()))
         if not editable:
             raise UsageError(
                 f"{path} is a folder",

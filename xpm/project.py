@@ -8,7 +8,7 @@ from typing import Any
 
 from xpm.errors import ProjectError, UsageError
 from xpm.files import write_atomically
-from xpm.sources import Direct, FromIndex, Source, base_from_toml, from_toml, to_toml
+from xpm.sources import Direct, FromAdapter, FromIndex, Source, base_from_toml, from_toml, to_toml
 from xpm.toml_file import edit_toml, read_toml
 from xpm_index.fields import Fields
 from xpm_index.names import ExpertName, spellings, validate_name
@@ -71,8 +71,13 @@ class Project:
 
     @property
     def direct(self) -> Mapping[str, Direct]:
-        """What comes through no index, by name: experts, and the base."""
-        return {name: source for name, source in self.wants.items() if not isinstance(source, FromIndex)}
+        """What comes through no index, by name: experts, and the base; without the adapters."""
+        return {name: source for name, source in self.wants.items() if not isinstance(source, FromIndex | FromAdapter)}
+
+    @property
+    def adapters(self) -> Mapping[str, FromAdapter]:
+        """The experts that are made here of what PEFT saved, by name."""
+        return {name: source for name, source in self.wants.items() if isinstance(source, FromAdapter)}
 
     @property
     def requirements(self) -> tuple[Requirement, ...]:

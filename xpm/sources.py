@@ -18,12 +18,15 @@ ARCHIVE_SUFFIX = ".expert"
 HUB = "hf:"
 BASE_SUFFIX = ".base"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_HUB_REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,127}", re.ASCII)
 _KINDS: dict[str, set[str]] = {
     "version": {"index"},
     "git": {"tag", "path"},
     "url": {"sha256"},
     "archive": set(),
     "folder": {"editable"},
+    "adapter": set(),
 }
 
 
@@ -116,8 +119,37 @@ class FromModel:
         return f"model:{self.model}" + (f" {self.quantizer}" if self.quantizer else "")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromAdapter:
+    """An expert that is made here of what PEFT saved: ``hf:OWNER/NAME@REVISION``, or a folder's path as in FromArchive."""
+
+    adapter: str
+
+    @property
+    def is_remote(self) -> bool:
+        return self.adapter.startswith(HUB)
+
+    @property
+    def hub_id(self) -> str:
+        """OWNER/NAME of one on a hub."""
+        return self.adapter.removeprefix(HUB).partition("@")[0]
+
+    @property
+    def revision(self) -> str:
+        """The branch, tag or commit that was named, "" if none was, or if it is a folder."""
+        return self.adapter.partition("@")[2] if self.is_remote else ""
+
+    def locate(self, folder: Path) -> Path:
+        """The folder, for the project in ``folder``."""
+        return folder / self.adapter
+
+    def __str__(self) -> str:
+        return f"adapter:{self.adapter}"
+
+
 Direct = FromGit | FromUrl | FromArchive | FromFolder | FromModel
-Source = FromIndex | Direct
+"""What can be looked at by itself. An adapter can't: it is made for a base."""
+Source = FromIndex | FromAdapter | Direct
 
 
 def to_toml(source: Source) -> str | dict[str, Any]:
@@ -135,6 +167,8 @@ def to_toml(source: Source) -> str | dict[str, Any]:
             return {"folder": path.as_posix(), "editable": True}
         case FromModel(model=model, quantizer=quantizer):
             return {"model": model} | ({"quantizer": quantizer} if quantizer else {})
+        case FromAdapter(adapter=adapter):
+            return {"adapter": adapter}
 
 
 def from_toml(name: str, experts: Fields) -> Source:
@@ -164,6 +198,8 @@ def from_toml(name: str, experts: Fields) -> Source:
             return FromUrl(url=fields.parsed("url", check_archive_url), sha256=sha256)
         case "archive":
             return FromArchive(path=fields.parsed("archive", lambda text: _local_path(text, ARCHIVE_SUFFIX)))
+        case "adapter":
+            return FromAdapter(adapter=fields.parsed("adapter", check_adapter))
     if fields.raw.get("editable") is not True:
         hint = f"or build it and name the {ARCHIVE_SUFFIX} file"
         raise fields.error(f"{fields.path} is a folder without `editable = true`", hint=hint)
@@ -189,6 +225,22 @@ def _requirement(name: str, fields: Fields, key: str) -> Requirement:
 
 def _git_url(url: str) -> str:
     return check_git_url(url.removeprefix("git+"))
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether ``text`` has the form ``owner/name``, perhaps with ``@revision``."""
+    name, at, revision = text.partition("@")
+    is_revision = not at or (bool(_HUB_REVISION.fullmatch(revision)) and ".." not in revision)
+    return bool(_HUB_ID.fullmatch(name)) and is_revision
+
+
+def check_adapter(text: str) -> str:
+    """Return what names an adapter on a hub or a folder; raises InvalidUrl if it is something else."""
+    if text.startswith(HUB):
+        if not is_hub_id(text.removeprefix(HUB)):
+            raise InvalidUrl(f"{text[:120]!r} names no adapter", hint="write hf:OWNER/NAME, perhaps with @REVISION")
+        return text
+    return _local_path(text).as_posix()
 
 
 def check_archive_url(url: str) -> str:

@@ -81,20 +81,24 @@ def verify_pinned(path: Path, ref: ArchiveRef, key: PublicKey, *, scratch: Path)
 
 
 def verify_made(folder: Path, ref: ArchiveRef) -> Verified:
-    """A base that was made here, in a folder that goes into the store: nobody signed it, so its bytes must be the locked ones.
+    """What was made here, in a folder that goes into the store: nobody signed it, so its bytes must be the locked ones.
 
     Raises:
-        IntegrityError: they are others. TrustError: it is another base.
+        IntegrityError: they are others. TrustError: it is another base, or an expert for another one.
     """
     manifest = Manifest.parse((folder / MANIFEST).read_bytes())
     if (digest := made_digest(folder)) != ref.digest:
         raise IntegrityError(
             f"{manifest.name} came out otherwise than it is locked",
             context=f"expected {ref.digest}, got {digest}",
-            hint="another version of xpm, or a processor that rounds otherwise, made it: `xpm base add` it again",
+            hint="another version of xpm, or a processor that rounds otherwise, made it: "
+            + ("`xpm base add` it again" if manifest.base else f"`xpm update {manifest.name}` makes it anew"),
         )
-    if manifest.base is None or (manifest.base.digest, manifest.base.variant) != (ref.base_digest, ref.variant):
-        raise TrustError(f"{manifest.name} is not the base that is locked", context=f"expected {ref.base_digest}")
+    base = manifest.base
+    claimed = (base.digest, base.variant) if base else (manifest.bases[0].digest, "")
+    if claimed != (ref.base_digest, ref.variant):
+        what = "the base that is locked" if base else "for the base that is locked"
+        raise TrustError(f"{manifest.name} is not {what}", context=f"expected {ref.base_digest}")
     return Verified(folder, ref.digest, manifest, seal=_SEAL)
 
 

@@ -15,6 +15,10 @@ class UsageError(BuildError):
     exit_code = 2
 
 
+class UnfitError(BuildError):
+    """An adapter's tensors are not of the shapes, or for the layers, that the base has."""
+
+
 class ParityError(BuildError):
     """What was built does not compute what Transformers and PEFT compute."""
 

@@ -24,6 +24,7 @@ from xpm_build.base.checkpoint import FolderCheckpoint
 from xpm_build.base.export import DEFAULT_BLOCK, export_base
 from xpm_build.base.exporters import TRACED_VARIANTS, exporter_for
 from xpm_build.base.fingerprint import base_digest, fingerprint
+from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import check_base, load_model
 from xpm_build.base.quality import Quality, measure
 from xpm_build.base.quantize import BITS
@@ -236,7 +237,7 @@ def build_expert(
         )
     report(f"loading {base}")
     model = load_model(base)
-    digest = base_digest(model)
+    digest, adapted = base_digest(model), adaptable(model)
     wanted = manifest.bases[0].digest
     if wanted and wanted != digest:
         raise BuildError(
@@ -248,10 +249,10 @@ def build_expert(
         slots = Path(scratch) / SLOTS
         report("compiling the adapter")
         places = adapter_places(manifest, folder)
-        whole = [complete(folder / place, Path(scratch) / "whole" / place, model) for place in places]
-        adapter = compile_adapters(whole, model)
+        whole = [complete(folder / place, Path(scratch) / "whole" / place, adapted) for place in places]
+        adapter = compile_adapters(whole, adapted)
         save_slots(adapter, slots, base_digest=digest, storage=storage)
-        del model
+        del model, adapted
         if adapter.truncation:
             report(f"cut to rank {adapter.rank}: {adapter.truncation:.1%} of an update is lost")
         report("checking against PEFT")

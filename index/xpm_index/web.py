@@ -30,15 +30,25 @@ _MAX_RETRY_AFTER_S = 60.0
 
 
 class WebError(XpmError):
-    """A request that failed. ``transient`` if the same may work later, after ``retry_after_s`` if the server said when."""
+    """A request that failed. ``transient`` if the same may work later, after ``retry_after_s`` if the server said when.
+
+    ``status`` is what the server answered, 0 if it did not.
+    """
 
     code = "fetch"
     exit_code = 7
 
     def __init__(
-        self, message: str, *, hint: str | None = None, transient: bool = False, retry_after_s: float = 0.0
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        transient: bool = False,
+        retry_after_s: float = 0.0,
+        status: int = 0,
     ) -> None:
         super().__init__(message, hint=hint)
+        self.status = status
         self.transient = transient
         self.retry_after_s = retry_after_s
 
@@ -171,8 +181,8 @@ class Web:
             response.close()
             if login is None:
                 hint = "store one with a Git credential helper; xpm asks `git credential fill`"
-                raise WebError(f"{shown(url)} wants a login", hint=hint)
-            raise WebError(f"{shown(url)} refused the login of {login.username}")
+                raise WebError(f"{shown(url)} wants a login", hint=hint, status=401)
+            raise WebError(f"{shown(url)} refused the login of {login.username}", status=401)
         return response
 
     def _ask(self, url: str) -> Login | None:
@@ -226,6 +236,7 @@ def _refusal(response: urllib3.BaseHTTPResponse, url: str) -> WebError:
     return WebError(
         f"{shown(url)} answered {response.status}{' ' + reason if reason.isprintable() and reason else ''}",
         transient=response.status in _TRANSIENT,
+        status=response.status,
         retry_after_s=min(float(after), _MAX_RETRY_AFTER_S) if after.isascii() and after.isdigit() else 0.0,
     )
 

@@ -1,6 +1,7 @@
 """`xpm base add` of a model: a GGUF file, a folder, one on a hub. Made here, locked by how it was made, made again elsewhere."""
 
 import shutil
+import sys
 
 import pytest
 
@@ -8,7 +9,7 @@ from tests.support import models
 from tests.support.gguf_files import write_gguf
 from tests.support.hub_server import serve_model
 from tests.support.projects import new_project
-from xpm.errors import FetchError, NotFoundError, UsageError
+from xpm.errors import FetchError, MissingExtraError, NotFoundError, UsageError
 from xpm.lockfile import Made
 from xpm.operations import install as operations
 from xpm.operations.installed import installed
@@ -17,7 +18,7 @@ from xpm.operations.options import Options
 from xpm.operations.parts import part_of
 from xpm.operations.verify import verify
 from xpm.sources import FromModel
-from xpm_build.errors import BuildError
+from xpm_build.errors import BuildError, ParityError
 from xpm_index.errors import IntegrityError
 from xpm_runtime import Engine
 
@@ -143,6 +144,32 @@ def test_one_file_of_a_hub(environment, folder, monkeypatch):
         lock = add(environment, "hf:acme/tiny-gguf@main#tiny-Q4_1.gguf").lock
         assert lock.base.name == "tiny-q4-1"
         assert lock.base_digest == add(environment, "models/tiny-Q4_1.gguf").lock.base_digest
+
+
+@pytest.mark.parametrize(
+    ("text", "variant"),
+    [("models/tiny-Q4_1.gguf", "int4"), ("./models/Tiny.Llama", "fp32"), ("./models/Tiny.Llama", "int8")],
+)
+def test_it_is_compared_with_transformers(text, variant, environment):
+    source = find_model(text, folder=environment.folder, cwd=environment.folder)
+    said = []
+    lock = operations.use_model(environment, source, variant=variant, checked=said.append).lock
+    assert lock.variant == variant
+    [line] = said
+    assert "beside Transformers with the model: KL 0.0" in line
+
+
+def test_what_does_not_compare_is_not_stored(environment, monkeypatch):
+    source = find_model("./models/Tiny.Llama", folder=environment.folder, cwd=environment.folder)
+    monkeypatch.setattr("xpm_build.base.parity._MAX_LOSS", {"int4": 0.0})
+    with pytest.raises(ParityError, match="the int4 graph predicts otherwise"):
+        operations.use_model(environment, source, variant="int4", checked=print)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match="needs the build extra") as caught:
+        operations.use_model(environment, source, variant="int4", checked=print)
+    assert "torch" in caught.value.context
+    assert "xpm-experts[build]" in caught.value.hint
+    assert environment.store.digests() == []
 
 
 def test_what_is_no_model(environment, tmp_path):

@@ -6,6 +6,10 @@ import sys
 
 import pytest
 
+from tests.support import models
+from tests.support.gguf_files import write_gguf
+from xpm_build.base.export import open_checkpoint
+
 
 def _xpm(*arguments, cwd):
     command = [sys.executable, "-m", "xpm.cli.main", *map(str, arguments)]
@@ -26,7 +30,8 @@ def test_it_measures_every_case_and_program(bench):
     results = json.loads((folder / "bench" / "speed.json").read_text())
     assert list(results["measured"]) == ["base", "one LoRA r16", "ten LoRA r12"]
     for programs in results["measured"].values():
-        assert set(programs) == {"xpm int4/128", "xpm int4/32", "xpm int4/128 portable", "Transformers + PEFT bf16"}
+        ours = {"xpm int4/128", "xpm int4/128, drawing", "xpm int4/32", "xpm int4/128 portable"}
+        assert set(programs) == {*ours, "Transformers + PEFT bf16"}
         for measured in programs.values():
             assert len(measured["prefill_ms"]) == 2
             assert all(ms > 0 for ms in measured["decode_ms"])
@@ -46,11 +51,26 @@ def test_memory_beside_the_formula(bench):
         assert found["real"]["Rss"] > found["formula"]["weights"]
 
 
+def test_a_model_in_a_file(tmp_path):
+    """The file's own numbers run as int4/32; the programs that can't be had are left out."""
+    source = models.save_tiny_model(tmp_path / "source", architecture="llama", vocab_size=320)
+    write_gguf(source, tmp_path / "tiny.gguf", kind="Q4_1")
+    options = ["--peer", "peft", "--rounds", 1, "--prompt-tokens", 16, "--decode-tokens", 8, "--threads", 1]
+    done = _xpm("bench", "speed", "--model", "tiny.gguf", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "bench" / "speed.json").read_text())
+    assert results["model"] == "tiny, a real model, with random adapters"
+    carried = open_checkpoint(tmp_path / "tiny.gguf").quantized("model.layers.0.mlp.up_proj.weight")
+    kept = json.loads((tmp_path / ".bench" / "tiny" / "xpm-int4-32" / "graph.json").read_text())
+    assert carried is not None
+    assert kept["variant"] == "int4"
+
+
 def test_a_peer_that_is_not_installed_is_told(tmp_path, monkeypatch):
     from xpm.errors import UsageError
     from xpm.operations import bench
 
     monkeypatch.setattr("xpm_build.bench.speed.available_peers", lambda: ["peft"])
-    options = {"shape": "tiny", "rounds": 1, "prompt_tokens": 8, "decode_tokens": 8, "threads": 1, "report": print}
+    options = {"shape": "tiny", "model": None, "rounds": 1, "prompt_tokens": 8, "decode_tokens": 8, "threads": 1, "report": print}
     with pytest.raises(UsageError, match=r"llama\.cpp is not installed"):
         bench.speed(tmp_path, tmp_path / "out", peers=["llama.cpp"], **options)

@@ -84,9 +84,11 @@ def test_a_model_that_changed_is_refused(folder, environment):
     content = bytearray(copy.read_bytes())
     content[-1] ^= 1
     copy.write_bytes(content)
-    with pytest.raises(IntegrityError, match="is not the model that is locked"):
-        with model_folder(environment, base.name, progress=Silent()):
-            pass
+    with (
+        pytest.raises(IntegrityError, match="is not the model that is locked"),
+        model_folder(environment, base.name, progress=Silent()),
+    ):
+        pass
 
 
 def test_what_is_nowhere(environment):

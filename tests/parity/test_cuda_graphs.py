@@ -8,6 +8,7 @@ import pytest
 from tests.support import models
 from xpm_build.adapter.compile import compile_adapter, save_slots
 from xpm_build.base.export import export_base
+from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import reference_logits
 from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
 from xpm_runtime.adapter import SLOTS
@@ -33,7 +34,9 @@ def attach(engine: Engine, source: Path, name: str, folder: Path, *, seed: int) 
     from peft import PeftModel
 
     models.save_adapter(source, folder, models.CONFIGS[name](), seed=seed)
-    save_slots(compile_adapter(folder, models.load(source)), folder / SLOTS, base_digest=engine.graph.base_digest)
+    save_slots(
+        compile_adapter(folder, adaptable(models.load(source))), folder / SLOTS, base_digest=engine.graph.base_digest
+    )
     engine.attach(AdapterSpec.read(name, folder))
     return reference_logits(PeftModel.from_pretrained(models.load(source), str(folder)).eval(), TOKENS)
 

@@ -16,6 +16,7 @@ from xpm_build.adapter.compile import compile_adapter, save_slots
 from xpm_build.base.export import export_base
 from xpm_build.base.exporters import exporter_for
 from xpm_build.base.fingerprint import base_digest
+from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import probe_tokens, reference_logits
 from xpm_build.errors import BuildError
 from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
@@ -46,7 +47,7 @@ def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     for seed, (kind, config) in enumerate(configs.items()):
         adapters[kind] = save_adapter(source, folder / kind, config, seed=seed)
         slots[kind] = folder / f"{kind}.safetensors"
-        save_slots(compile_adapter(adapters[kind], model), slots[kind], base_digest=base_digest(model))
+        save_slots(compile_adapter(adapters[kind], adaptable(model)), slots[kind], base_digest=base_digest(model))
     return Traced(request.param, source, folder / "graph", adapters, slots)
 
 

@@ -15,6 +15,7 @@ from tests.support import models
 from xpm_build.adapter.compile import compile_adapter, save_slots
 from xpm_build.base.export import export_base
 from xpm_build.base.fingerprint import base_digest
+from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import probe_tokens, quantise_weights, reference_logits
 from xpm_build.base.quantize import BITS
 from xpm_runtime import AdapterSpec, Engine
@@ -58,7 +59,11 @@ class Bench:
         if not peft.is_dir():
             models.save_adapter(source, peft, models.CONFIGS[kind](), seed=1)
         slots = folder / f"{bits}-{SLOTS}"
-        save_slots(compile_adapter(peft, self._model(architecture, bits)), slots, base_digest=self.digest(architecture))
+        save_slots(
+            compile_adapter(peft, adaptable(self._model(architecture, bits))),
+            slots,
+            base_digest=self.digest(architecture),
+        )
         return peft, slots
 
     def _wanted(self, architecture: str, kind: str, bits: int) -> np.ndarray:

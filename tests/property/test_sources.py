@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from xpm.errors import ProjectError, UsageError
 from xpm.parse_source import parse_source
-from xpm.sources import FromArchive, FromFolder, FromGit, FromIndex, FromUrl, Source, from_toml, to_toml
+from xpm.sources import FromAdapter, FromArchive, FromFolder, FromGit, FromIndex, FromUrl, Source, from_toml, to_toml
 from xpm_index.errors import XpmError
 from xpm_index.fields import Fields
 from xpm_index.requirements import Requirement
@@ -56,9 +56,17 @@ WEBS = st.builds(
     url=st.builds("https://{}/{}.expert".format, HOSTS, PATHS),
     sha256=st.one_of(st.just(""), st.from_regex(r"[0-9a-f]{64}", fullmatch=True)),
 )
+HUB_IDS = st.from_regex(
+    r"[A-Za-z0-9][\w.-]{0,9}/[A-Za-z0-9][\w.-]{0,9}(@[A-Za-z0-9][\w-]{0,9})?",
+    fullmatch=True,
+    alphabet=st.characters(codec="ascii"),
+)
+ADAPTERS = st.builds(FromAdapter, adapter=HUB_IDS.map("hf:{}".format))
 LOCAL = st.one_of(
     st.builds(FromArchive, path=PATHS.map(lambda path: Path(f"{path}.expert"))),
     st.builds(FromFolder, path=PATHS.map(Path)),
+    st.builds(FromAdapter, adapter=PATHS),
+    ADAPTERS,
 )
 INDEXES = st.builds(FromIndex, requirement=REQUIREMENTS)
 
@@ -66,6 +74,11 @@ INDEXES = st.builds(FromIndex, requirement=REQUIREMENTS)
 @given(st.one_of(GITS, WEBS, INDEXES))
 def test_what_is_typed_comes_back(source: Source):
     assert parse_source(str(source), folder=FOLDER) == source
+
+
+@given(ADAPTERS)
+def test_an_adapter_that_is_typed_comes_back(source: FromAdapter):
+    assert parse_source(source.adapter, folder=FOLDER) == source
 
 
 @given(st.one_of(GITS, WEBS, LOCAL, INDEXES, st.builds(FromIndex, requirement=REQUIREMENTS, index=NAMES)))

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from tests.support.models import SPECIAL, load
 
-_NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 1, 2, 3, 4, 6
+_PROSE = "the cat sat on the mat, and the  dog 1234 barked.\n\tNaïve привет 日本語 def f(x): return x\n" * 9
 _LAYER = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
@@ -46,6 +47,53 @@ def vocabulary(size: int, *, text: str = "the cat sat on the mat, and the dog 12
     kinds[tokens.index("<added>")] = _USER_DEFINED
     merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in model["merges"]]
     return {"tokens": tokens, "kinds": kinds, "merges": merges}
+
+
+def sentence_pieces(*, text: str = _PROSE, has_prefix: bool = True) -> dict[str, Any]:
+    """Metadata of a tokenizer as SentencePiece trains them: three control tokens, 256 bytes, one that somebody added, pieces."""
+    tokenizer = Tokenizer(models.BPE())
+    trainer = trainers.BpeTrainer(vocab_size=400, show_progress=False)
+    tokenizer.train_from_iterator([text.replace(" ", "▁")], trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    joined = ["".join(pair if isinstance(pair, list) else pair.split(" ")) for pair in model["merges"]]
+    letters = [each for each in sorted(model["vocab"]) if len(each) == 1 and each != "\n"]
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "<added>"]
+    kinds = [_UNKNOWN, _CONTROL, _CONTROL, *[_BYTE] * 256, _USER_DEFINED]
+    pieces = [*dict.fromkeys(joined), *letters]
+    return {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens + pieces,
+        "tokenizer.ggml.scores": [0.0] * len(tokens) + [-float(place) for place in range(len(pieces))],
+        "tokenizer.ggml.token_type": kinds + [_NORMAL] * len(pieces),
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.add_space_prefix": has_prefix,
+    }
+
+
+def write_vocabulary(metadata: Mapping[str, Any], out: Path) -> Path:
+    """A file of a tokenizer alone."""
+    writer = gguf.GGUFWriter(out, "llama")
+    for key in ("context_length", "embedding_length", "feed_forward_length"):
+        writer.add_uint32(f"llama.{key}", 64)
+    writer.add_uint32("llama.block_count", 0)
+    writer.add_uint32("llama.attention.head_count", 4)
+    writer.add_float32("llama.attention.layer_norm_rms_epsilon", 1e-5)
+    for key, value in metadata.items():
+        if isinstance(value, bool):
+            writer.add_bool(key, value)
+        elif isinstance(value, int):
+            writer.add_uint32(key, value)
+        elif isinstance(value, str):
+            writer.add_string(key, value)
+        else:
+            writer.add_array(key, value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return out
 
 
 def permuted(weight: np.ndarray, heads: int) -> np.ndarray:

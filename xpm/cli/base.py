@@ -8,6 +8,7 @@ from xpm.cli.changes import render_change
 from xpm.cli.context import here, options
 from xpm.cli.entries import entry_document, marked
 from xpm.cli.render import Console, size
+from xpm.errors import UsageError
 from xpm.operations.inspect import search
 from xpm.operations.install import use_base, use_model
 from xpm.operations.model_folder import base_source
@@ -56,6 +57,9 @@ def base_list_command(console: Console, as_json: bool) -> None:
     type=click.Choice(["nearest", "search", "minima", "gptq"]),
     help="How a model's floats are rounded to 4 bits (docs/reference/quantisers.md).",
 )
+@click.option(
+    "--check", is_flag=True, help="Compare what is made of a model with Transformers on a text; takes the build extra."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done and change nothing.")
 @_json
 @click.pass_obj
@@ -65,6 +69,7 @@ def base_add_command(
     variant: str | None,
     name: str | None,
     quantizer: str | None,
+    check: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -79,8 +84,16 @@ def base_add_command(
     chosen = options(console, dry_run=dry_run)
     model = find_model(base, folder=environment.folder, cwd=Path.cwd(), quantizer=quantizer or "")
     if model is not None:
-        change = use_model(environment, model, variant=variant or "int4", name=name or "", options=chosen)
+        checked = console.say if check else None
+        change = use_model(
+            environment, model, variant=variant or "int4", name=name or "", options=chosen, checked=checked
+        )
     else:
+        if check:
+            raise UsageError(
+                f"{base} is not made here",
+                hint="--check is for a model: a published base was compared when it was built",
+            )
         change = use_base(environment, Requirement.parse(base), variant, chosen)
     render_change(console, change, as_json=as_json, dry_run=dry_run)
 

@@ -9,6 +9,8 @@ from xpm.cli.context import here
 from xpm.cli.render import Console, size
 from xpm.operations import bench as operations
 
+_PEERS = ("llama.cpp", "ik_llama.cpp", "genai", "peft")
+
 
 @click.group("bench")
 def bench_command() -> None:
@@ -24,8 +26,11 @@ def bench_command() -> None:
     help="The shape of the model.",
 )
 @click.option(
-    "--peer", "peers", multiple=True, type=click.Choice(["llama.cpp", "peft"]), help="By default all installed."
+    "--model",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A GGUF file: measure this model instead of a random one.",
 )
+@click.option("--peer", "peers", multiple=True, type=click.Choice(_PEERS), help="By default all installed.")
 @click.option(
     "--rounds", type=click.IntRange(1), default=5, show_default=True, help="How often each program takes its turn."
 )
@@ -54,6 +59,7 @@ def bench_command() -> None:
 def speed_command(
     console: Console,
     shape: str,
+    model: Path | None,
     peers: tuple[str, ...],
     rounds: int,
     prompt_tokens: int,
@@ -70,6 +76,7 @@ def speed_command(
         work,
         out,
         shape=shape,
+        model=model,
         rounds=rounds,
         prompt_tokens=prompt_tokens,
         decode_tokens=decode_tokens,

@@ -1,6 +1,7 @@
 """How a change of an environment is shown."""
 
 from xpm.cli.render import Console
+from xpm.lockfile import Made
 from xpm.operations.applying import Change
 
 
@@ -23,6 +24,9 @@ def render_change(console: Console, change: Change, *, as_json: bool, dry_run: b
     items = [("another base", [change.base] if change.base else []), (f"{would}added", change.added)]
     items += [(f"{would}removed", change.removed), (f"{would}updated", change.updated)]
     lines = [f"{word}: {item}" for word, each in items for item in each]
+    new = {item.partition(" ")[0] for item in (*change.added, *change.updated)}
+    unsigned = [each.name for each in change.lock.experts if isinstance(each.origin, Made) and each.name in new]
+    lines += [f"unsigned: {name}, pinned by the digest of its bytes" for name in unsigned]
     if not lines:
         lines = [f"{would}fetched: {item}" for item in change.fetched]
     if not lines and change.files:

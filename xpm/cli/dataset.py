@@ -10,8 +10,8 @@ import click
 from xpm.cli.context import here
 from xpm.cli.render import Console
 from xpm.errors import UsageError
-from xpm.operations.build import require_extra
 from xpm.operations.expert import generate
+from xpm.operations.extras import require_extra
 from xpm.operations.model_folder import model_folder
 from xpm_build.dataset import commands
 from xpm_build.judges.languages import LANGUAGES

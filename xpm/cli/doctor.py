@@ -37,22 +37,23 @@ def doctor_command(console: Console, online: bool, as_json: bool) -> None:
 
 @click.group("cache")
 def cache_command() -> None:
-    """Look at and clean downloads that were not finished or not used."""
+    """Look at and clean downloads: what was not finished, and adapters of hubs."""
 
 
 @cache_command.command("list")
 @_json
 @click.pass_obj
 def cache_list_command(console: Console, as_json: bool) -> None:
-    """List the downloads that are kept to go on with.
+    """List the downloads that are kept: to go on with, or to install again.
 
     Example: xpm cache list
     """
-    paths = sorted(Home.of_user().downloads.glob("*"))
+    home = Home.of_user()
+    found = [(path.relative_to(home.downloads).as_posix(), path.stat().st_size) for path in home.downloaded()]
     if as_json:
-        console.json([{"file": path.name, "bytes": path.stat().st_size} for path in paths])
-    elif paths:
-        console.table(("file", "size"), [(path.name, size(path.stat().st_size)) for path in paths])
+        console.json([{"file": name, "bytes": num_bytes} for name, num_bytes in found])
+    elif found:
+        console.table(("file", "size"), [(name, size(num_bytes)) for name, num_bytes in found])
     else:
         console.say("there are no downloads")
 
@@ -77,7 +78,7 @@ def cache_clean_command(console: Console, dry_run: bool) -> None:
     """
     home = Home.of_user()
     with home.locked():
-        paths = [path for path in sorted(home.downloads.glob("*")) if path.is_file()]
+        paths = home.downloaded()
         total = sum(path.stat().st_size for path in paths)
         for path in paths if not dry_run else ():
             path.unlink(missing_ok=True)

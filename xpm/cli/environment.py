@@ -49,9 +49,10 @@ def init_command(console: Console) -> None:
 
 
 @click.command("install")
-@click.argument("sources", nargs=-1, metavar="[NAME[@RANGE]|git+URL@TAG|URL|FILE|FOLDER]...")
+@click.argument("sources", nargs=-1, metavar="[NAME[@RANGE]|git+URL@TAG|URL|FILE|FOLDER|hf:OWNER/NAME]...")
 @click.option("--editable", is_flag=True, help="Use a publisher's folder where it lies.")
 @click.option("--key", help="The public key (ed25519:…) of the publisher, for what comes through no index.")
+@click.option("--name", help="What the expert made of an adapter is to be called; by default as its folder or id.")
 @_oldest
 @_exclude_newer
 @_allow_stale
@@ -60,9 +61,18 @@ def init_command(console: Console) -> None:
 @_offline
 @click.pass_obj
 def install_command(
-    console: Console, /, sources: tuple[str, ...], editable: bool, key: str | None, as_json: bool, **how: Any
+    console: Console,
+    /,
+    sources: tuple[str, ...],
+    editable: bool,
+    key: str | None,
+    name: str | None,
+    as_json: bool,
+    **how: Any,
 ) -> None:
     """Add experts to this environment: resolve, fetch, verify, store, lock. Without arguments, install what is locked.
+
+    An adapter as PEFT saved it (a folder, or hf:OWNER/NAME@REVISION on a hub) is made an expert here, which nobody signs.
 
     Example: xpm install expert-sql 'expert-json@>=0.1,<1'
     """
@@ -71,7 +81,9 @@ def install_command(
         change = operations.sync(environment, options(console, offline=chosen.offline, dry_run=chosen.dry_run))
     else:
         wanted = [parse_source(text, folder=environment.folder, editable=editable, cwd=Path.cwd()) for text in sources]
-        change = operations.install(environment, wanted, chosen, key=PublicKey.parse(key) if key else None)
+        change = operations.install(
+            environment, wanted, chosen, key=PublicKey.parse(key) if key else None, called=name or ""
+        )
     render_change(console, change, as_json=as_json, dry_run=chosen.dry_run)
 
 

@@ -8,7 +8,7 @@ import click
 from xpm.cli.context import here
 from xpm.cli.render import Console
 from xpm.operations import expert as operations
-from xpm.operations.build import require_extra
+from xpm.operations.extras import require_extra
 from xpm.operations.scaffold import new_expert
 from xpm.project import DEFAULT_BASE
 from xpm_index.errors import XpmError

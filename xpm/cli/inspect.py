@@ -15,12 +15,13 @@ from xpm.lockfile import Editable, Indexed, LockedPackage, Made
 from xpm.operations import inspect as operations
 from xpm.operations.inspect import Found, Published
 from xpm.operations.install import require_stored
-from xpm.operations.installed import find_in, find_installed, installed, packages_of, yanked_among
+from xpm.operations.installed import Installed, find_in, find_installed, installed, made_here, packages_of, yanked_among
 from xpm.operations.verify import Checked, verify, verify_file
 from xpm.search import Query, words_of
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
 
+_UNSIGNED = " (signed by nobody: the bytes that xpm.lock pins)"
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
 
@@ -39,7 +40,10 @@ def list_command(console: Console, as_json: bool) -> None:
     keys = ("name", "version", "kind", "publisher", "index")
     if as_json:
         listed = [dict(zip(keys, map(str, row), strict=True)) for row in rows]
-        console.json([each | {"yanked": yanked.get(each["name"])} for each in listed])
+        signed = [not isinstance(p.package.origin, Editable | Made) for p in packages]
+        console.json(
+            [e | {"yanked": yanked.get(e["name"]), "signed": known} for e, known in zip(listed, signed, strict=True)]
+        )
     elif rows:
         console.table(keys, [(row[0], marked(row[1], row[0] in yanked), *row[2:]) for row in rows])
         for name, reason in yanked.items():
@@ -53,7 +57,7 @@ def _publisher_and_index(package: LockedPackage) -> tuple[str, str]:
         case Editable():
             return "local", ""
         case Made():
-            return "nobody (made here)", ""
+            return "unsigned (made here)", ""
         case Indexed(publisher=publisher, index=index):
             return publisher, index
         case pinned:
@@ -83,6 +87,9 @@ def info_command(console: Console, name: str, as_json: bool) -> None:
     Example: xpm info expert-sql
     """
     environment = here()
+    if (made := made_here(environment, name)) is not None:
+        _show_made(console, made, as_json=as_json)
+        return
     found = operations.published(environment, name)
     own: Manifest | None = None
     try:
@@ -102,6 +109,34 @@ def info_command(console: Console, name: str, as_json: bool) -> None:
         )
         return
     console.card(_card(found, own))
+
+
+def _show_made(console: Console, made: Installed, *, as_json: bool) -> None:
+    """What no index knows, and nobody signed."""
+    package, manifest, origin = made.package, made.manifest(), made.package.origin
+    assert isinstance(origin, Made)
+    if as_json:
+        document: dict[str, Any] = {
+            "index": None,
+            "versions": [],
+            "installed": str(package.version),
+            "manifest": manifest.raw,
+        }
+        console.json(
+            document | {"limitations": [], "signed": False, "source": origin.source, "made_of": origin.made_of}
+        )
+        return
+    card: dict[str, object] = {
+        "name": str(package),
+        "description": manifest.description,
+        "signed": "by nobody: made here, the bytes that xpm.lock pins",
+        "made of": f"{origin.source}{f' at {origin.revision}' if origin.revision else ''} ({origin.made_of[:19]}…)",
+        "for" if package.kind == "expert" else "variants": ", ".join(
+            f"{a.base if package.kind == 'expert' else a.variant} ({size(a.size)})" for a in package.archives
+        ),
+        "license": manifest.license or ("not stated" if package.kind == "expert" else ""),
+    }
+    console.card(card)
 
 
 @click.command("search")
@@ -173,10 +208,11 @@ def verify_command(console: Console, file: Path | None, key: str | None, repair:
         manifest, publisher = verify_file(here(), file, PublicKey.parse(key) if key else None)
         checked = Checked(verified=(f"{manifest.name} {manifest.version} by {publisher}",))
     if as_json:
-        console.json({"verified": checked.verified, "repaired": checked.repaired})
+        console.json({"verified": checked.verified, "repaired": checked.repaired, "unsigned": checked.unsigned})
         return
     for name in checked.verified:
-        console.say(f"{'repaired and verified' if name in checked.repaired else 'verified'}: {name}")
+        done = "repaired and verified" if name in checked.repaired else "verified"
+        console.say(f"{done}: {name}{_UNSIGNED if name in checked.unsigned else ''}")
 
 
 def _card(found: Published, own: Manifest | None) -> dict[str, object]:

@@ -68,7 +68,7 @@ def apply(
     after = {PROJECT_FILE: text, LOCK_FILE: lock.to_bytes().decode()}
     if not options.dry_run:
         if indexes is not None:
-            fetch_and_store(environment, wanted, indexes, options)
+            fetch_and_store(environment, wanted, indexes, options, base=lock.stored[0])
         environment.history.commit(after, command=command, time=now())
         environment.history.note()
     fetched = tuple(str(package) for package, _ in wanted)

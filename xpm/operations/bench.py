@@ -7,7 +7,7 @@ from typing import Any
 
 from xpm.environment import Environment
 from xpm.errors import UsageError
-from xpm.operations.build import require_extra
+from xpm.operations.extras import require_extra
 from xpm.operations.installed import installed
 
 
@@ -16,6 +16,7 @@ def speed(
     out: Path,
     *,
     shape: str,
+    model: Path | None,
     rounds: int,
     prompt_tokens: int,
     decode_tokens: int,
@@ -23,21 +24,31 @@ def speed(
     threads: int | None,
     report: Callable[[str], None],
 ) -> list[Path]:
-    """Measure the engine beside the named programs (all that are installed if none is named); the files written."""
+    """Measure the engine beside the named programs (all that are installed if none is named); the files written.
+
+    Args:
+        work: where models are kept between runs.
+        model: a GGUF file, which every program reads; None for random weights of a shape.
+    """
     require_extra()
+    from xpm_build.bench.material import make_material, real_material
     from xpm_build.bench.report import write_report
     from xpm_build.bench.speed import available_peers, run_speed
 
     known = available_peers()
     if missing := [peer for peer in peers if peer not in known]:
         raise UsageError(f"{missing[0]} is not installed", hint="pip install 'xpm-experts[bench]'")
+    chosen = list(peers) or known
+    if model is None:
+        material = make_material(work, shape=shape, peers=chosen, report=report)
+    else:
+        material = real_material(work, model, peers=chosen, report=report)
     results = run_speed(
-        work,
-        shape=shape,
+        material,
         rounds=rounds,
         prompt_tokens=prompt_tokens,
         decode_tokens=decode_tokens,
-        peers=list(peers) or known,
+        peers=chosen,
         threads=threads or os.cpu_count() or 1,
         report=report,
     )

@@ -3,13 +3,13 @@
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
-from xpm.errors import MissingExtraError, NotFoundError
+from xpm.errors import NotFoundError
 from xpm.operations.editable import IN_PLACE
+from xpm.operations.extras import require_extra
 from xpm.operations.model_folder import model_folder
 from xpm.progress import Progress
 from xpm_index.archive import extract_archive
@@ -108,13 +108,3 @@ def build_in_place(
             os.replace(target, Path(scratch) / "old")
         os.replace(unpacked, target)
     return target
-
-
-def require_extra() -> None:
-    missing = [name for name in ("torch", "transformers", "peft", "onnx", "trl", "datasets") if find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(
-            "building packages needs the build extra",
-            context=f"not installed: {', '.join(missing)}",
-            hint="pip install 'xpm-experts[build]'",
-        )

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from xpm.environment import Environment
 from xpm.errors import UsageError
+from xpm.lockfile import Lockfile
 from xpm.operations.install import require_stored
 from xpm.operations.installed import Installed, find_in, packages_of
-from xpm.operations.local import is_path, local_base, local_expert, source_of
+from xpm.operations.local import compile_for_model, is_path, is_written, local_base, local_expert, source_of
 from xpm.operations.model_folder import base_source
 from xpm.operations.options import Options
 from xpm.operations.parts import Part, part_of
@@ -40,25 +41,40 @@ def composition(
     """
     paths = [text for text in experts or () if is_path(text)]
     names = None if experts is None else tuple(text for text in experts if not is_path(text))
+    lock: Lockfile | None = None
     if base:
         part = local_base(base, scratch, progress.note)
         chosen = choose(packages_of(environment, environment.lockfile()), prompt, names) if names else []
     else:
-        packages = packages_of(environment, require_stored(environment, Options(progress=progress)))
+        lock = require_stored(environment, Options(progress=progress))
+        packages = packages_of(environment, lock)
         part = part_of(packages[0])
         chosen = choose(packages, prompt, names)
         if not chosen and names is None and part.name == DEFAULT_BASE:
             progress.warn(_NO_EXPERT)
 
-    def source() -> Path:
-        return source_of(base, scratch) if base else base_source(environment, part.name, progress=progress)
+    def compile_adapter(folder: Path, out: Path) -> None:
+        if lock is not None and is_written(part.folder):
+            _compile_for(environment, lock, folder, out, progress)
+            return
+        source = source_of(base, scratch) if base else base_source(environment, part.name, progress=progress)
+        compile_for_model(folder, out, source)
 
-    chosen += [local_expert(text, scratch, source, progress.note) for text in paths]
+    chosen += [local_expert(text, scratch, compile_adapter, progress.note) for text in paths]
     if twice := [name for name, count in Counter(each.name for each in chosen).items() if count > 1]:
         raise UsageError(
             f"two experts are named {twice[0]}", hint="name each once; a folder without a manifest has its own name"
         )
     return part, chosen
+
+
+def _compile_for(environment: Environment, lock: Lockfile, folder: Path, out: Path, progress: Progress) -> None:
+    """Compile what PEFT saved for the installed base."""
+    from xpm.operations.adapters import Target, compile_for_run
+
+    options = Options(progress=progress)
+    with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
+        compile_for_run(Target.of(environment, lock, indexes, options), folder, out)
 
 
 def choose(packages: Sequence[Installed], prompt: str, names: tuple[str, ...] | None) -> list[Part]:

@@ -48,7 +48,7 @@ def collect(home: Home, *, keep_undo: timedelta = KEEP_UNDO, dry_run: bool = Fal
             needed |= set(_digests(folder, changes, keep_undo))
         extra = [digest for digest in store.digests() if digest not in needed]
         freed = sum(store.size_of(digest) for digest in extra)
-        freed += sum(path.stat().st_size for path in home.downloads.glob("*")) if home.downloads.is_dir() else 0
+        freed += sum(path.stat().st_size for path in home.downloaded())
         if not dry_run:
             for digest in extra:
                 store.remove(digest)

@@ -13,7 +13,7 @@ from xpm.errors import FetchError, NotFoundError, UsageError
 from xpm.indexes import Indexes
 from xpm.lockfile import Editable, LockedPackage, Lockfile, Made, Pinned
 from xpm.operations.editable import candidate_in
-from xpm.operations.models import make_base
+from xpm.operations.models import Report, made_candidate, make_base
 from xpm.operations.options import Options
 from xpm.partial import keep
 from xpm.sources import ARCHIVE_SUFFIX, BASE_SUFFIX, Direct, FromArchive, FromFolder, FromGit, FromModel, FromUrl
@@ -100,7 +100,7 @@ def described_by(environment: Environment, source: Direct, previous: Lockfile | 
     """What a source holds as it is locked, without fetching, if the lock is of this source and the store has it."""
     package = next((each for each in previous.packages if each.name in spellings(name)), None) if previous else None
     if package is not None and isinstance(package.origin, Made) and package.origin.source == str(source):
-        return Described(candidate=_made_candidate(package), locked=package)
+        return Described(candidate=made_candidate(package), locked=package)
     if package is None or not isinstance(package.origin, Pinned) or package.origin.source != str(source):
         return None
     for ref in package.archives:
@@ -110,14 +110,18 @@ def described_by(environment: Environment, source: Direct, previous: Lockfile | 
     return None
 
 
-def made(environment: Environment, source: FromModel, options: Options, *, name: str, variant: str) -> Described:
-    """A base that is made of a model, here and now."""
-    locked = make_base(environment, source, options, name=name, variant=variant)
-    return Described(candidate=_made_candidate(locked), locked=locked)
-
-
-def _made_candidate(package: LockedPackage) -> Candidate:
-    return Candidate(name=package.name, version=package.version, kind=package.kind, archives=package.archives)
+def made(
+    environment: Environment,
+    source: FromModel,
+    options: Options,
+    *,
+    name: str,
+    variant: str,
+    checked: Report | None = None,
+) -> Described:
+    """A base that is made of a model, here and now; ``checked`` as ``make_base`` has it."""
+    locked = make_base(environment, source, options, name=name, variant=variant, checked=checked)
+    return Described(candidate=made_candidate(locked), locked=locked)
 
 
 def _described(

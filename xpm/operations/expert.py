@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpm.environment import Environment
 from xpm.home import Home
-from xpm.operations.build import require_extra
+from xpm.operations.extras import require_extra
 from xpm.operations.inspect import search
 from xpm.operations.model_folder import model_folder
 from xpm.operations.options import Options

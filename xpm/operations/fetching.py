@@ -35,11 +35,22 @@ def missing(environment: Environment, lock: Lockfile) -> list[Archive]:
 
 
 def fetch_and_store(
-    environment: Environment, wanted: Sequence[Archive], indexes: "Indexes", options: Options
+    environment: Environment,
+    wanted: Sequence[Archive],
+    indexes: "Indexes",
+    options: Options,
+    *,
+    base: Archive | None = None,
 ) -> list[Path]:
-    """Fetch archives of locked packages, unpack and verify them, then store them: the store changes only if all verified.
+    """Fetch archives of locked packages, unpack and verify them, then store them: they are stored only if all verified.
 
-    What the store has already, altered or not, gives way.
+    What is made here is made and stored by itself: bases first, experts when the archives are there. What the store has
+    already, altered or not, gives way.
+
+    Args:
+        base: what experts are made for; needed where some are wanted that are made here.
+    Returns:
+        The folders in the store: of bases that were made, of archives, of experts that were made.
     """
     from xpm.fetch import IF_ALTERED, Wanted, fetch_archives
 
@@ -50,7 +61,8 @@ def fetch_and_store(
             _entry_of(package, package.origin, indexes)  # before a wrong digest is fetched
         if environment.store.get(ref.digest) is not None and not environment.store.is_intact(ref.digest):
             options.progress.warn(f"{package} was altered in the store and is fetched again")
-    folders = [make_again(environment, package, ref, options) for package, ref in wanted if is_made(package)]
+    made = [(package, ref) for package, ref in wanted if is_made(package)]
+    folders = [make_again(environment, package, ref, options) for package, ref in made if package.kind == "base"]
     wanted = [(package, ref) for package, ref in wanted if not is_made(package)]
     asked = [
         Wanted(
@@ -72,7 +84,21 @@ def fetch_and_store(
         folders += [environment.store.add(each) for each in verified]
     for archive in archives:
         archive.unlink(missing_ok=True)
-    return folders
+    experts = [(package, ref) for package, ref in made if package.kind != "base"]
+    return folders + _made_again(environment, experts, indexes, options, base)
+
+
+def _made_again(
+    environment: Environment, experts: Sequence[Archive], indexes: "Indexes", options: Options, base: Archive | None
+) -> list[Path]:
+    """Experts of adapters, made again and stored."""
+    if not experts:
+        return []
+    from xpm.operations import adapters
+
+    assert base is not None, "experts are made for a base"
+    target = adapters.Target(environment=environment, package=base[0], ref=base[1], indexes=indexes, options=options)
+    return [adapters.make_again(target, *each) for each in experts]
 
 
 def _reader(package: LockedPackage, ref: ArchiveRef, indexes: "Indexes") -> Callable[[str], bytes | None]:

@@ -16,9 +16,9 @@ from xpm.operations.fetching import missing
 from xpm.operations.names import not_installed, published_name
 from xpm.operations.options import DEFAULTS, Options
 from xpm.project import PROJECT_FILE, Project
-from xpm.sources import FromArchive, FromIndex, FromModel, Source
+from xpm.sources import FromAdapter, FromArchive, FromIndex, FromModel, Source
 from xpm_index.keys import PublicKey
-from xpm_index.names import ExpertName, spellings
+from xpm_index.names import ExpertName, spellings, validate_name
 from xpm_index.requirements import Requirement
 from xpm_index.versions import Version, VersionRange
 
@@ -42,13 +42,18 @@ def install(
     options: Options = DEFAULTS,
     *,
     key: PublicKey | None = None,
+    called: str = "",
 ) -> Change:
     """Add experts to the environment; one that is there already gets the new range or source. A base's archive becomes the base.
 
     Args:
         wanted: requirements on what indexes have, or direct sources.
         key: the public key of a direct source's publisher, if nobody else tells it.
+        called: the name of the expert that is made of the one adapter wanted, "" for that of its folder or id.
     """
+    if called and not (len(wanted) == 1 and isinstance(wanted[0], FromAdapter)):
+        raise UsageError("a name is chosen for one adapter", hint="packages have names of their own: leave --name out")
+    from xpm.operations.adapters import name_of, require_free
     from xpm.operations.direct import describe
     from xpm.operations.locking import resolve_project
 
@@ -65,6 +70,10 @@ def install(
                     name = published_name(requirement, indexes)
                     changed = changed.without_expert(name).with_range(name, requirement.range)
                     unbounded += [name] if requirement.range.text == "*" else []
+                elif isinstance(each, FromAdapter):
+                    name = validate_name(called) if called else name_of(each, environment.folder)
+                    require_free(name, each, changed, previous)
+                    changed = changed.without_expert(name).with_expert(name, each)
                 else:
                     found = describe(environment, each, indexes, options, previous=previous, key=key)
                     name = found.locked.name
@@ -79,7 +88,7 @@ def install(
             for name in unbounded:
                 changed = changed.with_range(name, range_for(versions[name]))
             lock = resolve_project(environment, changed, indexes, lock, options, described=described)
-            command = f"install {' '.join(map(str, wanted))}"
+            command = " ".join(["install", *(e.adapter if isinstance(e, FromAdapter) else str(e) for e in wanted)])
             return apply(environment, before, lock, options, command=command, project=changed, indexes=indexes)
 
 
@@ -120,12 +129,19 @@ def use_base(environment: Environment, base: Requirement, variant: str | None, o
 
 
 def use_model(
-    environment: Environment, source: FromModel, *, variant: str, name: str = "", options: Options = DEFAULTS
+    environment: Environment,
+    source: FromModel,
+    *,
+    variant: str,
+    name: str = "",
+    options: Options = DEFAULTS,
+    checked: Callable[[str], object] | None = None,
 ) -> Change:
     """Make a base of a model and run the environment on it; experts are resolved anew to fit it.
 
     Args:
         name: what it is to be called, "" for the name of its file or folder.
+        checked: have it compared with Transformers on the model, which takes the build extra, and be told what was found.
     """
     from xpm.operations.direct import made
     from xpm.operations.locking import resolve_project
@@ -135,7 +151,7 @@ def use_model(
         before = environment.state()
         name = name or name_of(source)
         changed = before.project.with_base(name, source, variant=variant)
-        described = {name: made(environment, source, options, name=name, variant=variant)}
+        described = {name: made(environment, source, options, name=name, variant=variant, checked=checked)}
         with options.indexes(environment, changed, allow_stale=True) as indexes:
             lock = resolve_project(environment, changed, indexes, before.lock, options, described=described)
             command = f"base add {source.model}"

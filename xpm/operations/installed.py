@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xpm.environment import Environment
 from xpm.errors import NotFoundError
-from xpm.lockfile import Editable, Indexed, LockedPackage, Lockfile
+from xpm.lockfile import Editable, Indexed, LockedPackage, Lockfile, Made
 from xpm.operations.editable import compiled_in
 from xpm.operations.names import not_installed
 from xpm.operations.options import Options
@@ -58,6 +58,18 @@ def _installed(environment: Environment, lock: Lockfile, package: LockedPackage)
 
 def find_installed(environment: Environment, name: str) -> Installed:
     return find_in(installed(environment), name)
+
+
+def made_here(environment: Environment, name: str) -> Installed | None:
+    """The package of that name, in either spelling, if it is one that was made here; it may be missing in the store."""
+    return next(
+        (
+            each
+            for each in installed(environment)
+            if each.package.name in spellings(name) and isinstance(each.package.origin, Made)
+        ),
+        None,
+    )
 
 
 def find_in(packages: Sequence[Installed], name: str) -> Installed:

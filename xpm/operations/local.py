@@ -1,7 +1,7 @@
 """Bases and experts that are named by their paths, run as they are: no index, no lock, and nobody's signature.
 
-What is packed is unpacked for the one run. An adapter as PEFT saved it is compiled for it, which takes the build extra and the
-base's source: the model's folder, or the source variant beside the base's file.
+What is packed is unpacked for the one run. An adapter as PEFT saved it is compiled for it; for a base that is named by its path
+that takes the base's source: the model's folder, or the source variant beside the base's file.
 """
 
 import os
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xpm.errors import NotFoundError, UsageError
-from xpm.operations.build import require_extra
 from xpm.operations.editable import SLOTS, compiled_in
+from xpm.operations.extras import require_extra
 from xpm.operations.parts import Part
 from xpm_index.archive import MANIFEST, archive_name, extract_archive, read_manifest
 from xpm_index.manifest import Manifest
@@ -51,8 +51,8 @@ def local_base(text: str, scratch: Path, report: Report) -> Part:
     return Part(name=name, label=f"{name} {manifest.version}" if manifest else name, folder=folder, manifest=manifest)
 
 
-def local_expert(text: str, scratch: Path, source: Callable[[], Path], report: Report) -> Part:
-    """An ``.expert`` file, an expert's folder, or what PEFT saved, which is compiled for the base whose ``source`` is asked for.
+def local_expert(text: str, scratch: Path, compile_adapter: Callable[[Path, Path], None], report: Report) -> Part:
+    """An ``.expert`` file, an expert's folder, or what PEFT saved, which ``compile_adapter`` compiles into a new folder.
 
     Raises:
         NotFoundError: there is no such path. UsageError: it holds no expert. BuildError: it can't be compiled.
@@ -67,20 +67,48 @@ def local_expert(text: str, scratch: Path, source: Callable[[], Path], report: R
                 f"{path} holds no expert", hint=f"name an .expert file, or a folder with {SLOTS} or {_ADAPTER}"
             )
         report(f"compiling {path}")
-        require_extra()
-        from xpm_build.adapter.compile import compile_adapter, save_slots
-        from xpm_build.base.fingerprint import base_digest
-        from xpm_build.base.parity import load_model
-
         folder = scratch / f"compiled-{name.rpartition('/')[2]}"
-        folder.mkdir()
-        model = load_model(source())
-        save_slots(compile_adapter(path, model), folder / SLOTS, base_digest=base_digest(model))
+        compile_adapter(path, folder)
     return Part(name=name, label=f"{name} {manifest.version}" if manifest else name, folder=folder, manifest=manifest)
 
 
+def is_written(base: Path) -> bool:
+    """Whether the graph of the base in a folder was written, not traced: its slots are known by its configuration."""
+    from xpm_build.base.architecture import obstacle_to_writing
+    from xpm_build.base.configuration import read_configuration
+
+    return not obstacle_to_writing(read_configuration(base))
+
+
+def compile_for_model(adapter: Path, out: Path, source: Path) -> None:
+    """Compile what PEFT saved for the model in ``source`` into the new folder ``out``; one that is traced takes the build extra.
+
+    Raises:
+        BuildError: it can't be compiled.
+    """
+    from xpm_build.adapter.compile import compile_adapter, save_slots
+    from xpm_build.base.adaptable import Adaptable
+    from xpm_build.base.export import open_checkpoint
+    from xpm_build.base.exporters import exporter_for
+    from xpm_build.base.fingerprint import base_digest, fingerprint
+
+    if exporter_for(source) == "written":
+        checkpoint = open_checkpoint(source)
+        base = Adaptable.of_configuration(checkpoint.configuration, checkpoint.__getitem__)
+        digest = fingerprint(checkpoint, checkpoint.configuration)
+    else:
+        require_extra()
+        from xpm_build.base.model_slots import adaptable
+        from xpm_build.base.parity import load_model
+
+        model = load_model(source)
+        base, digest = adaptable(model), base_digest(model)
+    out.mkdir()
+    save_slots(compile_adapter(adapter, base), out / SLOTS, base_digest=digest)
+
+
 def source_of(text: str, scratch: Path) -> Path:
-    """The Hugging Face folder of a base named by its path: itself, or unpacked from the source variant beside its file.
+    """The model of a base named by its path: its folder or GGUF file, or unpacked from the source variant beside its file.
 
     Raises:
         NotFoundError: it is not there.
@@ -91,6 +119,8 @@ def source_of(text: str, scratch: Path) -> Path:
             raise NotFoundError(
                 f"{path} has no weights to compile an adapter for", hint="name the model's folder as --base"
             )
+        return path
+    if path.suffix == _GGUF:
         return path
     manifest = read_manifest(path)
     variant = manifest.base.variant if manifest.base else ""

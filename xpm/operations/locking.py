@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from xpm.environment import Environment
 from xpm.errors import BaseMismatchError, ResolutionError, UsageError
 from xpm.indexes import Indexes
 from xpm.lockfile import Indexed, LockedIndex, LockedPackage, Lockfile, stated_requirements
+from xpm.operations.adapters import Target, find_or_make
 from xpm.operations.direct import Described, describe, described_by
+from xpm.operations.models import made_candidate
 from xpm.operations.names import did_you_mean
 from xpm.operations.options import Options
 from xpm.project import Project
@@ -45,6 +48,14 @@ def resolve_project(
             xpm.toml says.
     """
     direct = _direct(environment, project, indexes, previous, options, described or {})
+    if project.adapters:
+        without = replace(
+            project, wants={each: source for each, source in project.wants.items() if each not in project.adapters}
+        )
+        alone = resolve_project(
+            environment, without, indexes, previous, options, upgrade=upgrade, described={**(described or {}), **direct}
+        )
+        direct |= _made(project, Target.of(environment, alone, indexes, options), previous, upgrade, asked)
     published: _Published = {}
 
     def candidates(name: str) -> Sequence[Candidate]:
@@ -110,6 +121,18 @@ def _direct(
             )
         direct[found.candidate.name] = found
     return direct
+
+
+def _made(
+    project: Project, target: Target, previous: Lockfile | None, upgrade: Sequence[str] | None, asked: Sequence[str]
+) -> dict[str, Described]:
+    """The experts that are made of adapters for the base that the others go with."""
+    made = {}
+    for name, source in project.adapters.items():
+        must = name in asked or bool(upgrade and set(upgrade) & set(spellings(name)))
+        package = find_or_make(target, name, source, previous=previous, look=must or upgrade is None, must=must)
+        made[name] = Described(candidate=made_candidate(package), locked=package)
+    return made
 
 
 def _with_ways_out(

@@ -45,7 +45,7 @@ def model_folder(environment: Environment, base: str, *, progress: Progress) -> 
 
 def _made(environment: Environment, name: str) -> LockedPackage | None:
     lock = environment.lockfile()
-    return next((each for each in lock.packages if each.name == name and is_made(each)), None) if lock else None
+    return lock.base if lock and lock.base.name == name and is_made(lock.base) else None
 
 
 def _kept(found: Path, scratch: Path, progress: Progress) -> Path:

@@ -7,7 +7,7 @@ it; elsewhere it is made again, and must be the same.
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from xpm.environment import Environment
 from xpm.errors import FetchError, NotFoundError, UsageError
 from xpm.lockfile import LockedPackage, Made
+from xpm.operations.extras import require_extra
 from xpm.operations.options import Options
 from xpm.parse_source import near
-from xpm.sources import HUB, FromModel
+from xpm.sources import HUB, FromModel, is_hub_id
 from xpm_index.archive import MANIFEST
 from xpm_index.digests import sha256_bytes, sha256_file
-from xpm_index.entries import ArchiveRef
+from xpm_index.entries import ArchiveRef, Candidate
 from xpm_index.errors import IntegrityError, InvalidName
 from xpm_index.manifest import Manifest
 from xpm_index.names import validate_name
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from xpm.trust import Verified
 
 GGUF = ".gguf"
+Report = Callable[[str], object]
 _CONFIG = "config.json"
 _VARIANTS = ("fp32", "fp16", "int8", "int4")
 
@@ -41,10 +43,8 @@ def find_model(text: str, *, folder: Path, cwd: Path, quantizer: str = "") -> Fr
     Raises:
         UsageError: it looks like a model, and is none.
     """
-    from xpm.model_hub import is_model_id
-
     if text.startswith(HUB):
-        if not is_model_id(text.removeprefix(HUB).partition("#")[0]):
+        if not is_hub_id(text.removeprefix(HUB).partition("#")[0]):
             raise UsageError(
                 f"{text[:120]!r} names no model", hint="write hf:OWNER/NAME, perhaps with @REVISION and #FILE"
             )
@@ -58,7 +58,7 @@ def find_model(text: str, *, folder: Path, cwd: Path, quantizer: str = "") -> Fr
             )
         return FromModel(model=near(path, folder).as_posix(), quantizer=quantizer)
     name = text.partition("@")[0]
-    if "/" in name and is_model_id(text) and re.search(r"[A-Z_.]", name):  # no publisher's name has these
+    if "/" in name and is_hub_id(text) and re.search(r"[A-Z_.]", name):  # no publisher's name has these
         return FromModel(model=f"{HUB}{text}", quantizer=quantizer)
     return None
 
@@ -74,20 +74,34 @@ def name_of(source: FromModel) -> str:
 
 
 def make_base(
-    environment: Environment, source: FromModel, options: Options, *, name: str, variant: str
+    environment: Environment,
+    source: FromModel,
+    options: Options,
+    *,
+    name: str,
+    variant: str,
+    checked: Report | None = None,
 ) -> LockedPackage:
     """Make a base and store it (a dry run throws it away); call it while holding the environment's lock.
 
+    Args:
+        checked: have what it predicts compared with what Transformers does with the model, and be told what was found.
     Raises:
-        BuildError: the model is not supported. FetchError, NotFoundError: it can't be had.
+        BuildError: the model is not supported. FetchError, NotFoundError: it can't be had. MissingExtraError: Transformers is
+            not installed. ParityError: it predicts otherwise.
     """
     if variant not in _VARIANTS:
         raise UsageError(f"variant {variant!r} is unknown", hint=f"a model is made {', '.join(_VARIANTS)}")
+    if checked is not None:
+        require_extra(("torch", "transformers"), what="comparing a base with its model")
     from xpm import __version__
     from xpm.trust import made_digest, verify_made
 
     with environment.store.scratch() as scratch, _files(environment, source, "", options) as (path, made_of, revision):
         folder = _make(path, scratch, source, name=name, variant=variant, made_of=made_of, options=options)
+        if checked is not None:
+            options.progress.note("comparing with Transformers on a text")
+            checked(_compared(path, folder, scratch, variant))
         manifest = Manifest.parse((folder / MANIFEST).read_bytes())
         base = manifest.base
         assert base is not None
@@ -113,6 +127,11 @@ def make_base(
 
 def is_made(package: LockedPackage) -> bool:
     return isinstance(package.origin, Made)
+
+
+def made_candidate(package: LockedPackage) -> Candidate:
+    """What the resolver goes by of a package that is made here."""
+    return Candidate(name=package.name, version=package.version, kind=package.kind, archives=package.archives)
 
 
 def make_again(environment: Environment, package: LockedPackage, ref: ArchiveRef, options: Options) -> Path:
@@ -169,6 +188,18 @@ def _make(
         path, folder, name=name, variant=variant, quantizer=quantizer, made_of=made_of, report=options.progress.note
     )
     return folder
+
+
+def _compared(path: Path, made: Path, scratch: Path, variant: str) -> str:
+    from xpm_build.base.export import open_checkpoint
+    from xpm_build.base.model_folder import write_model_folder
+    from xpm_build.base.parity import compare_with_source
+
+    folder = path
+    if path.is_file():
+        folder = scratch / "model"
+        write_model_folder(open_checkpoint(path), folder)
+    return f"beside Transformers with the model: {compare_with_source(made, folder, variant)}"
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def _ready(environment: Environment, contents: Contents, options: Options) -> Lo
     lock = Lockfile.parse(text, Path(LOCK_FILE)) if text is not None else None
     if lock is not None and not options.dry_run and (wanted := missing(environment, lock)):
         with options.indexes(environment, environment.project(), allow_stale=True) as indexes:
-            fetch_and_store(environment, wanted, indexes, options)
+            fetch_and_store(environment, wanted, indexes, options, base=lock.stored[0])
     return lock
 
 

@@ -19,10 +19,14 @@ from xpm_index.manifest import Manifest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """The packages that verify, as ``name version``; ``repaired`` are those that did not and were fetched again."""
+    """The packages that verify, as ``name version``; ``repaired`` are those that did not and were fetched again.
+
+    ``unsigned`` are those that nobody signed: they were made here, and are the bytes that the lock pins.
+    """
 
     verified: tuple[str, ...]
     repaired: tuple[str, ...] = ()
+    unsigned: tuple[str, ...] = ()
 
 
 def verify(environment: Environment, options: Options = DEFAULTS, *, repair: bool = False) -> Checked:
@@ -43,11 +47,12 @@ def verify(environment: Environment, options: Options = DEFAULTS, *, repair: boo
                 if not repair:
                     error.hint = "run `xpm verify --repair`, which fetches it again"
                     raise
-                fetch_and_store(environment, [(package, ref)], indexes, options)
+                fetch_and_store(environment, [(package, ref)], indexes, options, base=lock.stored[0])
                 _verify_stored(package, environment.store.get(ref.digest), indexes)
                 repaired.append(str(package))
             verified.append(str(package))
-    return Checked(verified=tuple(verified), repaired=tuple(repaired))
+    unsigned = tuple(str(package) for package, _ in lock.stored if isinstance(package.origin, Made))
+    return Checked(verified=tuple(verified), repaired=tuple(repaired), unsigned=unsigned)
 
 
 def _verify_stored(package: LockedPackage, folder: Path | None, indexes: Indexes) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Parts, number, read_config, read_weights
 from xpm_build.errors import BuildError
@@ -70,7 +70,7 @@ def _subtracted(weights: Parts, first: Parts, beginning: Path) -> Parts:
         if tensor.shape != first[name].shape:
             raise _another(beginning, f"{name[:120]} is {tuple(tensor.shape)} and {tuple(first[name].shape)}")
         is_a = ".lora_A." in name
-        joined[name] = torch.cat([tensor, first[name] if is_a else -first[name]], dim=0 if is_a else 1).contiguous()
+        joined[name] = np.concatenate([tensor, first[name] if is_a else -first[name]], axis=0 if is_a else 1)
     return joined
 
 

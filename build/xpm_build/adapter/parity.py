@@ -9,6 +9,7 @@ from peft import PeftModel
 
 from xpm_build.adapter.compile import compile_adapter, save_slots
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG
+from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import load_model, probe_tokens, reference_logits, require_close
 from xpm_build.errors import BuildError
 from xpm_runtime import AdapterSpec, Engine
@@ -45,7 +46,7 @@ def check_adapter(
         for number, folder in enumerate(peft_folders):
             with tempfile.TemporaryDirectory(prefix="xpm-slots-") as scratch:
                 one = Path(scratch) / SLOTS
-                adapter = compile_adapter(folder, load_model(source))
+                adapter = compile_adapter(folder, adaptable(load_model(source)))
                 save_slots(adapter, one, base_digest=engine.graph.base_digest)
                 names.append(f"adapter-{number}")
                 engine.attach(AdapterSpec.read(names[-1], one, load_order=number + 1))

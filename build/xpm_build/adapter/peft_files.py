@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from xpm_build.base.architecture import Linear
-from xpm_build.errors import BuildError
+from xpm_build.base.safetensors_file import StoredTensor, stored_tensors
+from xpm_build.errors import BuildError, UnfitError
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -38,6 +39,10 @@ _UNSUPPORTED = (
     "velora_config",
     "monteclora_config",
 )
+# Of a pattern that a stranger wrote: a repeated group, or many repetitions in a row, may take for ever to be matched.
+_REPEATS = re.compile(r"(?<!\\)[*+{]")
+_REPEATED_GROUP = re.compile(r"\)[*+{]")
+_MAX_REPEATS = 4
 _FLAGS = ("use_dora", "use_rslora", "fan_in_fan_out")
 _PATTERNS: Mapping[str, tuple[str, ...]] = {
     "LORA": ("rank_pattern", "alpha_pattern"),
@@ -64,7 +69,11 @@ _FOREIGN_KEYS = (
     ("ss_network_module", "kohya's sd-scripts"),
 )
 
-Parts = dict[str, torch.Tensor]
+_TYPES = {"BOOL": "bool", "C64": "complex64"} | {
+    f"{kind[0].upper()}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)
+}
+
+Parts = dict[str, NDArray[np.float32]]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -127,6 +136,11 @@ def _check_pattern(config: Mapping[str, Any], key: str) -> None:
                 context=str(error),
                 hint="it is a module's name, e.g. q_proj, or a regular expression for the end of one",
             ) from error
+        if len(_REPEATS.findall(pattern)) > _MAX_REPEATS or _REPEATED_GROUP.search(pattern):
+            raise BuildError(
+                f"{ADAPTER_CONFIG}: {key} has {pattern[:80]!r}, which repeats too much to be matched in good time",
+                hint=f"at most {_MAX_REPEATS} signs of repetition, none of them after a group",
+            )
         number(patterns, pattern, where=f"{key}.")
 
 
@@ -155,39 +169,37 @@ def number_for(config: Mapping[str, Any], key: str, patterns: str, linear: Linea
     return number(config, key)
 
 
-def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+def require_weights(folder: Path) -> None:
+    """Raise BuildError, which says what is there instead, if there is no adapter_model.safetensors."""
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise _absent(folder, ADAPTER_WEIGHTS, "save the adapter with safe_serialization=True: pickles are never read")
+
+
+def read_weights(folder: Path) -> Parts:
     """adapter_model.safetensors as float32, 8-bit floats too; raises BuildError if it is absent, malformed or not finite."""
+    require_weights(folder)
     path = folder / ADAPTER_WEIGHTS
     try:
-        weights = safetensors.torch.load_file(path)
-    except FileNotFoundError as error:
-        hint = "save the adapter with safe_serialization=True: pickles are never read"
-        raise _absent(folder, ADAPTER_WEIGHTS, hint) from error
+        stored = stored_tensors(path)
     except (SafetensorError, OSError) as error:
         raise BuildError(f"{path} is not a safetensors file", context=str(error)[:200]) from error
-    return {name: _as_float32(name, tensor) for name, tensor in weights.items()}
+    return {name: _as_float32(name, tensor) for name, tensor in stored.items()}
 
 
-def _as_float32(name: str, tensor: torch.Tensor) -> torch.Tensor:
+def _as_float32(name: str, tensor: StoredTensor) -> NDArray[np.float32]:
     where = f"{ADAPTER_WEIGHTS}: {name[:120]}"
-    kind = str(tensor.dtype).removeprefix("torch.")
-    if not tensor.is_floating_point():
+    if not tensor.is_float:
         raise BuildError(
-            f"{where} holds {kind}, not floating-point numbers",
+            f"{where} holds {_TYPES.get(tensor.dtype, tensor.dtype)}, not floating-point numbers",
             hint="an adapter that was quantised has to be saved in float32, float16 or bfloat16 first",
         )
-    try:
-        widened = tensor.to(torch.float32)
-    except (NotImplementedError, RuntimeError) as error:
-        raise BuildError(
-            f"{where} holds {kind}, which can't be read", hint="save it in float32, float16 or bfloat16"
-        ) from error
-    if not torch.isfinite(widened).all():
+    widened = tensor.read()
+    if not np.isfinite(widened).all():
         raise BuildError(f"{where} has values that are not finite numbers")
     return widened
 
 
-def by_linear(weights: Mapping[str, torch.Tensor], slots: Sequence[Linear]) -> dict[Linear, Parts]:
+def by_linear(weights: Mapping[str, NDArray[np.float32]], slots: Sequence[Linear]) -> dict[Linear, Parts]:
     """Tensors grouped by the linear they adapt; raises BuildError for any that adapts something else."""
     linears = {linear.path: linear for linear in slots if not linear.is_input}
     grouped: dict[Linear, Parts] = {}
@@ -196,7 +208,8 @@ def by_linear(weights: Mapping[str, torch.Tensor], slots: Sequence[Linear]) -> d
         linear = linears.get(match[1]) if match else None
         if match is None or linear is None:
             modules = dict.fromkeys(path.rpartition(".")[2] for path in linears)
-            raise BuildError(
+            is_of_a_layer = match is not None and match[1].rpartition(".")[2] in modules
+            raise (UnfitError if is_of_a_layer else BuildError)(
                 f"{ADAPTER_WEIGHTS}: {name[:120]} adapts nothing that has a slot",
                 hint=f"slots are at the linears of this base's layers: {', '.join(modules)}"[:200],
             )
@@ -204,9 +217,9 @@ def by_linear(weights: Mapping[str, torch.Tensor], slots: Sequence[Linear]) -> d
     return grouped
 
 
-def require_shape(tensor: torch.Tensor, wanted: tuple[int, ...], name: str) -> None:
-    if tuple(tensor.shape) != wanted:
-        raise BuildError(
-            f"{ADAPTER_WEIGHTS}: {name} has shape {tuple(tensor.shape)}, the base needs {wanted}",
+def require_shape(shape: tuple[int, ...], wanted: tuple[int, ...], name: str) -> None:
+    if shape != wanted:
+        raise UnfitError(
+            f"{ADAPTER_WEIGHTS}: {name} has shape {shape}, the base needs {wanted}",
             hint="the adapter was trained on another base",
         )

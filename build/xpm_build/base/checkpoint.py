@@ -4,22 +4,21 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from xpm_build.base.configuration import Configuration, read_configuration
 from xpm_build.base.quantize import QuantizedMatrix
+from xpm_build.base.safetensors_file import BFLOAT16, StoredTensor, stored_tensors
 from xpm_build.base.text_files import copy_text_files
 from xpm_build.errors import BuildError
 
 WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-_BFLOAT16 = "BF16"
-_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2"}
+_TYPES = ("F64", "F32", "F16", BFLOAT16)
 
 
 class Checkpoint(Mapping[str, NDArray[np.float32]], ABC):
@@ -60,14 +59,6 @@ class Checkpoint(Mapping[str, NDArray[np.float32]], ABC):
             raise BuildError(f"{name} has shape {self.shape(name)}, the configuration says {shape}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    file: Path
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-
-
 class FolderCheckpoint(Checkpoint):
     """A Hugging Face folder."""
 
@@ -75,14 +66,14 @@ class FolderCheckpoint(Checkpoint):
         """Raises BuildError if the folder has no configuration, or no safetensors weights (pickles are never read)."""
         self.configuration = read_configuration(source)
         self._source = source
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, StoredTensor] = {}
         try:
             if (source / _INDEX).is_file():
                 shards = json.loads((source / _INDEX).read_text(encoding="utf-8"))["weight_map"]
-                headers = {file: _header(source / Path(file).name) for file in sorted(set(shards.values()))}
+                headers = {file: stored_tensors(source / Path(file).name) for file in sorted(set(shards.values()))}
                 self._places = {str(name): headers[file][name] for name, file in shards.items()}
             else:
-                self._places = _header(source / WEIGHTS)
+                self._places = stored_tensors(source / WEIGHTS)
         except (OSError, SafetensorError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise BuildError(
                 f"the weights in {source} could not be read",
@@ -94,10 +85,7 @@ class FolderCheckpoint(Checkpoint):
         place = self._places[name]
         if place.dtype not in _TYPES:
             raise BuildError(f"{name} is stored as {place.dtype}", hint=f"read are {', '.join(_TYPES)}")
-        stored = np.fromfile(place.file, _TYPES[place.dtype], math.prod(place.shape), offset=place.offset)
-        if place.dtype == _BFLOAT16:
-            stored = (stored.astype(np.uint32) << 16).view(np.float32)
-        return stored.reshape(place.shape).astype(np.float32, copy=False)
+        return place.read()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -110,17 +98,3 @@ class FolderCheckpoint(Checkpoint):
 
     def write_text_files(self, out: Path) -> None:
         copy_text_files(self._source, out)
-
-
-def _header(path: Path) -> dict[str, _Place]:
-    """Where the tensors of a safetensors file lie. The library, which can't give bfloat16 to numpy, checks that they do."""
-    with safe_open(path, framework="np"), path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    return {
-        name: _Place(
-            file=path, dtype=entry["dtype"], shape=tuple(entry["shape"]), offset=8 + length + entry["data_offsets"][0]
-        )
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }

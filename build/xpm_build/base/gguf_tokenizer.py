@@ -137,6 +137,8 @@ def _sentence_piece(metadata: Mapping[str, Any], tokens: list[str], types: list[
     ]
     pairs = [(left, right) for _, _, left, right in sorted(merges)]
     unknown = metadata.get("tokenizer.ggml.unknown_token_id", 0)
+    if not isinstance(unknown, int) or not 0 <= unknown < len(tokens):
+        raise BuildError("the GGUF file's unknown token is not of its vocabulary", context=f"it is {str(unknown)[:40]}")
     tokenizer = Tokenizer(
         models.BPE(vocab=vocabulary, merges=pairs, unk_token=tokens[unknown], fuse_unk=True, byte_fallback=True)
     )

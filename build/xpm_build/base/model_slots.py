@@ -7,10 +7,20 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
+from xpm_build.base.adaptable import Adaptable
 from xpm_build.base.architecture import Architecture, Linear, obstacle_to_writing
 from xpm_build.errors import BuildError
 
 _IN_LAYER = re.compile(r"(?:[^.]+\.)*?(\d+)\.(.+)")
+
+
+def adaptable(model: Any) -> Adaptable:
+    """A loaded model as adapters see it."""
+
+    def read(name: str) -> Any:
+        return model.get_parameter(name).detach().float().numpy()
+
+    return Adaptable(slots=slots_of(model), hidden_size=model.config.hidden_size, read=read)
 
 
 def slots_of(model: Any) -> tuple[Linear, ...]:

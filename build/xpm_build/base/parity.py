@@ -8,7 +8,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from xpm_build.base.exporters import exporter_for
+from xpm_build.base.quality import MAX_WEIGHT_LOSS, Difference, difference, engine_logits, sample
 from xpm_build.base.quantize import quantize_matrix
+from xpm_build.base.quantizers import text_ids
 from xpm_build.errors import BuildError, ParityError
 from xpm_runtime import Engine
 
@@ -16,6 +18,8 @@ NUM_TOKENS = 24
 # Largest absolute difference of logits that counts as the same computation, as a share of the largest logit: what float32 and
 # float16 arithmetic in another order may differ by.
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}
+# The most that may be lost of what the model's predictions of a text know, as in ``xpm_build.base.quality``.
+_MAX_LOSS = {"fp32": 1e-4, "fp16": 1e-2, **MAX_WEIGHT_LOSS}
 
 
 def probe_tokens(vocab_size: int, *, seed: int = 0, count: int = NUM_TOKENS) -> list[int]:
@@ -60,6 +64,28 @@ def check_base(folder: Path, source: Path, variant: str) -> float:
     with Engine.load(folder, device="cpu", threads=1, max_lanes=1, context=64) as engine:
         got = engine.logits(tokens)
     return require_close(got, wanted, TOLERANCE[variant], what=f"the {variant} graph")
+
+
+def compare_with_source(folder: Path, source: Path, variant: str) -> Difference:
+    """How an exported base's predictions of a natural text differ from those of Transformers with the model that it was made of.
+
+    Args:
+        source: the model's Hugging Face folder.
+    Raises:
+        ParityError: it loses more than the variant may.
+    """
+    model = load_model(source)
+    ids = sample(text_ids("evaluation", folder), model.config.vocab_size)
+    before = np.stack([reference_logits(model, [int(token) for token in row]) for row in ids])
+    del model
+    found = difference(before, engine_logits(folder, ids))
+    if not found.loss <= _MAX_LOSS[variant]:
+        raise ParityError(
+            f"the {variant} graph predicts otherwise than Transformers does with the model that it was made of",
+            context=f"{found}: {found.loss:.2%} of what is known is lost, {_MAX_LOSS[variant]:.2%} is allowed",
+            hint="make another variant, or with another quantiser",
+        )
+    return found
 
 
 def quantise_weights(model: Any, *, bits: int, block: int) -> None:

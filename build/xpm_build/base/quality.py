@@ -82,10 +82,10 @@ def measure(folder: Path, checkpoint: Checkpoint, variant: str) -> Quality:
     Raises:
         ParityError: it computes something else than the model.
     """
-    ids = _sample(text_ids("evaluation", folder), checkpoint.configuration.vocab_size)
-    got = _engine_logits(folder, ids)
+    ids = sample(text_ids("evaluation", folder), checkpoint.configuration.vocab_size)
+    got = engine_logits(folder, ids)
     with _exact_copy(folder) as copy:
-        exact = _engine_logits(Path(copy), ids, kernels="portable")
+        exact = engine_logits(Path(copy), ids, kernels="portable")
     decoder = Decoder(Architecture(checkpoint.configuration), checkpoint, num_tokens=ids.shape[1])
     before = decoder.logits(last_hidden(decoder, ids))
     quality = Quality(
@@ -131,7 +131,8 @@ def _log_softmax(logits: Logits) -> Logits:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def _engine_logits(folder: Path, ids: NDArray[np.integer], *, kernels: str = "auto") -> Logits:
+def engine_logits(folder: Path, ids: NDArray[np.integer], *, kernels: str = "auto") -> Logits:
+    """The engine's (sequences, tokens, vocab) on an exported base."""
     with Engine.load(folder, device="cpu", max_lanes=1, context=ids.shape[1], kernels=kernels) as engine:
         return np.stack([engine.logits([int(token) for token in row]) for row in ids])
 
@@ -153,7 +154,7 @@ def _accuracy_levels(model: onnx.ModelProto) -> Iterable[onnx.AttributeProto]:
     return (each for node in model.graph.node for each in node.attribute if each.name == "accuracy_level")
 
 
-def _sample(ids: list[int], vocab_size: int) -> NDArray[np.int64]:
+def sample(ids: list[int], vocab_size: int) -> NDArray[np.int64]:
     """Windows of a text, whose ids a small vocabulary may not have."""
     known = [token for token in ids if token < vocab_size]
     length = min(_WINDOW, max(len(known) // _NUM_WINDOWS, 2))

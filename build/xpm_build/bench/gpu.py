@@ -32,6 +32,7 @@ from xpm_build.base.base_tensors import BaseTensors
 from xpm_build.base.checkpoint import FolderCheckpoint
 from xpm_build.base.cuda_graph import CudaGraph
 from xpm_build.base.fingerprint import fingerprint
+from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import quantise_weights
 from xpm_build.base.quantize import BITS
 from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
@@ -225,7 +226,7 @@ def parity(bench: Bench) -> None:
             wanted = logits(PeftModel.from_pretrained(fresh(), str(folder)).eval())
             base = fresh()
             base.config = config
-            save_slots(compile_adapter(folder, base), folder / SLOTS, base_digest=engine.graph.base_digest)
+            save_slots(compile_adapter(folder, adaptable(base)), folder / SLOTS, base_digest=engine.graph.base_digest)
             engine.attach(AdapterSpec.read(name, folder))
             results[f"fp16 {name}"] = _error(engine.logits(tokens, experts=[name]), wanted)
         rows: list[tuple[str, ...]] = [(), *((name,) for name in configs), ("lora", "ia3"), ("lora", "lora-2", "dora")]

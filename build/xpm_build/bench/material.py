@@ -2,7 +2,11 @@
 
 import ctypes
 import json
-from collections.abc import Callable, Sequence
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,10 @@ from xpm_build.base.architecture import MODULES, Architecture, Linear, tensor_na
 from xpm_build.base.checkpoint import Checkpoint
 from xpm_build.base.export import export_base, open_checkpoint
 from xpm_build.base.fingerprint import fingerprint
+from xpm_build.base.model_folder import write_model_folder
+from xpm_build.bench.peers import PROGRAMS
 from xpm_build.errors import BuildError
+from xpm_build.local_base import DEFAULT_QUANTIZER
 from xpm_runtime.adapter import SLOTS
 from xpm_runtime.graph import GRAPH_FILE
 
@@ -59,14 +66,19 @@ _GGUF_NAMES = {
     "up_proj": "ffn_up",
     "down_proj": "ffn_down",
 }
+CARRIED_BLOCK = 32  # of GGUF's types that are carried over
+VARIANTS = (("int4", 128), ("int4", CARRIED_BLOCK))
 Report = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
     """A folder with ``source`` (Hugging Face), ``xpm-*``, ``adapters/N`` (PEFT and slots) and, on demand, GGUF files."""
 
     root: Path
+    title: str
+    vocab_size: int
+    gguf_base: Path
 
     @property
     def source(self) -> Path:
@@ -82,38 +94,102 @@ class Material:
         first = 0 if case.startswith("one") else 1
         return [self.root / "adapters" / str(number) for number in range(first, first + len(CASES[case]))]
 
+    def base(self, reads: str) -> Path:
+        """The base as a program reads it (``Program.reads``)."""
+        return {"gguf": self.gguf_base, "folder": self.source, "genai": self.root / "genai"}[reads]
+
+    def lora_gguf(self, adapter: Path) -> Path:
+        return self.gguf(f"lora-{adapter.name}")
+
     def gguf(self, name: str) -> Path:
         return self.root / f"{name}.gguf"
 
 
-def make_material(
-    root: Path, *, shape: str, variants: Sequence[tuple[str, int]], gguf: bool, report: Report
-) -> Material:
-    """Make what is not there yet; raises BuildError if the shape is unknown."""
+def make_material(root: Path, *, shape: str, peers: Sequence[str], report: Report) -> Material:
+    """Make what is not there yet of a random base of a shape.
+
+    Raises:
+        BuildError: the shape is unknown.
+    """
     if shape not in SHAPES:
         raise BuildError(f"shape {shape!r} is unknown", hint=f"choose of {', '.join(SHAPES)}")
-    material = Material(root / shape)
+    folder = root / shape
+    gguf = folder / "base-q4_0.gguf"
+    title = f"{shape} with random weights"
+    material = Material(root=folder, title=title, vocab_size=SHAPES[shape]["vocab_size"], gguf_base=gguf)
     if not (material.source / "tokenizer.json").is_file():
         report(f"making a random {shape}")
         _make_base(material.source, SHAPES[shape])
     weights = open_checkpoint(material.source)
-    config = weights.configuration
-    digest_file = material.root / "digest"
-    if not digest_file.is_file():
-        digest_file.write_text(fingerprint(weights, config))
-    digest = digest_file.read_text()
-    for variant, block in variants:
+    digest = _digest(material, weights)
+    for variant, block in VARIANTS:
         if not (material.exported(variant, block) / GRAPH_FILE).is_file():
             report(f"exporting {variant}, block {block}")
-            export_base(material.source, material.exported(variant, block), variant=variant, block=block, digest=digest)
-    architecture = Architecture(config)
+            export_base(weights, material.exported(variant, block), variant=variant, block=block, digest=digest)
+    needed = {each.reads for each in PROGRAMS if each.name in peers}
+    if "gguf" in needed and not gguf.is_file():
+        report("writing the same as GGUF")
+        _write_gguf(material, Architecture(weights.configuration), weights)
+    _make_adapters(material, weights, digest, needed, report)
+    return material
+
+
+def real_material(root: Path, model: Path, *, peers: Sequence[str], report: Report) -> Material:
+    """Make what is not there yet of a real model in a GGUF file, which every program reads as it is: random are the adapters.
+
+    xpm's int4/32 has the file's own numbers where they are in blocks that can be carried over; int4/128 is rounded anew.
+    """
+    weights = open_checkpoint(model)
+    title = f"{model.stem}, a real model, with random adapters"
+    vocab_size = weights.configuration.vocab_size
+    material = Material(root=root / model.stem, title=title, vocab_size=vocab_size, gguf_base=model)
+    if not material.source.is_dir():
+        report(f"writing {model.name} as a folder")
+        write_model_folder(weights, material.source)
+    digest = _digest(material, weights)
+    for variant, block in VARIANTS:
+        if not (material.exported(variant, block) / GRAPH_FILE).is_file():
+            report(f"exporting {variant}, block {block}")
+            source = weights if block == CARRIED_BLOCK else open_checkpoint(material.source)
+            out = material.exported(variant, block)
+            export_base(source, out, variant=variant, block=block, digest=digest, quantizer=DEFAULT_QUANTIZER)
+    _make_adapters(material, weights, digest, {each.reads for each in PROGRAMS if each.name in peers}, report)
+    return material
+
+
+def _digest(material: Material, weights: Checkpoint) -> str:
+    file = material.root / "digest"
+    if not file.is_file():
+        file.write_text(fingerprint(weights, weights.configuration))
+    return file.read_text()
+
+
+def _make_adapters(
+    material: Material, weights: Checkpoint, digest: str, needed: Collection[str], report: Report
+) -> None:
+    """The adapters in the forms that are needed, and the base in the one that a builder of its own makes."""
+    architecture = Architecture(weights.configuration)
     ranks = [CASES["one LoRA r16"][0], *CASES["ten LoRA r12"]]
     for number, rank in enumerate(ranks):
-        _make_adapter(material.root / "adapters" / str(number), architecture, rank, seed=number, digest=digest)
-    if gguf and not material.gguf("base-q4_0").is_file():
-        report("writing the same as GGUF")
-        _write_gguf(material, architecture, weights)
-    return material
+        folder = material.root / "adapters" / str(number)
+        _make_adapter(folder, architecture, rank, seed=number, digest=digest)
+        if "gguf" in needed and not material.lora_gguf(folder).is_file():
+            _write_adapter_gguf(material, architecture, folder)
+    if "genai" in needed and not material.base("genai").is_dir():
+        report("having ONNX Runtime GenAI's builder make its graph")
+        _build_genai(material)
+
+
+def _build_genai(material: Material) -> None:
+    out = material.base("genai")
+    command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-m", str(material.source), "-o", str(out)]
+    command += ["-p", "int4", "-e", "cpu", "-c", str(material.root / "genai-cache")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
+    if done.returncode or not (out / "genai_config.json").is_file():
+        shutil.rmtree(out, ignore_errors=True)
+        raise BuildError("ONNX Runtime GenAI's builder failed", context=done.stderr.strip()[-300:])
 
 
 def _make_base(folder: Path, shape: dict[str, Any]) -> None:
@@ -139,7 +215,7 @@ def _make_adapter(folder: Path, architecture: Architecture, rank: int, *, seed: 
         b = 0.02 * torch.randn(linear.num_out, rank, generator=generator)
         name = f"base_model.model.{tensor_name(linear).removesuffix('.weight')}"
         peft |= {f"{name}.lora_A.weight": a.half(), f"{name}.lora_B.weight": b.half()}
-        compiled.tensors |= {f"slots.{linear.name}.A": a, f"slots.{linear.name}.B": b.T}
+        compiled.tensors |= {f"slots.{linear.name}.A": a.numpy(), f"slots.{linear.name}.B": b.T.numpy()}
     safetensors.torch.save_file(peft, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     config = {
         "peft_type": "LORA",
@@ -153,7 +229,7 @@ def _make_adapter(folder: Path, architecture: Architecture, rank: int, *, seed: 
 
 
 def _write_gguf(material: Material, architecture: Architecture, weights: Checkpoint) -> None:
-    """The base in float16 and, by llama.cpp itself, in Q4_0; the adapters in float16."""
+    """The base in float16 and, by llama.cpp itself, in Q4_0."""
     import gguf
     import llama_cpp
 
@@ -192,19 +268,6 @@ def _write_gguf(material: Material, architecture: Architecture, weights: Checkpo
             for linear in group.linears:
                 add(_gguf_name(linear), tensor_name(linear))
     _finish(writer)
-    for number in range(11):
-        peft = safetensors.torch.load_file(material.root / "adapters" / str(number) / ADAPTER_WEIGHTS)
-        adapter = gguf.GGUFWriter(material.gguf(f"lora-{number}"), "qwen3")
-        adapter.add_type("adapter")
-        adapter.add_string("adapter.type", "lora")
-        adapter.add_float32("adapter.lora.alpha", float(next(iter(peft.values())).shape[0]))
-        for linear in a.linears():
-            name = f"base_model.model.{tensor_name(linear).removesuffix('.weight')}"
-            for part in ("a", "b"):
-                adapter.add_tensor(
-                    f"{_gguf_name(linear)}.lora_{part}", peft[f"{name}.lora_{part.upper()}.weight"].numpy()
-                )
-        _finish(adapter)
     quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
     llama_cpp.llama_log_set(quiet, ctypes.c_void_p())
     parameters = llama_cpp.llama_model_quantize_default_params()
@@ -213,6 +276,21 @@ def _write_gguf(material: Material, architecture: Architecture, weights: Checkpo
     if llama_cpp.llama_model_quantize(str(source).encode(), str(partial).encode(), parameters) != 0:
         raise BuildError("llama.cpp could not quantise the base")
     partial.rename(target)
+
+
+def _write_adapter_gguf(material: Material, architecture: Architecture, folder: Path) -> None:
+    import gguf
+
+    peft = safetensors.torch.load_file(folder / ADAPTER_WEIGHTS)
+    adapter = gguf.GGUFWriter(material.lora_gguf(folder), architecture.config.model_type)
+    adapter.add_type("adapter")
+    adapter.add_string("adapter.type", "lora")
+    adapter.add_float32("adapter.lora.alpha", float(next(iter(peft.values())).shape[0]))
+    for linear in architecture.linears():
+        name = f"base_model.model.{tensor_name(linear).removesuffix('.weight')}"
+        for part in ("a", "b"):
+            adapter.add_tensor(f"{_gguf_name(linear)}.lora_{part}", peft[f"{name}.lora_{part.upper()}.weight"].numpy())
+    _finish(adapter)
 
 
 def _gguf_name(linear: Linear) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from xpm_build.bench.speed import Measured, Results
 
 _OURS = "xpm int4/128"
-_REFERENCE = "llama.cpp Q4_0"
+_REFERENCE = "llama.cpp"
 
 
 def write_report(results: Results, out: Path) -> list[Path]:
@@ -42,7 +42,7 @@ def markdown(results: Results) -> str:
         "MB resident",
     ]
     lines = [
-        f"{results.shape} with random weights; {machine['processor']}, {machine['threads']} threads; prompt of "
+        f"{results.model}; {machine['processor']}, {machine['threads']} threads; prompt of "
         f"{results.prompt_tokens} tokens, {results.decode_tokens} tokens decoded behind it, greedily; programs took turns.",
         f"{_versions(machine['versions'])}.",
         f"Memory is read at {bandwidth / 1e9:.1f} GB/s ({_spread([b / 1e9 for b in results.bandwidth])}), float32 matrices "
@@ -112,7 +112,7 @@ def chart(results: Results, path: Path) -> None:
         axes.bar_label(bars, fmt="%.0f", fontsize=8)
     axes.set_xticks(range(len(cases)), cases)
     axes.set_ylabel("tokens per second, one request")
-    axes.set_title(f"{results.shape}, {results.machine['threads']} CPU threads")
+    axes.set_title(f"{results.model}, {results.machine['threads']} CPU threads")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)

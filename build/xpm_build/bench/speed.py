@@ -6,33 +6,36 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xpm_build.bench.bounds import matmul_rate, memory_bandwidth
-from xpm_build.bench.material import CASES, SHAPES, Material, Report, make_material
+from xpm_build.bench.material import CASES, VARIANTS, Material, Report
+from xpm_build.bench.peers import PROGRAMS, Program
 from xpm_build.errors import BuildError
 from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
 from xpm_runtime.graph import WEIGHTS
 
-VARIANTS = (("int4", 128), ("int4", 32))
+DRAWN = "xpm int4/128, drawing"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entrant:
-    """A program as it takes part: ``peer`` is xpm, llama.cpp or peft."""
+    """A program as it takes part; ``program`` None is xpm, which runs ``variant`` with ``options``."""
 
     name: str
-    peer: str
+    program: Program | None = None
     variant: tuple[str, int] = VARIANTS[0]
-    kernels: str = "auto"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def takes(self, case: str) -> bool:
+        return self.program is None or self.program.takes_adapters or not CASES[case]
 
 
 @dataclass(slots=True)
@@ -48,7 +51,7 @@ class Measured:
 class Results:
     """``measured[case][program]``; rates per second; ``together`` is eight compositions at once beside one at a time, tokens/s."""
 
-    shape: str
+    model: str
     prompt_tokens: int
     decode_tokens: int
     machine: dict[str, Any]
@@ -60,28 +63,24 @@ class Results:
 
 
 def entrants(peers: Sequence[str]) -> list[Entrant]:
-    found = [
-        Entrant("xpm int4/128", "xpm"),
-        Entrant("xpm int4/32", "xpm", VARIANTS[1]),
-        Entrant("xpm int4/128 portable", "xpm", kernels="portable"),
+    """xpm in its variants, then the named programs."""
+    ours = [
+        Entrant(name="xpm int4/128"),
+        Entrant(name=DRAWN, options={"draws": True}),
+        Entrant(name="xpm int4/32", variant=VARIANTS[1]),
+        Entrant(name="xpm int4/128 portable", options={"kernels": "portable"}),
     ]
-    if "llama.cpp" in peers:
-        found.append(Entrant("llama.cpp Q4_0", "llama.cpp"))
-    if "peft" in peers:
-        found.append(Entrant("Transformers + PEFT bf16", "peft"))
-    return found
+    return ours + [Entrant(name=each.title, program=each) for each in PROGRAMS if each.name in peers]
 
 
 def available_peers() -> list[str]:
     """The programs that are installed here."""
-    llama = find_spec("llama_cpp") is not None and find_spec("gguf") is not None
-    return [*(["llama.cpp"] if llama else []), "peft"]
+    return [each.name for each in PROGRAMS if each.is_installed]
 
 
 def run_speed(
-    root: Path,
+    material: Material,
     *,
-    shape: str,
     rounds: int,
     prompt_tokens: int,
     decode_tokens: int,
@@ -90,23 +89,23 @@ def run_speed(
     report: Report,
 ) -> Results:
     """Measure every case; raises BuildError if a program fails."""
-    material = make_material(root, shape=shape, variants=VARIANTS, gguf="llama.cpp" in peers, report=report)
     results = Results(
-        shape=shape, prompt_tokens=prompt_tokens, decode_tokens=decode_tokens, machine=_machine(threads, peers)
+        model=material.title, prompt_tokens=prompt_tokens, decode_tokens=decode_tokens, machine=_machine(threads, peers)
     )
     for variant, block in VARIANTS:
         data = material.exported(variant, block) / WEIGHTS
         results.weight_bytes[f"xpm {variant}/{block}"] = data.stat().st_size
-    if "llama.cpp" in peers:
-        results.weight_bytes["llama.cpp Q4_0"] = material.gguf("base-q4_0").stat().st_size
-    size = 1 << (30 if shape != "tiny" else 22)
+    if any(each.reads == "gguf" for each in PROGRAMS if each.name in peers):
+        results.weight_bytes |= dict.fromkeys(("llama.cpp", "ik_llama.cpp"), material.gguf_base.stat().st_size)
+    is_small = sum(results.weight_bytes.values()) < 1 << 24
+    size = 1 << (22 if is_small else 30)
     for case in CASES:
         results.measured[case] = {}
         with _running(material, case, entrants(peers), threads) as running:
             for number in range(rounds):
                 report(f"{case}: round {number + 1} of {rounds}")
                 results.bandwidth.append(memory_bandwidth(num_bytes=size, threads=threads))
-                results.matmul.append(matmul_rate(size=1024 if shape != "tiny" else 128, threads=threads))
+                results.matmul.append(matmul_rate(size=128 if is_small else 1024, threads=threads))
                 for name, ask in running.items():
                     measured = results.measured[case].setdefault(name, Measured())
                     ask("prefill", prompt_tokens)
@@ -126,6 +125,7 @@ def _together(
     material: Material, kernels: str, threads: int, rounds: int, prompt_tokens: int, decode_tokens: int
 ) -> list[float]:
     """[tokens per second of eight requests with eight compositions at once, of the same one at a time, median of rounds]."""
+    vocab_size = min(500, material.vocab_size)
     paths = [*material.adapters("one LoRA r16"), *material.adapters("ten LoRA r12")]
     pairs = zip(paths[4:10:2], paths[5:11:2], strict=True)
     compositions = [(), *((path.name,) for path in paths[:4]), *((first.name, second.name) for first, second in pairs)]
@@ -138,7 +138,11 @@ def _together(
             # Different beginnings in every round and way: nothing is known already.
             ways = [
                 [
-                    Request(prompt=_tokens(prompt_tokens, seed=(number, way, row)), experts=experts, sampling=sampling)
+                    Request(
+                        prompt=_tokens(prompt_tokens, vocab_size, seed=(number, way, row)),
+                        experts=experts,
+                        sampling=sampling,
+                    )
                     for row, experts in enumerate(compositions)
                 ]
                 for way in range(2)
@@ -154,8 +158,8 @@ def _together(
     return rates[len(rates) // 2]
 
 
-def _tokens(count: int, *, seed: tuple[int, ...]) -> list[int]:
-    return [int(token) for token in np.random.default_rng(seed).integers(2, 500, count)]
+def _tokens(count: int, vocab_size: int, *, seed: tuple[int, ...]) -> list[int]:
+    return [int(token) for token in np.random.default_rng(seed).integers(2, vocab_size, count)]
 
 
 @contextmanager
@@ -167,20 +171,17 @@ def _running(
     asks: dict[str, Callable[[str, int], Any]] = {}
     try:
         for entrant in entrants:
-            adapters = [str(path) for path in material.adapters(case)]
-            model = str(material.source)
-            if entrant.peer == "xpm":
-                model = str(material.exported(*entrant.variant))
-            elif entrant.peer == "llama.cpp":
-                model = str(material.gguf("base-q4_0"))
-                adapters = [str(material.gguf(f"lora-{Path(path).name}")) for path in adapters]
+            if not entrant.takes(case):
+                continue
+            program, adapters = entrant.program, material.adapters(case)
+            reads = program.reads if program else "slots"
             settings = {
-                "peer": entrant.peer,
-                "model": model,
+                "place": program.place if program else "xpm:XpmPeer",
+                "model": str(material.base(reads) if program else material.exported(*entrant.variant)),
                 "threads": threads,
-                "adapters": adapters,
-                "kernels": entrant.kernels,
-                "vocab_size": min(SHAPES[material.root.name]["vocab_size"], 150_000),
+                "adapters": [str(material.lora_gguf(path) if reads == "gguf" else path) for path in adapters],
+                "options": dict(entrant.options),
+                "vocab_size": min(material.vocab_size, 150_000),
             }
             process = subprocess.Popen(
                 [sys.executable, "-m", "xpm_build.bench.peers", json.dumps(settings)],
@@ -222,8 +223,8 @@ def _machine(threads: int, peers: Sequence[str]) -> dict[str, Any]:
     if cpuinfo.is_file():
         lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         model = lines[0].split(":", 1)[1].strip() if lines else model
-    packages = ["onnxruntime-gpu", "onnxruntime", "torch", "transformers", "peft"]
-    packages += ["llama-cpp-python"] if "llama.cpp" in peers else []
+    packages = ["onnxruntime-gpu", "onnxruntime", "torch", "transformers"]
+    packages += [each.package for each in PROGRAMS if each.name in peers]
     versions = {}
     for package in packages:
         try:

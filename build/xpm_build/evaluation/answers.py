@@ -14,6 +14,7 @@ from xpm_build.adapter.compile import compile_adapters, complete, save_slots
 from xpm_build.adapter.places import adapter_places
 from xpm_build.base.export import export_base
 from xpm_build.base.fingerprint import base_digest
+from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import load_model
 from xpm_build.errors import EvaluationError
 from xpm_build.json_lines import recover
@@ -148,8 +149,9 @@ def _compile(source: Path, out: Path, model: Any) -> None:
         extract_archive(source, folder)
     manifest = Manifest.parse((folder / MANIFEST).read_bytes())
     places = adapter_places(manifest, folder)
-    whole = [complete(folder / place, out / "whole" / place, model) for place in places]
-    save_slots(compile_adapters(whole, model), out / SLOTS, base_digest=base_digest(model))
+    base = adaptable(model)
+    whole = [complete(folder / place, out / "whole" / place, base) for place in places]
+    save_slots(compile_adapters(whole, base), out / SLOTS, base_digest=base_digest(model))
 
 
 def sampling_of(manifest: Manifest) -> SamplingParams:

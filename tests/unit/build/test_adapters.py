@@ -15,6 +15,7 @@ from xpm_build.adapter.compile import compile_adapter
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.base.architecture import Architecture
 from xpm_build.base.fingerprint import fingerprint
+from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import probe_tokens, reference_logits
 from xpm_build.errors import BuildError
 from xpm_build.packages import build_expert
@@ -50,7 +51,7 @@ def test_options_that_would_be_ignored_are_refused(option, value, message, folde
     config = json.loads((folder / ADAPTER_CONFIG).read_text())
     (folder / ADAPTER_CONFIG).write_text(json.dumps({**config, option: value}))
     with pytest.raises(BuildError, match=message):
-        compile_adapter(folder, model)
+        compile_adapter(folder, adaptable(model))
 
 
 @pytest.mark.parametrize("kind", ["lora", "rslora"])
@@ -74,7 +75,7 @@ def test_a_configuration_that_does_not_say_the_scale_is_refused(kind, changes, m
     config = json.loads((folder / ADAPTER_CONFIG).read_text()) | changes
     (folder / ADAPTER_CONFIG).write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
     with pytest.raises(BuildError, match=message) as caught:
-        compile_adapter(folder, model)
+        compile_adapter(folder, adaptable(model))
     assert ADAPTER_CONFIG in caught.value.message
 
 
@@ -93,7 +94,7 @@ def test_so_is_one_of_another_method(kind, changes, message, tiny_adapter, model
     config = json.loads((folder / ADAPTER_CONFIG).read_text()) | changes
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config))
     with pytest.raises(BuildError, match=message):
-        compile_adapter(folder, model)
+        compile_adapter(folder, adaptable(model))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_another_programs_adapter_is_named(files, config, message, model, tmp_pa
     if config is not None:
         (tmp_path / ADAPTER_CONFIG).write_text(json.dumps(config))
     with pytest.raises(BuildError) as caught:
-        compile_adapter(tmp_path, model)
+        compile_adapter(tmp_path, adaptable(model))
     assert re.search(message, f"{caught.value.message} {caught.value.context}")
     assert caught.value.hint
 
@@ -160,7 +161,7 @@ def test_damaged_weights_are_refused(damage, message, folder, model):
     damage(weights)
     save_file(weights, folder / ADAPTER_WEIGHTS)
     with pytest.raises(BuildError, match=message):
-        compile_adapter(folder, model)
+        compile_adapter(folder, adaptable(model))
 
 
 @pytest.mark.parametrize(
@@ -169,16 +170,16 @@ def test_damaged_weights_are_refused(damage, message, folder, model):
 def test_missing_files(name, message, folder, model):
     (folder / name).rename(folder / "adapter_model.bin")
     with pytest.raises(BuildError, match=message):
-        compile_adapter(folder, model)
+        compile_adapter(folder, adaptable(model))
 
 
 def test_damaged_files(folder, model):
     (folder / ADAPTER_WEIGHTS).write_bytes(b"nothing")
     with pytest.raises(BuildError, match="not a safetensors file"):
-        compile_adapter(folder, model)
+        compile_adapter(folder, adaptable(model))
     (folder / ADAPTER_CONFIG).write_text("{")
     with pytest.raises(BuildError, match="not valid JSON"):
-        compile_adapter(folder, model)
+        compile_adapter(folder, adaptable(model))
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64, torch.int64])
@@ -187,7 +188,7 @@ def test_weights_that_are_no_floats_are_refused_for_that(dtype, folder, model):
     weights[_FIRST + "lora_A.weight"] = torch.ones(8, 64).to(dtype)
     save_file(weights, folder / ADAPTER_WEIGHTS)
     with pytest.raises(BuildError, match=f"holds {str(dtype).removeprefix('torch.')}, not floating-point") as caught:
-        compile_adapter(folder, model)
+        compile_adapter(folder, adaptable(model))
     assert "quantised" in caught.value.hint
 
 
@@ -199,7 +200,7 @@ def test_eight_bit_floats_are_cast(tiny_adapter, tiny_base, tmp_path):
     weights[_FIRST + "lora_A.weight"][0, 0] = float("nan")
     save_file(weights, folder / ADAPTER_WEIGHTS)
     with pytest.raises(BuildError, match="not finite"):
-        compile_adapter(folder, models.load(tiny_base.source))
+        compile_adapter(folder, adaptable(models.load(tiny_base.source)))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from tests.support import models
 from xpm_build.adapter.compile import FROZEN_SEED, compile_adapter, compile_adapters, frozen_a
 from xpm_build.adapter.convert import convert
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from xpm_build.base.architecture import Architecture, tensor_name
+from xpm_build.base.architecture import Architecture, Linear, tensor_name
+from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import probe_tokens, reference_logits
 from xpm_build.errors import BuildError
 from xpm_build.packages import build_expert
@@ -155,7 +156,7 @@ def _without_a(peft, folder, *, seed):
     weights = load_file(folder / "whole" / ADAPTER_WEIGHTS)
     for number, linear in enumerate(Architecture(model.config).linears()):
         name = f"base_model.model.{tensor_name(linear).removesuffix('.weight')}.lora_A.weight"
-        weights[name] = frozen_a(linear, weights[name].shape[0], seed=seed, number=number)
+        weights[name] = torch.from_numpy(frozen_a(linear, weights[name].shape[0], seed=seed, number=number))
     save_file(weights, folder / "whole" / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     shutil.copytree(folder / "whole", folder / "seeded")
     kept = {name: tensor for name, tensor in weights.items() if ".lora_A." not in name}
@@ -164,13 +165,21 @@ def _without_a(peft, folder, *, seed):
     return model, config
 
 
+@pytest.mark.parametrize(("seed", "number"), [(0, 0), (7, 3), (2**31, 5)])
+def test_lora_fa_draws_what_torch_draws(seed, number):
+    linear = Linear(name="0.q_proj", num_in=96, num_out=8, path="model.layers.0.self_attn.q_proj")
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+    wanted = (2 * torch.rand(4, 96, generator=generator) - 1) * 96**-0.5
+    assert np.array_equal(frozen_a(linear, 4, seed=seed, number=number), wanted.numpy())
+
+
 def test_lora_fa_needs_its_seed_or_its_a(tiny_base, tiny_adapter, tmp_path):
     model, config = _without_a((tiny_base.source, tiny_adapter("lora").peft), tmp_path, seed=7)
     with pytest.raises(BuildError, match="holds no lora_A"):
-        compile_adapter(tmp_path / "seeded", model)
+        compile_adapter(tmp_path / "seeded", adaptable(model))
     (tmp_path / "seeded" / ADAPTER_CONFIG).write_text(json.dumps({**config, FROZEN_SEED: 7}))
-    seeded, whole = (compile_adapter(tmp_path / name, model) for name in ("seeded", "whole"))
-    assert all(torch.equal(seeded.tensors[name], whole.tensors[name]) for name in whole.tensors)
+    seeded, whole = (compile_adapter(tmp_path / name, adaptable(model)) for name in ("seeded", "whole"))
+    assert all(np.array_equal(seeded.tensors[name], whole.tensors[name]) for name in whole.tensors)
     built = build_expert(
         _expert_folder(tmp_path / "x", [("lora-fa", tmp_path / "seeded")]), tmp_path / "dist", base=tiny_base.source
     )
@@ -182,7 +191,7 @@ def test_lora_fa_needs_its_seed_or_its_a(tiny_base, tiny_adapter, tmp_path):
 def test_a_lokr_of_too_high_a_rank_is_cut_and_says_so(tiny_base, tmp_path, monkeypatch):
     monkeypatch.setattr("xpm_build.adapter.methods.MAX_RANK", 20)
     peft = models.save_adapter(tiny_base.source, tmp_path / "peft", models.CONFIGS["lokr"](), seed=1)
-    adapter = compile_adapter(peft, models.load(tiny_base.source))
+    adapter = compile_adapter(peft, adaptable(models.load(tiny_base.source)))
     assert adapter.rank == 20
     assert 0 < adapter.truncation < 1
     said = []
@@ -195,4 +204,6 @@ def test_a_lokr_of_too_high_a_rank_is_cut_and_says_so(tiny_base, tmp_path, monke
 def test_adapters_of_too_high_a_rank_together(tiny_base, tiny_adapter, monkeypatch):
     monkeypatch.setattr("xpm_build.adapter.methods.MAX_RANK", 12)
     with pytest.raises(BuildError, match="rank 16 together"):
-        compile_adapters([tiny_adapter("lora").peft, tiny_adapter("dora").peft], models.load(tiny_base.source))
+        compile_adapters(
+            [tiny_adapter("lora").peft, tiny_adapter("dora").peft], adaptable(models.load(tiny_base.source))
+        )

@@ -1,5 +1,6 @@
 """GGUF files are read as the models that they were made of: the same configuration, the same numbers, the same ids."""
 
+import itertools
 import random
 import subprocess
 import sys
@@ -11,12 +12,12 @@ import torch
 from tokenizers import Tokenizer
 
 from tests.support import models
-from tests.support.gguf_files import write_gguf
+from tests.support.gguf_files import sentence_pieces, write_gguf, write_vocabulary
 from xpm_build.base.checkpoint import FolderCheckpoint
 from xpm_build.base.export import export_base, open_checkpoint
 from xpm_build.base.fingerprint import fingerprint
 from xpm_build.base.gguf_blocks import BLOCK_KINDS
-from xpm_build.base.gguf_tokenizer import _CUTS
+from xpm_build.base.gguf_tokenizer import _CUTS, build_tokenizer
 from xpm_build.base.parity import probe_tokens, reference_logits
 from xpm_build.errors import BuildError
 from xpm_runtime import Engine
@@ -198,6 +199,53 @@ def test_ids_are_those_of_llama_cpp(pre, sources, tmp_path):
     for text in (*TEXTS, *("".join(rng.choices(TEXTS, k=3)) for _ in range(40))):
         wanted = peer.tokenize(text.encode(), add_bos=True, special=True)
         assert tokenizer.encode(text, add_special_tokens=True).ids == wanted, repr(text)
+
+
+def pieces_of(text, metadata):
+    """Ids by SentencePiece's rule, of a text without tokens that somebody added: of two neighbours that together are a piece,
+    those of the best score are joined first, the leftmost of equals; what is no piece in the end becomes its bytes."""
+    tokens, scores = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.scores"]
+    ids = {token: number for number, token in enumerate(tokens)}
+    prefix = "▁" if metadata["tokenizer.ggml.add_space_prefix"] and text else ""
+    parts = list(prefix + text.replace(" ", "▁"))
+    while joins := [(-scores[ids[a + b]], n) for n, (a, b) in enumerate(itertools.pairwise(parts)) if a + b in ids]:
+        place = min(joins)[1]
+        parts[place : place + 2] = ["".join(parts[place : place + 2])]
+    found = ([ids[each]] if each in ids else [ids[f"<0x{byte:02X}>"] for byte in each.encode()] for each in parts)
+    return list(itertools.chain(*found))
+
+
+def texts_of_pieces():
+    rng = random.Random(0)
+    texts = [*TEXTS, *("".join(rng.choices(TEXTS, k=3)) for _ in range(40)), "", " ", "▁", "<0x41>", "</s", "dog" * 40]
+    return [*texts, *("".join(rng.choices("the cat d▁\n1é日", k=30)) for _ in range(100))]
+
+
+@pytest.mark.parametrize("has_prefix", [True, False])
+def test_ids_are_those_of_sentence_piece(has_prefix):
+    metadata = sentence_pieces(has_prefix=has_prefix)
+    tokenizer, _ = build_tokenizer(metadata)
+    for text in texts_of_pieces():
+        if "<added>" not in text:
+            assert tokenizer.encode(text, add_special_tokens=False).ids == pieces_of(text, metadata), repr(text)
+    parts = tokenizer.encode("the<added> cat</s>x", add_special_tokens=True).tokens
+    assert [each for each in parts if each.startswith("<")] == ["<s>", "<added>", "</s>"]
+
+
+@pytest.mark.parametrize("has_prefix", [True, False])
+def test_ids_of_pieces_are_those_of_llama_cpp(has_prefix, tmp_path):
+    llama_cpp = pytest.importorskip("llama_cpp")
+    metadata = sentence_pieces(has_prefix=has_prefix)
+    tokenizer, _ = build_tokenizer(metadata)
+    peer = llama_cpp.Llama(str(write_vocabulary(metadata, tmp_path / "x.gguf")), vocab_only=True, verbose=False)
+    for text in [*texts_of_pieces(), "the<added> cat</s>x", "<s>the"]:
+        wanted = peer.tokenize(text.encode(), add_bos=True, special=True)
+        assert tokenizer.encode(text, add_special_tokens=True).ids == wanted, repr(text)
+
+
+def test_an_unknown_token_beyond_the_vocabulary_is_told():
+    with pytest.raises(BuildError, match="unknown token is not of its vocabulary"):
+        build_tokenizer({**sentence_pieces(), "tokenizer.ggml.unknown_token_id": 100_000})
 
 
 def test_no_torch_is_needed(sources, tmp_path):

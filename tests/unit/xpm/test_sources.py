@@ -6,7 +6,7 @@ import pytest
 
 from xpm.errors import ProjectError, UsageError
 from xpm.parse_source import parse_source
-from xpm.sources import FromArchive, FromFolder, FromGit, FromIndex, FromUrl, from_toml, to_toml
+from xpm.sources import FromAdapter, FromArchive, FromFolder, FromGit, FromIndex, FromUrl, from_toml, to_toml
 from xpm_index.archive_sources import BlobSource, FileSource, GitSource, WebSource, parse_archive_source
 from xpm_index.errors import XpmError
 from xpm_index.fields import Fields
@@ -136,6 +136,12 @@ REFUSED = {
     "https://hö.example/x.expert": "names no host",
     "https:///x.expert": "names no host",
     "./none.expert": "there is no",
+    "hf:owner": "names no adapter",
+    "hf:owner/x@": "names no adapter",
+    "hf:owner/x@../y": "names no adapter",
+    "hf:../x/y": "names no adapter",
+    "hf:owner/x#file.bin": "names no adapter",
+    "hf:ow ner/x": "names no adapter",
     "../expert-y": "is a folder",
     "./notes.txt": "is not an archive",
     "file:///none/x.expert": "there is no",
@@ -175,6 +181,8 @@ TOML = [
     ({"url": "https://h.example/x.expert", "sha256": HEX}, FromUrl(url="https://h.example/x.expert", sha256=HEX)),
     ({"archive": "dist/x.expert"}, FromArchive(path=Path("dist/x.expert"))),
     ({"folder": "../x", "editable": True}, FromFolder(path=Path("../x"))),
+    ({"adapter": "hf:owner/x.lora@v1"}, FromAdapter(adapter="hf:owner/x.lora@v1")),
+    ({"adapter": "adapters/x"}, FromAdapter(adapter="adapters/x")),
 ]
 
 

@@ -12,6 +12,7 @@ from xpm_build.adapter.compile import compile_adapter, save_slots
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.base.export import export_base
 from xpm_build.base.fingerprint import base_digest
+from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import load_model, reference_logits
 from xpm_build.base.quality import MAX_KERNEL_LOSS, difference
 from xpm_build.bench.real.answers import NEAR, Finding, answer, parts_at
@@ -29,7 +30,7 @@ from xpm_runtime.adapter import SLOTS
 from xpm_runtime.text import Message, TextCodec
 
 METHODS = ("lora", "dora", "ia3")
-_STEPS, _BATCH, _NUM_ROWS, _NUM_PROBES = 50, 2, 120, 4
+_STEPS, _BATCH, _NUM_ROWS, _NUM_PROBES = 50, 1, 80, 4
 _NUM_EXPERTS = 8
 _NOISE = 0.3  # of the size of a trained number
 _FLOAT_TOLERANCE = 1e-4  # of the largest logit
@@ -62,10 +63,11 @@ def same_as_peft(model: Path, base: Path, folders: dict[str, Path], work: Path) 
     exact = work / "fp32"
     export_base(model, exact, variant="fp32")
     compiled = compile_all(model, folders)
+    plain = load_model(model)
+    alone = [reference_logits(plain, ids) for ids in probes]
     for method, folder in folders.items():
         peft = PeftModel.from_pretrained(load_model(model), str(folder)).eval()
         wanted = [reference_logits(peft, ids) for ids in probes]
-        alone = [reference_logits(load_model(model), ids) for ids in probes]
         error = _largest_error(_logits(exact, compiled[method], probes), wanted)
         quantised = _logits(base, compiled[method], probes)
         found = [difference(each[None], other[None]) for each, other in zip(wanted, quantised, strict=True)]
@@ -108,7 +110,7 @@ def compile_all(model: Path, folders: dict[str, Path]) -> dict[str, Path]:
     loaded = load_model(model)
     digest = base_digest(loaded)
     for folder in folders.values():
-        save_slots(compile_adapter(folder, loaded), folder / SLOTS, base_digest=digest)
+        save_slots(compile_adapter(folder, adaptable(loaded)), folder / SLOTS, base_digest=digest)
     return {name: folder / SLOTS for name, folder in folders.items()}
 
 
@@ -127,7 +129,7 @@ def _manifest(method: str) -> dict[str, Any]:
             },
             "config": {
                 "adapter_type": method,
-                "rank": 8,
+                **({} if method == "ia3" else {"rank": 8}),
                 "learning_rate": 5e-3 if method == "ia3" else 5e-4,
                 "batch_size": _BATCH,
                 "max_steps": _STEPS,
@@ -143,7 +145,7 @@ def _probes(model: Path, folder: Path) -> list[list[int]]:
     """Ids of prompts that were not trained on, with their answers."""
     tokenizer = load_tokenizer(model)
     probes = []
-    for row in list(read_rows(folder / "data" / "test.jsonl"))[:_NUM_PROBES]:
+    for row in list(read_rows(folder / "data" / "test-rows.jsonl"))[:_NUM_PROBES]:
         text = render(tokenizer, [{"role": "user", "content": row["prompt"]}]) + row["completion"]
         probes.append([int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]])
     return probes
