@@ -74,6 +74,13 @@ class Constraint:
         self._matcher.consume_token(token)
         self._check()
 
+    def forced(self) -> list[int]:
+        """The tokens that must come next, as the tokenizer writes their text; a last one that could go on differently is not
+        among them."""
+        forced = list(self._matcher.compute_ff_tokens())
+        self._check()
+        return forced
+
     @property
     def is_complete(self) -> bool:
         """Whether the text may end here."""

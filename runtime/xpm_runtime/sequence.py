@@ -85,6 +85,16 @@ class Sequence:
         return self.num_computed >= len(self.prompt_ids)
 
     @property
+    def num_tokens(self) -> int:
+        """Of prompt and output."""
+        return len(self.prompt_ids) + len(self.token_ids)
+
+    @property
+    def num_pending(self) -> int:
+        """Tokens that are known and not computed yet: more than one of an output where a grammar left no choice."""
+        return self.num_tokens - self.num_computed
+
+    @property
     def is_finished(self) -> bool:
         return self.finish_reason is not None
 

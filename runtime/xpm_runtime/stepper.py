@@ -5,7 +5,7 @@ wrong with one ends that one, with ``finish_reason`` "error"; what goes wrong wi
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from functools import partial
@@ -70,7 +70,7 @@ class Stepper:
             self._attempt(plan.rows, partial(self._decode, plan))
         self._compact()
         finished, self._ended = tuple(self._ended), []
-        num_prefilled = sum(chunk.stop - chunk.start for chunk in plan.prefill)
+        num_prefilled = sum(max(0, min(c.stop, len(c.sequence.prompt_ids)) - c.start) for c in plan.prefill)
         return StepReport(num_prefilled=num_prefilled, num_decoded=len(plan.rows), finished=finished)
 
     def remove(self, sequence: Sequence) -> None:
@@ -110,11 +110,15 @@ class Stepper:
                     self._fail(sequence, error)
 
     def _prefill(self, chunk: Chunk) -> None:
-        """Prefill a chunk; if it was the last, its sequence gets its first token."""
+        """Run a chunk; if nothing is left to run behind it, its sequence gets its next token."""
         started = time.perf_counter()
         sequence = chunk.sequence
         assert sequence.lane is not None
-        ids = [*self._packs.soft_ids(sequence.composition), *sequence.prompt_ids[sequence.num_soft :]]
+        ids = [
+            *self._packs.soft_ids(sequence.composition),
+            *sequence.prompt_ids[sequence.num_soft :],
+            *sequence.token_ids,
+        ]
         logits = self._runner.prefill(
             ids[chunk.start : chunk.stop],
             lane=sequence.lane,
@@ -122,12 +126,18 @@ class Stepper:
             pack=self._packs.current,
             composition=sequence.composition,
         )
-        if chunk.stop < len(sequence.prompt_ids):
+        is_prompt = not sequence.token_ids
+        if chunk.stop < sequence.num_tokens:
             sequence.num_computed = chunk.stop
         else:
-            self._prefixes.keep(sequence.lane, self._keys(sequence.composition), sequence.prompt_ids)
+            if is_prompt:
+                self._prefixes.keep(sequence.lane, self._keys(sequence.composition), sequence.prompt_ids)
             self._advance(sequence, RowLogits(logits), row=0, num_computed=chunk.stop)
-        sequence.prefill_ms += 1e3 * (time.perf_counter() - started)
+        elapsed_ms = 1e3 * (time.perf_counter() - started)
+        if is_prompt:
+            sequence.prefill_ms += elapsed_ms
+        else:
+            sequence.decode_ms += elapsed_ms
 
     def _decode(self, plan: Plan) -> None:
         """Decode one token of every planned lane; lanes between them that are not planned compute nothing of use."""
@@ -140,36 +150,42 @@ class Stepper:
                 lengths[lane] = min(holder.num_computed, self._lanes.capacity - 1)
         for sequence in plan.rows:
             assert sequence.lane is not None
-            tokens[sequence.lane] = sequence.token_ids[-1]
+            tokens[sequence.lane] = sequence.token_ids[-sequence.num_pending]
             compositions[sequence.lane] = sequence.composition
         logits = self._runner.decode(tokens, lengths, tuple(compositions), self._packs.current)
         for sequence in plan.rows:
             assert sequence.lane is not None
-            self._advance(sequence, logits, row=sequence.lane, num_computed=sequence.num_computed + 1)
+            if sequence.num_pending > 1:
+                sequence.num_computed += 1
+            else:
+                self._advance(sequence, logits, row=sequence.lane, num_computed=sequence.num_computed + 1)
         elapsed_ms = 1e3 * (time.perf_counter() - started)
         for sequence in plan.rows:
             sequence.decode_ms += elapsed_ms
 
     def _advance(self, sequence: Sequence, logits: RowLogits, *, row: int, num_computed: int) -> None:
-        """Draw the next token and commit it with what was computed; whatever goes wrong is this sequence's."""
-        sampler = sequence.sampler
+        """Draw the next token and commit it, and what must follow it, with what was computed; whatever goes wrong is this
+        sequence's."""
+        most = min(sequence.sampler.params.max_tokens, self._lanes.capacity + 1 - len(sequence.prompt_ids))
+        written: list[int] = []
         try:
             token = _draw(sequence, logits, row)
             is_end = token in self._graph.eos_token_ids
             if not is_end:
-                if sequence.constraint is not None:
-                    sequence.constraint.accept(token)
-                sequence.text.append(token)
-        except Exception as error:  # a sampler's, or a tokenizer's
+                for each in _with_forced(sequence, token, most - len(sequence.token_ids)):
+                    sequence.text.append(each)
+                    written.append(each)
+                    if sequence.text.is_stopped:
+                        break
+        except Exception as error:  # a sampler's, a tokenizer's, or a grammar's
             self._fail(sequence, error)
             return
         sequence.num_computed = num_computed
-        sequence.token_ids.append(token)
-        is_full = num_computed >= self._lanes.capacity
+        sequence.token_ids += written or [token]
         is_closed = sequence.constraint is not None and sequence.constraint.is_closed
         if is_end or is_closed or sequence.text.is_stopped:
             self._end(sequence, "stop")
-        elif len(sequence.token_ids) >= sampler.params.max_tokens or is_full:
+        elif len(sequence.token_ids) >= most:
             self._end(sequence, "length")
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
@@ -207,3 +223,15 @@ def _draw(sequence: Sequence, logits: RowLogits, row: int) -> int:
             return token
     has_penalty = sampler.params.repetition_penalty != 1
     return sampler.choose(logits[row], sequence.seen if has_penalty else _NOTHING, allowed)
+
+
+def _with_forced(sequence: Sequence, token: int, most: int) -> Iterator[int]:
+    """A token and those that the grammar leaves no choice about behind it, at most so many."""
+    yield token
+    constraint = sequence.constraint
+    if constraint is None:
+        return
+    constraint.accept(token)
+    for each in constraint.forced()[: most - 1]:
+        constraint.accept(each)
+        yield each

@@ -71,6 +71,14 @@ def test_a_peer_that_is_not_installed_is_told(tmp_path, monkeypatch):
     from xpm.operations import bench
 
     monkeypatch.setattr("xpm_build.bench.speed.available_peers", lambda: ["peft"])
-    options = {"shape": "tiny", "model": None, "rounds": 1, "prompt_tokens": 8, "decode_tokens": 8, "threads": 1, "report": print}
+    options = {
+        "shape": "tiny",
+        "model": None,
+        "rounds": 1,
+        "prompt_tokens": 8,
+        "decode_tokens": 8,
+        "threads": 1,
+        "report": print,
+    }
     with pytest.raises(UsageError, match=r"llama\.cpp is not installed"):
         bench.speed(tmp_path, tmp_path / "out", peers=["llama.cpp"], **options)
