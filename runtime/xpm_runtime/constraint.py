@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,9 @@ class Constraint:
         self._matcher = matcher
         self._vocab_size = vocab_size
 
+    def copy(self) -> "Constraint":
+        return Constraint(self._matcher.deep_copy(), self._vocab_size)
+
     def allowed(self) -> Allowed:
         """bool (vocab,): the tokens that may come next; those that end the text are among them where it may end.
 
@@ -65,13 +68,14 @@ class Constraint:
         return allowed
 
     def allows(self, tokens: list[int]) -> bool:
-        """Whether these tokens may come next and the text may end behind them; nothing is accepted."""
-        matcher = self._matcher.deep_copy()
-        return bool(matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting())
+        """Whether all of these, of which none ends the text, may come next; far cheaper than ``allowed``."""
+        result = self._matcher.validate_tokens(tokens) == len(tokens)
+        self._check()
+        return bool(result)
 
-    def accept(self, token: int) -> None:
-        """Go on behind ``token``, one of those allowed that does not end the text."""
-        self._matcher.consume_token(token)
+    def accept(self, tokens: list[int]) -> None:
+        """Go on behind ``tokens``, which are allowed and do not end the text."""
+        self._matcher.consume_tokens(tokens)
         self._check()
 
     def forced(self) -> list[int]:
@@ -96,6 +100,26 @@ class Constraint:
             raise _error_of(self._matcher.get_error())
 
 
+class ByteConstraint(Constraint):
+    """Of a text whose tokens are bytes."""
+
+    def copy(self) -> "ByteConstraint":
+        return ByteConstraint(self._matcher.deep_copy(), self._vocab_size)
+
+    def next_bytes(self) -> bytes:
+        """The bytes that may come next, in ascending order; none where the grammar is too complex."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        return np.flatnonzero(np.unpackbits(bits, count=256, bitorder="little")).astype(np.uint8).tobytes()
+
+    def take(self, text: bytes) -> bool:
+        """Go on behind ``text`` if it may come next; else nothing can be said of this state any more."""
+        return bool(self._matcher.try_consume_tokens(list(text)) == len(text)) and not self._matcher.is_error()
+
+    def forced_bytes(self) -> bytes:
+        """The bytes that must come next."""
+        return bytes(self._matcher.compute_ff_bytes())
+
+
 class Constraints:
     """Compiles grammars for one vocabulary, which is made when it is first needed, and keeps the last of them.
 
@@ -104,6 +128,7 @@ class Constraints:
 
     def __init__(self, vocabulary: Callable[[], Vocabulary]) -> None:
         self._vocabulary = vocabulary
+        self.special: frozenset[int] = frozenset()  # tokens that are no text; known once a grammar was compiled
         self._lock = threading.Lock()
         self._tokenizer: LLTokenizer | None = None
         self._kept: OrderedDict[Grammar, LLMatcher] = OrderedDict()
@@ -115,10 +140,22 @@ class Constraints:
         Raises:
             ConstraintError: the grammar is malformed, unsupported, allows no text, or takes too long to compile.
         """
+        return Constraint(self._compiled(grammar).deep_copy(), self._opened().vocab_size)
+
+    def begin_bytes(self, grammar: Grammar) -> ByteConstraint:
+        """The same, of a vocabulary of bytes."""
+        return ByteConstraint(self._compiled(grammar).deep_copy(), self._opened().vocab_size)
+
+    def encode(self, text: bytes) -> list[int]:
+        """The tokens of a text, none of them special."""
+        return list(self._opened().tokenize_bytes(text))
+
+    def decode(self, tokens: Sequence[int]) -> bytes:
+        return bytes(self._opened().decode_bytes(list(tokens)))
+
+    def _compiled(self, grammar: Grammar) -> "LLMatcher":
         tokenizer, matcher = self._opened(), self._known(grammar)
-        if matcher is None:
-            matcher = self._within(COMPILE_S, lambda: self._compile(tokenizer, grammar))
-        return Constraint(matcher.deep_copy(), tokenizer.vocab_size)
+        return matcher or self._within(COMPILE_S, lambda: self._compile(tokenizer, grammar))
 
     def _known(self, grammar: Grammar) -> "LLMatcher | None":
         with self._lock:
@@ -144,6 +181,7 @@ class Constraints:
                 from llguidance import LLTokenizer
 
                 vocabulary = self._vocabulary()
+                self.special = frozenset(vocabulary.special_token_ids)
                 self._tokenizer = LLTokenizer(vocabulary, eos_token=vocabulary.eos_token_ids)  # type: ignore[arg-type]
             return self._tokenizer
 
@@ -195,8 +233,13 @@ def _clock() -> Callable[[], float]:
 
 def fitting(grammar: Grammar, texts: Iterable[str]) -> Iterator[bool]:
     """Whether each text fits a grammar as a whole; raises ConstraintError if that does not compile."""
-    start = Constraints(ByteVocabulary).begin(grammar)
-    return (start.allows(list(text.encode())) for text in texts)
+    start = Constraints(ByteVocabulary).begin_bytes(grammar)
+
+    def fits(text: str) -> bool:
+        state = start.copy()
+        return state.take(text.encode()) and state.is_complete
+
+    return map(fits, texts)
 
 
 def _source_of(grammar: Grammar) -> str:

@@ -133,7 +133,7 @@ class Scheduler:
             written = len(sequence.prompt_ids) + max(0, len(sequence.token_ids) - 1)
             if sequence.is_prefilled and not sequence.token_ids:
                 found.append(f"lane {lane} holds a sequence that is prefilled and has no token")
-            is_exact = sequence.constraint is None  # else tokens that had to follow may not be computed yet
+            is_exact = sequence.guide is None  # else tokens that had to follow may not be computed yet
             if sequence.is_prefilled and (sequence.num_computed > written or (is_exact and sequence.num_pending > 1)):
                 found.append(f"lane {lane} has computed {sequence.num_computed} of {written} tokens")
         held = self.running

@@ -5,7 +5,7 @@ wrong with one ends that one, with ``finish_reason`` "error"; what goes wrong wi
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from functools import partial
@@ -167,12 +167,15 @@ class Stepper:
         """Draw the next token and commit it, and what must follow it, with what was computed; whatever goes wrong is this
         sequence's."""
         most = min(sequence.sampler.params.max_tokens, self._lanes.capacity + 1 - len(sequence.prompt_ids))
-        written: list[int] = []
+        guide, written, is_closed = sequence.guide, [], False
         try:
-            token = _draw(sequence, logits, row)
+            token = self._draw(sequence, logits, row)
             is_end = token in self._graph.eos_token_ids
             if not is_end:
-                for each in _with_forced(sequence, token, most - len(sequence.token_ids)):
+                tokens = [token]
+                if guide is not None:
+                    tokens, is_closed = guide.write(token, most - len(sequence.token_ids))
+                for each in tokens:
                     sequence.text.append(each)
                     written.append(each)
                     if sequence.text.is_stopped:
@@ -181,12 +184,22 @@ class Stepper:
             self._fail(sequence, error)
             return
         sequence.num_computed = num_computed
-        sequence.token_ids += written or [token]
-        is_closed = sequence.constraint is not None and sequence.constraint.is_closed
-        if is_end or is_closed or sequence.text.is_stopped:
+        sequence.token_ids += [token] if is_end else written
+        if is_end or is_closed or (guide is not None and guide.is_closed) or sequence.text.is_stopped:
             self._end(sequence, "stop")
         elif len(sequence.token_ids) >= most:
             self._end(sequence, "length")
+
+    def _draw(self, sequence: Sequence, logits: RowLogits, row: int) -> int:
+        """The next token; where the likeliest is asked for and allowed, the logits stay where they are."""
+        sampler, guide = sequence.sampler, sequence.guide
+        if sampler.is_greedy:
+            token = logits.greedy(row)
+            if guide is None or guide.allows(token, is_end=token in self._graph.eos_token_ids):
+                return token
+        has_penalty = sampler.params.repetition_penalty != 1
+        seen = sequence.seen if has_penalty else _NOTHING
+        return sampler.choose(logits[row], seen, guide.allowed() if guide else None)
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         parts = (error.message, error.context) if isinstance(error, EngineError) else (type(error).__name__, str(error))
@@ -211,27 +224,3 @@ class Stepper:
 
     def _keys(self, composition: Composition) -> list[str]:
         return [self._adapters.attached[name].key for name in composition]
-
-
-def _draw(sequence: Sequence, logits: RowLogits, row: int) -> int:
-    """The next token of a sequence; where the likeliest is asked for and allowed, the logits stay where they are."""
-    sampler, constraint = sequence.sampler, sequence.constraint
-    allowed = constraint.allowed() if constraint else None
-    if sampler.is_greedy:
-        token = logits.greedy(row)
-        if allowed is None or allowed[token]:
-            return token
-    has_penalty = sampler.params.repetition_penalty != 1
-    return sampler.choose(logits[row], sequence.seen if has_penalty else _NOTHING, allowed)
-
-
-def _with_forced(sequence: Sequence, token: int, most: int) -> Iterator[int]:
-    """A token and those that the grammar leaves no choice about behind it, at most so many."""
-    yield token
-    constraint = sequence.constraint
-    if constraint is None:
-        return
-    constraint.accept(token)
-    for each in constraint.forced()[: most - 1]:
-        constraint.accept(each)
-        yield each

@@ -191,7 +191,7 @@ def test_a_hostile_grammar_ends_in_time(kind, text):
             token = int(np.flatnonzero(constraint.allowed())[0])
             if token == 256:
                 break
-            constraint.accept(token)
+            constraint.accept([token])
     except ConstraintError:
         pass
     assert time.monotonic() - started < 12 * COMPILE_S  # of wall-clock time, on machines with more to do
@@ -227,5 +227,5 @@ def test_byte_fallback_and_added_tokens_are_understood():
     constraint = constraints.begin(Grammar(kind="gbnf", text='root ::= " ab" "é" "<think>" "</s>"'))
     for token in (vocab["▁ab"], *(vocab[f"<0x{byte:02X}>"] for byte in "é".encode()), tokenizer.token_to_id("<think>")):
         assert constraint.allowed()[token]
-        constraint.accept(token)
+        constraint.accept([token])
     assert np.flatnonzero(constraint.allowed()).tolist() == [vocab["<0x3C>"]]  # "<", not the special token
