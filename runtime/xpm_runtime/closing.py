@@ -77,6 +77,7 @@ class _Way:
 
 def shortest_end(start: Following, written: bytes) -> bytes | None:
     """What to write behind ``written`` so that the text is complete: b"" if it is, None if no way was found."""
+    may_change = _CHANGES.search(written) is not None
     layer = [_Way(b"", start, _Nesting().behind(written))]
     met: set[tuple[bytes, _Nesting, bytes]] = set()
     num_looks = 0
@@ -85,7 +86,7 @@ def shortest_end(start: Following, written: bytes) -> bytes | None:
         for way in layer:
             if way.state.is_complete:
                 return way.text
-            for further, possible in _further(way, (way.text or written)[-1:]):
+            for further, possible in _further(way, (way.text or written)[-1:], may_change):
                 if further.state.is_complete:
                     return further.text
                 key = (possible, further.nesting, further.word)
@@ -102,7 +103,7 @@ def shortest_end(start: Following, written: bytes) -> bytes | None:
     return None
 
 
-def _further(way: _Way, last: bytes) -> list[tuple[_Way, bytes]]:
+def _further(way: _Way, last: bytes, may_change: bool) -> list[tuple[_Way, bytes]]:
     """The ways one decision on, each with the bytes that may follow it."""
     result = []
     for byte in _candidates(way.state.next_bytes(), last, way.nesting.quote):
@@ -112,7 +113,7 @@ def _further(way: _Way, last: bytes) -> list[tuple[_Way, bytes]]:
         if not state.is_complete and (forced := state.forced_bytes()) and state.take(forced):
             added += forced
         text = way.text + added
-        if _CHANGES.search(text):
+        if not may_change and _CHANGES.search(text):
             continue
         is_word = len(added) > 1 and added[-2:].strip().isalpha()
         nesting, word = way.nesting.behind(added), added if is_word else way.word

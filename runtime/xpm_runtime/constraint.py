@@ -5,6 +5,7 @@ anybody's: its size, the time and memory of compiling it and of each step are bo
 """
 
 import json
+import re
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.errors import ConstraintError
-from xpm_runtime.gbnf import to_lark
+from xpm_runtime.gbnf import MAX_RULES, to_lark
 from xpm_runtime.grammar import Grammar
 from xpm_runtime.vocabulary import ByteVocabulary, Vocabulary
 
@@ -27,6 +28,8 @@ COMPILE_S = 0.8  # of a processor's time
 _WAIT_S = 10.0
 _NUM_KEPT = 32  # compiled grammars
 _NUM_COMPILING = 2  # at once, those that were given up among them
+_STACK_BYTES = 512 << 20  # of which only what is used is memory
+_STACK_LOCK = threading.Lock()
 _MAX_DEPTH = 100  # of brackets in a regular expression or in Lark
 _LIMITS: dict[str, Any] = {
     "initial_lexer_fuel": 500_000,
@@ -40,6 +43,7 @@ _LIMITS: dict[str, Any] = {
 # Between the parts of JSON: at most one line end and an indent, or a model that likes blanks never ends.
 _JSON = {"whitespace_pattern": r"(\r?\n)?[ \t]{0,80}", "lenient": False, "coerce_one_of": False}
 _TOO_LARGE = ("too big", "too large", "too many", "too complex", "limit", "fuel", "Unable to determine")
+_LARK_RULE = re.compile(r"^\s*[?!]?[A-Za-z_]\w*[^:\n]*:", re.MULTILINE)
 
 Allowed = NDArray[np.bool_]
 
@@ -202,7 +206,7 @@ class Constraints:
         deadline = time.monotonic() + _WAIT_S
         if self._slots.acquire(timeout=_WAIT_S):
             thread = threading.Thread(target=run, name="xpm-grammar", daemon=True)
-            thread.start()
+            _start_deep(thread)
             while thread.is_alive() and time.monotonic() < deadline and all(clock() <= seconds for clock in clocks):
                 thread.join(0.02)
         if not done:
@@ -213,6 +217,19 @@ class Constraints:
         if isinstance(done[0], BaseException):
             raise done[0]
         return done[0]
+
+
+def _start_deep(thread: threading.Thread) -> None:
+    """Start a thread whose stack holds what llguidance comes to in grammars whose rules lead to ever more rules.
+
+    It follows them recursively, a thousand references of a JSON Schema to the end of an ordinary stack, and of the process.
+    """
+    with _STACK_LOCK:
+        ordinary = threading.stack_size(_STACK_BYTES)
+        try:
+            thread.start()
+        finally:
+            threading.stack_size(ordinary)
 
 
 def _clock() -> Callable[[], float]:
@@ -255,6 +272,8 @@ def _source_of(grammar: Grammar) -> str:
             _check_depth(grammar.text)
             return LLMatcher.grammar_from_regex(grammar.text)
     _check_depth(grammar.text)
+    if len(_LARK_RULE.findall(grammar.text)) > MAX_RULES:
+        raise ConstraintError(f"the grammar has more than {MAX_RULES:,} rules", hint="make it smaller")
     return LLMatcher.grammar_from_lark(grammar.text)
 
 
@@ -292,4 +311,4 @@ def _error_of(said: str) -> ConstraintError:
         )
     if any(each in first for each in _TOO_LARGE):
         return ConstraintError("the grammar is too large or too complex", context=first[:200], hint="make it smaller")
-    return ConstraintError("the grammar can't be compiled", context=" ".join(filter(None, (first[:300], detail))))
+    return ConstraintError("the grammar can't be used", context=" ".join(filter(None, (first[:300], detail))))
