@@ -48,7 +48,14 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "network.jobs": Setting(default=4, low=1, high=16, meaning="how many archives are fetched at a time"),
     "network.offline": Setting(default=False, meaning="open no socket, as --offline does"),
-    "run.device": Setting(default="auto", choices=("auto", "cpu", "cuda"), meaning="what experts run on"),
+    "router.embedder": Setting(
+        default="", meaning="a folder that `xpm build embedder` wrote, for routing by meaning; empty for words alone"
+    ),
+    "run.device": Setting(
+        default="auto",
+        choices=("auto", "cpu", "cuda", "migraphx", "directml", "coreml", "webgpu", "openvino"),
+        meaning="what experts run on: a provider of ONNX Runtime; `xpm doctor --device` says whether it may be",
+    ),
     "run.threads": Setting(default=0, high=1024, meaning="CPU threads of a run; 0 for all cores"),
 }
 

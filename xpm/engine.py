@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
 from xpm.home import Home
+from xpm.operations.devices import require_checked
 from xpm.operations.run import RunOptions, attach, installed_parts, load_engine
 from xpm.progress import Silent
 
@@ -35,6 +36,7 @@ def open_engine(
     """
     environment = Environment.find(Home.of_user(), Path(folder).absolute())
     base, experts = installed_parts(environment, progress=Silent())
+    require_checked(environment.home, base, device)
     options = RunOptions(sampling={}, device=device, threads=threads, memory=memory, kernels=kernels, context=context)
     engine = load_engine(base, options, max_lanes=max_lanes)
     try:

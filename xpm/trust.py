@@ -80,23 +80,23 @@ def verify_pinned(path: Path, ref: ArchiveRef, key: PublicKey, *, scratch: Path)
     return Verified(folder, ref.digest, manifest, seal=_SEAL)
 
 
-def verify_made(folder: Path, ref: ArchiveRef) -> Verified:
+def verify_made(folder: Path, ref: ArchiveRef, *, name: str) -> Verified:
     """What was made here, in a folder that goes into the store: nobody signed it, so its bytes must be the locked ones.
 
     Raises:
         IntegrityError: they are others. TrustError: it is another base, or an expert for another one.
     """
-    manifest = Manifest.parse((folder / MANIFEST).read_bytes())
     if (digest := made_digest(folder)) != ref.digest:
+        again = f"`xpm base add` {name} again" if ref.variant else f"`xpm update {name}` makes it anew"
         raise IntegrityError(
-            f"{manifest.name} came out otherwise than it is locked",
+            f"{name} came out otherwise than it is locked",
             context=f"expected {ref.digest}, got {digest}",
-            hint="another version of xpm, or a processor that rounds otherwise, made it: "
-            + ("`xpm base add` it again" if manifest.base else f"`xpm update {manifest.name}` makes it anew"),
+            hint=f"another version of xpm, or a processor that rounds otherwise, made it: {again}",
         )
+    manifest = Manifest.parse((folder / MANIFEST).read_bytes())
     base = manifest.base
     claimed = (base.digest, base.variant) if base else (manifest.bases[0].digest, "")
-    if claimed != (ref.base_digest, ref.variant):
+    if manifest.name != name or claimed != (ref.base_digest, ref.variant):
         what = "the base that is locked" if base else "for the base that is locked"
         raise TrustError(f"{manifest.name} is not {what}", context=f"expected {ref.base_digest}")
     return Verified(folder, ref.digest, manifest, seal=_SEAL)

@@ -121,7 +121,7 @@ class Engine:
 
         Args:
             folder: holds model.onnx (or exported.onnx), graph.json and the tokenizer.
-            device: "auto" (CUDA where it works, else CPU), "cpu" or "cuda".
+            device: "auto" (CUDA where it works, else CPU), "cpu", "cuda", or another provider of ONNX Runtime (``DEVICES``).
             threads: CPU threads of one run; all cores if None.
             max_lanes: sequences that may run at once.
             context: tokens a lane holds; at most what the base was made for, 2,048 if None.

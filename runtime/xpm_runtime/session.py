@@ -1,7 +1,8 @@
 """The only module that imports onnxruntime: a graph on a device, run through IO binding.
 
 A ``Binding`` remembers what it bound under each name and binds again only what changed. Arrays on the CPU are bound by
-address and may be changed between runs; on CUDA small inputs are copied at each run.
+address and may be changed between runs; on CUDA small inputs are copied at each run. Every other provider of ONNX Runtime is
+given arrays on the CPU, and copies them as it needs.
 """
 
 import contextlib
@@ -21,10 +22,20 @@ from xpm_runtime.errors import EngineError, ModelLoadError
 from xpm_runtime.native import AllowedMemory
 from xpm_runtime.pages import release, reserve
 
+RUNTIME_VERSION: str = ort.__version__
 _ERRORS_ONLY = 3
 _SILENT = 4
-_CUDA = "CUDAExecutionProvider"
+_CUDA, _DIRECTML = "cuda", "directml"
 _CPU = "CPUExecutionProvider"
+PROVIDERS = {
+    _CUDA: "CUDAExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    _DIRECTML: "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "webgpu": "WebGpuExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+"""ONNX Runtime's name of each device but the CPU. Which of them there are depends on the build of it that is installed."""
 
 
 class DeviceBuffer:
@@ -81,7 +92,7 @@ class DeviceArray:
 
 
 class Session:
-    """A loaded graph. ``device`` is "cpu" or "cuda", whichever it really runs on."""
+    """A loaded graph. ``device`` is what it really runs on: "cpu" where the provider that was asked for could not be started."""
 
     def __init__(
         self,
@@ -103,14 +114,18 @@ class Session:
             options.register_custom_ops_library(str(operators))
         self._folder, self._options = folder, options
         self._providers: list[Any] = [_CPU]
-        if device == "cuda":
+        if device == _CUDA:
             ort.set_default_logger_severity(_SILENT)
             with contextlib.redirect_stdout(io.StringIO()):  # it prints what it can't find
                 ort.preload_dlls()
-            self._providers = [(_CUDA, dict(cuda_options or {})), _CPU]
+            self._providers = [(PROVIDERS[_CUDA], dict(cuda_options or {})), _CPU]
+        elif device in PROVIDERS and PROVIDERS[device] in ort.get_available_providers():
+            self._providers = [PROVIDERS[device], _CPU]
+            options.enable_mem_pattern = device != _DIRECTML  # which it requires
         self._graphs: dict[str, ort.InferenceSession] = {}
         self._session = self._load(file)
-        self.device = "cuda" if self._session.get_providers()[0] == _CUDA else "cpu"
+        self.device = device if self._session.get_providers()[0] == PROVIDERS.get(device) else "cpu"
+        self._memory = self.device if self.device == _CUDA else "cpu"  # where arrays and the cache lie
         self.input_names = frozenset(each.name for each in self._session.get_inputs())
 
     @property
@@ -118,10 +133,10 @@ class Session:
         return list(ort.get_available_providers())
 
     def buffer(self, shape: tuple[int, ...], dtype: str) -> DeviceBuffer:
-        return DeviceBuffer(shape, dtype, self.device)
+        return DeviceBuffer(shape, dtype, self._memory)
 
     def binding(self) -> "Binding":
-        return Binding(self._session, self.device)
+        return Binding(self._session, self._memory)
 
     # For graphs made for CUDA
 
@@ -245,7 +260,7 @@ class CudaBinding(Binding):
 
 def available_device() -> str:
     """ "cuda" where ONNX Runtime has its provider and there is a driver, else "cpu"."""
-    return "cuda" if _CUDA in ort.get_available_providers() and _has_driver() else "cpu"
+    return _CUDA if PROVIDERS[_CUDA] in ort.get_available_providers() and _has_driver() else "cpu"
 
 
 def _has_driver() -> bool:

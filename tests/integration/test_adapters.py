@@ -243,13 +243,14 @@ def test_bytes_that_come_out_otherwise_are_refused(environment, hub, tmp_path):
 
 def test_what_was_altered_in_the_store_is_made_again(environment, hub):
     install(environment, "hf:acme/My.lora")
-    path = find_installed(environment, "my-lora").folder / "slots.safetensors"
-    path.chmod(0o600)
-    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(IntegrityError, match="came out otherwise"):
-        verify(environment)
-    assert verify(environment, repair=True).repaired == (f"my-lora 0.1.0+{FIRST[:12]}",)
-    assert verify(environment).repaired == ()
+    for name in ("slots.safetensors", "manifest.json"):
+        path = find_installed(environment, "my-lora").folder / name
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+        with pytest.raises(IntegrityError, match="came out otherwise"):
+            verify(environment)
+        assert verify(environment, repair=True).repaired == (f"my-lora 0.1.0+{FIRST[:12]}",)
+        assert verify(environment).repaired == ()
 
 
 def test_update_looks_for_a_newer_revision(environment, hub, material):

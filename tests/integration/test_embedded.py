@@ -10,11 +10,13 @@ import pytest
 from examples.embedded.rebuild import EXPERTS, PACKAGES
 from xpm.environment import Environment
 from xpm.home import Home
-from xpm.operations.choice import choose
 from xpm.operations.install import install, require_stored
 from xpm.operations.installed import installed
 from xpm.operations.options import Options
+from xpm.operations.parts import part_of
+from xpm.operations.route import router_of
 from xpm.parse_source import parse_source
+from xpm.progress import Silent
 from xpm.project import DEFAULT_BASE_LIMITATIONS, EMBEDDED_EXPERTS, Project
 from xpm_build.domains import DOMAINS, draw_case
 from xpm_runtime import AdapterSpec, Engine, SamplingParams
@@ -86,11 +88,13 @@ def test_the_manifest_states_what_was_measured(name, packages):
 
 
 @pytest.mark.parametrize(("domain", "least"), [(name, 0.95 if name != "json" else 0.8) for name in DOMAINS])
-def test_keywords_send_most_requests_of_a_domain_to_its_expert(domain, least, environment):
+def test_the_router_sends_most_requests_of_a_domain_to_its_expert(domain, least, environment):
     rng = random.Random(3)
     prompts = [draw_case(DOMAINS[domain], rng).prompt for _ in range(100)]
-    chosen = [[each.name for each in choose(installed(environment), prompt, None)] for prompt in prompts]
-    assert chosen.count([f"expert-{domain}"]) >= least * len(prompts)
+    experts = [part_of(each) for each in installed(environment) if each.package.kind == "expert"]
+    router = router_of(environment, experts, progress=Silent())
+    chosen = [router.route(prompt).experts for prompt in prompts]
+    assert chosen.count((f"expert-{domain}",)) >= least * len(prompts)
 
 
 @pytest.mark.parametrize("text", ["Zoë Ångström 北京", "علي", "🎉"])

@@ -16,7 +16,7 @@ from xpm.home import Home
 from xpm.lockfile import Lockfile
 from xpm.operations import indexes as index_operations
 from xpm.operations import install as operations
-from xpm.operations.choice import choose, composition
+from xpm.operations.choice import composition, named, routed
 from xpm.operations.inspect import search
 from xpm.operations.installed import find_installed, installed
 from xpm.operations.options import Options
@@ -384,9 +384,10 @@ def test_packages_exchanged_in_the_store_are_found(environment):
 
 def test_a_composition_has_what_its_experts_require(environment):
     install(environment, "a")
-    for names in (("a",), None):
-        assert [each.name for each in choose(installed(environment), "alpha", names)] == ["expert-b", "expert-a"]
-    assert choose(installed(environment), "nothing", None) == []
+    packages = installed(environment)
+    for chosen in (named(packages, ["a"]), routed(environment, packages, "alpha", progress=Silent())[1]):
+        assert [each.name for each in chosen] == ["expert-b", "expert-a"]
+    assert routed(environment, packages, "nothing", progress=Silent())[1] == []
 
 
 def test_a_lock_that_cannot_be_written_leaves_the_project(environment, monkeypatch):

@@ -7,6 +7,7 @@ import click
 from xpm.cli.context import here
 from xpm.cli.render import Console, size, use_colour
 from xpm.home import Home
+from xpm.operations.devices import DEVICES
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 _COLOURS = {"ok": "32", "warning": "33", "problem": "31;1"}
@@ -14,16 +15,21 @@ _COLOURS = {"ok": "32", "warning": "33", "problem": "31;1"}
 
 @click.command("doctor")
 @click.option("--online", is_flag=True, help="Ask the indexes' remotes too.")
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    help="Compare this device with the CPU, on the base here; then it may be used.",
+)
 @_json
 @click.pass_obj
-def doctor_command(console: Console, online: bool, as_json: bool) -> None:
+def doctor_command(console: Console, online: bool, device: str | None, as_json: bool) -> None:
     """Look for what may keep xpm from working, and say what to do; exit code 1 if there is a problem.
 
     Example: xpm doctor
     """
-    from xpm.operations.doctor import examine
+    from xpm.operations.doctor import examine, examine_device
 
-    findings = examine(here(), online=online)
+    findings = examine(here(), online=online) if device is None else examine_device(here(), device, progress=console)
     if as_json:
         console.json([{"name": f.name, "status": f.status, "found": f.found, "advice": f.advice} for f in findings])
     for each in findings if not as_json else ():

@@ -14,6 +14,7 @@ from xpm.cli.sizes import SIZE
 from xpm.cli.text import stdin_text
 from xpm.config import Config
 from xpm.errors import UsageError
+from xpm.operations.devices import DEVICES
 from xpm.operations.grammars import grammar_in
 from xpm.operations.local import is_path
 from xpm.operations.run import Answer, RunOptions, run
@@ -39,7 +40,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--base", default="", metavar="PATH", help="Run on this .base file or folder instead of the base here.")
 @click.option("--no-expert", is_flag=True, help="Use the base alone.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="By default the setting run.device.")
+@click.option("--device", type=click.Choice(DEVICES), help="By default the setting run.device.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the setting run.threads.")
 @click.option("--context", type=click.IntRange(1), help="Tokens of prompt and answer together; 2048 by default.")
 @click.option("--memory", type=SIZE, help="Stay within so much memory, e.g. 800MB; refuse rather than exceed it.")
@@ -83,8 +84,8 @@ def run_command(
     no_grammar: bool,
     **sampling: Any,
 ) -> None:
-    """Answer PROMPT (`-`, or none when something is piped in, reads stdin). Without --expert, keywords of the installed experts
-    choose one.
+    """Answer PROMPT (`-`, or none when something is piped in, reads stdin). Without --expert, the router chooses among the
+    installed ones (`xpm route` explains how).
 
     Example: xpm run "List the names of users older than 25. Schema: users(id, name, age)"
     """
@@ -92,7 +93,7 @@ def run_command(
         raise UsageError("--expert and --no-expert contradict each other")
     if base and not is_path(base):
         raise UsageError(f"--base {base} is no path", hint=f"write ./{base}, or `xpm base add {base}` to use it here")
-    text = _prompt(prompt, prompt_file)
+    text = read_prompt_text(prompt, prompt_file)
     settings = {name: value for name, value in sampling.items() if value is not None} | ({"stop": stop} if stop else {})
     if sum((grammar is not None, json_schema is not None, no_grammar)) > 1:
         raise UsageError("--grammar, --json-schema and --no-grammar contradict each other", hint="give one of them")
@@ -123,7 +124,7 @@ def _grammar(file: Path | None, schema: Path | None) -> "Grammar | None":
     return grammar_in(schema, "json_schema") if schema else grammar_in(file) if file else None
 
 
-def _prompt(given: str | None, file: Path | None) -> str:
+def read_prompt_text(given: str | None, file: Path | None) -> str:
     """The prompt from where it is: the command line, a file, or stdin."""
     if file is not None and given is not None:
         raise UsageError("the prompt is given twice", hint="leave out PROMPT or --prompt-file")

@@ -171,7 +171,7 @@ def make_again(target: Target, package: LockedPackage, ref: ArchiveRef) -> Path:
                 hint=f"find out who altered it; to take it as it is now, `xpm update {package.name}`",
             )
         with _compiled(target, source, files, package.name, package.version) as folder:
-            return environment.store.add(verify_made(folder, ref))
+            return environment.store.add(verify_made(folder, ref, name=package.name))
 
 
 def compile_for_run(target: Target, folder: Path, out: Path) -> None:
@@ -196,7 +196,7 @@ def _make(target: Target, name: str, source: FromAdapter, files: AdapterFiles) -
         )
         _tell(target, name, folder)
         if not target.options.dry_run:
-            target.environment.store.add(verify_made(folder, ref))
+            target.environment.store.add(verify_made(folder, ref, name=name))
     return LockedPackage(
         name=name,
         version=version,

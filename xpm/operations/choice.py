@@ -1,9 +1,10 @@
 """Which base and which experts answer a prompt, and in what order the experts act."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
 from xpm.errors import UsageError
@@ -14,13 +15,20 @@ from xpm.operations.local import compile_for_model, is_path, is_written, local_b
 from xpm.operations.model_folder import base_source
 from xpm.operations.options import Options
 from xpm.operations.parts import Part, part_of
+from xpm.operations.route import note_of_nobody, router_of
 from xpm.progress import Progress
-from xpm.project import DEFAULT_BASE
 
-_NO_EXPERT = (
-    f"no installed expert fits this prompt, and {DEFAULT_BASE} alone can't answer it; get a real base, e.g."
-    " `xpm build base Qwen/Qwen3-0.6B --name qwen3-0-6b --variant int4`, and run with --base dist/qwen3-0-6b-int4.v0.1.0.base"
-)
+if TYPE_CHECKING:
+    from xpm_runtime.router.route import Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composition:
+    """``experts`` in the order in which they act; ``decision`` is the router's, None where the user named them."""
+
+    base: Part
+    experts: tuple[Part, ...]
+    decision: "Decision | None" = None
 
 
 def composition(
@@ -31,27 +39,31 @@ def composition(
     experts: tuple[str, ...] | None,
     scratch: Path,
     progress: Progress,
-) -> tuple[Part, list[Part]]:
-    """(the base, the experts in the order in which they act): the lock's, then those named by paths, as named.
+) -> Composition:
+    """The base and the experts: in the lock's order, then those named by paths, as named.
 
     Args:
         base: its path, "" for the environment's.
-        experts: their names and paths; None chooses by keywords.
+        experts: their names and paths; None lets the router choose.
         scratch: a folder for what has to be unpacked or compiled.
     """
     paths = [text for text in experts or () if is_path(text)]
     names = None if experts is None else tuple(text for text in experts if not is_path(text))
     lock: Lockfile | None = None
+    decision = None
     if base:
         part = local_base(base, scratch, progress.note)
-        chosen = choose(packages_of(environment, environment.lockfile()), prompt, names) if names else []
+        chosen = named(packages_of(environment, environment.lockfile()), names) if names else []
     else:
         lock = require_stored(environment, Options(progress=progress))
         packages = packages_of(environment, lock)
         part = part_of(packages[0])
-        chosen = choose(packages, prompt, names)
-        if not chosen and names is None and part.name == DEFAULT_BASE:
-            progress.warn(_NO_EXPERT)
+        if names is None:
+            decision, chosen = routed(environment, packages, prompt, progress=progress)
+            if not chosen:
+                note_of_nobody(environment, prompt, decision, base=part.name, progress=progress)
+        else:
+            chosen = named(packages, names)
 
     def compile_adapter(folder: Path, out: Path) -> None:
         if lock is not None and is_written(part.folder):
@@ -65,7 +77,7 @@ def composition(
         raise UsageError(
             f"two experts are named {twice[0]}", hint="name each once; a folder without a manifest has its own name"
         )
-    return part, chosen
+    return Composition(base=part, experts=tuple(chosen), decision=decision)
 
 
 def _compile_for(environment: Environment, lock: Lockfile, folder: Path, out: Path, progress: Progress) -> None:
@@ -77,43 +89,27 @@ def _compile_for(environment: Environment, lock: Lockfile, folder: Path, out: Pa
         compile_for_run(Target.of(environment, lock, indexes, options), folder, out)
 
 
-def choose(packages: Sequence[Installed], prompt: str, names: tuple[str, ...] | None) -> list[Part]:
-    """The experts for a prompt, with what they require, in the lock's order: the named ones, or the one whose keywords fit best."""
-    experts = [each for each in packages if each.package.kind == "expert"]
-    known: dict[str, Part] = {}
-    if names is None:
-        known = {each.package.name: part_of(each) for each in experts}
-        chosen = _by_keywords(prompt, list(known.values()))
-    else:
-        found = [find_in(packages, name).package for name in names]
-        if bases := [each.name for each in found if each.kind != "expert"]:
-            raise UsageError(f"{bases[0]} is a base, not an expert")
-        chosen = {each.name for each in found}
+def routed(
+    environment: Environment, packages: Sequence[Installed], prompt: str, *, progress: Progress
+) -> tuple["Decision", list[Part]]:
+    """(what the router decides for a prompt, the experts that it chose, with what they require, in the lock's order)."""
+    parts = {each.package.name: part_of(each) for each in packages if each.package.kind == "expert"}
+    decision = router_of(environment, list(parts.values()), progress=progress).route(prompt)
+    return decision, [parts[name] for name in _with_required(packages, set(decision.experts))]
+
+
+def named(packages: Sequence[Installed], names: Sequence[str]) -> list[Part]:
+    """The experts that a user names, with what they require, in the lock's order."""
+    found = [find_in(packages, name).package for name in names]
+    if bases := [each.name for each in found if each.kind != "expert"]:
+        raise UsageError(f"{bases[0]} is a base, not an expert")
+    wanted = _with_required(packages, {each.name for each in found})
+    return [part_of(each) for each in packages if each.package.name in wanted]
+
+
+def _with_required(packages: Sequence[Installed], names: set[str]) -> list[str]:
+    experts = [each.package for each in packages if each.package.kind == "expert"]
     for each in reversed(experts):  # what requires stands behind what is required
-        if each.package.name in chosen:
-            chosen.update(spelled for required in each.package.requires for spelled in required.name.spellings())
-    return [known.get(each.package.name) or part_of(each) for each in experts if each.package.name in chosen]
-
-
-def _by_keywords(prompt: str, experts: Sequence[Part]) -> set[str]:
-    """The expert with the most of its keywords in the prompt and no excluded one; ties go to priority, then to the name."""
-    text = prompt.casefold()
-    scored = []
-    for each in experts:
-        if each.manifest is None:
-            continue
-        routing = each.manifest.routing
-        matches = sum(occurs(keyword, text) for keyword in routing.keywords)
-        if matches and not any(occurs(keyword, text) for keyword in routing.exclude_keywords):
-            scored.append((-matches, -routing.priority, each.name))
-    return {min(scored)[2]} if scored else set()
-
-
-def occurs(keyword: str, text: str) -> bool:
-    """Whether a keyword stands in a case-folded text by itself: one word, several, or one with signs (``c++``, ``node.js``)."""
-    words = keyword.casefold().split()
-    if not words:
-        return False
-    ends_in_a_word = words[-1][-1].isalnum() or words[-1][-1] == "_"
-    after = r"(?!\w)(?![-']\w)" if ends_in_a_word else ""
-    return re.search(r"(?<!\w)(?<!\w[-'])" + r"\s+".join(map(re.escape, words)) + after, text) is not None
+        if each.name in names:
+            names.update(spelled for required in each.requires for spelled in required.name.spellings())
+    return [each.name for each in experts if each.name in names]

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from xpm_runtime import SamplingParams
 
 DEFAULT_MAX_TOKENS = 256
+_BYTES_PER_TOKEN = 4  # of a prompt, before there is a tokenizer
 
 
 def _is_number(value: Any) -> bool:
@@ -62,12 +63,37 @@ def sampling_defaults(manifests: Sequence[Manifest], *, given: Collection[str] =
     return settings
 
 
-def sampling_params(manifests: Sequence[Manifest], given: Mapping[str, Any]) -> "SamplingParams":
-    """The runtime's parameters: what the user gives, else what the manifests say; raises UsageError if they are not valid."""
+def task_defaults(task: str, prompt: str) -> dict[str, Any]:
+    """How a prompt of a kind of task is decoded where no expert says otherwise (``xpm_runtime.router.decoding``)."""
+    from xpm_runtime.router.decoding import DECODING, DEFAULT_TASK
+
+    found = DECODING.get(task, DECODING[DEFAULT_TASK])
+    return {
+        "temperature": found.temperature,
+        "top_p": found.top_p,
+        "repetition_penalty": found.repetition_penalty,
+        "max_tokens": found.max_tokens_for(len(prompt.encode(errors="replace")) // _BYTES_PER_TOKEN),
+    }
+
+
+def sampling_params(
+    manifests: Sequence[Manifest], given: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None
+) -> "SamplingParams":
+    """The runtime's parameters: what the user gives, else what the manifests say, else ``defaults``.
+
+    The defaults are left out where a manifest states a temperature: what it states was judged with nothing else added.
+
+    Raises:
+        UsageError: a value is not valid.
+    """
     from xpm_runtime import SamplingParams
 
+    stated = sampling_defaults(manifests, given=given)
+    below = {} if any("temperature" in each.decoding for each in manifests) else defaults or {}
+    if below and not any(each.decoding.keys() & {"max_tokens", "max_new_tokens"} for each in manifests):
+        stated.pop("max_tokens", None)
     try:
-        return SamplingParams(**{**sampling_defaults(manifests, given=given), **given})
+        return SamplingParams(**{**below, **stated, **given})
     except TypeError as error:
         raise UsageError(f"the sampling settings are not valid: {error}") from error
 

@@ -13,6 +13,7 @@ from xpm.environment import Environment
 from xpm.errors import LockfileError
 from xpm.indexes import Indexes
 from xpm.lockfile import require_current
+from xpm.progress import Progress
 from xpm.project import EMBEDDED
 from xpm_index.git_program import is_available
 from xpm_index.verified import expiry_of
@@ -62,6 +63,22 @@ def examine(environment: Environment, *, online: bool) -> list[Finding]:
         findings += _safely(name, lambda check=check: check(environment))  # type: ignore[misc]
     findings += _safely("indexes", lambda: _indexes(environment, online=online))
     return findings
+
+
+def examine_device(environment: Environment, device: str, *, progress: Progress) -> list[Finding]:
+    """Whether a device computes what the CPU does; if so, it may be used from now on."""
+
+    def check() -> Iterator[Finding]:
+        from xpm.operations.device_check import check_device
+
+        is_same, found = check_device(environment, device, progress=progress)
+        yield (
+            _ok("device", f"{device}: {found}")
+            if is_same
+            else _problem("device", f"{device}: {found}", "use --device cpu")
+        )
+
+    return _safely("device", check)
 
 
 def _safely(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:

@@ -114,7 +114,7 @@ def make_base(
             sources=(),
         )
         if not options.dry_run:
-            environment.store.add(verify_made(folder, ref))
+            environment.store.add(verify_made(folder, ref, name=name))
     return LockedPackage(
         name=name,
         version=manifest.version,
@@ -148,7 +148,7 @@ def make_again(environment: Environment, package: LockedPackage, ref: ArchiveRef
             folder = _make(
                 path, scratch, source, name=package.name, variant=ref.variant, made_of=origin.made_of, options=options
             )
-        verified: Verified = verify_made(folder, ref)
+        verified: Verified = verify_made(folder, ref, name=package.name)
         return environment.store.add(verified)
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from xpm.environment import Environment
 from xpm.operations.choice import composition
-from xpm.operations.decoding import sampling_params
+from xpm.operations.decoding import sampling_params, task_defaults
+from xpm.operations.devices import require_checked
 from xpm.operations.grammars import stated_by
 from xpm.operations.install import require_stored
 from xpm.operations.installed import packages_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """``experts`` None chooses by keywords, () runs the base. ``sampling`` overrides what the manifests say; a ``grammar``
+    """``experts`` None lets the router choose, () runs the base. ``sampling`` overrides what the manifests say; a ``grammar``
     of None in it does too.
 
     ``base`` and ``experts`` may be paths (``xpm.operations.local``); ``base`` "" is the environment's. ``context`` is in tokens.
@@ -55,13 +56,17 @@ def run(
 ) -> Answer:
     """Answer one prompt; ``show`` gets the text piece by piece."""
     with tempfile.TemporaryDirectory(prefix="xpm-run-") as scratch:
-        base, experts = composition(
+        chosen = composition(
             environment, prompt, base=options.base, experts=options.experts, scratch=Path(scratch), progress=progress
         )
+        base, experts = chosen.base, chosen.experts
         given = (
             options.sampling if "grammar" in options.sampling else {**options.sampling, "grammar": stated_by(experts)}
         )
-        sampling = sampling_params([each.manifest for each in experts if each.manifest], given)
+        manifests = [each.manifest for each in experts if each.manifest]
+        defaults = task_defaults(chosen.decision.task, prompt) if chosen.decision else {}
+        sampling = sampling_params(manifests, given, defaults=defaults)
+        require_checked(environment.home, base, options.device)
         with load_engine(base, options) as engine:
             attach_ms = attach(engine, experts)
             names = [each.name for each in experts]

@@ -59,7 +59,7 @@ def _verify_stored(package: LockedPackage, folder: Path | None, indexes: Indexes
     if folder is None:
         raise IntegrityError(f"{package} is not in the store")
     if isinstance(package.origin, Made):
-        verify_made(folder, package.archives[0])
+        verify_made(folder, package.archives[0], name=package.name)
         return
     key = _key_of(package, indexes)
     try:

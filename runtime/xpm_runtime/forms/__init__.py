@@ -10,12 +10,12 @@ from xpm_runtime.forms.form import Form
 from xpm_runtime.forms.native import NativeForm
 from xpm_runtime.forms.portable import PortableForm
 from xpm_runtime.graph import GraphSpec
-from xpm_runtime.session import Session, available_device
+from xpm_runtime.session import PROVIDERS, Session, available_device
 
 FORMS: dict[str, type[Form[Any]]] = {each.name: each for each in (CudaForm, NativeForm, PortableForm, ExportedForm)}
 """By the name that ``kernels=`` takes; the first that a base and a device can do is taken if none is asked for."""
 KERNELS = ("auto", *FORMS)
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", *PROVIDERS)
 
 
 def open_base(
@@ -38,9 +38,11 @@ def open_base(
         return form, session
     if device != "auto":
         raise ModelLoadError(
-            "the CUDA provider could not be started",
+            f"{PROVIDERS[device]} could not be started",
             context=f"available: {', '.join(session.available_providers)}",
-            hint="install the driver and `pip install 'xpm-experts[cuda]'`, or use --device cpu",
+            hint="install the driver and `pip install 'xpm-experts[cuda]'`, or use --device cpu"
+            if device == "cuda"
+            else "install a build of ONNX Runtime that has it, or use --device cpu",
         )
     return open_base(folder, graph, device="cpu", kernels=kernels, threads=threads, spinning=spinning)
 

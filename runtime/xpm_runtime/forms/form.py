@@ -86,7 +86,7 @@ class Form(ABC, Generic[LanesT]):
     @classmethod
     @abstractmethod
     def obstacle(cls, folder: Path, device: str) -> str:
-        """Why the base in ``folder`` can't be run in this form on "cpu" or "cuda"; "" if it can."""
+        """Why the base in ``folder`` can't be run in this form on a device; "" if it can."""
 
     def open(self, folder: Path, *, device: str, threads: int | None, spinning: bool) -> Session:
         return Session(folder, self.file, device=device, threads=threads, spinning=spinning)

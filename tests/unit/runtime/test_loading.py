@@ -87,7 +87,7 @@ def test_a_damaged_graph(tiny_base, tmp_path):
 
 @pytest.mark.skipif(_has_driver(), reason="this machine has a CUDA driver")
 def test_cuda_that_is_not_there(tiny_base):
-    with pytest.raises(ModelLoadError, match="CUDA provider could not be started") as caught:
+    with pytest.raises(ModelLoadError, match="CUDAExecutionProvider could not be started") as caught:
         Engine.load(tiny_base.graph, device="cuda")
     assert "--device cpu" in caught.value.hint
 

@@ -4,8 +4,8 @@ import pytest
 
 from tests.support.packages import make_manifest
 from xpm.errors import UsageError
-from xpm.operations.choice import occurs
 from xpm.operations.decoding import DEFAULT_MAX_TOKENS, sampling_defaults
+from xpm_runtime.router.words import occurs
 
 
 def manifest(name="expert-x", load_order=5, **decoding):

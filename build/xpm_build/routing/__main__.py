@@ -1,0 +1,12 @@
+"""``python -m xpm_build.routing``: train the topics that come with xpm anew, into the runtime's folder."""
+
+import numpy as np
+
+from xpm_build.routing.topics import make_topics
+from xpm_runtime.router.topics import FILE
+
+data, lines = make_topics()
+FILE.write_bytes(data)
+for line in lines:
+    print(line)
+print(f"written: {FILE} ({len(data):,} bytes; numpy {np.__version__})")
