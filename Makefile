@@ -29,8 +29,8 @@ docs: $(VENV)/.test  ## write anew what the program says of itself, and build th
 bench: $(VENV)/.bench  ## the engine beside llama.cpp and Transformers + PEFT at Qwen3-0.6B size (about 10 minutes, a quiet machine)
 	$(BIN)/xpm bench speed --work .bench --out .bench/report
 
-real: $(VENV)/.bench  ## a real model from its GGUF file beside llama.cpp: ids, answers, perplexity (4 minutes; fetches 93 MB once)
-	$(BIN)/python -m xpm_build.bench.real .real; status=$$?; test $$status -eq 3 || exit $$status
+real: $(VENV)/.test  ## a real model from its GGUF file beside llama.cpp's answers, and experts trained on it beside PEFT (fetches 93 MB once)
+	$(BIN)/python -m xpm_build.bench.real .real $(if $(RECORD),--record); status=$$?; test $$status -eq 3 || exit $$status
 
 gpu:  ## parity, placement, speed and memory on a CUDA device (5 minutes; needs PyTorch for CUDA and onnxruntime-gpu in PYTHON)
 	PYTHONPATH=index:runtime:build:. $(PYTHON) -m xpm_build.bench.gpu --out .bench/gpu
