@@ -126,26 +126,28 @@ class TestOnATerminal:
     def test_an_editor_with_history(self, terminal, folder):
         with terminal("chat") as first:
             first.wait_for("leaves")
-            first.wait_for("> ")
+            first.wait_for(">")
             first.type(QUESTION + "\r")
             first.wait_for(ANSWER)
-            first.wait_for("> ")
+            first.wait_for(">")
             first.type("something\x03")  # clears the line, and does not leave
-            first.type("/und\t")
-            first.wait_for("/undo")  # completed
+            first.type("/und")
+            first.wait_for("/und")
+            first.type("\t")
+            first.wait_for("o")  # completed
             first.type("\r")
             first.wait_for("taken back")
-            first.wait_for("> ")
+            first.wait_for(">")
             first.type("\x04")
             assert first.wait() == 0
         assert "\x1b[2m(expert-sql)" in first.shown
         history = folder / "home/chat-history"
         assert history.stat().st_mode & 0o777 == 0o600
         with terminal("chat", NO_COLOR="1") as second:
-            second.wait_for("> ")
+            second.wait_for(">")
             second.type("\x1b[A\x1b[A\r")  # up, up: the question
             second.wait_for(ANSWER)
-            second.wait_for("> ")
+            second.wait_for(">")
             second.type("\x03")
             second.wait_for("leaves")
             second.type("\x03")

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 CTRL_C, CTRL_D = "\x03", "\x04"
-_TIMEOUT_S = 120.0
+_TIMEOUT_S = 60.0
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
 
 
