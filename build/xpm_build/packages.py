@@ -31,6 +31,7 @@ from xpm_build.base.quantize import BITS
 from xpm_build.base.text_files import TEXT_FILES, check_chat_template, copy_text_files, has_chat_template
 from xpm_build.check import check
 from xpm_build.errors import BuildError
+from xpm_build.grammar_check import check_grammar
 from xpm_build.manifest_check import require_sound
 from xpm_build.processes import peak_memory_bytes
 from xpm_build.routing.package import head_of_folder
@@ -227,11 +228,12 @@ def build_expert(
         storage: how A and B are stored: float32, float16 or int8; what that costs is measured and recorded.
         embedder: what `xpm build embedder` wrote, for the routing head; by default the vectors of words that come with xpm.
     Raises:
-        BuildError: something is missing or not supported, or `xpm check` finds an error. ParityError: the slots compute something
-            else than PEFT.
+        BuildError: something is missing or not supported, its grammar does not compile, or `xpm check` finds an error.
+        ParityError: the slots compute something else than PEFT.
     """
     manifest = _read_manifest(folder)
     require_sound(check(folder), str(folder / MANIFEST))
+    check_grammar(folder, manifest, report)
     if len(manifest.bases) != 1:
         raise BuildError(
             "an archive is for one base",

@@ -5,18 +5,19 @@ anybody's: its size, the time and memory of compiling it and of each step are bo
 """
 
 import json
+import re
 import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.errors import ConstraintError
-from xpm_runtime.gbnf import to_lark
+from xpm_runtime.gbnf import MAX_RULES, to_lark
 from xpm_runtime.grammar import Grammar
 from xpm_runtime.vocabulary import ByteVocabulary, Vocabulary
 
@@ -27,6 +28,8 @@ COMPILE_S = 0.8  # of a processor's time
 _WAIT_S = 10.0
 _NUM_KEPT = 32  # compiled grammars
 _NUM_COMPILING = 2  # at once, those that were given up among them
+_STACK_BYTES = 512 << 20  # of which only what is used is memory
+_STACK_LOCK = threading.Lock()
 _MAX_DEPTH = 100  # of brackets in a regular expression or in Lark
 _LIMITS: dict[str, Any] = {
     "initial_lexer_fuel": 500_000,
@@ -40,6 +43,7 @@ _LIMITS: dict[str, Any] = {
 # Between the parts of JSON: at most one line end and an indent, or a model that likes blanks never ends.
 _JSON = {"whitespace_pattern": r"(\r?\n)?[ \t]{0,80}", "lenient": False, "coerce_one_of": False}
 _TOO_LARGE = ("too big", "too large", "too many", "too complex", "limit", "fuel", "Unable to determine")
+_LARK_RULE = re.compile(r"^\s*[?!]?[A-Za-z_]\w*[^:\n]*:", re.MULTILINE)
 
 Allowed = NDArray[np.bool_]
 
@@ -50,6 +54,9 @@ class Constraint:
     def __init__(self, matcher: "LLMatcher", vocab_size: int) -> None:
         self._matcher = matcher
         self._vocab_size = vocab_size
+
+    def copy(self) -> "Constraint":
+        return Constraint(self._matcher.deep_copy(), self._vocab_size)
 
     def allowed(self) -> Allowed:
         """bool (vocab,): the tokens that may come next; those that end the text are among them where it may end.
@@ -65,14 +72,22 @@ class Constraint:
         return allowed
 
     def allows(self, tokens: list[int]) -> bool:
-        """Whether these tokens may come next and the text may end behind them; nothing is accepted."""
-        matcher = self._matcher.deep_copy()
-        return bool(matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting())
-
-    def accept(self, token: int) -> None:
-        """Go on behind ``token``, one of those allowed that does not end the text."""
-        self._matcher.consume_token(token)
+        """Whether all of these, of which none ends the text, may come next; far cheaper than ``allowed``."""
+        result = self._matcher.validate_tokens(tokens) == len(tokens)
         self._check()
+        return bool(result)
+
+    def accept(self, tokens: list[int]) -> None:
+        """Go on behind ``tokens``, which are allowed and do not end the text."""
+        self._matcher.consume_tokens(tokens)
+        self._check()
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next, as the tokenizer writes their text; a last one that could go on differently is not
+        among them."""
+        forced = list(self._matcher.compute_ff_tokens())
+        self._check()
+        return forced
 
     @property
     def is_complete(self) -> bool:
@@ -89,6 +104,26 @@ class Constraint:
             raise _error_of(self._matcher.get_error())
 
 
+class ByteConstraint(Constraint):
+    """Of a text whose tokens are bytes."""
+
+    def copy(self) -> "ByteConstraint":
+        return ByteConstraint(self._matcher.deep_copy(), self._vocab_size)
+
+    def next_bytes(self) -> bytes:
+        """The bytes that may come next, in ascending order; none where the grammar is too complex."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        return np.flatnonzero(np.unpackbits(bits, count=256, bitorder="little")).astype(np.uint8).tobytes()
+
+    def take(self, text: bytes) -> bool:
+        """Go on behind ``text`` if it may come next; else nothing can be said of this state any more."""
+        return bool(self._matcher.try_consume_tokens(list(text)) == len(text)) and not self._matcher.is_error()
+
+    def forced_bytes(self) -> bytes:
+        """The bytes that must come next."""
+        return bytes(self._matcher.compute_ff_bytes())
+
+
 class Constraints:
     """Compiles grammars for one vocabulary, which is made when it is first needed, and keeps the last of them.
 
@@ -97,6 +132,7 @@ class Constraints:
 
     def __init__(self, vocabulary: Callable[[], Vocabulary]) -> None:
         self._vocabulary = vocabulary
+        self.special: frozenset[int] = frozenset()  # tokens that are no text; known once a grammar was compiled
         self._lock = threading.Lock()
         self._tokenizer: LLTokenizer | None = None
         self._kept: OrderedDict[Grammar, LLMatcher] = OrderedDict()
@@ -108,10 +144,22 @@ class Constraints:
         Raises:
             ConstraintError: the grammar is malformed, unsupported, allows no text, or takes too long to compile.
         """
+        return Constraint(self._compiled(grammar).deep_copy(), self._opened().vocab_size)
+
+    def begin_bytes(self, grammar: Grammar) -> ByteConstraint:
+        """The same, of a vocabulary of bytes."""
+        return ByteConstraint(self._compiled(grammar).deep_copy(), self._opened().vocab_size)
+
+    def encode(self, text: bytes) -> list[int]:
+        """The tokens of a text, none of them special."""
+        return list(self._opened().tokenize_bytes(text))
+
+    def decode(self, tokens: Sequence[int]) -> bytes:
+        return bytes(self._opened().decode_bytes(list(tokens)))
+
+    def _compiled(self, grammar: Grammar) -> "LLMatcher":
         tokenizer, matcher = self._opened(), self._known(grammar)
-        if matcher is None:
-            matcher = self._within(COMPILE_S, lambda: self._compile(tokenizer, grammar))
-        return Constraint(matcher.deep_copy(), tokenizer.vocab_size)
+        return matcher or self._within(COMPILE_S, lambda: self._compile(tokenizer, grammar))
 
     def _known(self, grammar: Grammar) -> "LLMatcher | None":
         with self._lock:
@@ -137,6 +185,7 @@ class Constraints:
                 from llguidance import LLTokenizer
 
                 vocabulary = self._vocabulary()
+                self.special = frozenset(vocabulary.special_token_ids)
                 self._tokenizer = LLTokenizer(vocabulary, eos_token=vocabulary.eos_token_ids)  # type: ignore[arg-type]
             return self._tokenizer
 
@@ -157,7 +206,7 @@ class Constraints:
         deadline = time.monotonic() + _WAIT_S
         if self._slots.acquire(timeout=_WAIT_S):
             thread = threading.Thread(target=run, name="xpm-grammar", daemon=True)
-            thread.start()
+            _start_deep(thread)
             while thread.is_alive() and time.monotonic() < deadline and all(clock() <= seconds for clock in clocks):
                 thread.join(0.02)
         if not done:
@@ -168,6 +217,19 @@ class Constraints:
         if isinstance(done[0], BaseException):
             raise done[0]
         return done[0]
+
+
+def _start_deep(thread: threading.Thread) -> None:
+    """Start a thread whose stack holds what llguidance comes to in grammars whose rules lead to ever more rules.
+
+    It follows them recursively, a thousand references of a JSON Schema to the end of an ordinary stack, and of the process.
+    """
+    with _STACK_LOCK:
+        ordinary = threading.stack_size(_STACK_BYTES)
+        try:
+            thread.start()
+        finally:
+            threading.stack_size(ordinary)
 
 
 def _clock() -> Callable[[], float]:
@@ -188,8 +250,13 @@ def _clock() -> Callable[[], float]:
 
 def fitting(grammar: Grammar, texts: Iterable[str]) -> Iterator[bool]:
     """Whether each text fits a grammar as a whole; raises ConstraintError if that does not compile."""
-    start = Constraints(ByteVocabulary).begin(grammar)
-    return (start.allows(list(text.encode())) for text in texts)
+    start = Constraints(ByteVocabulary).begin_bytes(grammar)
+
+    def fits(text: str) -> bool:
+        state = start.copy()
+        return state.take(text.encode()) and state.is_complete
+
+    return map(fits, texts)
 
 
 def _source_of(grammar: Grammar) -> str:
@@ -205,6 +272,8 @@ def _source_of(grammar: Grammar) -> str:
             _check_depth(grammar.text)
             return LLMatcher.grammar_from_regex(grammar.text)
     _check_depth(grammar.text)
+    if len(_LARK_RULE.findall(grammar.text)) > MAX_RULES:
+        raise ConstraintError(f"the grammar has more than {MAX_RULES:,} rules", hint="make it smaller")
     return LLMatcher.grammar_from_lark(grammar.text)
 
 
@@ -242,4 +311,4 @@ def _error_of(said: str) -> ConstraintError:
         )
     if any(each in first for each in _TOO_LARGE):
         return ConstraintError("the grammar is too large or too complex", context=first[:200], hint="make it smaller")
-    return ConstraintError("the grammar can't be compiled", context=" ".join(filter(None, (first[:300], detail))))
+    return ConstraintError("the grammar can't be used", context=" ".join(filter(None, (first[:300], detail))))

@@ -29,6 +29,7 @@ from xpm_runtime.errors import CapacityError, RequestError
 from xpm_runtime.forms import open_base
 from xpm_runtime.forms.form import Form
 from xpm_runtime.graph import GraphSpec, stored_weights
+from xpm_runtime.guide import Guides
 from xpm_runtime.lanes import Lanes
 from xpm_runtime.memory import MemoryPlan, MemoryReport, plan_memory
 from xpm_runtime.packs import Packs
@@ -80,9 +81,8 @@ class Engine:
         self.device = session.device
         self.kernels = form.name
         self._codec = codec
-        self._constraints = Constraints(
-            partial(TokenizerVocabulary, codec.tokenizer, self.graph.vocab_size, self.graph.eos_token_ids)
-        )
+        vocabulary = partial(TokenizerVocabulary, codec.tokenizer, self.graph.vocab_size, self.graph.eos_token_ids)
+        self._guides = Guides(Constraints(vocabulary))
         self._lanes = lanes
         self._memory = plan
         self._runner = form.runner(session, lanes)
@@ -234,14 +234,12 @@ class Engine:
         )
         text = GrowingText(self._codec, request.sampling.stop)
         grammar = request.sampling.grammar
-        constraint = self._constraints.begin(grammar) if grammar else None
+        guide = self._guides.begin(grammar) if grammar else None
         with self._opened():
             composition = self._compose(request.experts)
             num_soft = sum(self._adapters.attached[name].num_soft for name in composition)
             sampler = Sampler(request.sampling)
-            sequence = Sequence(
-                [0] * num_soft + ids, num_soft, composition, sampler, text, constraint, owner=self._lock
-            )
+            sequence = Sequence([0] * num_soft + ids, num_soft, composition, sampler, text, guide, owner=self._lock)
             self._scheduler.add(sequence)
         return sequence
 

@@ -17,7 +17,7 @@ from xpm_runtime.sequence import Sequence
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Prompt tokens ``start : stop`` of a sequence, to prefill in one run."""
+    """Tokens ``start : stop`` of a sequence, to run at once: of its prompt, or several that follow one another by necessity."""
 
     sequence: Sequence
     start: int
@@ -26,7 +26,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One step: chunks to prefill; then ``num_rows`` lanes to decode, of which ``rows`` are to be sampled."""
+    """One step: chunks to prefill; then ``num_rows`` lanes to decode, of which ``rows`` are looked at."""
 
     prefill: tuple[Chunk, ...]
     rows: tuple[Sequence, ...]
@@ -82,14 +82,17 @@ class Scheduler:
 
     def plan(self) -> Plan:
         """One step of those that have a lane."""
-        chunks, left = [], self.chunk_tokens
+        chunks, rows, left = [], [], self.chunk_tokens
+        num_decoding = sum(sequence.is_prefilled for sequence in self.running)
         for sequence in self.running:
-            if not sequence.is_prefilled and left:
-                stop = min(sequence.num_computed + left, len(sequence.prompt_ids))
+            # A run of its own costs about as much as one of all rows: several tokens must wait for it, more than there are rows.
+            if sequence.is_prefilled and sequence.num_pending <= max(1, num_decoding):
+                rows.append(sequence)
+            elif left:
+                stop = min(sequence.num_computed + left, sequence.num_tokens)
                 chunks.append(Chunk(sequence, sequence.num_computed, stop))
                 left -= stop - sequence.num_computed
-        rows = tuple(s for s in self.running if s.is_prefilled)
-        return Plan(tuple(chunks), rows)
+        return Plan(tuple(chunks), tuple(rows))
 
     def _reserve(self, sequence: Sequence) -> int:
         return min(len(sequence.prompt_ids) + sequence.sampler.params.max_tokens, self.capacity)
@@ -130,7 +133,8 @@ class Scheduler:
             written = len(sequence.prompt_ids) + max(0, len(sequence.token_ids) - 1)
             if sequence.is_prefilled and not sequence.token_ids:
                 found.append(f"lane {lane} holds a sequence that is prefilled and has no token")
-            if sequence.is_prefilled and sequence.num_computed != written:
+            is_exact = sequence.guide is None  # else tokens that had to follow may not be computed yet
+            if sequence.is_prefilled and (sequence.num_computed > written or (is_exact and sequence.num_pending > 1)):
                 found.append(f"lane {lane} has computed {sequence.num_computed} of {written} tokens")
         held = self.running
         if sum(map(self._reserve, held)) > self.token_budget:

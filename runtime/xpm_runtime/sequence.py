@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from xpm_runtime.constraint import Constraint
+from xpm_runtime.guide import Guide
 from xpm_runtime.sampler import Sampler, SamplingParams
 from xpm_runtime.slots import Composition
 from xpm_runtime.text import GrowingText, Message
@@ -33,7 +33,8 @@ class GenerationResult:
     """What a sequence became. Times are wall-clock milliseconds of the steps it took part in.
 
     ``error`` says what went wrong where ``finish_reason`` is "error"; ``text`` is what was written before.
-    ``num_reused_tokens`` of the prompt were known from an earlier one with the same experts, and not computed again.
+    ``missing`` is what would make a text that its grammar does not allow to end there complete, "…" if that is not known; else
+    None. ``num_reused_tokens`` of the prompt were known from an earlier one with the same experts, and not computed again.
     """
 
     text: str
@@ -45,6 +46,7 @@ class GenerationResult:
     prefill_ms: float
     decode_ms: float
     error: str | None = None
+    missing: str | None = None
 
     @property
     def prefill_tok_s(self) -> float:
@@ -69,7 +71,7 @@ class Sequence:
     composition: Composition
     sampler: Sampler
     text: GrowingText
-    constraint: Constraint | None = None
+    guide: Guide | None = None
     token_ids: list[int] = field(default_factory=list)
     num_computed: int = 0
     num_reused: int = 0
@@ -85,6 +87,16 @@ class Sequence:
         return self.num_computed >= len(self.prompt_ids)
 
     @property
+    def num_tokens(self) -> int:
+        """Of prompt and output."""
+        return len(self.prompt_ids) + len(self.token_ids)
+
+    @property
+    def num_pending(self) -> int:
+        """Tokens that are known and not computed yet: more than one of an output where a grammar left no choice."""
+        return self.num_tokens - self.num_computed
+
+    @property
     def is_finished(self) -> bool:
         return self.finish_reason is not None
 
@@ -93,8 +105,9 @@ class Sequence:
         return np.array(self.prompt_ids[self.num_soft :] + self.token_ids, dtype=np.int64)
 
     def result(self) -> GenerationResult:
+        text = self.text.finish()
         return GenerationResult(
-            text=self.text.finish(),
+            text=text,
             token_ids=tuple(self.token_ids),
             experts=self.composition,
             finish_reason=self.finish_reason or "cancelled",
@@ -103,4 +116,5 @@ class Sequence:
             prefill_ms=self.prefill_ms,
             decode_ms=self.decode_ms,
             error=self.error,
+            missing=self.guide.missing(text) if self.guide else None,
         )

@@ -70,7 +70,7 @@ class Stepper:
             self._attempt(plan.rows, partial(self._decode, plan))
         self._compact()
         finished, self._ended = tuple(self._ended), []
-        num_prefilled = sum(chunk.stop - chunk.start for chunk in plan.prefill)
+        num_prefilled = sum(max(0, min(c.stop, len(c.sequence.prompt_ids)) - c.start) for c in plan.prefill)
         return StepReport(num_prefilled=num_prefilled, num_decoded=len(plan.rows), finished=finished)
 
     def remove(self, sequence: Sequence) -> None:
@@ -110,11 +110,15 @@ class Stepper:
                     self._fail(sequence, error)
 
     def _prefill(self, chunk: Chunk) -> None:
-        """Prefill a chunk; if it was the last, its sequence gets its first token."""
+        """Run a chunk; if nothing is left to run behind it, its sequence gets its next token."""
         started = time.perf_counter()
         sequence = chunk.sequence
         assert sequence.lane is not None
-        ids = [*self._packs.soft_ids(sequence.composition), *sequence.prompt_ids[sequence.num_soft :]]
+        ids = [
+            *self._packs.soft_ids(sequence.composition),
+            *sequence.prompt_ids[sequence.num_soft :],
+            *sequence.token_ids,
+        ]
         logits = self._runner.prefill(
             ids[chunk.start : chunk.stop],
             lane=sequence.lane,
@@ -122,12 +126,18 @@ class Stepper:
             pack=self._packs.current,
             composition=sequence.composition,
         )
-        if chunk.stop < len(sequence.prompt_ids):
+        is_prompt = not sequence.token_ids
+        if chunk.stop < sequence.num_tokens:
             sequence.num_computed = chunk.stop
         else:
-            self._prefixes.keep(sequence.lane, self._keys(sequence.composition), sequence.prompt_ids)
+            if is_prompt:
+                self._prefixes.keep(sequence.lane, self._keys(sequence.composition), sequence.prompt_ids)
             self._advance(sequence, RowLogits(logits), row=0, num_computed=chunk.stop)
-        sequence.prefill_ms += 1e3 * (time.perf_counter() - started)
+        elapsed_ms = 1e3 * (time.perf_counter() - started)
+        if is_prompt:
+            sequence.prefill_ms += elapsed_ms
+        else:
+            sequence.decode_ms += elapsed_ms
 
     def _decode(self, plan: Plan) -> None:
         """Decode one token of every planned lane; lanes between them that are not planned compute nothing of use."""
@@ -140,37 +150,56 @@ class Stepper:
                 lengths[lane] = min(holder.num_computed, self._lanes.capacity - 1)
         for sequence in plan.rows:
             assert sequence.lane is not None
-            tokens[sequence.lane] = sequence.token_ids[-1]
+            tokens[sequence.lane] = sequence.token_ids[-sequence.num_pending]
             compositions[sequence.lane] = sequence.composition
         logits = self._runner.decode(tokens, lengths, tuple(compositions), self._packs.current)
         for sequence in plan.rows:
             assert sequence.lane is not None
-            self._advance(sequence, logits, row=sequence.lane, num_computed=sequence.num_computed + 1)
+            if sequence.num_pending > 1:
+                sequence.num_computed += 1
+            else:
+                self._advance(sequence, logits, row=sequence.lane, num_computed=sequence.num_computed + 1)
         elapsed_ms = 1e3 * (time.perf_counter() - started)
         for sequence in plan.rows:
             sequence.decode_ms += elapsed_ms
 
     def _advance(self, sequence: Sequence, logits: RowLogits, *, row: int, num_computed: int) -> None:
-        """Draw the next token and commit it with what was computed; whatever goes wrong is this sequence's."""
-        sampler = sequence.sampler
+        """Draw the next token and commit it, and what must follow it, with what was computed; whatever goes wrong is this
+        sequence's."""
+        most = min(sequence.sampler.params.max_tokens, self._lanes.capacity + 1 - len(sequence.prompt_ids))
+        guide, written, is_closed = sequence.guide, [], False
         try:
-            token = _draw(sequence, logits, row)
+            token = self._draw(sequence, logits, row)
             is_end = token in self._graph.eos_token_ids
             if not is_end:
-                if sequence.constraint is not None:
-                    sequence.constraint.accept(token)
-                sequence.text.append(token)
-        except Exception as error:  # a sampler's, or a tokenizer's
+                tokens = [token]
+                if guide is not None:
+                    tokens, is_closed = guide.write(token, most - len(sequence.token_ids))
+                for each in tokens:
+                    sequence.text.append(each)
+                    written.append(each)
+                    if sequence.text.is_stopped:
+                        break
+        except Exception as error:  # a sampler's, a tokenizer's, or a grammar's
             self._fail(sequence, error)
             return
         sequence.num_computed = num_computed
-        sequence.token_ids.append(token)
-        is_full = num_computed >= self._lanes.capacity
-        is_closed = sequence.constraint is not None and sequence.constraint.is_closed
-        if is_end or is_closed or sequence.text.is_stopped:
+        sequence.token_ids += [token] if is_end else written
+        if is_end or is_closed or (guide is not None and guide.is_closed) or sequence.text.is_stopped:
             self._end(sequence, "stop")
-        elif len(sequence.token_ids) >= sampler.params.max_tokens or is_full:
+        elif len(sequence.token_ids) >= most:
             self._end(sequence, "length")
+
+    def _draw(self, sequence: Sequence, logits: RowLogits, row: int) -> int:
+        """The next token; where the likeliest is asked for and allowed, the logits stay where they are."""
+        sampler, guide = sequence.sampler, sequence.guide
+        if sampler.is_greedy:
+            token = logits.greedy(row)
+            if guide is None or guide.allows(token, is_end=token in self._graph.eos_token_ids):
+                return token
+        has_penalty = sampler.params.repetition_penalty != 1
+        seen = sequence.seen if has_penalty else _NOTHING
+        return sampler.choose(logits[row], seen, guide.allowed() if guide else None)
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         parts = (error.message, error.context) if isinstance(error, EngineError) else (type(error).__name__, str(error))
@@ -195,15 +224,3 @@ class Stepper:
 
     def _keys(self, composition: Composition) -> list[str]:
         return [self._adapters.attached[name].key for name in composition]
-
-
-def _draw(sequence: Sequence, logits: RowLogits, row: int) -> int:
-    """The next token of a sequence; where the likeliest is asked for and allowed, the logits stay where they are."""
-    sampler, constraint = sequence.sampler, sequence.constraint
-    allowed = constraint.allowed() if constraint else None
-    if sampler.is_greedy:
-        token = logits.greedy(row)
-        if allowed is None or allowed[token]:
-            return token
-    has_penalty = sampler.params.repetition_penalty != 1
-    return sampler.choose(logits[row], sequence.seen if has_penalty else _NOTHING, allowed)

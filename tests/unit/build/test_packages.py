@@ -156,7 +156,7 @@ def test_a_soft_prompt_that_is_there_is_built_signed_and_published(tiny_base, ti
         "soft_prompts": [{"name": "s", "path": "soft/adapter_model.safetensors"}],
     }
     (folder / "g").mkdir()
-    (folder / "g/sql.gbnf").write_text("root ::= word")
+    (folder / "g/sql.gbnf").write_text('root ::= "word"')
     (folder / "manifest.json").write_text(json.dumps(document))
     built = build_expert(folder, tmp_path / "out", base=tiny_base.source)
     key, keys = SigningKey.generate(), IndexKeys()

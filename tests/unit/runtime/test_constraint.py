@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import subprocess
+import sys
 import time
 
 import jsonschema
@@ -10,9 +12,11 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from tests.support.grammars import THOUSAND_RULES, byte_constraints
+from tests.benchmarks import grammars
+from tests.support.grammars import HOSTILE, THOUSAND_RULES, byte_constraints
 from xpm_runtime import ConstraintError, Engine, Grammar, Request, RequestError, SamplingParams
-from xpm_runtime.constraint import COMPILE_S, Constraints, fitting
+from xpm_runtime.constraint import Constraints, fitting
+from xpm_runtime.grammars import BUILT_IN
 from xpm_runtime.vocabulary import TokenizerVocabulary
 
 SUMS = Grammar(
@@ -160,41 +164,15 @@ def test_an_error_of_one_row_s_grammar_is_that_row_s(tiny_engine):
     assert trapped.finish_reason in ("length", "error")
 
 
-def _repeat(text, depth):
-    return text if depth == 0 else f"({_repeat(text, depth - 1)}){{100}}"
-
-
-@pytest.mark.parametrize(
-    ("kind", "text"),
-    [
-        ("regex", "(a?){30}a{30}"),
-        ("regex", "(.*a.{200}){50}"),
-        ("regex", "a{1000000}"),
-        ("regex", _repeat("a", 4)),
-        ("lark", "start: X\nX: ~/(a|b)*a(a|b){30}/ & /[ab]*/"),
-        ("lark", 'start: x{1000000}\nx: "a" | "b" x'),
-        ("lark", 'start: e\ne: e e e e e e | "a"?'),
-        ("gbnf", 'root ::= (root root root | "a"?){0,100000}'),
-        ("gbnf", "root ::= " + "|".join(f'"word{number}" root' for number in range(20_000))),
-        ("json_schema", json.dumps({"enum": [f"value {number}" for number in range(100_000)]})),
-        ("json_schema", json.dumps({"allOf": [{"type": "string", "pattern": f"a.{{{n}}}b"} for n in range(30)]})),
-        ("json_schema", json.dumps({"type": "array", "minItems": 10_000_000, "items": {"type": "object"}})),
-    ],
-)
-def test_a_hostile_grammar_ends_in_time(kind, text):
-    """As an error, or because it is harmless; its steps are bounded too."""
-    byte_constraints().begin(WORD)
-    started = time.monotonic()
-    try:
-        constraint = byte_constraints().begin(Grammar(kind=kind, text=text))
-        for _ in range(20):
-            token = int(np.flatnonzero(constraint.allowed())[0])
-            if token == 256:
-                break
-            constraint.accept(token)
-    except ConstraintError:
-        pass
-    assert time.monotonic() - started < 12 * COMPILE_S  # of wall-clock time, on machines with more to do
+def test_a_hostile_grammar_ends_in_time_and_in_little_memory():
+    """As an error, or because it is harmless; in a process of its own, whose memory is told from ours."""
+    code = "from tests.support.grammars import try_hostile; try_hostile()"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    lines = [line.split("\t") for line in run.stdout.splitlines()]
+    assert len(lines) == len(HOSTILE)
+    for number, processor_s, peak_bytes in lines:
+        assert float(processor_s) < 10, HOSTILE[int(number)][1][:100]  # of all threads
+        assert int(peak_bytes) < 1_500_000_000, HOSTILE[int(number)][1][:100]
 
 
 def test_what_took_too_long_is_known_when_it_is_asked_again(monkeypatch):
@@ -227,5 +205,53 @@ def test_byte_fallback_and_added_tokens_are_understood():
     constraint = constraints.begin(Grammar(kind="gbnf", text='root ::= " ab" "é" "<think>" "</s>"'))
     for token in (vocab["▁ab"], *(vocab[f"<0x{byte:02X}>"] for byte in "é".encode()), tokenizer.token_to_id("<think>")):
         assert constraint.allowed()[token]
-        constraint.accept(token)
+        constraint.accept([token])
     assert np.flatnonzero(constraint.allowed()).tolist() == [vocab["<0x3C>"]]  # "<", not the special token
+
+
+def test_what_must_follow_is_written_at_once_and_as_the_tokenizer_writes_it(tiny_engine):
+    """A run of its own for each would be as many steps as tokens."""
+    fixed = Grammar(kind="gbnf", text=r'root ::= "{\"name\": \"" [a-z] "\", \"the street and number\": " [0-9] "}"')
+    sequence = tiny_engine.submit(Request(prompt="hello", sampling=wild(fixed, 3)))
+    num_steps = 0
+    while not sequence.is_finished:
+        tiny_engine.step()
+        num_steps += 1
+        assert tiny_engine.violations() == []
+    assert re.fullmatch(r'\{"name": "[a-z]", "the street and number": \d\}', sequence.text.text)
+    assert sequence.token_ids == tiny_engine._codec.encode(sequence.text.text)
+    assert num_steps == 3
+
+
+def test_runs_of_forced_tokens_change_nothing(tiny_engine):
+    """Beside other rows, where they are decoded one by one, and alone, where they are prefilled."""
+    fixed = Grammar(kind="gbnf", text='root ::= ([a-f] " and then another one, or: "){2} [a-f]')
+    samplings = [SamplingParams(max_tokens=100, grammar=fixed) for _ in range(3)] + [SamplingParams(max_tokens=30)]
+    prompts = ["one", "two", "three", "four"]
+    requests = [Request(prompt=prompt, sampling=each) for prompt, each in zip(prompts, samplings, strict=True)]
+    together = tiny_engine.generate_batch(requests)
+    alone = [tiny_engine.generate(each.prompt, sampling=each.sampling) for each in requests]
+    assert [each.token_ids for each in together] == [each.token_ids for each in alone]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_short_of_tokens_an_answer_still_ends_legally(name, tiny_engine):
+    count = 12
+    requests = [
+        Request(prompt=[1 + seed, 7], sampling=grammars.sampling(name, seed, max_tokens=20 + 5 * seed))
+        for seed in range(count)
+    ]
+    for request, result in zip(requests, tiny_engine.generate_batch(requests), strict=True):
+        assert result.missing is None, result
+        assert len(result.token_ids) <= request.sampling.max_tokens
+        assert grammars.JUDGES[name](result.text) == ""
+
+
+def test_what_is_missing_is_said(tiny_engine):
+    fixed = Grammar(kind="gbnf", text='root ::= "it takes more than " [0-9] " tokens"')
+    result = tiny_engine.generate("hello", sampling=SamplingParams(max_tokens=10, grammar=fixed))
+    assert (result.finish_reason, result.text, result.missing) == ("length", "it takes m", "ore than 0 tokens")
+    cut = tiny_engine.generate("hello", sampling=SamplingParams(max_tokens=40, grammar=fixed, stop=("than",)))
+    assert (cut.finish_reason, cut.text, cut.missing) == ("stop", "it takes more ", "than 0 tokens")
+    whole = tiny_engine.generate("hello", sampling=SamplingParams(max_tokens=40, grammar=fixed))
+    assert (whole.finish_reason, whole.missing) == ("stop", None)

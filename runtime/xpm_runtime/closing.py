@@ -1,0 +1,145 @@
+"""The shortest known way to end a text that a grammar constrains, byte by byte.
+
+A breadth-first search in layers of decisions: bytes that leave no choice are followed at once. It asks a grammar only what may
+come next, so it can't know what leads to an end, and goes by what holds for most languages: brackets and quotes want to be closed,
+blanks to be followed by something else, of a name any letter will do. It may find nothing where there is a way.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+_MAX_DECISIONS = 400
+_MAX_LOOKS = 1_500
+_BEAM = 24
+_QUOTES = b"\"'`"
+_OPENING = b"([{"
+_CLOSING = b"}])>"
+_BLANKS = b" \n\r\t"
+_OTHERS = b",:=;.-<([{"  # which are tried first
+# A text is never ended by an order to change something that it had not begun.
+_CHANGES = re.compile(rb"\b(delete|detach|set|drop|remove|create|merge|update|insert|truncate|alter)\b", re.IGNORECASE)
+
+
+class Following(Protocol):
+    """What may follow a text, in bytes."""
+
+    def copy(self) -> "Following": ...
+
+    def next_bytes(self) -> bytes:
+        """The bytes that may come next, in ascending order."""
+
+    def take(self, text: bytes) -> bool:
+        """Go on behind ``text``, if it may come next."""
+
+    def forced_bytes(self) -> bytes:
+        """The bytes that must come next."""
+
+    @property
+    def is_complete(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Nesting:
+    depth: int = 0
+    quote: int = 0
+    is_escaped: bool = False
+
+    def behind(self, text: bytes) -> "_Nesting":
+        depth, quote, is_escaped = self.depth, self.quote, self.is_escaped
+        for byte in text:
+            if quote:
+                if byte == quote and not is_escaped:
+                    quote = 0
+                is_escaped = byte == ord("\\") and not is_escaped
+            elif byte in _QUOTES:
+                quote = byte
+            else:
+                depth += (byte in _OPENING) - (byte in b")]}")
+        return _Nesting(depth, quote, is_escaped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """``word`` is the last one that was begun with a letter and went on by itself, ``num_words`` how many did."""
+
+    text: bytes
+    state: Following
+    nesting: _Nesting
+    word: bytes = b""
+    num_words: int = 0
+    is_known: bool = False  # what may follow was met before, which smells of a circle
+
+    @property
+    def rank(self) -> int:
+        return 2 * self.nesting.depth + bool(self.nesting.quote) + 3 * self.is_known - min(self.num_words, 6)
+
+
+def shortest_end(start: Following, written: bytes) -> bytes | None:
+    """What to write behind ``written`` so that the text is complete: b"" if it is, None if no way was found."""
+    may_change = _CHANGES.search(written) is not None
+    layer = [_Way(b"", start, _Nesting().behind(written))]
+    met: set[tuple[bytes, _Nesting, bytes]] = set()
+    num_looks = 0
+    for _ in range(_MAX_DECISIONS):
+        found: dict[tuple[bytes, _Nesting, bytes], _Way] = {}
+        for way in layer:
+            if way.state.is_complete:
+                return way.text
+            for further, possible in _further(way, (way.text or written)[-1:], may_change):
+                if further.state.is_complete:
+                    return further.text
+                key = (possible, further.nesting, further.word)
+                if key not in found:
+                    known = _Way(
+                        further.text, further.state, further.nesting, further.word, further.num_words, key in met
+                    )
+                    found[key] = known
+            num_looks += 1
+        if not found or num_looks > _MAX_LOOKS:
+            return None
+        met |= found.keys()
+        layer = sorted(found.values(), key=lambda way: way.rank)[:_BEAM]
+    return None
+
+
+def _further(way: _Way, last: bytes, may_change: bool) -> list[tuple[_Way, bytes]]:
+    """The ways one decision on, each with the bytes that may follow it."""
+    result = []
+    for byte in _candidates(way.state.next_bytes(), last, way.nesting.quote):
+        state, added = way.state.copy(), bytes([byte])
+        if not state.take(added):
+            continue
+        if not state.is_complete and (forced := state.forced_bytes()) and state.take(forced):
+            added += forced
+        text = way.text + added
+        if not may_change and _CHANGES.search(text):
+            continue
+        is_word = len(added) > 1 and added[-2:].strip().isalpha()
+        nesting, word = way.nesting.behind(added), added if is_word else way.word
+        result.append((_Way(text, state, nesting, word, way.num_words + is_word), state.next_bytes()))
+    return result
+
+
+def _candidates(possible: bytes, last: bytes, quote: int) -> list[int]:
+    """Of the bytes that may come next those that are worth a try, the best first."""
+    plain = [byte for byte in possible if byte < 0x80]
+    if not plain:
+        return list(possible[:1])
+    letters = [byte for byte in plain if chr(byte).isalpha() or byte == ord("_")]
+    digits = [byte for byte in plain if chr(byte).isdigit()]
+    blanks = [byte for byte in _BLANKS if byte in plain]
+    others = [byte for byte in plain if byte not in letters and byte not in digits and byte not in _BLANKS]
+    if len(letters) >= 26:  # a name or a text
+        letters = letters[-1:]
+    if quote:
+        return [quote] if quote in others else letters[:1] or digits[:1] or others[:16] + blanks[:1]
+    closing = [byte for byte in _CLOSING + _QUOTES if byte in others]
+    others = [byte for byte in others if byte not in closing]
+    others = sorted(others, key=lambda byte: _OTHERS.find(byte) % 99)[:5]
+    if last.isalnum() and (closing or others or blanks) and len(letters) + len(digits) > 8:
+        letters, digits = [], []  # the name is long enough
+    letters = [byte for byte in letters if not (chr(byte).islower() and ord(chr(byte).upper()) in letters)]
+    if last in _BLANKS and (closing or digits or letters or others):
+        blanks = []
+    return closing + digits[:1] + letters + others + blanks[:1]
