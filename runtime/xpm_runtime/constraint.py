@@ -300,14 +300,25 @@ def _check_depth(text: str) -> None:
             raise ConstraintError(f"the grammar has brackets more than {_MAX_DEPTH} deep", hint="make it flatter")
 
 
+def _unsupported(said: str) -> str:
+    """The keywords of a JSON Schema that llguidance refuses; "" if it complains of something else."""
+    if said.startswith("Unimplemented keys: "):
+        return ", ".join(json.loads(said.removeprefix("Unimplemented keys: ")))
+    if said.startswith("Unknown format: "):
+        return f"the format {said.removeprefix('Unknown format: ')}"
+    if said.startswith("oneOf constraints are not supported"):
+        return "oneOf, of options that can hold together"
+    return "minProperties or maxProperties" if said.startswith("min/maxProperties") else ""
+
+
 def _error_of(said: str) -> ConstraintError:
     """llguidance's message as an error of ours."""
     first, *rest = said.removesuffix("<non-verbose/>").strip().split("\n")
     detail = " ".join(" ".join(rest).split())[:200] or None
-    if first.startswith("Unimplemented keys: "):
-        keys = ", ".join(json.loads(first.removeprefix("Unimplemented keys: ")))
+    if unsupported := _unsupported(first):
         return ConstraintError(
-            f"the JSON Schema uses what can't be enforced: {keys}", hint="take it out, and check it in what was written"
+            f"the JSON Schema uses what can't be enforced: {unsupported}",
+            hint="take it out, and check it in what was written",
         )
     if any(each in first for each in _TOO_LARGE):
         return ConstraintError("the grammar is too large or too complex", context=first[:200], hint="make it smaller")

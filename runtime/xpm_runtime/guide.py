@@ -72,6 +72,8 @@ class Guide:
 
     def missing(self, text: str) -> str | None:
         """What would make ``text`` complete, "…" if that is not known; None if it is complete."""
+        if self._constraint.is_complete and self._guides.constraints.decode(self._written) == text.encode():
+            return None
         state = self._bytes.copy()
         if not state.take(text.encode()):
             return _UNKNOWN
