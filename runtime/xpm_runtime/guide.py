@@ -33,6 +33,11 @@ class Guide:
         self._written: list[int] = []
         self._next_look = 0  # how many tokens are written when it is looked again whether there is a way out
 
+    @property
+    def is_dear(self) -> bool:
+        """Whether ``allowed`` costs much more than ``allows``: in GBNF each character is a terminal."""
+        return self._grammar.kind == "gbnf"
+
     def allowed(self) -> Allowed:
         """bool (vocab,): the tokens that may come next; raises ConstraintError if the grammar is too complex here."""
         return self._constraint.allowed()

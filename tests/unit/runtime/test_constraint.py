@@ -121,7 +121,7 @@ def test_a_response_format_is_a_grammar():
         ({"if": {"type": "string"}, "then": {}}, "can't be enforced: if, then"),
         ({"x-guidance": {"lenient": True}, "uniqueItems": True, "type": "array"}, "can't be enforced: uniqueItems"),
         ({"oneOf": [{"type": "string"}, {"minLength": 3}]}, "can't be enforced: oneOf"),
-        ({"type": "object", "maxProperties": 2}, "can't be enforced: minProperties or maxProperties"),
+        ({"items": {"type": "object", "minProperties": 2}}, "can't be enforced: minProperties above 1"),
         ({"$ref": "https://example.org/schema"}, "example.org"),
         ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
         ({"type": "string", "format": "shape"}, "can't be enforced: the format shape"),
