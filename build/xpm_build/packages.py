@@ -34,16 +34,18 @@ from xpm_build.errors import BuildError
 from xpm_build.grammar_check import check_grammar
 from xpm_build.manifest_check import require_sound
 from xpm_build.processes import peak_memory_bytes
+from xpm_build.routing.package import head_of_folder
 from xpm_index.archive import MANIFEST, archive_name, write_archive
 from xpm_index.digests import sha256_file
 from xpm_index.manifest import Manifest, base_name
 from xpm_index.strict_json import loads
 from xpm_runtime.adapter import SLOTS
 from xpm_runtime.graph import GRAPH_FILE, GRAPHS, WEIGHTS
+from xpm_runtime.router.head import HEAD_FILE
 
 VARIANTS = ("source", "fp32", "fp16", "int8", "int4")
 DEFAULT_VARIANTS = ("source", "fp32", "int8", "int4")
-_EXTRAS = ("README.md", "LICENSE", "grammar.gbnf")
+_EXTRAS = ("README.md", "LICENSE", "grammar.gbnf", HEAD_FILE)
 Report = Callable[[str], None]
 
 
@@ -218,7 +220,8 @@ def build_expert(
     Several adapters are in folders of their own, to which the manifest's ``path``s lead; they act together.
 
     Args:
-        folder: manifest.json and what PEFT saved; README.md, LICENSE and grammar.gbnf go along if they are there.
+        folder: manifest.json and what PEFT saved; README.md, LICENSE and grammar.gbnf go along if they are there. Where its data
+            set is there too, a routing head is trained on its prompts.
         base: the Hugging Face folder of the base (a base's source variant).
         name: the base's package name; by default the one in the manifest.
         storage: how A and B are stored: float32, float16 or int8; what that costs is measured and recorded.
@@ -264,9 +267,13 @@ def build_expert(
             files |= {str(place / each): source / each for each in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}
         extras = (*_EXTRAS, *_grammar(manifest))
         files |= {extra: folder / extra for extra in extras if (folder / extra).is_file()}
+        head, routing = head_of_folder(folder, manifest, report=report)
+        if head:
+            files[HEAD_FILE] = Path(scratch) / HEAD_FILE
+            files[HEAD_FILE].write_bytes(head)
         package_name = base_name(name or manifest.bases[0].name)
         document = _expert_manifest(
-            manifest, package_name, digest, adapter, dict(zip(places, whole, strict=True)), storage, error
+            manifest, package_name, digest, adapter, dict(zip(places, whole, strict=True)), storage, error, routing
         )
         path = out / archive_name(manifest.name, manifest.version, base=package_name)
         return _pack(path, document, files, variant="", error=error)
@@ -303,8 +310,9 @@ def _expert_manifest(
     folders: Mapping[Path, Path],
     storage: str,
     error: float,
+    routing: Mapping[str, Any],
 ) -> Manifest:
-    """The manifest with what only the build knows: base digest, adapter sizes and digests, parity; schema 2.0."""
+    """The manifest with what only the build knows: base digest, adapter sizes and digests, parity, routing head; schema 2.0."""
     raw_base = manifest.raw["base_models"][0] if manifest.raw.get("base_models") else manifest.raw["base_model"]
     given = raw_base.get("adapters") or manifest.raw.get("adapters") or [{}]
     adapters = [
@@ -325,6 +333,8 @@ def _expert_manifest(
         build["storage"] = storage
     if adapter.truncation:
         build["truncation"] = round(adapter.truncation, 4)
+    if routing:
+        build["routing_head"] = dict(routing)
     return document.with_values(build=build)
 
 

@@ -2,17 +2,18 @@
 
 import random
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xpm_build.routing.frames import filled
-from xpm_build.routing.heads import Embed, train_head
+from xpm_build.routing.heads import train_head
 from xpm_runtime.router.card import RoutingCard
 from xpm_runtime.router.evaluation import Evaluation, Routed, evaluate
 from xpm_runtime.router.head import Head
 from xpm_runtime.router.route import Router
+from xpm_runtime.router.vectors import WordVectors
 
 REQUESTS = tomllib.loads(Path(__file__).with_name("requests.toml").read_text(encoding="utf-8"))
 PER_FRAME = {"train": 8, "tune": 8, "held": 8}
@@ -62,23 +63,38 @@ def cards(*, with_examples: bool = True) -> list[RoutingCard]:
     ]
 
 
-def heads(embed: Embed | None = None, embedder: str = "") -> dict[str, Head]:
-    """Each profile's head, trained from its own `train` rows and nobody else's, as it is read from its file."""
+def heads(vectors: WordVectors, kept: Path | None = None) -> dict[str, Head]:
+    """Each profile's head, trained from its own `train` rows and nobody else's, as it is read from its file.
+
+    ``kept`` is a folder where heads are kept: what is there is not trained again.
+    """
     train = labelled("train")
     result = {}
     for card in cards():
+        path = kept / f"{card.name}.safetensors" if kept else None
+        if path and path.is_file():
+            result[card.name] = Head.from_bytes(path.read_bytes(), where=card.name)
+            continue
         rows = [row for row in train if row.experts == {card.name}]
         trained = train_head(
-            card, [row.prompt for row in rows], groups=[row.family for row in rows], embed=embed, embedder=embedder
+            [row.prompt for row in rows],
+            called=(*card.capabilities, *card.title.split()),
+            groups=[row.family for row in rows],
+            embed=vectors.embed,
+            embedder=vectors.digest,
         )
-        result[card.name] = Head.from_bytes(trained.head.to_bytes(), where=card.name)
+        data = trained.head.to_bytes()
+        result[card.name] = Head.from_bytes(data, where=card.name)
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
     return result
 
 
-def judged(router: Router, rows: Sequence[Labelled], *, change: Callable[[str], str] = str) -> Evaluation:
+def judged(router: Router, rows: Sequence[Labelled]) -> Evaluation:
     routed = []
     for row in rows:
-        decision = router.route(change(row.prompt))
+        decision = router.route(row.prompt)
         routed.append(
             Routed(
                 prompt=row.prompt,

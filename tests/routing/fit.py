@@ -1,21 +1,25 @@
-"""``python -m tests.routing.fit``: fit the weights of the router's signals to the `tune` families, and print them.
+"""``python -m tests.routing.fit [HEADS]``: fit the weights of the router's signals to the `tune` families, and print them.
 
 A conditional logit: of the cards that are installed and the base, which one answers. The experts installed are drawn anew for
 each prompt, so that the right answer is often the base because the expert for it is not there. Nothing of `held` is read.
+Heads are kept in the folder HEADS.
 """
 
 import random
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from tests.routing.dataset import cards, heads, labelled
 from xpm_runtime.router.route import Router
+from xpm_runtime.router.vectors import own_vectors
 from xpm_runtime.router.weights import BARE, OWN_HEAD, SIGNALS, TOPIC, WEIGHTS, place
 
 # The sign that a weight must have; what is at its bound is left there.
-_POSITIVE = ("head", "topic", "keywords", "ordinary keywords", "named", "shown", "words in common")
-_NEGATIVE = ("rival", "general topic", "general", "excluded", "other language")
+_POSITIVE = ("head", "topic", "keywords", "ordinary keywords", "named", "shown", "words in common", "alike")
+_NEGATIVE = ("rival", "general topic", "general", "brief question", "excluded", "other language")
 _FIXED = ("hint", "priority", "ordinary keywords")  # profiles are better kept than what people write
 _PENALTY = 0.005
 _DRAWS = 6
@@ -70,9 +74,13 @@ def fit(found, start, *, steps=1500, rate=0.05):
 def main() -> None:
     rows = labelled("tune")
     profiles = cards()
-    trained = heads()
-    with_heads = Router([replace(card, head=trained[card.name]) for card in profiles])
-    routers = {OWN_HEAD: with_heads, TOPIC: Router(profiles), BARE: Router(profiles, ablated=frozenset({"topics"}))}
+    vectors = own_vectors()
+    trained = heads(vectors, Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    routers = {
+        OWN_HEAD: Router([replace(card, head=trained[card.name]) for card in profiles], encoder=vectors),
+        TOPIC: Router(profiles, encoder=vectors),
+        BARE: Router(profiles, encoder=vectors, ablated=frozenset({"topics"})),
+    }
     fitted = {kind: fit(samples(router, rows), WEIGHTS[kind]) for kind, router in routers.items()}
     for name in SIGNALS:
         numbers = ", ".join(f"{fitted[kind][place(name)]:.2f}" for kind in (OWN_HEAD, TOPIC, BARE))

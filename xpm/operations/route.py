@@ -32,7 +32,9 @@ _NO_EXPERT = (
     f"no installed expert fits this prompt, and {DEFAULT_BASE} alone can't answer it; get a real base, e.g."
     " `xpm build base Qwen/Qwen3-0.6B --name qwen3-0-6b --variant int4`, and run with --base dist/qwen3-0-6b-int4.v0.1.0.base"
 )
-_NO_VECTORS = "no embedder is set (router.embedder): prompts are compared by their words"
+_OWN_VECTORS = (
+    "no embedder is set (router.embedder): prompts are compared by the vectors of their words that come with xpm"
+)
 _MAX_SEARCHED = 8
 _LEAST_LETTERS = 3
 
@@ -141,11 +143,13 @@ class _Encoder:
         return self._embedder.embed(texts)
 
 
-def _encoder(environment: Environment, progress: Progress) -> "Encoder | None":
+def _encoder(environment: Environment, progress: Progress) -> "Encoder":
     folder = str(Config.read(environment.home.root).get("router.embedder"))
     if not folder:
-        progress.note(_NO_VECTORS)
-        return None
+        from xpm_runtime.router.vectors import own_vectors
+
+        progress.note(_OWN_VECTORS)
+        return own_vectors()
     return load_encoder(Path(folder).expanduser())
 
 

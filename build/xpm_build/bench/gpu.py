@@ -35,6 +35,7 @@ from xpm_build.base.fingerprint import fingerprint
 from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import quantise_weights
 from xpm_build.base.quantize import BITS
+from xpm_build.bench.shapes import QWEN3_0_6B
 from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
 from xpm_runtime.adapter import SLOTS
 from xpm_runtime.graph import CUDA_FILES, GRAPH_FILE, WEIGHTS
@@ -51,19 +52,7 @@ _TINY = {
     "rope_theta": 1e4,
     "rms_norm_eps": 1e-6,
 }
-_QWEN3 = {
-    "vocab_size": 151_936,
-    "hidden_size": 1024,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "intermediate_size": 3072,
-    "max_position_embeddings": 40_960,
-    "rope_theta": 1e6,
-    "rms_norm_eps": 1e-6,
-}
-_SHAPES = {"tiny": _TINY, "qwen3-0.6b": _QWEN3}
+_SHAPES = {"tiny": _TINY, "qwen3-0.6b": QWEN3_0_6B}
 _VARIANTS = (("fp16", 32), ("int4", 32))
 _PROMPT_TOKENS = 128
 _DECODE_TOKENS = 64

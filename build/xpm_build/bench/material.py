@@ -26,23 +26,14 @@ from xpm_build.base.export import export_base, open_checkpoint
 from xpm_build.base.fingerprint import fingerprint
 from xpm_build.base.model_folder import write_model_folder
 from xpm_build.bench.peers import PROGRAMS
+from xpm_build.bench.shapes import QWEN3_0_6B
 from xpm_build.errors import BuildError
 from xpm_build.local_base import DEFAULT_QUANTIZER
 from xpm_runtime.adapter import SLOTS
 from xpm_runtime.graph import GRAPH_FILE
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "qwen3-0.6b": {
-        "vocab_size": 151_936,
-        "hidden_size": 1024,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "intermediate_size": 3072,
-        "max_position_embeddings": 40_960,
-        "rope_theta": 1e6,
-    },
+    "qwen3-0.6b": QWEN3_0_6B,
     "tiny": {
         "vocab_size": 512,
         "hidden_size": 128,

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from xpm_build.errors import BuildError
 from xpm_build.routing.frames import RequestRow, corpus, own_topics
-from xpm_runtime.router.card import RoutingCard
 from xpm_runtime.router.evaluation import calibration_error
 from xpm_runtime.router.head import NUM_FEATURES, Features, Head
 from xpm_runtime.router.prompt import read_prompt
@@ -76,9 +75,9 @@ def material_of(texts: Sequence[str], embed: Embed | None = None) -> Material:
 
 
 def train_head(
-    card: RoutingCard,
     prompts: Sequence[str],
     *,
+    called: Sequence[str],
     groups: Sequence[str] | None = None,
     embed: Embed | None = None,
     embedder: str = "",
@@ -87,7 +86,7 @@ def train_head(
     """Train the head of one expert from prompts that it answers.
 
     Args:
-        card: what it says of itself; topics that it names are not trained against.
+        called: the words of its name, and its capabilities; topics that they name are not trained against.
         groups: of each prompt, what its phrasing is called; prompts of one group are left out together to calibrate.
         embed: vectors of texts, by the embedder whose digest is ``embedder``.
     Raises:
@@ -103,7 +102,7 @@ def train_head(
     texts = list(unique)
     if len(texts) > MAX_POSITIVES:
         texts = [texts[place] for place in sorted(rng.permutation(len(texts))[:MAX_POSITIVES])]
-    others = [row for row in corpus(seed) if row.topic not in _named_topics(card)]
+    others = [row for row in corpus(seed) if row.topic not in _named_topics(called)]
     own = _resembling(texts, others)
     others = [row for row in others if row.topic not in own]
     material = material_of([*texts, *(row.text for row in others)], embed)
@@ -116,7 +115,7 @@ def train_head(
         num_negatives=len(others),
         accuracy=accuracy,
         calibration_error=error,
-        own_topics=tuple(sorted({*_named_topics(card), *own})),
+        own_topics=tuple(sorted({*_named_topics(called), *own})),
     )
 
 
@@ -150,8 +149,8 @@ def fit(
     return head, float(right.mean()), error
 
 
-def _named_topics(card: RoutingCard) -> set[str]:
-    told = {each.casefold() for each in card.capabilities} | set(card.title.split())
+def _named_topics(called: Sequence[str]) -> set[str]:
+    told = {each.casefold() for each in called}
     return {name for name, topic in own_topics().items() if told & set(topic.get("names", ()))}
 
 

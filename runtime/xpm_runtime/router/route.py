@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.errors import RequestError
-from xpm_runtime.router.card import RoutingCard
+from xpm_runtime.router.card import DEFAULT_PRIORITY, RoutingCard
 from xpm_runtime.router.decoding import DEFAULT_TASK
 from xpm_runtime.router.heads import Heads
 from xpm_runtime.router.hint import Hint, parse_hint
@@ -106,6 +106,10 @@ class Router:
             if (hint := parse_hint(card.hint)) is not None:
                 self._hints[position] = hint
         self._concepts = [_concepts_of(card) for card in cards]
+        self._about: dict[str, list[int]] = {}
+        for position, concepts in enumerate(self._concepts):
+            for concept in concepts:
+                self._about.setdefault(concept, []).append(position)
         self._of_topics: NDArray[np.bool_] = np.zeros((len(cards), len(self._topics.topics)), bool)
         for position, card in enumerate(cards):
             self._of_topics[position] = self._topics.of_card(card)
@@ -117,6 +121,8 @@ class Router:
             [card.head for card in cards if card.head is not None], encoder.digest if encoder else ""
         )
         self._head_at = np.flatnonzero([card.head is not None for card in cards])
+        self._priorities = np.array([card.priority - DEFAULT_PRIORITY for card in cards], np.float32)
+        self._vectors = self._card_vectors()
         self._makes = np.array([_makes_something(card) for card in cards], np.float32)
         self._general_at = np.array([topic.is_general for topic in self._topics.topics])
 
@@ -161,6 +167,19 @@ class Router:
             },
         )
 
+    def _card_vectors(self) -> Floats:
+        """float32 (cards, size): of what cards say of themselves, 0 for one with a head; empty without an encoder."""
+        if self._encoder is None or not self.cards or self._uses_head.all() or "alike" in self._ablated:
+            return np.zeros((0, 0), np.float32)
+        texts = [
+            card.own_words if not has_head else "" for card, has_head in zip(self.cards, self._uses_head, strict=True)
+        ]
+        told = np.flatnonzero([bool(text) for text in texts])
+        vectors = self._encoder.embed([texts[position] for position in told])
+        result = np.zeros((len(texts), vectors.shape[1]), np.float32)
+        result[told] = vectors
+        return result
+
     def _topic_odds(self, read: ReadPrompt, vector: Floats | None) -> Floats:
         if "topics" in self._ablated:
             return np.full(len(self._topics.topics), -8, np.float32)
@@ -190,7 +209,10 @@ class Router:
         general = float(topic_odds[self._general_at].max(initial=-8))
         table[:, place("general topic")] = general
         table[:, place("general")] = float(read.is_general) * self._makes
+        table[:, place("brief question")] = float(read.is_general and "asks:briefly" in read.signs) * self._makes
         table[:, place("words in common")] = self._lexical.likeness(read.words)
+        if vector is not None and len(self._vectors):
+            table[:, place("alike")] = np.where(self._uses_head, 0, self._vectors @ vector)
         matches = self._keywords.matches(read.folded, read.words)
         for position, found in matches.items():
             table[position, place("keywords")] = min(len(found.telling), 3)
@@ -204,8 +226,7 @@ class Router:
             seen = read.seen(tasks)
             for position, hint in self._hints.items():
                 table[position, place("hint")] = 1 if hint(seen) else -1
-        for position, card in enumerate(self.cards) if len(self.cards) <= 64 else ():
-            table[position, place("priority")] = card.priority - 0.5
+        table[:, place("priority")] = self._priorities
         for name in self._ablated & set(SIGNALS):
             table[:, place(name)] = 0
         return table, matches
@@ -214,14 +235,19 @@ class Router:
         mentioned = read.named | read.shown
         if not mentioned:
             return
-        languages = mentioned & LANGUAGES
-        for position, concepts in enumerate(self._concepts):
-            if not concepts:
-                continue
-            table[position, place("named")] = bool(concepts & read.named) and not read.is_general
-            table[position, place("shown")] = bool(concepts & read.shown)
-            own = concepts & LANGUAGES
-            table[position, place("other language")] = bool(own and languages and not own & languages)
+        if not read.is_general:
+            table[:, place("named")] = self._is_about(read.named)
+        table[:, place("shown")] = self._is_about(read.shown)
+        if languages := mentioned & LANGUAGES:
+            table[:, place("other language")] = self._is_about(LANGUAGES) & ~self._is_about(languages)
+
+    def _is_about(self, concepts: frozenset[str]) -> NDArray[np.bool_]:
+        """bool (cards,): whether a card is about one of the concepts."""
+        found = np.zeros(len(self.cards), bool)
+        for concept in concepts:
+            if concept in self._about:
+                found[self._about[concept]] = True
+        return found
 
     def _choose(self, read: ReadPrompt, sure: Floats, hot: frozenset[str], max_experts: int) -> list[int]:
         top = float(sure.max(initial=0))

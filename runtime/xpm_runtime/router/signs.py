@@ -235,7 +235,7 @@ _TONGUES = re.compile(
     r"|inglés|francés|alemán|español|italiano|portugués|ruso)\b|英语|英文|法语|德语|日语|西班牙语|中文|俄语"
 )
 _QUOTE = re.compile(r"[\"“„«‘「'][^\"”“»’」']{8,}[\"”“»’」']")
-_SHORT, _LONG = 4, 45
+_SHORT, _BRIEF, _LONG = 4, 6, 45
 _NAME = re.compile(r"[^\W_][\w+#.-]*[\w+#]|[^\W_]")
 
 
@@ -265,6 +265,8 @@ def signs_of(text: str, folded: str) -> frozenset[str]:
     if _QUOTE.search(stripped) is not None:
         found.add("quote")
     num_words = stripped.count(" ") + 1
+    if "asks:definition" in found and num_words <= _BRIEF and not found & {"tongue", "quote"}:
+        found.add("asks:briefly")
     if num_words <= _SHORT:
         found.add("short")
     elif num_words >= _LONG:

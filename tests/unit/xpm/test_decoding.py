@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.packages import make_manifest
 from xpm.errors import UsageError
-from xpm.operations.decoding import DEFAULT_MAX_TOKENS, sampling_defaults
+from xpm.operations.decoding import DEFAULT_MAX_TOKENS, sampling_defaults, sampling_params, task_defaults
 from xpm_runtime.router.words import occurs
 
 
@@ -56,6 +56,22 @@ def test_who_acts_last_has_the_last_word_in_the_locks_order():
     """A required expert acts before the one that requires it, whatever their load orders are."""
     first, last = manifest("expert-late", load_order=9, top_k=1), manifest("expert-early", load_order=1, top_k=2)
     assert sampling_defaults([first, last])["top_k"] == 2
+
+
+def test_what_nobody_says_depends_on_the_task():
+    defaults = task_defaults("sql", "How many?")
+    assert (defaults["temperature"], defaults["top_p"], defaults["repetition_penalty"]) == (0.3, 0.95, 1.1)
+    assert sampling_params([manifest()], {}, defaults=defaults).temperature == 0.3
+    assert sampling_params([manifest()], {}, defaults=defaults).max_tokens == 2048
+    assert sampling_params([manifest(max_tokens=9)], {}, defaults=defaults).max_tokens == 9
+    assert sampling_params([manifest()], {"temperature": 0.0}, defaults=defaults).temperature == 0
+    assert task_defaults("a task that nobody knows", "x")["temperature"] == 0.6
+
+
+def test_an_expert_that_states_a_temperature_is_decoded_as_it_was_judged():
+    params = sampling_params([manifest(temperature=0)], {}, defaults=task_defaults("sql", "How many?"))
+    assert params == sampling_params([manifest(temperature=0)], {})
+    assert (params.temperature, params.top_p, params.repetition_penalty) == (0, 1, 1)
 
 
 @pytest.mark.parametrize(
