@@ -15,6 +15,7 @@ from xpm.cli.sizes import SIZE
 from xpm.config import Config
 from xpm.errors import UsageError
 from xpm.operations.answering import RunOptions
+from xpm.operations.destructive import what_is_lost
 from xpm.operations.devices import DEVICES
 from xpm.operations.grammars import grammar_in
 from xpm.operations.local import is_path
@@ -60,7 +61,9 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option("--stop", multiple=True, help="End before this text; repeatable."),
     click.option("--seed", type=int, help="Make drawing repeatable."),
     click.option(
-        "--grammar", type=_FILE, help="Write only what fits this grammar: FILE ends in .gbnf, .lark, .regex, or .json."
+        "--grammar",
+        type=_FILE,
+        help="Write only what fits this grammar: a file that ends in .gbnf, .lark, .regex or .json; or json, sql, cypher.",
     ),
     click.option("--json-schema", type=_FILE, help="Write only JSON that is valid under the JSON Schema in FILE."),
     click.option("--no-grammar", is_flag=True, help="Write freely, also where an expert asks for a grammar."),
@@ -102,12 +105,13 @@ def answering_options(command: Callable[..., None]) -> Callable[..., None]:
         sampling = {name: value for name in _SAMPLING if (value := given.pop(name)) is not None}
         if sum((grammar is not None, json_schema is not None, no_grammar)) > 1:
             raise UsageError("--grammar, --json-schema and --no-grammar contradict each other", hint="give one of them")
-        if grammar or json_schema or no_grammar:
-            sampling["grammar"] = _grammar(grammar, json_schema)
+        grammar_of = functools.partial(_grammar, grammar, json_schema)
+        grammar_of("")  # what can't be read is told now
         config = Config.read(here().home.root)
         options = RunOptions(
             experts=() if no_expert else experts or None,
             sampling=sampling | ({"stop": stop} if stop else {}),
+            grammar=grammar_of if grammar or json_schema or no_grammar else None,
             system=system,
             base=base,
             device=device or str(config.get("run.device")),
@@ -131,8 +135,16 @@ def figures_of(result: "GenerationResult") -> str:
     )
 
 
-def _grammar(file: Path | None, schema: Path | None) -> "Grammar | None":
-    return grammar_in(schema, "json_schema") if schema else grammar_in(file) if file else None
+def warn_of(console: Console, result: "GenerationResult") -> None:
+    """Say what an answer lacks, unless somebody stopped it, and what it would destroy."""
+    if result.missing is not None and result.finish_reason != "cancelled":
+        console.warn(f"the answer is not complete: it lacks {result.missing!r}")
+    if danger := what_is_lost(result.text):
+        console.warn(danger)
+
+
+def _grammar(file: Path | None, schema: Path | None, prompt: str) -> "Grammar | None":
+    return grammar_in(schema, "json_schema") if schema else grammar_in(file, prompt=prompt) if file else None
 
 
 def _bounded(console: Console, threads: int) -> int | None:

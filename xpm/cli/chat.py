@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from xpm.cli.answering import answering_options, figures_of
+from xpm.cli.answering import answering_options, figures_of, warn_of
 from xpm.cli.chat_commands import COMMANDS, is_command, run_command
 from xpm.cli.context import here
 from xpm.cli.interrupt import EXIT_CODE, interruptible
@@ -97,6 +97,7 @@ class _Talk:
             self._console.aside(
                 f"(ended after {len(result.token_ids)} tokens; --max-tokens and --context set the limit)"
             )
+        warn_of(self._console, result)
         if self._stats:
             self._console.figures(figures_of(result))
         if result.finish_reason != "cancelled":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xpm.cli.answering import answering_options, figures_of
+from xpm.cli.answering import answering_options, figures_of, warn_of
 from xpm.cli.context import here
 from xpm.cli.interrupt import EXIT_CODE, interruptible
 from xpm.cli.render import Console
@@ -67,6 +67,8 @@ def run_command(
         console.json(_documents(answered) if num_answers else _document(answered, answered.results[0]))
     else:
         console.out("")
+    for each in answered.results:
+        warn_of(console, each)
     if stats or ((verbose or console.verbose) and not as_json):
         _show_figures(console, answered)
     if answered.is_stopped:
@@ -119,6 +121,7 @@ def _own(result: "GenerationResult") -> dict[str, Any]:
     return {
         "text": result.text,
         "finish_reason": result.finish_reason,
+        "missing": result.missing,
         "num_prompt_tokens": result.num_prompt_tokens,
         "num_tokens": len(result.token_ids),
         "prefill_ms": round(result.prefill_ms, 3),

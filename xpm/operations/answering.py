@@ -25,7 +25,7 @@ from xpm.operations.parts import Part, part_of
 from xpm.progress import Progress
 
 if TYPE_CHECKING:
-    from xpm_runtime import AdapterSpec, Engine, GenerationResult, SamplingParams
+    from xpm_runtime import AdapterSpec, Engine, GenerationResult, Grammar, SamplingParams
     from xpm_runtime.sequence import Prompt
     from xpm_runtime.sequence import Sequence as Running
 
@@ -43,14 +43,15 @@ def never() -> Iterator[Callable[[], bool]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """``experts`` None lets the router choose, () runs the base. ``sampling`` overrides what the manifests say; a ``grammar``
-    of None in it does too.
+    """``experts`` None lets the router choose, () runs the base. ``sampling`` overrides what the manifests say, and so does
+    ``grammar``, which gives the grammar of an answer to a prompt, or None for none.
 
     ``base`` and ``experts`` may be paths (``xpm.operations.local``); ``base`` "" is the environment's. ``context`` is in tokens.
     """
 
     experts: tuple[str, ...] | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    grammar: "Callable[[str], Grammar | None] | None" = None
     system: str = ""
     base: str = ""
     device: str = "auto"
@@ -125,10 +126,9 @@ class Answerer:
 
     def sampling(self, composition: Composition, prompt: str) -> "SamplingParams":
         """How an answer is decoded: as the user says, else as the experts' manifests do, else as its kind of task needs."""
-        given = self.options.sampling
         experts, decision = composition.experts, composition.decision
-        if "grammar" not in given:
-            given = {**given, "grammar": stated_by(experts)}
+        grammar = self.options.grammar(prompt) if self.options.grammar else stated_by(experts, prompt)
+        given = {**self.options.sampling, "grammar": grammar}
         defaults = task_defaults(decision.task, prompt) if decision else {}
         return sampling_params([each.manifest for each in experts if each.manifest], given, defaults=defaults)
 
