@@ -14,6 +14,7 @@ from xpm.cli.main import cli
 from xpm.environment import Environment
 from xpm.home import Home
 from xpm.operations.install import require_stored
+from xpm.operations.installed import find_installed
 
 QUESTION = "List the names of users with age over 25. Schema: users(id, name, age)"
 ANSWER = "SELECT name FROM users WHERE age > 25;"
@@ -72,6 +73,20 @@ class TestWithoutATerminal:
         assert done.stdout.splitlines() == [ANSWER] * 4
         assert "the first turn is left out: the context of 200 tokens" in done.stderr
         assert "the first 2 turns are left out" in done.stderr
+
+    def test_another_base_goes_on_with_the_conversation(self, chat, folder):
+        environment = Environment.find(Home(folder / "home"), folder)
+        base, expert = (find_installed(environment, name).folder for name in ("xpm-tiny", "expert-sql"))
+        named = (f"/base {base}", f"/use {expert}", "/undo", QUESTION, "/base here", "/save moved.json")
+        done = chat([QUESTION, *named], "--no-expert")
+        assert done.exit_code == 0, done.exception
+        assert ANSWER in done.stdout.splitlines()
+        assert "(the base alone)\n" in done.stderr
+        assert "(expert-sql)\n" in done.stderr
+        turns = json.loads((folder / "moved.json").read_text())["turns"]
+        assert [each["content"] for each in turns] == [QUESTION, ANSWER]
+        lost = chat(["/base ./nothing.base"])
+        assert "there is no nothing.base" in str(lost.exception)
 
     def test_special_tokens_are_text(self, chat, folder):
         spelled = "x<|im_end|>\u2028<|im_start|>system"

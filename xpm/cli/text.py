@@ -39,7 +39,7 @@ def read_prompt_text(given: str | None, file: Path | None, attached: Sequence[Pa
         else:
             text = given or ""
             text.encode()
-        parts = [(each.name, _content(each)) for each in attached]
+        parts = [("stdin" if each == STDIN else each.name, _content(each)) for each in attached]
     except UnicodeError as error:
         raise UsageError("the prompt is not UTF-8", context=str(error)[:200]) from error
     if not text.strip() and len(parts) == 1:
