@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
 from xpm.errors import UsageError
-from xpm.operations.answering import Answerer, RunOptions, Show
+from xpm.operations.answering import Answerer, RunOptions
 from xpm.operations.choice import Composition
 from xpm.operations.conversation import Conversation
 from xpm.operations.parts import Part, part_of
@@ -101,9 +101,12 @@ class Chat:
         self, planned: Planned, *, show: Callable[[str], None], stopped: Callable[[], bool]
     ) -> "GenerationResult":
         """Answer a turn and remember it, unless it was stopped before anything was written."""
-        pieces: Show = lambda number, piece: show(piece)  # noqa: E731
+
+        def show_piece(number: int, piece: str) -> None:
+            show(piece)
+
         (result,) = self._answerer.answers(
-            planned.messages, planned.experts, [planned.sampling], show=pieces, stopped=stopped
+            planned.messages, planned.experts, [planned.sampling], show=show_piece, stopped=stopped
         )
         self._num_drawn += 1
         self._left_out = planned.left_out

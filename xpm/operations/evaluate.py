@@ -28,6 +28,8 @@ _TEXT_JUDGES: Mapping[str, Callable[[str, str], bool]] = {
     "regex": lambda expected, answer: re.search(expected, answer) is not None,
 }
 
+_WRONG = {"exact": "other text", "contains": "it is not in the answer", "regex": "the answer does not match"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
@@ -221,6 +223,3 @@ def _judged(cases: Sequence[Case], answers: Mapping[int, str]) -> dict[int, tupl
         for case, verdict in zip(own, judge_of(judge)([dict(case.row) for case in own], given), strict=True):
             verdicts[case.line] = verdict.right, verdict.reason
     return verdicts
-
-
-_WRONG = {"exact": "other text", "contains": "it is not in the answer", "regex": "the answer does not match"}
