@@ -27,7 +27,6 @@ _TEXT_JUDGES: Mapping[str, Callable[[str, str], bool]] = {
     "contains": lambda expected, answer: expected in answer,
     "regex": lambda expected, answer: re.search(expected, answer) is not None,
 }
-
 _WRONG = {"exact": "other text", "contains": "it is not in the answer", "regex": "the answer does not match"}
 
 
