@@ -33,8 +33,8 @@ _STACK_LOCK = threading.Lock()
 _MAX_DEPTH = 100  # of brackets in a regular expression or in Lark
 _LIMITS: dict[str, Any] = {
     "initial_lexer_fuel": 500_000,
-    "step_lexer_fuel": 200_000,
-    "step_max_items": 50_000,
+    "step_lexer_fuel": 1_000_000,
+    "step_max_items": 1_000_000,
     "max_items_in_row": 2_000,
     "max_lexer_states": 50_000,  # of one to two kB
     "max_grammar_size": 500_000,
@@ -288,6 +288,15 @@ def _checked_schema(text: str) -> str:
         return "{}"
     if not isinstance(schema, dict):
         raise ConstraintError("a JSON Schema is an object", context=f"got {text[:80]}")
+    waiting: list[Any] = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            least = part.get("minProperties")
+            if isinstance(least, int) and least > 1 and part.get("additionalProperties") is not False:
+                # A key that is written twice counts once.
+                raise _unenforced("minProperties above 1 where keys are free")
+        waiting += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
     return text
 
 
@@ -300,15 +309,29 @@ def _check_depth(text: str) -> None:
             raise ConstraintError(f"the grammar has brackets more than {_MAX_DEPTH} deep", hint="make it flatter")
 
 
+def _unsupported(said: str) -> str:
+    """The keywords of a JSON Schema that llguidance refuses; "" if it complains of something else."""
+    if said.startswith("Unimplemented keys: "):
+        return ", ".join(json.loads(said.removeprefix("Unimplemented keys: ")))
+    if said.startswith("Unknown format: "):
+        return f"the format {said.removeprefix('Unknown format: ')}"
+    if said.startswith("oneOf constraints are not supported"):
+        return "oneOf, of options that can hold together"
+    return "minProperties or maxProperties" if said.startswith("min/maxProperties") else ""
+
+
+def _unenforced(what: str) -> ConstraintError:
+    return ConstraintError(
+        f"the JSON Schema uses what can't be enforced: {what}", hint="take it out, and check it in what was written"
+    )
+
+
 def _error_of(said: str) -> ConstraintError:
     """llguidance's message as an error of ours."""
     first, *rest = said.removesuffix("<non-verbose/>").strip().split("\n")
     detail = " ".join(" ".join(rest).split())[:200] or None
-    if first.startswith("Unimplemented keys: "):
-        keys = ", ".join(json.loads(first.removeprefix("Unimplemented keys: ")))
-        return ConstraintError(
-            f"the JSON Schema uses what can't be enforced: {keys}", hint="take it out, and check it in what was written"
-        )
+    if unsupported := _unsupported(first):
+        return _unenforced(unsupported)
     if any(each in first for each in _TOO_LARGE):
         return ConstraintError("the grammar is too large or too complex", context=first[:200], hint="make it smaller")
     return ConstraintError("the grammar can't be used", context=" ".join(filter(None, (first[:300], detail))))

@@ -12,7 +12,7 @@ from xpm_runtime.errors import ConstraintError
 
 GrammarKind = Literal["gbnf", "json_schema", "regex", "lark"]
 KINDS: tuple[GrammarKind, ...] = get_args(GrammarKind)
-MAX_CHARACTERS = 1 << 20
+MAX_CHARACTERS = 2 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,11 @@ class Guide:
         self._written: list[int] = []
         self._next_look = 0  # how many tokens are written when it is looked again whether there is a way out
 
+    @property
+    def is_dear(self) -> bool:
+        """Whether ``allowed`` costs much more than ``allows``: in GBNF each character is a terminal."""
+        return self._grammar.kind == "gbnf"
+
     def allowed(self) -> Allowed:
         """bool (vocab,): the tokens that may come next; raises ConstraintError if the grammar is too complex here."""
         return self._constraint.allowed()
@@ -72,6 +77,8 @@ class Guide:
 
     def missing(self, text: str) -> str | None:
         """What would make ``text`` complete, "…" if that is not known; None if it is complete."""
+        if self._constraint.is_complete and self._guides.constraints.decode(self._written) == text.encode():
+            return None
         state = self._bytes.copy()
         if not state.take(text.encode()):
             return _UNKNOWN

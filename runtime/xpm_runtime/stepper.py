@@ -191,15 +191,19 @@ class Stepper:
             self._end(sequence, "length")
 
     def _draw(self, sequence: Sequence, logits: RowLogits, row: int) -> int:
-        """The next token; where the likeliest is asked for and allowed, the logits stay where they are."""
+        """The next token, drawn of those that are allowed.
+
+        Where the likeliest is asked for, or it is dear to tell all that is allowed, it is first drawn freely: if it is allowed, it
+        would have been drawn. (With top-k, top-p or min-p, which look at what is left, that is so nearly.)
+        """
         sampler, guide = sequence.sampler, sequence.guide
-        if sampler.is_greedy:
-            token = logits.greedy(row)
-            if guide is None or guide.allows(token, is_end=token in self._graph.eos_token_ids):
-                return token
         has_penalty = sampler.params.repetition_penalty != 1
         seen = sequence.seen if has_penalty else _NOTHING
-        return sampler.choose(logits[row], seen, guide.allowed() if guide else None)
+        if guide is None or sampler.is_greedy or guide.is_dear:
+            token = logits.greedy(row) if sampler.is_greedy else sampler.choose(logits[row], seen)
+            if guide is None or guide.allows(token, is_end=token in self._graph.eos_token_ids):
+                return token
+        return sampler.choose(logits[row], seen, guide.allowed())
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         parts = (error.message, error.context) if isinstance(error, EngineError) else (type(error).__name__, str(error))

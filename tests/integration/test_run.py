@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -214,3 +215,31 @@ def test_an_adapter_on_another_base_is_refused(built, tmp_path, run):
     other = models.save_tiny_model(tmp_path / "other", seed=7)
     expert = built / "dist/expert-x-tiny.v0.1.0.expert"
     assert "was made for another base" in str(run("run", "--base", str(other), "--expert", str(expert), "x", code=4))
+
+
+def test_a_grammar_is_a_file_or_built_in(run, tmp_path):
+    (tmp_path / "person.json").write_text(
+        '{"type": "object", "properties": {"name": {"enum": ["Ann", "Bob"]}}, "additionalProperties": false}'
+    )
+    (tmp_path / "word.regex").write_text("[a-c]{3}\n")
+    assert run("run", "--grammar", "sql", QUESTION).stdout == ANSWER + "\n"
+    assert json.loads(run("run", "--json-schema", "person.json", "--no-expert", "Who?").stdout).keys() <= {"name"}
+    assert re.fullmatch("[abc]{3}\n", run("run", "--grammar", "word.regex", "--no-expert", "Who?").stdout)
+    for arguments, message in (
+        (["--grammar", "a.gbnf", "--no-grammar"], "contradict each other"),
+        (["--grammar", "a.txt"], "does not say what kind"),
+        (["--grammar", "a.gbnf"], "can't be read"),
+    ):
+        assert message in run("run", "Who?", *arguments, code=1).message
+
+
+def test_what_destroys_and_what_is_cut_is_marked(run):
+    answer = run("run", "--grammar", "sql", "Delete the users with age over 25. Schema: users(id, name, age)")
+    assert answer.stdout.startswith("DELETE FROM users WHERE ")
+    assert "warning: run as it is, this deletes data" in answer.stderr
+    whole = run("run", "--json", "--grammar", "sql", QUESTION)
+    assert json.loads(whole.stdout)["missing"] is None
+    cut = run("run", "--json", "--stop", " name", "--grammar", "sql", QUESTION)
+    assert json.loads(cut.stdout)["text"] == "SELECT"
+    assert json.loads(cut.stdout)["missing"]
+    assert "warning: the answer is not complete: it lacks" in cut.stderr

@@ -14,6 +14,7 @@ from xpm.cli.sizes import SIZE
 from xpm.cli.text import stdin_text
 from xpm.config import Config
 from xpm.errors import UsageError
+from xpm.operations.destructive import what_is_lost
 from xpm.operations.devices import DEVICES
 from xpm.operations.grammars import grammar_in
 from xpm.operations.local import is_path
@@ -56,7 +57,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--stop", multiple=True, help="End before this text; repeatable.")
 @click.option("--seed", type=int, help="Make drawing repeatable.")
 @click.option(
-    "--grammar", type=_FILE, help="Write only what fits this grammar: FILE ends in .gbnf, .lark, .regex, or .json."
+    "--grammar",
+    type=_FILE,
+    help="Write only what fits this grammar: a file that ends in .gbnf, .lark, .regex or .json; or json, sql, cypher.",
 )
 @click.option("--json-schema", type=_FILE, help="Write only JSON that is valid under the JSON Schema in FILE.")
 @click.option("--no-grammar", is_flag=True, help="Write freely, also where an expert asks for a grammar.")
@@ -98,7 +101,7 @@ def run_command(
     if sum((grammar is not None, json_schema is not None, no_grammar)) > 1:
         raise UsageError("--grammar, --json-schema and --no-grammar contradict each other", hint="give one of them")
     if grammar or json_schema or no_grammar:
-        settings["grammar"] = _grammar(grammar, json_schema)
+        settings["grammar"] = _grammar(grammar, json_schema, text)
     environment = here()
     config = Config.read(environment.home.root)
     options = RunOptions(
@@ -114,14 +117,20 @@ def run_command(
     answer = run(environment, text, options, progress=console, show=(lambda piece: None) if as_json else console.piece)
     if as_json:
         console.json(_document(answer))
+    else:
+        console.out("")
+    if answer.result.missing is not None:
+        console.warn(f"the answer is not complete: it lacks {answer.result.missing!r}")
+    if danger := what_is_lost(answer.result.text):
+        console.warn(danger)
+    if as_json:
         return
-    console.out("")
     if verbose or console.verbose:
         _show_figures(answer)
 
 
-def _grammar(file: Path | None, schema: Path | None) -> "Grammar | None":
-    return grammar_in(schema, "json_schema") if schema else grammar_in(file) if file else None
+def _grammar(file: Path | None, schema: Path | None, prompt: str) -> "Grammar | None":
+    return grammar_in(schema, "json_schema") if schema else grammar_in(file, prompt=prompt) if file else None
 
 
 def read_prompt_text(given: str | None, file: Path | None) -> str:
@@ -162,6 +171,7 @@ def _document(answer: Answer) -> dict[str, Any]:
         "device": answer.device,
         "kernels": answer.kernels,
         "finish_reason": result.finish_reason,
+        "missing": result.missing,
         "num_prompt_tokens": result.num_prompt_tokens,
         "num_tokens": len(result.token_ids),
         "attach_ms": round(answer.attach_ms, 3),

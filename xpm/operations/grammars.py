@@ -12,14 +12,18 @@ if TYPE_CHECKING:
     from xpm_runtime.grammar import GrammarKind
 
 
-def grammar_in(file: Path, kind: "GrammarKind | None" = None) -> "Grammar":
-    """The grammar in a file, of the kind that its ending says unless ``kind`` does.
+def grammar_in(file: Path, kind: "GrammarKind | None" = None, *, prompt: str = "") -> "Grammar":
+    """The grammar in a file, of the kind that its ending says unless ``kind`` does; or a built-in one, by its name.
+
+    ``prompt``: whose schema a built-in one takes its names from.
 
     Raises:
         UsageError: its ending says nothing. ConstraintError: it can't be read, or is too large.
     """
-    from xpm_runtime.grammars import KIND_OF_ENDING, read_grammar
+    from xpm_runtime.grammars import BUILT_IN, KIND_OF_ENDING, for_prompt, read_grammar
 
+    if kind is None and str(file) in BUILT_IN:
+        return for_prompt(str(file), prompt)
     found = kind or KIND_OF_ENDING.get(file.suffix.lower())
     if found is None:
         raise UsageError(
@@ -28,7 +32,7 @@ def grammar_in(file: Path, kind: "GrammarKind | None" = None) -> "Grammar":
     return read_grammar(file, found)
 
 
-def stated_by(experts: Sequence[Part]) -> "Grammar | None":
+def stated_by(experts: Sequence[Part], prompt: str) -> "Grammar | None":
     """What the manifests of a composition ask for; the expert that acts last and asks for one has the last word.
 
     Raises:
@@ -40,7 +44,7 @@ def stated_by(experts: Sequence[Part]) -> "Grammar | None":
     found = None
     for each in experts:
         try:
-            found = stated_grammar(each.manifest.decoding if each.manifest else {}, each.folder) or found
+            found = stated_grammar(each.manifest.decoding if each.manifest else {}, each.folder, prompt) or found
         except ConstraintError as error:
             raise UsageError(
                 f"{each.name}: {error.message}",

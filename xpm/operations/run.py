@@ -61,7 +61,9 @@ def run(
         )
         base, experts = chosen.base, chosen.experts
         given = (
-            options.sampling if "grammar" in options.sampling else {**options.sampling, "grammar": stated_by(experts)}
+            options.sampling
+            if "grammar" in options.sampling
+            else {**options.sampling, "grammar": stated_by(experts, prompt)}
         )
         manifests = [each.manifest for each in experts if each.manifest]
         defaults = task_defaults(chosen.decision.task, prompt) if chosen.decision else {}

@@ -8,6 +8,8 @@ from typing import Any
 
 from xpm_runtime.errors import ConstraintError
 from xpm_runtime.grammar import KINDS, Grammar, GrammarKind
+from xpm_runtime.grammars.narrowed import narrowed
+from xpm_runtime.grammars.schema import read_schema
 
 BUILT_IN = ("json", "sql", "cypher")
 KIND_OF_ENDING: Mapping[str, GrammarKind] = {
@@ -29,6 +31,11 @@ def built_in(name: str) -> Grammar:
     return Grammar(kind="lark", text=text)
 
 
+def for_prompt(name: str, prompt: str) -> Grammar:
+    """A built-in grammar; of SQL and Cypher with the names of the schema in the prompt as the only ones, if it has one."""
+    return narrowed(built_in(name), name, read_schema(prompt))
+
+
 def read_grammar(file: Path, kind: GrammarKind) -> Grammar:
     """Raises ConstraintError if the file can't be read, or is too large."""
     try:
@@ -38,7 +45,7 @@ def read_grammar(file: Path, kind: GrammarKind) -> Grammar:
     return Grammar(kind=kind, text=text.rstrip("\r\n") if kind == "regex" else text)
 
 
-def stated_grammar(decoding: Mapping[str, Any], folder: Path) -> Grammar | None:
+def stated_grammar(decoding: Mapping[str, Any], folder: Path, prompt: str = "") -> Grammar | None:
     """What answers of an expert must match: None unless ``use_grammar`` is true.
 
     It is the file named by ``grammar_file``, else ``grammar.gbnf`` if the package has one, else the built-in grammar that
@@ -46,6 +53,7 @@ def stated_grammar(decoding: Mapping[str, Any], folder: Path) -> Grammar | None:
 
     Args:
         folder: the unpacked package.
+        prompt: whose schema a built-in grammar takes its names from.
     Raises:
         ConstraintError: there is no such grammar, or it can't be read.
     """
@@ -68,4 +76,4 @@ def stated_grammar(decoding: Mapping[str, Any], folder: Path) -> Grammar | None:
             context=f"grammar_type is {stated[:40]!r}, and the package has no {SHIPPED}",
             hint=f"name a grammar_file, or one of {', '.join(BUILT_IN)} as grammar_type",
         )
-    return built_in(name)
+    return for_prompt(name, prompt)

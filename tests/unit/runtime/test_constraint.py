@@ -120,10 +120,11 @@ def test_a_response_format_is_a_grammar():
         ({"properties": {"a": {"not": {}}}}, "can't be enforced: not"),
         ({"if": {"type": "string"}, "then": {}}, "can't be enforced: if, then"),
         ({"x-guidance": {"lenient": True}, "uniqueItems": True, "type": "array"}, "can't be enforced: uniqueItems"),
-        ({"oneOf": [{"type": "string"}, {"minLength": 3}]}, "oneOf"),
+        ({"oneOf": [{"type": "string"}, {"minLength": 3}]}, "can't be enforced: oneOf"),
+        ({"items": {"type": "object", "minProperties": 2}}, "can't be enforced: minProperties above 1"),
         ({"$ref": "https://example.org/schema"}, "example.org"),
         ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
-        ({"type": "string", "format": "shape"}, "shape"),
+        ({"type": "string", "format": "shape"}, "can't be enforced: the format shape"),
         (False, "schema false"),
     ],
 )

@@ -1,0 +1,129 @@
+"""The grammars of SQL and Cypher with a prompt's own tables, columns, labels and properties as the only ones.
+
+A statement over one table has the columns of that table alone. Where the prompt states a condition, what updates or deletes has
+one too, that tells rows apart: it begins with a column. Everything else is the built-in grammar.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+from xpm_runtime.grammar import Grammar
+from xpm_runtime.grammars.schema import PromptSchema
+
+_MAX_SCOPES = 12
+_RULE = re.compile(r"^([a-z]\w*): (.*(?:\n    \|.*)*)", re.MULTILINE)
+_SIMPLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Rules that lead to columns, of which each table has a copy.
+_SCOPED = (
+    "core rest starred star results result orders order condition conjunction negation predicate test values value term reference"
+    " call window cases setting qualifier column sure sure_one rows row"
+).split()
+_CHANGES = ("insert", "update", "delete")
+_WHERE = "W WHERE W sure"
+_MAYBE_WHERE = "(W WHERE W sure)?"
+_SURE = {  # conditions that tell rows apart
+    "sure": "sure_one (W (AND | OR) W sure_one)*",
+    "sure_one": '(NOT W)? reference sure_test | "(" w sure w ")"',
+    "sure_test": 'w COMPARISON w (literal | "(" w select w ")") | W (NOT W)? LIKE W STRING'
+    ' | W (NOT W)? IN w "(" w (select | literal (c literal)*) w ")"'
+    " | W (NOT W)? BETWEEN W literal W AND W literal | W IS W (NOT W)? NULL",
+}
+
+
+def narrowed(grammar: Grammar, name: str, schema: PromptSchema) -> Grammar:
+    """``grammar``, the built-in one of ``name``, for a prompt with this schema; itself if that names nothing."""
+    if name == "sql" and schema.tables:
+        return Grammar(kind="lark", text=_sql(grammar.text, schema))
+    if name == "cypher" and schema.labels:
+        return Grammar(kind="lark", text=_cypher(grammar.text, schema))
+    return grammar
+
+
+def _sql(text: str, schema: PromptSchema) -> str:
+    rules = dict(_RULE.findall(text))
+    reserved = _reserved(text)
+    rules |= {
+        "table": _one_of(schema.tables, reserved),
+        "column": _one_of((column for each in schema.tables.values() for column in each), reserved),
+        "qualifier": "table | SHORT",
+        "source": '(table | "(" w select w ")") (W (AS W)? SHORT)?',
+        "update": f"UPDATE W table W SET W setting (c setting)* {_WHERE if schema.has_condition else _MAYBE_WHERE}",
+        "delete": f"DELETE W FROM W table {_WHERE if schema.has_condition else _MAYBE_WHERE}",
+        **_SURE,
+    }
+    options = ["select", "insert", "update", "delete"]
+    end = "(W ORDER W BY W orders)? (W LIMIT W limit)?"
+    rules["select"] = f"query {end}"
+    for unused in ("start", "statement", "named", "changed"):
+        del rules[unused]
+    scopes = list(schema.tables.items())[: _MAX_SCOPES + 1]
+    if len(scopes) <= _MAX_SCOPES:
+        # Over several tables, or several queries, all columns may be named; over one those that it has.
+        rules["sources"] = 'source joined+ | "(" w select w ")" (W (AS W)? SHORT)? joined*'
+        rules["alone"] = " | ".join(f"core_{number}" for number in range(len(scopes)))
+        rules["query"] = "(core | alone) (W set W (core | alone))*"
+        rules["several"] = f"(core | alone W set W (core | alone)) (W set W (core | alone))* {end}"
+        options = ["several"]
+        for number, (table, columns) in enumerate(scopes):
+            rules |= _scope(rules, number, _one_of([table], reserved), _one_of(columns, reserved))
+            options += [f"{each}_{number}" for each in ("single", *_CHANGES)]
+        for each in _CHANGES:
+            del rules[each]
+    head = ['start: statement (w ";")?', f"statement: {' | '.join(options)}"]
+    lines = [*head, *(f"{name}: {body}" for name, body in rules.items())]
+    return "\n".join(lines) + "\n" + _terminals(text) + "SHORT: /[A-Za-z]{1,2}[0-9]{0,2}/ & ~RESERVED\n"
+
+
+def _scope(rules: Mapping[str, str], number: int, table: str, columns: str) -> dict[str, str]:
+    """The rules of statements over one table."""
+    names = re.compile(rf"(?<!\w)({'|'.join(_SCOPED)})(?!\w)")
+    result = {f"{name}_{number}": names.sub(rf"\1_{number}", rules[name]) for name in (*_SCOPED, *_CHANGES)}
+    for each in _CHANGES:
+        result[f"{each}_{number}"] = re.sub(r"(?<!\w)table(?!\w)", table, result[f"{each}_{number}"])
+    result[f"column_{number}"] = columns
+    result[f"qualifier_{number}"] = f"{table} | SHORT"
+    result[f"rest_{number}"] = result[f"rest_{number}"].replace("sources", f"{table} (W (AS W)? SHORT)?")
+    result[f"single_{number}"] = f"core_{number} (W ORDER W BY W orders_{number})? (W LIMIT W limit)?"
+    return result
+
+
+def _cypher(text: str, schema: PromptSchema) -> str:
+    rules = dict(_RULE.findall(text))
+    everything = [*schema.labels.values(), *schema.relationships.values()]
+    rules["property"] = _one_of([name for each in everything for name in each] or ["id"], None)
+    rules["label"] = _one_of(schema.labels, None)
+    rules["type"] = _one_of(schema.relationships or ["NONE"], None)
+    if schema.has_condition:
+        # What sets or deletes comes behind something that was looked for by a value.
+        rules["changing"] = (
+            rules["changing"].replace("    | set\n    | (DETACH W)? DELETE W variable (c variable)*", "").rstrip()
+        )
+        rules["last"] = (
+            "(reading W)* (RETURN W projection | changing (W changing)* (W RETURN W projection)?"
+            " | sought W (set | (DETACH W)? DELETE W variable (c variable)*) (W RETURN W projection)?)"
+        )
+        rules["sought"] = "MATCH W paths W WHERE W condition | MATCH W marked"
+        rules["marked"] = '(chain c)* (node edge)* "(" w variable? (":" label)? w map w ")" (edge node)* (c chain)*'
+    return "\n".join(f"{name}: {body}" for name, body in rules.items()) + "\n" + _terminals(text)
+
+
+def _terminals(text: str) -> str:
+    """The lines from where names in capitals are defined."""
+    match = re.search(r"^W: ", text, re.MULTILINE)
+    assert match is not None
+    return text[match.start() :]
+
+
+def _reserved(text: str) -> re.Pattern[str]:
+    words = re.findall(r"[a-z_]+", text[text.index("\nRESERVED:") :].replace("/i", ""))
+    return re.compile("|".join(words), re.IGNORECASE)
+
+
+def _one_of(names: Iterable[str], reserved: re.Pattern[str] | None) -> str:
+    """Alternatives in Lark; in double quotes if SQL wants them."""
+    written = (
+        name if reserved is None or (_SIMPLE.fullmatch(name) and not reserved.fullmatch(name)) else f'"{name}"'
+        for name in dict.fromkeys(names)
+    )
+    return "(" + " | ".join(json.dumps(each, ensure_ascii=False) for each in written) + ")"

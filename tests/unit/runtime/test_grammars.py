@@ -1,0 +1,123 @@
+"""The built-in grammars, what experts state, and what a prompt's schema makes of SQL and Cypher."""
+
+from itertools import islice
+
+import pytest
+
+from xpm_build.domains import DOMAINS, draw_cases
+from xpm_runtime import ConstraintError
+from xpm_runtime.constraint import fitting
+from xpm_runtime.grammars import built_in, for_prompt, stated_grammar
+from xpm_runtime.grammars.schema import read_schema
+
+TABLES = "Schema: users(id, name, age), orders(id, user_id, group)"
+GRAPH = "Graph: (:Person {name, age}), (:City {size}), (:Person)-[:LIVES_IN {since}]->(:City)"
+
+
+@pytest.mark.parametrize(("domain", "name"), [("json", "json"), ("sql", "sql"), ("neo4j", "cypher")])
+def test_what_the_embedded_experts_learn_from_fits(domain, name):
+    cases = list(islice(draw_cases(DOMAINS[domain], 3, num_schemas=60), 120))
+    assert all(fitting(built_in(name), [case.completion for case in cases]))
+    for case in cases[:30]:
+        assert list(fitting(for_prompt(name, case.prompt), [case.completion])) == [True], case
+
+
+@pytest.mark.parametrize(
+    ("request_", "right", "wrong"),
+    [
+        (
+            "Names of users older than 30.",
+            ["SELECT name FROM users WHERE age > 30;", "SELECT u.name FROM users u", 'SELECT "group" FROM orders'],
+            [
+                "SELECT title FROM users",
+                "SELECT name FROM people",
+                "SELECT user_id FROM users",
+                "SELECT group FROM orders",
+            ],
+        ),
+        (
+            "Users with their orders",
+            [
+                "SELECT users.name, orders.id FROM users JOIN orders ON orders.user_id = users.id",
+                "SELECT name FROM users WHERE id IN (SELECT user_id FROM orders)",
+                "SELECT name FROM users UNION SELECT id FROM orders ORDER BY name LIMIT 3",
+            ],
+            ["SELECT name FROM users JOIN orders ON orders.uid = users.id"],
+        ),
+        (
+            "Delete users older than 30",
+            ["DELETE FROM users WHERE age > 30", "DELETE FROM users WHERE name LIKE 'A%' AND NOT age IS NULL"],
+            ["DELETE FROM users", "DELETE FROM users WHERE 1 = 1", "DELETE FROM users WHERE user_id = 3"],
+        ),
+        ("Delete the users", ["DELETE FROM users", "DELETE FROM users WHERE id = 1"], ["DELETE FROM people"]),
+        (
+            "Set the age to 30 where the name is missing",
+            ["UPDATE users SET age = 30 WHERE name IS NULL"],
+            ["UPDATE users SET age = 30", "UPDATE users SET user_id = 30 WHERE name IS NULL"],
+        ),
+        (
+            "A new user, Ann",
+            ["INSERT INTO users (name) VALUES ('Ann');"],
+            ["INSERT INTO users (user_id) VALUES ('Ann')"],
+        ),
+    ],
+)
+def test_sql_has_the_names_of_the_prompt_and_no_others(request_, right, wrong):
+    grammar = for_prompt("sql", f"{request_} {TABLES}")
+    assert list(fitting(grammar, [*right, *wrong])) == [True] * len(right) + [False] * len(wrong)
+
+
+@pytest.mark.parametrize(
+    ("request_", "right", "wrong"),
+    [
+        (
+            "Who lives in a city larger than 3?",
+            ["MATCH (a:Person)-[r:LIVES_IN]->(b:City) WHERE b.size > 3 RETURN a.name"],
+            ["MATCH (a:Dog) RETURN a", "MATCH (a:Person) RETURN a.colour", "MATCH (a)-[:KNOWS]->(b) RETURN a"],
+        ),
+        (
+            "Delete people older than 30",
+            ["MATCH (a:Person) WHERE a.age > 30 DETACH DELETE a", "MATCH (a:Person {age: 31}) DETACH DELETE a"],
+            ["MATCH (a:Person) DETACH DELETE a", "MATCH (a) SET a.age = 1"],
+        ),
+        ("Delete all people", ["MATCH (a:Person) DETACH DELETE a"], ["MATCH (a:Dog) DETACH DELETE a"]),
+    ],
+)
+def test_cypher_has_the_names_of_the_prompt_and_no_others(request_, right, wrong):
+    grammar = for_prompt("cypher", f"{request_} {GRAPH}")
+    assert list(fitting(grammar, [*right, *wrong])) == [True] * len(right) + [False] * len(wrong)
+
+
+def test_a_schema_is_read_from_definitions_too():
+    created = "Names? CREATE TABLE IF NOT EXISTS `pets` (id INTEGER PRIMARY KEY, name VARCHAR(20), PRIMARY KEY (id));"
+    assert read_schema(created).tables == {"pets": ("id", "name")}
+    assert read_schema("Names? Tables: pets(id INTEGER, name TEXT)").tables == {"pets": ("id", "name")}
+    assert read_schema("What is f(x)?").tables == {"f": ("x",)}
+    assert read_schema("What is it?").tables == {}
+
+
+@pytest.mark.parametrize(
+    ("stated", "files", "kind"),
+    [
+        ({}, {"grammar.gbnf": "x"}, None),
+        ({"use_grammar": False, "grammar_type": "sql"}, {}, None),
+        ({"use_grammar": True}, {"grammar.gbnf": "x"}, "gbnf"),
+        ({"use_grammar": True, "grammar_type": "sql"}, {"grammar.gbnf": "x"}, "gbnf"),
+        ({"use_grammar": True, "grammar_file": "a/b.lark"}, {"a/b.lark": "x", "grammar.gbnf": "y"}, "lark"),
+        ({"use_grammar": True, "grammar_file": "b.txt", "grammar_type": "regex"}, {"b.txt": "x"}, "regex"),
+        ({"use_grammar": True, "grammar_type": "sql_postgres"}, {}, "lark"),
+        ({"use_grammar": True, "grammar_type": "JSON"}, {}, "json_schema"),
+    ],
+)
+def test_an_expert_s_grammar_is_where_its_manifest_says(stated, files, kind, tmp_path):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = stated_grammar(stated, tmp_path)
+    assert (found and found.kind) == kind
+
+
+def test_a_grammar_that_is_not_there_is_an_error(tmp_path):
+    for stated in ({}, {"grammar_type": "prose"}, {"grammar_file": "../a"}, {"grammar_file": "a.gbnf"}):
+        with pytest.raises(ConstraintError):
+            stated_grammar({"use_grammar": True, **stated}, tmp_path)
