@@ -49,7 +49,7 @@ SETTINGS: Mapping[str, Setting] = {
     "network.jobs": Setting(default=4, low=1, high=16, meaning="how many archives are fetched at a time"),
     "network.offline": Setting(default=False, meaning="open no socket, as --offline does"),
     "router.embedder": Setting(
-        default="", meaning="a folder that `xpm build embedder` wrote, for routing by meaning; empty for words alone"
+        default="", meaning="a folder that `xpm build embedder` wrote; heads that were trained with it use it"
     ),
     "run.device": Setting(
         default="auto",

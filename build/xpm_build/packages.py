@@ -213,6 +213,7 @@ def build_expert(
     base: Path,
     name: str | None = None,
     storage: str = "float32",
+    embedder: Path | None = None,
     report: Report = lambda text: None,
 ) -> BuiltArchive:
     """Compile the PEFT adapter in ``folder`` for ``base`` and pack it as an unsigned ``.expert`` archive.
@@ -225,6 +226,7 @@ def build_expert(
         base: the Hugging Face folder of the base (a base's source variant).
         name: the base's package name; by default the one in the manifest.
         storage: how A and B are stored: float32, float16 or int8; what that costs is measured and recorded.
+        embedder: what `xpm build embedder` wrote, for the routing head; by default the vectors of words that come with xpm.
     Raises:
         BuildError: something is missing or not supported, its grammar does not compile, or `xpm check` finds an error.
         ParityError: the slots compute something else than PEFT.
@@ -267,7 +269,7 @@ def build_expert(
             files |= {str(place / each): source / each for each in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}
         extras = (*_EXTRAS, *_grammar(manifest))
         files |= {extra: folder / extra for extra in extras if (folder / extra).is_file()}
-        head, routing = head_of_folder(folder, manifest, report=report)
+        head, routing = head_of_folder(folder, manifest, embedder=embedder, report=report)
         if head:
             files[HEAD_FILE] = Path(scratch) / HEAD_FILE
             files[HEAD_FILE].write_bytes(head)

@@ -1,6 +1,8 @@
 """Texts as vectors, by an encoder that ``xpm build embedder`` exported (docs/reference/formats/embedder.md)."""
 
+import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ EMBEDDER_FILE = "embedder.json"
 ENCODER_GRAPH = "encoder.onnx"
 OUTPUT = "last_hidden_state"
 _TOKENIZER = "tokenizer.json"
+_END_BYTES = 1 << 20
 
 Floats = NDArray[np.float32]
 
@@ -82,10 +85,10 @@ class EmbedderSpec:
 
 
 class Embedder:
-    """Not to be used from several threads at once."""
+    """Not to be used from several threads at once. ``digest`` names the model, for routing heads that were trained with it."""
 
-    def __init__(self, spec: EmbedderSpec, tokenizer: Tokenizer, session: Session) -> None:
-        self.spec = spec
+    def __init__(self, spec: EmbedderSpec, tokenizer: Tokenizer, session: Session, digest: str) -> None:
+        self.spec, self.digest = spec, digest
         self._tokenizer = tokenizer
         self._session = session
 
@@ -99,7 +102,8 @@ class Embedder:
             raise ModelLoadError(f"{folder / _TOKENIZER} could not be read", context=str(error)[:200]) from error
         tokenizer.enable_truncation(spec.max_tokens)
         tokenizer.enable_padding(pad_id=spec.pad_token_id)
-        return cls(spec, tokenizer, Session(folder, ENCODER_GRAPH, device="cpu", threads=threads, spinning=False))
+        session = Session(folder, ENCODER_GRAPH, device="cpu", threads=threads, spinning=False)
+        return cls(spec, tokenizer, session, _digest_of(folder))
 
     def embed(self, texts: Sequence[str]) -> Floats:
         """One vector for each text, float32 (len(texts), size), of length 1 if the model normalises.
@@ -126,3 +130,15 @@ class Embedder:
         if spec.is_normalized:
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return vectors
+
+
+def _digest_of(folder: Path) -> str:
+    """Of the description, and of the graph's size and ends: it is loaded for each run, and too large to hash whole."""
+    digest = hashlib.sha256((folder / EMBEDDER_FILE).read_bytes())
+    with (folder / ENCODER_GRAPH).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        digest.update(f"{size}".encode())
+        for start in (0, max(0, size - _END_BYTES)):
+            file.seek(start)
+            digest.update(file.read(_END_BYTES))
+    return f"sha256:{digest.hexdigest()}"

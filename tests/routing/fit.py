@@ -18,7 +18,7 @@ from xpm_runtime.router.vectors import own_vectors
 from xpm_runtime.router.weights import BARE, OWN_HEAD, SIGNALS, TOPIC, WEIGHTS, place
 
 # The sign that a weight must have; what is at its bound is left there.
-_POSITIVE = ("head", "topic", "keywords", "ordinary keywords", "named", "shown", "words in common", "alike")
+_POSITIVE = ("head", "topic", "keywords", "ordinary keywords", "named", "shown", "words in common")
 _NEGATIVE = ("rival", "general topic", "general", "brief question", "excluded", "other language")
 _FIXED = ("hint", "priority", "ordinary keywords")  # profiles are better kept than what people write
 _PENALTY = 0.005
@@ -77,9 +77,9 @@ def main() -> None:
     vectors = own_vectors()
     trained = heads(vectors, Path(sys.argv[1]) if len(sys.argv) > 1 else None)
     routers = {
-        OWN_HEAD: Router([replace(card, head=trained[card.name]) for card in profiles], encoder=vectors),
-        TOPIC: Router(profiles, encoder=vectors),
-        BARE: Router(profiles, encoder=vectors, ablated=frozenset({"topics"})),
+        OWN_HEAD: Router([replace(card, head=trained[card.name]) for card in profiles], encoders=[vectors]),
+        TOPIC: Router(profiles, encoders=[vectors]),
+        BARE: Router(profiles, encoders=[vectors], ablated=frozenset({"topics"})),
     }
     fitted = {kind: fit(samples(router, rows), WEIGHTS[kind]) for kind, router in routers.items()}
     for name in SIGNALS:

@@ -28,7 +28,7 @@ ABLATIONS = {
     "no concepts": frozenset({"named", "shown", "other language"}),
     "no rule for questions": frozenset({"general", "brief question"}),
     "no rival topics": frozenset({"rival", "general topic"}),
-    "no words in common": frozenset({"words in common", "alike"}),
+    "no words in common": frozenset({"words in common"}),
 }
 _SIZES = (10, 100, 10_000)
 
@@ -37,7 +37,7 @@ def quality(kept: Path | None, rows: Sequence[Labelled]) -> None:
     vectors = own_vectors()
     trained = heads(vectors, kept)
     profiles = [replace(card, head=trained[card.name]) for card in cards()]
-    routers = {name: Router(profiles, encoder=vectors, ablated=each) for name, each in ABLATIONS.items()}
+    routers = {name: Router(profiles, encoders=[vectors], ablated=each) for name, each in ABLATIONS.items()}
     routers["no vectors of words"] = Router(profiles)
     print("| | all | for an expert | for the base | calibration error |\n|---|---|---|---|---|")
     for name, router in routers.items():
@@ -64,7 +64,7 @@ def speed(kept: Path | None, prompts: Sequence[str]) -> None:
         reads = {prompt: read_prompt(prompt) for prompt in prompts}
         alone = timed(partial(_matches, index, reads), prompts)
         started = time.perf_counter()
-        router = Router(many, encoder=vectors)
+        router = Router(many, encoders=[vectors])
         made = time.perf_counter() - started
         print(f"| {size:,} | {alone[0]:.3f} ms | {alone[1]:.3f} ms", end=" | ")
         whole = timed(router.route, prompts)

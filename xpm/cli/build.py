@@ -113,12 +113,24 @@ def build_base_command(
     show_default=True,
     help="How the adapter's numbers are stored; what that costs is measured and recorded.",
 )
+@click.option(
+    "--embedder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Train the routing head with this exported embedder instead of the vectors that come with xpm.",
+)
 @click.option("--in-place", is_flag=True, help="Compile into the folder itself, for `xpm install --editable`.")
 @_out
 @_json
 @click.pass_obj
 def build_expert_command(
-    console: Console, folder: Path, base: str, storage: str, in_place: bool, out: Path, as_json: bool
+    console: Console,
+    folder: Path,
+    base: str,
+    storage: str,
+    embedder: Path | None,
+    in_place: bool,
+    out: Path,
+    as_json: bool,
 ) -> None:
     """Compile the PEFT adapter in FOLDER (with its manifest.json) to slots, check it against PEFT, and pack it.
 
@@ -132,7 +144,7 @@ def build_expert_command(
             console.say(f"compiled into {compiled}")
         return
     built = operations.build_expert(
-        here(), folder, out, base=base, storage=storage, progress=console, report=console.say
+        here(), folder, out, base=base, storage=storage, embedder=embedder, progress=console, report=console.say
     )
     _render(console, [built], as_json=as_json)
 

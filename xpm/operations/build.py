@@ -74,6 +74,7 @@ def build_expert(
     *,
     base: str,
     storage: str = "float32",
+    embedder: Path | None = None,
     progress: Progress,
     report: Callable[[str], None],
 ) -> "BuiltArchive":
@@ -83,7 +84,7 @@ def build_expert(
 
     name = None if Path(base).exists() else base
     with model_folder(environment, base, progress=progress) as source:
-        return build(folder, out, base=source, name=name, storage=storage, report=report)
+        return build(folder, out, base=source, name=name, storage=storage, embedder=embedder, report=report)
 
 
 def convert(source: Path, out: Path, *, to: str, base: str) -> list[str]:

@@ -1,7 +1,6 @@
 """Routing prompts over what is installed: cards from packages, the router over them, and how well it does on labelled prompts."""
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,17 +22,13 @@ from xpm.search import Query
 from xpm_index.errors import XpmError
 
 if TYPE_CHECKING:
-    from xpm_runtime.embedder import Embedder
     from xpm_runtime.router.card import RoutingCard
     from xpm_runtime.router.evaluation import Evaluation
-    from xpm_runtime.router.route import Decision, Encoder, Floats, Router
+    from xpm_runtime.router.route import Decision, Encoder, Router
 
 _NO_EXPERT = (
     f"no installed expert fits this prompt, and {DEFAULT_BASE} alone can't answer it; get a real base, e.g."
     " `xpm build base Qwen/Qwen3-0.6B --name qwen3-0-6b --variant int4`, and run with --base dist/qwen3-0-6b-int4.v0.1.0.base"
-)
-_OWN_VECTORS = (
-    "no embedder is set (router.embedder): prompts are compared by the vectors of their words that come with xpm"
 )
 _MAX_SEARCHED = 8
 _LEAST_LETTERS = 3
@@ -49,9 +44,7 @@ def router_of(environment: Environment, experts: Sequence[Part], *, progress: Pr
 
     cards = [_with_sound_hint(card, progress) for card in cards_of(experts)]
     needs_language = any("language" in card.hint for card in cards)
-    return Router(
-        cards, encoder=_encoder(environment, progress), language_of=language_detector() if needs_language else None
-    )
+    return Router(cards, encoders=_encoders(environment), language_of=language_detector() if needs_language else None)
 
 
 def _with_sound_hint(card: "RoutingCard", progress: Progress) -> "RoutingCard":
@@ -64,11 +57,6 @@ def _with_sound_hint(card: "RoutingCard", progress: Progress) -> "RoutingCard":
         progress.warn(f"{card.name}: {error.message}; it is passed over")
         return replace(card, hint="")
     return card
-
-
-def route(environment: Environment, prompt: str, *, progress: Progress) -> "Decision":
-    """What `xpm run` would choose for a prompt."""
-    return _installed_router(environment, progress).route(prompt)
 
 
 def evaluate_file(environment: Environment, path: Path, *, progress: Progress) -> "Evaluation":
@@ -133,46 +121,16 @@ def _published_for(environment: Environment, prompt: str) -> list[str]:
     return sorted(hits, key=lambda name: (-hits[name], name))[:3]
 
 
-class _Encoder:
-    """An exported embedder as the router wants it, with the last vectors kept."""
+def _encoders(environment: Environment) -> "list[Encoder]":
+    """The vectors that come with xpm, and the embedder that the user set."""
+    from xpm_runtime.router.vectors import own_vectors
 
-    def __init__(self, embedder: "Embedder", digest: str) -> None:
-        self._embedder, self.digest = embedder, digest
+    found: list[Encoder] = [own_vectors()]
+    if folder := str(Config.read(environment.home.root).get("router.embedder")):
+        from xpm_runtime.embedder import Embedder
 
-    def embed(self, texts: Sequence[str]) -> "Floats":
-        return self._embedder.embed(texts)
-
-
-def _encoder(environment: Environment, progress: Progress) -> "Encoder":
-    folder = str(Config.read(environment.home.root).get("router.embedder"))
-    if not folder:
-        from xpm_runtime.router.vectors import own_vectors
-
-        progress.note(_OWN_VECTORS)
-        return own_vectors()
-    return load_encoder(Path(folder).expanduser())
-
-
-def load_encoder(folder: Path) -> "Encoder":
-    """An embedder that `xpm build embedder` wrote; raises ModelLoadError."""
-    from xpm_runtime.embedder import Embedder
-
-    return _Encoder(Embedder.load(folder, threads=1), embedder_digest(folder))
-
-
-def embedder_digest(folder: Path) -> str:
-    """What heads trained with an embedder name it by: a digest of its description and of the graph's size and ends."""
-    from xpm_runtime.embedder import EMBEDDER_FILE, ENCODER_GRAPH
-
-    digest = hashlib.sha256((folder / EMBEDDER_FILE).read_bytes())
-    graph = folder / ENCODER_GRAPH
-    size = graph.stat().st_size
-    with graph.open("rb") as file:
-        digest.update(f"{size}".encode())
-        digest.update(file.read(1 << 20))
-        file.seek(max(0, size - (1 << 20)))
-        digest.update(file.read())
-    return f"sha256:{digest.hexdigest()}"
+        found.append(Embedder.load(Path(folder).expanduser(), threads=1))
+    return found
 
 
 def _labelled(path: Path, names: set[str]) -> list[tuple[str, frozenset[str]]]:

@@ -13,8 +13,10 @@ from xpm_build.domains import DOMAINS, draw_case
 
 _SLOT = re.compile(r"\$(\$|[A-Za-z_]+|\{[A-Za-z_]+\})")
 _OWN = Path(__file__).with_name("requests.toml")
+_WORDS = Path(__file__).with_name("vocabulary.toml")
 _PER_FRAME = 3
 _PER_DOMAIN = 90
+_PER_VOCABULARY = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,17 @@ def own_topics() -> Mapping[str, Mapping[str, Any]]:
 def corpus(seed: int = 7) -> list[RequestRow]:
     """The fixed corpus: the same rows for the same seed and version of xpm."""
     slots = tomllib.loads(_OWN.read_text(encoding="utf-8"))["slots"]
+    vocabulary = tomllib.loads(_WORDS.read_text(encoding="utf-8"))
     rng = random.Random(seed)
     rows = []
     for name, topic in own_topics().items():
         for frame in topic["requests"]:
             texts = dict.fromkeys(filled(frame, slots, rng) for _ in range(_PER_FRAME))
             rows += [RequestRow(text, name, frame) for text in texts]
+        words = vocabulary[name].split()
+        for number in range(_PER_VOCABULARY):
+            text = " ".join(rng.sample(words, rng.randint(3, 6)))
+            rows.append(RequestRow(text, name, f"{name} {number}"))
         if domain := topic.get("domain"):
             for _ in range(_PER_DOMAIN):
                 case = draw_case(DOMAINS[domain], rng)

@@ -13,9 +13,10 @@ from xpm_runtime.router.head import NUM_FEATURES, Features, Head
 from xpm_runtime.router.prompt import read_prompt
 
 MAX_POSITIVES = 1500
+MAX_NEGATIVES = 2000
 LEAST_POSITIVES = 5
-_FOLDS = 5
-_PENALTY = 2e-4
+_FOLDS = 3
+_PENALTY = 5e-5
 _STEPS = 150
 _RATE = 0.8
 _VECTOR_WEIGHT = 1.5  # of a vector of length 1 beside the words
@@ -105,6 +106,8 @@ def train_head(
     others = [row for row in corpus(seed) if row.topic not in _named_topics(called)]
     own = _resembling(texts, others)
     others = [row for row in others if row.topic not in own]
+    if len(others) > MAX_NEGATIVES:
+        others = [others[place] for place in sorted(rng.permutation(len(others))[:MAX_NEGATIVES])]
     material = material_of([*texts, *(row.text for row in others)], embed)
     labels = np.array([1.0] * len(texts) + [0.0] * len(others), np.float32)
     folds = folds_of([*(unique[text] for text in texts), *(row.frame for row in others)], rng)
@@ -164,7 +167,7 @@ def _resembling(texts: Sequence[str], others: Sequence[RequestRow]) -> set[str]:
     for fold in range(_FOLDS):
         left_out = topics[fold::_FOLDS]
         inside = np.flatnonzero(~np.isin(of_topic, left_out))
-        weights, bias, _ = _logistic(material.taken(inside), is_own[inside], steps=60)
+        weights, bias, _ = _logistic(material.taken(inside), is_own[inside], steps=40)
         sure = _sigmoid(_sums(material, weights) + bias)
         found |= {name for name in left_out if (of_topic == name).any() and sure[of_topic == name].mean() > _IS_ITS_OWN}
     return found

@@ -40,8 +40,3 @@ class RoutingCard:
     def text(self) -> str:
         """Everything that it says in words of what it is for."""
         return " ".join((self.title, self.description, *self.capabilities, *self.keywords, *self.examples))
-
-    @property
-    def own_words(self) -> str:
-        """What it is for in a few sentences, as one text to compare prompts with."""
-        return ". ".join((self.title, self.description, *self.examples[:5]))

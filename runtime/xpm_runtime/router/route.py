@@ -83,13 +83,14 @@ class Router:
         self,
         cards: Sequence[RoutingCard],
         *,
-        encoder: Encoder | None = None,
+        encoders: Sequence[Encoder] = (),
         topics: Topics | None = None,
         language_of: Callable[[str], str] | None = None,
         ablated: frozenset[str] = frozenset(),
     ) -> None:
         """
         Args:
+            encoders: what makes vectors of prompts; a head uses those of the one that it was trained with, if that is here.
             language_of: from a text to its ISO 639-1 code, "" if it is not known.
             ablated: signals that are not used, for measuring what each is good for.
         Raises:
@@ -100,7 +101,8 @@ class Router:
         self.cards = tuple(cards)
         self._topics = topics or shipped_topics()
         self._keywords, self._lexical = KeywordIndex(cards), LexicalIndex(cards)
-        self._encoder, self._language_of, self._ablated = encoder, language_of, ablated
+        self._encoders = {each.digest: each for each in encoders}
+        self._language_of, self._ablated = language_of, ablated
         self._hints: dict[int, Hint] = {}
         for position, card in enumerate(cards):
             if (hint := parse_hint(card.hint)) is not None:
@@ -117,12 +119,8 @@ class Router:
         self._uses_topics = np.asarray(self._of_topics.any(axis=1), bool)
         if "topics" in ablated:
             self._uses_topics = np.zeros(len(cards), bool)
-        self._heads = Heads.of(
-            [card.head for card in cards if card.head is not None], encoder.digest if encoder else ""
-        )
-        self._head_at = np.flatnonzero([card.head is not None for card in cards])
+        self._heads = _by_embedder(cards, self._encoders)
         self._priorities = np.array([card.priority - DEFAULT_PRIORITY for card in cards], np.float32)
-        self._vectors = self._card_vectors()
         self._makes = np.array([_makes_something(card) for card in cards], np.float32)
         self._general_at = np.array([topic.is_general for topic in self._topics.topics])
 
@@ -136,10 +134,10 @@ class Router:
         language = self._language_of(prompt) if self._language_of else ""
         read = read_prompt(prompt, language=language)
         read_at = time.perf_counter()
-        vector = self._encoder.embed([read.text])[0] if self._encoder is not None else None
+        vectors = {digest: encoder.embed([read.text])[0] for digest, encoder in self._encoders.items()}
         embedded_at = time.perf_counter()
-        topic_odds = self._topic_odds(read, vector)
-        signals, matches = self._signals(read, topic_odds, vector)
+        topic_odds = self._topic_odds(read, vectors)
+        signals, matches = self._signals(read, topic_odds, vectors)
         kinds = np.where(self._uses_head, OWN_HEAD, np.where(self._uses_topics, TOPIC, BARE))
         odds = (signals * WEIGHTS[kinds]).sum(axis=1) if len(self.cards) else np.zeros(0, np.float32)
         sure = _shares(odds)
@@ -167,40 +165,27 @@ class Router:
             },
         )
 
-    def _card_vectors(self) -> Floats:
-        """float32 (cards, size): of what cards say of themselves, 0 for one with a head; empty without an encoder."""
-        if self._encoder is None or not self.cards or self._uses_head.all() or "alike" in self._ablated:
-            return np.zeros((0, 0), np.float32)
-        texts = [
-            card.own_words if not has_head else "" for card, has_head in zip(self.cards, self._uses_head, strict=True)
-        ]
-        told = np.flatnonzero([bool(text) for text in texts])
-        vectors = self._encoder.embed([texts[position] for position in told])
-        result = np.zeros((len(texts), vectors.shape[1]), np.float32)
-        result[told] = vectors
-        return result
-
-    def _topic_odds(self, read: ReadPrompt, vector: Floats | None) -> Floats:
+    def _topic_odds(self, read: ReadPrompt, vectors: Mapping[str, Floats]) -> Floats:
         if "topics" in self._ablated:
             return np.full(len(self._topics.topics), -8, np.float32)
-        known = self._encoder is not None and self._encoder.digest == self._topics.heads.embedder
-        return self._topics.log_odds(read.features, vector if known else None)
+        return self._topics.log_odds(read.features, vectors.get(self._topics.heads.embedder))
 
     def signals(self, prompt: str) -> tuple[Floats, NDArray[np.int64]]:
         """(float32 (cards, signals), kind of each card): what the weights are fitted to."""
         read = read_prompt(prompt)
-        vector = self._encoder.embed([read.text])[0] if self._encoder is not None else None
-        signals, _ = self._signals(read, self._topic_odds(read, vector), vector)
+        vectors = {digest: encoder.embed([read.text])[0] for digest, encoder in self._encoders.items()}
+        signals, _ = self._signals(read, self._topic_odds(read, vectors), vectors)
         return signals, np.where(self._uses_head, OWN_HEAD, np.where(self._uses_topics, TOPIC, BARE))
 
     def _signals(
-        self, read: ReadPrompt, topic_odds: Floats, vector: Floats | None
+        self, read: ReadPrompt, topic_odds: Floats, vectors: Mapping[str, Floats]
     ) -> tuple[Floats, dict[int, Matches]]:
         table = np.zeros((len(self.cards), len(SIGNALS)), np.float32)
         table[:, place("bias")] = 1
-        if len(self._head_at):
-            odds = self._heads.log_odds(read.features, vector)
-            table[self._head_at, place("head")] = np.where(self._uses_head[self._head_at], np.clip(odds, -8, 8), 0)
+        if "head" not in self._ablated:
+            for positions, heads in self._heads:
+                odds = heads.log_odds(read.features, vectors.get(heads.embedder))
+                table[positions, place("head")] = np.clip(odds, -8, 8)
         masked = np.where(self._of_topics, topic_odds, -np.inf)
         own = masked.max(axis=1, initial=-np.inf)
         rival = np.where(self._of_topics, -np.inf, topic_odds).max(axis=1, initial=-np.inf)
@@ -211,8 +196,6 @@ class Router:
         table[:, place("general")] = float(read.is_general) * self._makes
         table[:, place("brief question")] = float(read.is_general and "asks:briefly" in read.signs) * self._makes
         table[:, place("words in common")] = self._lexical.likeness(read.words)
-        if vector is not None and len(self._vectors):
-            table[:, place("alike")] = np.where(self._uses_head, 0, self._vectors @ vector)
         matches = self._keywords.matches(read.folded, read.words)
         for position, found in matches.items():
             table[position, place("keywords")] = min(len(found.telling), 3)
@@ -331,6 +314,20 @@ class Router:
             if read.is_general
             else "no expert is likely to answer it"
         )
+
+
+def _by_embedder(
+    cards: Sequence[RoutingCard], encoders: Mapping[str, Encoder]
+) -> list[tuple[NDArray[np.int64], Heads]]:
+    """(positions of cards, their heads), those together that use the vectors of one encoder, or none."""
+    groups: dict[str, list[int]] = {}
+    for position, card in enumerate(cards):
+        if card.head is not None:
+            groups.setdefault(card.head.embedder if card.head.embedder in encoders else "", []).append(position)
+    return [
+        (np.array(positions), Heads.of([head for each in positions if (head := cards[each].head)], digest))
+        for digest, positions in groups.items()
+    ]
 
 
 def _shares(odds: Floats) -> Floats:

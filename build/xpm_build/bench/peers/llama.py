@@ -22,6 +22,7 @@ class LlamaPeer:
         parameters = self._lib.llama_context_default_params()
         parameters.n_ctx, parameters.n_batch, parameters.n_ubatch = _CONTEXT, _BATCH, _BATCH
         parameters.n_threads = parameters.n_threads_batch = threads
+        self._configure(parameters, adapters)
         self._context = self._lib.llama_init_from_model(self._model, parameters)
         if not self._context:
             raise RuntimeError(f"{model} could not be loaded")
@@ -39,6 +40,9 @@ class LlamaPeer:
         self._quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
         llama_cpp.llama_log_set(self._quiet, ctypes.c_void_p())
         return llama_cpp
+
+    def _configure(self, parameters: Any, adapters: Sequence[Path]) -> None:
+        """Change what the defaults would make impossible."""
 
     def _attach(self, adapters: Sequence[Path]) -> None:
         loaded = [self._lib.llama_adapter_lora_init(self._model, str(path).encode()) for path in adapters]
@@ -82,6 +86,9 @@ class IkLlamaPeer(LlamaPeer):
         from ik_llama_cpp import _ctypes_api
 
         return _ctypes_api
+
+    def _configure(self, parameters: Any, adapters: Sequence[Path]) -> None:
+        parameters.flash_attn = not adapters  # it refuses adapters otherwise
 
     def _attach(self, adapters: Sequence[Path]) -> None:
         library = self._lib._lib
