@@ -76,7 +76,7 @@ def _value(option: click.Option) -> str:
     kind = option.type
     if isinstance(kind, click.Choice):
         return ", ".join(str(each) for each in kind.choices)
-    if isinstance(kind, click.IntRange):
+    if isinstance(kind, click.IntRange | click.FloatRange):
         return f"{kind.min} to {kind.max}" if kind.max is not None else f"{kind.min} or more"
     name = option.metavar or _PLAIN.get(kind.name, kind.name)
     return name.replace("|", " or ")
