@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
 from xpm.home import Home
+from xpm.operations.answering import RunOptions, attach, installed_parts, load_engine
 from xpm.operations.devices import require_checked
-from xpm.operations.run import RunOptions, attach, installed_parts, load_engine
 from xpm.progress import Silent
 
 if TYPE_CHECKING:

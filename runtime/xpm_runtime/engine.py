@@ -223,6 +223,15 @@ class Engine:
 
     # Requests
 
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and answer that a lane holds together."""
+        return self._scheduler.capacity
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Tokens of a prompt, without those of soft prompts; raises CapacityError if they are far too many to be counted."""
+        return len(encode_prompt(prompt, self._codec, self.graph.vocab_size, max_tokens=self.context))
+
     def submit(self, request: Request) -> Sequence:
         """Queue a request; raises RequestError, ConstraintError or CapacityError before anything is computed."""
         ids = encode_prompt(  # may take long: nobody waits for it

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from xpm.cli.complete import TABLE, completions, described
+from xpm.operations.devices import DEVICES
 
 _TIMES = 7
 
@@ -38,9 +39,9 @@ def test_the_table_is_what_the_commands_say():
         (["-q"], "und", ["undo"]),
         (["dataset"], "gen", ["generate"]),
         (["run"], "--dev", ["--device"]),
-        (["run", "--device"], "", ["auto", "cpu", "cuda"]),
+        (["run", "--device"], "", list(DEVICES)),
         (["run"], "--device=cu", ["cuda"]),
-        (["run", "--threads", "2", "--device"], "c", ["cpu", "cuda"]),
+        (["run", "--threads", "2", "--device"], "c", ["cpu", "cuda", "coreml"]),
         (["dataset", "generate", "--provider"], "t", ["template"]),
         (["completion"], "z", ["zsh"]),
         (["no-such-command"], "x", []),

@@ -16,7 +16,7 @@ from xpm.home import Home
 from xpm.lockfile import Lockfile
 from xpm.operations import indexes as index_operations
 from xpm.operations import install as operations
-from xpm.operations.choice import composition, named, routed
+from xpm.operations.choice import Candidates, named, routed
 from xpm.operations.inspect import search
 from xpm.operations.installed import find_installed, installed
 from xpm.operations.options import Options
@@ -81,7 +81,7 @@ def test_the_lock_is_parsed_once(environment, monkeypatch):
         lambda: install(environment, "b"),
         lambda: operations.update(environment, []),
         lambda: operations.sync(environment),
-        lambda: composition(environment, "alpha", base="", experts=None, scratch=Path(), progress=Silent()),
+        lambda: Candidates(environment, base="", scratch=Path(), progress=Silent()).compose("alpha", None),
         lambda: operations.uninstall(environment, ["b"]),
     ):
         parsed.clear()

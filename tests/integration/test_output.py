@@ -85,7 +85,7 @@ def test_a_prompt_that_no_expert_fits_is_told(run):
         done = run("run", "--max-tokens", "4", prompt)
         assert done.exit_code == 0
         assert ("no installed expert fits this prompt" in done.stderr) is is_told
-        assert ("xpm build base Qwen/Qwen3-0.6B" in done.stderr) is is_told
+        assert ("xpm base add Qwen/Qwen3-0.6B" in done.stderr) is is_told
     assert "fits" not in run("run", "--no-expert", "--max-tokens", "4", "What is the capital of France?").stderr
 
 

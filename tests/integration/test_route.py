@@ -61,7 +61,7 @@ def test_what_it_would_do(prompt, experts, xpm):
 
 def test_the_explanation(xpm):
     shown = xpm("route", SQL).stdout
-    for part in ("expert-sql", "chosen", "topic sql", "keywords schema", "because", "decoding", "took"):
+    for part in ("expert-sql", "chosen", "topic sql", "keywords list, schema", "because", "decoding", "took"):
         assert part in shown
     assert "topic +" in xpm("route", "-v", SQL).stdout
 

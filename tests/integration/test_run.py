@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from tests.support import models
+from xpm.cli.answering import THREADS_PER_CORE
 from xpm.cli.main import cli
-from xpm.cli.run import THREADS_PER_CORE
 from xpm.engine import open_engine
 from xpm.errors import NotFoundError
 from xpm.project import EMBEDDED_EXPERTS, Project

@@ -18,14 +18,19 @@ _BAR_PERIOD_S = 0.1
 _GAP = "  "
 _LEAST_COLUMN = 6
 _LEAST_TEXT = 24
+_UNSAFE = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\ufffd") | {ord(each): each for each in "\n\t"}
 
 
 def use_colour(stream: TextIO) -> bool:
-    return stream.isatty() and not os.environ.get("NO_COLOR")
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _red(text: str, stream: TextIO) -> str:
     return f"\x1b[31;1m{text}\x1b[0m" if use_colour(stream) else text
+
+
+def dim(text: str, stream: TextIO) -> str:
+    return f"\x1b[2m{text}\x1b[0m" if use_colour(stream) else text
 
 
 def size(num_bytes: float) -> str:
@@ -95,6 +100,19 @@ class Console:
             sys.stdout.flush()
         except BrokenPipeError as error:
             raise ReaderGone from error
+
+    def answer(self, text: str) -> None:
+        """A piece of what a model wrote: what would steer a terminal is made visible on one."""
+        self.piece(text.translate(_UNSAFE) if sys.stdout.isatty() else text)
+
+    def aside(self, text: str) -> None:
+        """Something beside an answer, not to be confused with it."""
+        if not self.quiet:
+            self._line(dim(text, sys.stderr))
+
+    def figures(self, text: str) -> None:
+        """What was asked for about an answer; also where nothing else is to be said."""
+        self._line(text)
 
     def say(self, text: str) -> None:
         """Something a person may want to know."""

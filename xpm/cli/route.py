@@ -7,7 +7,7 @@ import click
 
 from xpm.cli.context import here
 from xpm.cli.render import Console
-from xpm.cli.run import read_prompt_text
+from xpm.cli.text import read_prompt_text
 from xpm.errors import UsageError
 from xpm.operations.explain_route import Explained, explain_route
 from xpm.operations.route import evaluate_file

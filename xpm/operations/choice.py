@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,65 +20,85 @@ from xpm.operations.route import note_of_nobody, router_of
 from xpm.progress import Progress
 
 if TYPE_CHECKING:
-    from xpm_runtime.router.route import Decision
+    from xpm_runtime.router.route import Decision, Router
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Composition:
     """``experts`` in the order in which they act; ``decision`` is the router's, None where the user named them."""
 
-    base: Part
     experts: tuple[Part, ...]
     decision: "Decision | None" = None
 
 
-def composition(
-    environment: Environment,
-    prompt: str,
-    *,
-    base: str,
-    experts: tuple[str, ...] | None,
-    scratch: Path,
-    progress: Progress,
-) -> Composition:
-    """The base and the experts: in the lock's order, then those named by paths, as named.
+class Candidates:
+    """The base of a run, and the experts that may act on it."""
 
-    Args:
-        base: its path, "" for the environment's.
-        experts: their names and paths; None lets the router choose.
-        scratch: a folder for what has to be unpacked or compiled.
-    """
-    paths = [text for text in experts or () if is_path(text)]
-    names = None if experts is None else tuple(text for text in experts if not is_path(text))
-    lock: Lockfile | None = None
-    decision = None
-    if base:
-        part = local_base(base, scratch, progress.note)
-        chosen = named(packages_of(environment, environment.lockfile()), names) if names else []
-    else:
-        lock = require_stored(environment, Options(progress=progress))
-        packages = packages_of(environment, lock)
-        part = part_of(packages[0])
-        if names is None:
-            decision, chosen = routed(environment, packages, prompt, progress=progress)
-            if not chosen:
-                note_of_nobody(environment, prompt, decision, base=part.name, progress=progress)
+    def __init__(self, environment: Environment, *, base: str, scratch: Path, progress: Progress) -> None:
+        """
+        Args:
+            base: its path, "" for the environment's, which is fetched if need be.
+            scratch: a folder for what has to be unpacked or compiled.
+        """
+        self._environment, self._scratch, self._progress = environment, scratch, progress
+        self._base_path = base
+        self._lock: Lockfile | None = None
+        self._local: dict[str, Part] = {}
+        if base:
+            self.base = local_base(base, scratch, progress.note)
         else:
-            chosen = named(packages, names)
+            self._lock = require_stored(environment, Options(progress=progress))
+            self.base = part_of(self.packages[0])
 
-    def compile_adapter(folder: Path, out: Path) -> None:
-        if lock is not None and is_written(part.folder):
-            _compile_for(environment, lock, folder, out, progress)
-            return
-        source = source_of(base, scratch) if base else base_source(environment, part.name, progress=progress)
-        compile_for_model(folder, out, source)
+    @cached_property
+    def packages(self) -> tuple[Installed, ...]:
+        """What is installed here: a base, then experts in the lock's order."""
+        return packages_of(self._environment, self._lock or self._environment.lockfile())
 
-    chosen += [local_expert(text, scratch, compile_adapter, progress.note) for text in paths]
-    if twice := [name for name, count in Counter(each.name for each in chosen).items() if count > 1]:
-        raise UsageError(
-            f"two experts are named {twice[0]}", hint="name each once; a folder without a manifest has its own name"
-        )
-    return Composition(base=part, experts=tuple(chosen), decision=decision)
+    @cached_property
+    def _router(self) -> "Router":
+        return _router_over(self._environment, self.packages, progress=self._progress)
+
+    def compose(self, prompt: str, experts: tuple[str, ...] | None) -> Composition:
+        """The experts: in the lock's order, then those named by paths, as named.
+
+        Args:
+            experts: their names and paths; None lets the router choose, unless the base is named by its path.
+        """
+        if experts is None:
+            if self._base_path:
+                return Composition(experts=())
+            decision, chosen = _routed_by(self._router, self.packages, prompt)
+            return Composition(experts=tuple(chosen), decision=decision)
+        names = [text for text in experts if not is_path(text)]
+        chosen = named(self.packages, names) if names else []
+        chosen += [self._local_expert(text) for text in experts if is_path(text)]
+        if twice := [name for name, count in Counter(each.name for each in chosen).items() if count > 1]:
+            raise UsageError(
+                f"two experts are named {twice[0]}", hint="name each once; a folder without a manifest has its own name"
+            )
+        return Composition(experts=tuple(chosen))
+
+    def warn_of_nobody(self, prompt: str, composition: Composition) -> None:
+        """Say so where the router chose nobody and the base is one that knows nothing."""
+        if composition.decision is not None and not composition.experts:
+            note_of_nobody(
+                self._environment, prompt, composition.decision, base=self.base.name, progress=self._progress
+            )
+
+    def _local_expert(self, text: str) -> Part:
+        if text not in self._local:
+            self._local[text] = local_expert(text, self._scratch, self._compile_adapter, self._progress.note)
+        return self._local[text]
+
+    def _compile_adapter(self, folder: Path, out: Path) -> None:
+        if self._lock is not None and is_written(self.base.folder):
+            _compile_for(self._environment, self._lock, folder, out, self._progress)
+        elif self._base_path:
+            compile_for_model(folder, out, source_of(self._base_path, self._scratch))
+        else:
+            source = base_source(self._environment, self.base.name, progress=self._progress)
+            compile_for_model(folder, out, source)
 
 
 def _compile_for(environment: Environment, lock: Lockfile, folder: Path, out: Path, progress: Progress) -> None:
@@ -93,9 +114,19 @@ def routed(
     environment: Environment, packages: Sequence[Installed], prompt: str, *, progress: Progress
 ) -> tuple["Decision", list[Part]]:
     """(what the router decides for a prompt, the experts that it chose, with what they require, in the lock's order)."""
-    parts = {each.package.name: part_of(each) for each in packages if each.package.kind == "expert"}
-    decision = router_of(environment, list(parts.values()), progress=progress).route(prompt)
-    return decision, [parts[name] for name in _with_required(packages, set(decision.experts))]
+    return _routed_by(_router_over(environment, packages, progress=progress), packages, prompt)
+
+
+def _router_over(environment: Environment, packages: Sequence[Installed], *, progress: Progress) -> "Router":
+    return router_of(
+        environment, [part_of(each) for each in packages if each.package.kind == "expert"], progress=progress
+    )
+
+
+def _routed_by(router: "Router", packages: Sequence[Installed], prompt: str) -> tuple["Decision", list[Part]]:
+    decision = router.route(prompt)
+    wanted = _with_required(packages, set(decision.experts))
+    return decision, [part_of(each) for each in packages if each.package.name in wanted]
 
 
 def named(packages: Sequence[Installed], names: Sequence[str]) -> list[Part]:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
+from xpm.operations.answering import attach, installed_parts
 from xpm.operations.devices import remember
 from xpm.operations.parts import Part
-from xpm.operations.run import attach, installed_parts
 from xpm.progress import Progress
 
 if TYPE_CHECKING:

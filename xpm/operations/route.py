@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _NO_EXPERT = (
     f"no installed expert fits this prompt, and {DEFAULT_BASE} alone can't answer it; get a real base, e.g."
-    " `xpm build base Qwen/Qwen3-0.6B --name qwen3-0-6b --variant int4`, and run with --base dist/qwen3-0-6b-int4.v0.1.0.base"
+    " `xpm base add Qwen/Qwen3-0.6B`"
 )
 _MAX_SEARCHED = 8
 _LEAST_LETTERS = 3

@@ -48,7 +48,7 @@ def features_of(words: Sequence[str], signs: Iterable[str]) -> Features:
     words = ["0" if each.isdigit() else each for each in words[:_MAX_WORDS]]
     names = [f"w {each}" for each in words]
     names += [f"b {one} {two}" for one, two in pairwise(words)]
-    pieces = [piece for each in set(words) for piece in _pieces(each)]
+    pieces = [piece for each in dict.fromkeys(words) for piece in _pieces(each)]
     marked = [f"s {each}" for each in sorted(signs)]
     places = [zlib.crc32(each.encode()) % NUM_FEATURES for each in (*names, *pieces, *marked)]
     values = np.empty(len(places), np.float32)

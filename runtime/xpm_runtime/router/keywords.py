@@ -42,7 +42,7 @@ class KeywordIndex:
     def matches(self, folded: str, words: Sequence[str]) -> dict[int, Matches]:
         """Position of a card → what of its keywords occurs in a folded text, whose words are given too."""
         found: dict[int, tuple[list[str], list[str], list[str]]] = {}
-        for word in {each.rstrip("+#") for each in words}:
+        for word in dict.fromkeys(each.rstrip("+#") for each in words):
             for keyword, position, excludes in self._by_word.get(word, ()):
                 if not occurs(keyword, folded):
                     continue

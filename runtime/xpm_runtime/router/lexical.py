@@ -45,7 +45,7 @@ class LexicalIndex:
     def likeness(self, words: Sequence[str]) -> NDArray[np.float32]:
         """float32 (number of cards,), 0 (no word in common) to 1, of a folded prompt's words."""
         sums = np.zeros(self._num_cards, np.float32)
-        for term in set(_terms_of(words)):
+        for term in dict.fromkeys(_terms_of(words)):
             if term in self._postings:
                 positions, weights = self._postings[term]
                 sums[positions] += weights
