@@ -52,8 +52,9 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """``probability`` that the expert answers the prompt; ``signals`` are what it was made of, those "
-    "that are not 0."""
+    """``probability`` that the expert answers the prompt; ``signals`` are what it was made of, those
+    that are not 0.
+    """
 
     name: str
     probability: float
@@ -63,8 +64,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """``experts`` best first, with what they require; () for the base alone. ``confidence`` is that this "
-    "is right, 0 to 1."""
+    """``experts`` best first, with what they require; () for the base alone. ``confidence`` is that this
+    is right, 0 to 1.
+    """
 
     experts: tuple[str, ...]
     candidates: tuple[Candidate, ...]
@@ -263,8 +265,7 @@ class Router:
         return self._with_required(chosen, max_experts)
 
     def _with_required(self, chosen: list[int], max_experts: int) -> list[int]:
-        """The chosen, best first, each with what it requires, as long as they get on with each other and "
-        "are not too many."""
+        """The chosen, best first, each with what it requires, as long as they get on with each other and are not too many."""
         at = {card.name: position for position, card in enumerate(self.cards)}
         taken: list[int] = []
         for each in chosen:
@@ -351,8 +352,7 @@ def _concepts_of(card: RoutingCard) -> frozenset[str]:
 
 
 def _makes_something(card: RoutingCard) -> bool:
-    """Whether questions about things are none for it: it writes code or formats, or none of its examples "
-    "is such a question."""
+    """Whether questions about things are none for it: it writes code or formats, or none of its examples is such a question."""
     if card.tier in ("format", "language", "tech", "task") or _concepts_of(card):
         return True
     general = [read_prompt(each).is_general for each in card.examples[:50]]
