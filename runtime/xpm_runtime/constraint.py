@@ -6,7 +6,6 @@ anybody's: its size, the time and memory of compiling it and of each step are bo
 
 import json
 import re
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -233,15 +232,16 @@ def _start_deep(thread: threading.Thread) -> None:
 
 
 def _clock() -> Callable[[], float]:
-    """For how long this thread had a processor from now on, in seconds; elsewhere than on Linux, how long it is since now."""
-    if sys.platform != "linux":
+    """For how long this thread had a processor from now on, in seconds; where no clock tells, how long it is since now."""
+    clock_of, read = getattr(time, "pthread_getcpuclockid", None), getattr(time, "clock_gettime", None)
+    if clock_of is None or read is None:  # Windows, macOS
         started = time.monotonic()
         return lambda: time.monotonic() - started
-    clock = time.pthread_getcpuclockid(threading.get_ident())
+    clock = clock_of(threading.get_ident())
 
     def spent() -> float:
         try:
-            return time.clock_gettime(clock)
+            return float(read(clock))
         except OSError:  # the thread has ended
             return 0.0
 
