@@ -101,6 +101,7 @@ def test_install_and_run_in_another_home(transport, published, tmp_path):
         "kind": "expert",
         "publisher": "acme",
         "index": "acme",
+        "signed": True,
         "yanked": None,
     }
     user.xpm("verify")

@@ -20,6 +20,7 @@ from xpm_build.base.adaptable import Adaptable
 from xpm_build.base.architecture import Linear
 from xpm_build.errors import BuildError
 from xpm_runtime.adapter import FORMAT
+from xpm_runtime.tensor_file import tensor_bytes
 
 STORAGES = ("float32", "float16", "int8")
 FROZEN_SEED = "lora_fa_seed"
@@ -128,12 +129,4 @@ def save_slots(adapter: CompiledAdapter, out: Path, *, base_digest: str, storage
             tensors[name] = np.ascontiguousarray(np.rint(numbers), np.int8)
             tensors[f"{name}.scale"] = np.ascontiguousarray(scale[:, 0], np.float32)
     metadata = {"base_digest": base_digest, "format": FORMAT, "rank": str(adapter.rank)}
-    out.write_bytes(_with_metadata(safetensors.numpy.save(tensors), metadata))
-
-
-def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
-    """Put metadata into a safetensors file, in order: the library writes it in a different order each time."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.dumps({"__metadata__": metadata, **json.loads(data[8 : 8 + length])}, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[8 + length :]
+    out.write_bytes(tensor_bytes(tensors, metadata))

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save
 from transformers import BertConfig, BertModel
 
 from xpm_build.errors import BuildError
 from xpm_runtime.router.vectors import FILE, FORMAT
+from xpm_runtime.tensor_file import tensor_bytes
 
 SIZE = 192
 _MAGIC = b"E5S1"
@@ -77,8 +77,7 @@ def make_words(path: Path) -> bytes:
         "weights": (weights * scales[:, 0]).astype(np.float32),
     }
     digest = hashlib.sha256(b"".join(tensors[name].tobytes() for name in ("vectors", "pieces", "weights"))).hexdigest()
-    data: bytes = save(tensors, metadata={"format": FORMAT, "digest": f"sha256:{digest}"})
-    return data
+    return tensor_bytes(tensors, {"format": FORMAT, "digest": f"sha256:{digest}"})
 
 
 def _chosen(encoder: _Encoder) -> list[int]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from xpm_runtime.errors import ModelLoadError
 from xpm_runtime.router.words import is_cjk
+from xpm_runtime.tensor_file import tensor_bytes
 
 HEAD_FILE = "routing.safetensors"
 FORMAT = "xpm-routing-head-1"
@@ -91,16 +92,13 @@ class Head:
 
     def to_bytes(self) -> bytes:
         """The file: weights in 8 bits, everything else in its metadata."""
-        from safetensors.numpy import save
-
         scale = float(np.abs(self.lexical).max()) / 127 or 1.0
         tensors: dict[str, NDArray[Any]] = {_LEXICAL: np.rint(self.lexical / scale).astype(np.int8)}
         facts: dict[str, Any] = {"lexical_scale": scale, "bias": self.bias}
         if self.vector is not None:
             tensors[_VECTOR] = self.vector.astype(np.float16)
             facts |= {"alone_slope": self.alone_slope, "alone_bias": self.alone_bias, "embedder": self.embedder}
-        data: bytes = save(tensors, metadata={"format": FORMAT, "head": json.dumps(facts, sort_keys=True)})
-        return data
+        return tensor_bytes(tensors, {"format": FORMAT, "head": json.dumps(facts, sort_keys=True)})
 
     @classmethod
     def from_bytes(cls, data: bytes, *, where: str) -> "Head":

@@ -18,6 +18,7 @@ from xpm_runtime.router.card import RoutingCard
 from xpm_runtime.router.head import Features, Floats, Head
 from xpm_runtime.router.heads import Heads
 from xpm_runtime.router.words import folded, words_of
+from xpm_runtime.tensor_file import tensor_bytes
 
 FILE = Path(__file__).with_name("topics.safetensors")
 FORMAT = "xpm-topics-1"
@@ -81,12 +82,9 @@ def read_topics(data: bytes) -> Topics:
 
 def write_topics(topics: Sequence[Topic], heads: Sequence[Head], embedder: str) -> bytes:
     """Topics and their heads, in the same order, as the file."""
-    from safetensors.numpy import save
-
     raw = [
         {"name": each.name, "names": sorted(each.names), "task": each.task, "general": each.is_general}
         for each in topics
     ]
     metadata = {"format": FORMAT, "topics": json.dumps(raw, sort_keys=True), "embedder": embedder}
-    data: bytes = save(Heads.of(heads, embedder).to_tensors(), metadata=metadata)
-    return data
+    return tensor_bytes(Heads.of(heads, embedder).to_tensors(), metadata)
