@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Mapping
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field
 from typing import Any, SupportsFloat
 
 import numpy as np
@@ -15,6 +15,7 @@ Row = NDArray[np.float32]
 _MANY = 4096  # logits from which on weights are computed in float32
 _COLD = 1e-3  # temperature below which float32 does not hold the quotients
 _BLOCK = 64
+MAX_LOGPROBS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,10 @@ class SamplingParams:
     ``temperature`` 0 is greedy. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 switch a filter off. ``stop`` strings end the text
     and are not part of it. ``seed`` None draws differently each time. ``grammar`` is what the whole text must match; it can be
     given as ``response_format``, in the form of OpenAI's API.
+
+    What was written so far costs ``presence_penalty`` once and ``frequency_penalty`` each time (-2 to 2, taken from logits);
+    ``repetition_penalty`` looks at the prompt too. ``logit_bias`` is added to the logits of token ids (-100 to 100). ``logprobs``
+    asks for the log-probability of each token and of as many alternatives: 0 for its own alone, None for nothing.
     """
 
     max_tokens: int = 256
@@ -32,6 +37,10 @@ class SamplingParams:
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict, hash=False)
+    logprobs: int | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
     grammar: Grammar | None = None
@@ -44,12 +53,13 @@ class SamplingParams:
             object.__setattr__(self, "grammar", Grammar.of_response_format(response_format))
         if not isinstance(self.grammar, Grammar | None):
             raise RequestError("grammar must be a Grammar", context=f"got {type(self.grammar).__name__}")
-        for name in ("max_tokens", "top_k", "seed"):
+        for name in ("max_tokens", "top_k", "seed", "logprobs"):
             value = getattr(self, name)
-            if value is not None or name != "seed":
+            if value is not None or name not in ("seed", "logprobs"):
                 object.__setattr__(self, name, _whole(name, value))
-        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
+        for name in ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"):
             object.__setattr__(self, name, _real(name, getattr(self, name)))
+        object.__setattr__(self, "logit_bias", _checked_bias(self.logit_bias))
         stop: object = self.stop
         if not isinstance(stop, tuple | list) or not all(isinstance(text, str) and text for text in stop):
             raise RequestError("stop must be a tuple of texts that are not empty", context=f"got {self.stop!r}")
@@ -61,6 +71,9 @@ class SamplingParams:
             ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
             ("min_p", 0 <= self.min_p < 1, "at least 0, below 1"),
             ("repetition_penalty", 0 < self.repetition_penalty < 100, "above 0"),
+            ("presence_penalty", -2 <= self.presence_penalty <= 2, "-2 to 2"),
+            ("frequency_penalty", -2 <= self.frequency_penalty <= 2, "-2 to 2"),
+            ("logprobs", self.logprobs is None or 0 <= self.logprobs <= MAX_LOGPROBS, f"0 to {MAX_LOGPROBS}"),
             ("seed", self.seed is None or self.seed >= 0, "at least 0"),
         )
         for name, holds, wanted in bounds:
@@ -76,6 +89,17 @@ def _whole(name: str, value: object) -> int:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise RequestError(f"{name} must be a whole number", context=f"got {value!r}") from None
+
+
+def _checked_bias(value: object) -> dict[int, float]:
+    """Biases by token id; raises RequestError if one is out of bounds, or they are no mapping."""
+    if not isinstance(value, Mapping):
+        raise RequestError("logit_bias maps token ids to numbers", context=f"got {type(value).__name__}")
+    bias = {_whole("a token id of logit_bias", token): _real("a logit_bias", each) for token, each in value.items()}
+    for token, each in bias.items():
+        if token < 0 or not -100 <= each <= 100:
+            raise RequestError("a logit_bias must be -100 to 100, for a token of the base", context=f"{token}: {each}")
+    return bias
 
 
 def _real(name: str, value: object) -> float:

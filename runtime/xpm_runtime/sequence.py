@@ -7,11 +7,12 @@ from typing import Literal
 import numpy as np
 
 from xpm_runtime.guide import Guide
+from xpm_runtime.logprobs import TokenReport
 from xpm_runtime.sampler import Sampler, SamplingParams
 from xpm_runtime.slots import Composition
 from xpm_runtime.text import GrowingText, Message
 
-FinishReason = Literal["stop", "length", "cancelled", "error"]
+FinishReason = Literal["stop", "length", "cancelled", "error", "timeout"]
 Prompt = str | Items[Message] | Items[int]
 
 
@@ -19,11 +20,13 @@ Prompt = str | Items[Message] | Items[int]
 class Request:
     """``prompt`` is one user turn, a conversation, or token ids that are used as they are.
 
-    What reads like a special token in a message is text, unless ``allow_special``.
+    What reads like a special token in a message is text, unless ``allow_special``. ``scales`` say how strongly each of
+    ``experts`` acts: 1, as it was trained, for all if empty; 0 switches one off, below 0 it acts the other way round.
     """
 
     prompt: Prompt
     experts: tuple[str, ...] = ()
+    scales: tuple[float, ...] = ()
     sampling: SamplingParams = field(default_factory=SamplingParams)
     allow_special: bool = False
 
@@ -34,7 +37,8 @@ class GenerationResult:
 
     ``error`` says what went wrong where ``finish_reason`` is "error"; ``text`` is what was written before.
     ``missing`` is what would make a text that its grammar does not allow to end there complete, "…" if that is not known; else
-    None. ``num_reused_tokens`` of the prompt were known from an earlier one with the same experts, and not computed again.
+    None. ``logprobs`` has a report for each of ``token_ids`` if they were asked for. ``finish_reason`` is "timeout" only behind
+    a server. ``num_reused_tokens`` of the prompt were known from an earlier one with the same experts, and not computed again.
     """
 
     text: str
@@ -47,6 +51,7 @@ class GenerationResult:
     decode_ms: float
     error: str | None = None
     missing: str | None = None
+    logprobs: tuple[TokenReport, ...] = ()
 
     @property
     def prefill_tok_s(self) -> float:
