@@ -1,0 +1,70 @@
+"""The application: its routes, and the form in which each protocol says what went wrong."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from xpm_runtime.server.api import openai_chat, openai_completions, openai_models
+from xpm_runtime.server.api.openai_errors import openai_error
+from xpm_runtime.server.api.replies import ClientGone
+from xpm_runtime.server.errors import ApiError, as_api_error
+from xpm_runtime.server.guard import Guard, Security
+from xpm_runtime.server.service import Service
+
+_ROUTERS = (openai_chat.router, openai_completions.router, openai_models.router)
+_FORMS: Mapping[str, Callable[[ApiError], dict[str, Any]]] = {}  # the beginning of a path → its protocol's form
+_CLIENT_GONE = 499
+_LOG = logging.getLogger("xpm.serve")
+
+
+def create_app(service: Service, security: Security, *, version: str = "0") -> FastAPI:
+    app = FastAPI(title="xpm serve", version=version, docs_url=None, redoc_url=None)
+    app.state.service = service
+    for router in _ROUTERS:
+        app.include_router(router)
+    for kind in (Exception, ApiError, RequestValidationError, HTTPException, ClientGone):
+        app.add_exception_handler(kind, _told)
+    app.add_middleware(Guard, security=security, error_response=error_response, count=_counting(service))
+    return app
+
+
+def _counting(service: Service) -> Callable[[str, int], None]:
+    return lambda path, status: service.metrics.responses.labels(path=path, status=str(status)).inc()
+
+
+def error_response(path: str, error: ApiError) -> JSONResponse:
+    """An error in the form of the protocol that a path belongs to."""
+    form = next((form for start, form in _FORMS.items() if path.startswith(start)), openai_error)
+    return JSONResponse(form(error), status_code=error.status, headers=error.headers)
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    if isinstance(error, ClientGone):
+        return Response(status_code=_CLIENT_GONE)
+    return error_response(request.url.path, _known(error))
+
+
+def _known(error: Exception) -> ApiError:
+    if isinstance(error, RequestValidationError):
+        return _first_of(error)
+    if isinstance(error, HTTPException):
+        return ApiError(error.status_code, str(error.detail), "http")
+    if (known := as_api_error(error)) is not None:
+        return known
+    _LOG.error("a request failed", exc_info=error)
+    return ApiError(500, "the server failed; its log says how", "internal")
+
+
+def _first_of(error: RequestValidationError) -> ApiError:
+    """The first field that is wrong, by its path; what the client sent is not repeated."""
+    first = error.errors()[0]
+    if isinstance(inner := first.get("ctx", {}).get("error"), ApiError):
+        return inner
+    names = [str(each) for each in first["loc"] if each != "body"]
+    field = ".".join(names) or None
+    return ApiError(400, f"{field}: {first['msg']}" if field else str(first["msg"]), "invalid_request", param=field)

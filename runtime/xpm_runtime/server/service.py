@@ -1,0 +1,231 @@
+"""From a wish to answers: who answers is chosen, attached and asked, and what comes is counted."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from xpm_runtime import Engine, GenerationResult, Message, Request, SamplingParams, TokenReport
+from xpm_runtime.server.errors import ApiError
+from xpm_runtime.server.host import Choice, Host
+from xpm_runtime.server.metrics import Metrics
+from xpm_runtime.server.tools import Tools
+from xpm_runtime.server.wish import Wish
+from xpm_runtime.server.work import Delta, Order
+from xpm_runtime.server.worker import Ticket, Worker
+
+
+
+@dataclass(slots=True, kw_only=True)
+class Finished:
+    """One answer, whole."""
+
+    text: str = ""
+    tokens: list[TokenReport] = field(default_factory=list)
+    result: GenerationResult
+    notes: tuple[str, ...] = ()
+
+
+class Answer:
+    """What was asked for and is being written: one ticket for each choice."""
+
+    def __init__(self, tools: Tools, choices: Sequence[Choice], tickets: Sequence[Ticket], metrics: Metrics) -> None:
+        """
+        Args:
+            choices: who answers, for each ticket.
+        """
+        self.tools, self.choices = tools, choices
+        self.created = int(time.time())
+        self._tickets = tickets
+        self._metrics = metrics
+        self.begun = time.perf_counter()
+
+    @property
+    def choice(self) -> Choice:
+        """Who gives the first answer."""
+        return self.choices[0]
+
+    @property
+    def num_choices(self) -> int:
+        return len(self._tickets)
+
+    def cancel(self) -> None:
+        for each in self._tickets:
+            each.cancel()
+
+    async def deltas(self) -> AsyncIterator[tuple[int, Delta]]:
+        """(number of the choice, what came), as it comes. Leaving the loop cancels all.
+
+        Raises:
+            ApiError: an answer broke off.
+        """
+        arrived: asyncio.Queue[tuple[int, Delta | Exception]] = asyncio.Queue()
+        tasks = [asyncio.create_task(self._forward(number, each, arrived)) for number, each in enumerate(self._tickets)]
+        left = len(tasks)
+        try:
+            while left:
+                number, delta = await arrived.get()
+                if isinstance(delta, Exception):
+                    raise delta
+                if delta.result is not None:
+                    left -= 1
+                    if delta.result.finish_reason == "error":
+                        raise _broken(delta.result)
+                yield number, delta
+        finally:
+            self.cancel()
+            for task in tasks:
+                task.cancel()
+
+    async def finished(self) -> list[Finished]:
+        """Every choice, when all are written."""
+        texts: list[list[str]] = [[] for _ in self._tickets]
+        tokens: list[list[TokenReport]] = [[] for _ in self._tickets]
+        done: dict[int, Delta] = {}
+        async for number, delta in self.deltas():
+            texts[number].append(delta.text)
+            tokens[number] += delta.tokens
+            if delta.result is not None:
+                done[number] = delta
+        return [
+            Finished(text="".join(texts[number]), tokens=tokens[number], result=result, notes=done[number].notes)
+            for number in range(len(self._tickets))
+            if (result := done[number].result) is not None
+        ]
+
+    async def _forward(self, number: int, ticket: Ticket, arrived: "asyncio.Queue[tuple[int, Delta | Exception]]") -> None:
+        last = 0.0
+        try:
+            async for delta in ticket:
+                now = time.perf_counter()
+                if last:
+                    self._metrics.inter_token.observe(now - last)
+                else:
+                    self._metrics.first_token.observe(now - self.begun)
+                last = now
+                if delta.result is not None:
+                    self._metrics.count_result(delta.result, now - self.begun, (ticket.queued_ms or 0) / 1e3)
+                arrived.put_nowait((number, delta))
+        except Exception as error:  # the reader's to raise
+            arrived.put_nowait((number, error))
+
+
+class Service:
+    """The one way from any protocol to the worker."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        worker: Worker,
+        host: Host,
+        metrics: Metrics,
+        *,
+        spend: Callable[[str, int], None] = lambda tenant, num_tokens: None,
+    ) -> None:
+        """
+        Args:
+            spend: told of the tokens that a tenant has asked to have computed.
+        """
+        self.engine, self.worker, self.host, self.metrics = engine, worker, host, metrics
+        self._spend = spend
+
+    async def begin(self, wish: Wish, *, tenant: str = "") -> Answer:
+        """Choose, attach and submit.
+
+        Raises:
+            ApiError: the server is going down. Overloaded: the queue is full. EngineError, or an error of the host: the wish can't be
+                granted; nothing was computed.
+        """
+        return await self.begin_all([wish], tenant=tenant)
+
+    async def begin_all(self, wishes: Sequence[Wish], *, tenant: str = "") -> Answer:
+        """The same for several prompts at once, whose choices follow one another; none is asked if one can't be."""
+        if self.worker.is_draining:
+            raise ApiError(503, "the server is going down", "draining", retry_after_s=5)
+        tickets: list[Ticket] = []
+        choices: list[Choice] = []
+        try:
+            for wish in wishes:
+                choice, request = await asyncio.to_thread(self._prepare, wish)
+                for number in range(wish.num_choices):
+                    order = Order(
+                        request=_seeded(request, number),
+                        priority=wish.priority,
+                        timeout_s=wish.timeout_s,
+                        tenant=tenant,
+                    )
+                    tickets.append(await self.worker.submit(order))
+                    choices.append(choice)
+                self._spend(tenant, request.sampling.max_tokens * wish.num_choices)
+        except BaseException:
+            for each in tickets:
+                each.cancel()
+            raise
+        return Answer(wishes[0].tools, choices, tickets, self.metrics)
+
+    async def choose(self, wish: Wish) -> Choice:
+        """Who would answer; nothing is attached and nothing computed."""
+        return await asyncio.to_thread(self._choose, wish)
+
+    def score(self, ids: Sequence[int], choice: Choice, *, num_top: int) -> list[TokenReport]:
+        """How likely each token of a prompt is behind those before it; NaN for the first, behind which nothing stands.
+
+        Raises:
+            CapacityError: it is too long to be scored at once. Overloaded: no lane is free.
+        """
+        return self.engine.score(
+            ids,
+            experts=[each.key for each in choice.experts],
+            scales=[each.scale for each in choice.experts],
+            num_top=num_top,
+        )
+
+    def _choose(self, wish: Wish) -> Choice:
+        started = time.perf_counter()
+        choice = self.host.route(
+            wish.last_turn,
+            model=wish.model,
+            forced=wish.experts,
+            excluded=wish.exclude,
+            max_experts=wish.max_experts,
+        )
+        self.metrics.count_choice(choice, time.perf_counter() - started)
+        return choice
+
+    def _prepare(self, wish: Wish) -> tuple[Choice, Request]:
+        choice = self._choose(wish)
+        settings: dict[str, Any] = {**choice.settings, **wish.settings}
+        if (grammar := wish.tools.grammar) is not None:
+            settings["grammar"] = grammar
+        sampling = SamplingParams(**settings)
+        keys = [each.key for each in choice.experts]
+        if keys:
+            self.metrics.attach.observe(self.host.attach(keys) / 1e3)
+        return choice, Request(
+            prompt=self._prompt(wish),
+            experts=tuple(keys),
+            scales=tuple(each.scale for each in choice.experts),
+            sampling=sampling,
+        )
+
+    def _prompt(self, wish: Wish) -> Sequence[Message] | Sequence[int]:
+        if isinstance(wish.prompt, str):
+            return self.engine.encode(wish.prompt)
+        if not wish.tools.told:
+            return wish.prompt
+        messages = [each for each in wish.prompt if isinstance(each, Message)]
+        first = messages[0]
+        if first.role == "system":
+            return [replace(first, content=f"{first.content}\n\n{wish.tools.told}"), *messages[1:]]
+        return [Message("system", wish.tools.told), *messages]
+
+
+def _seeded(request: Request, number: int) -> Request:
+    """The request of a choice: drawn from another seed than the others', but the same again the next time."""
+    seed = request.sampling.seed
+    return request if seed is None or not number else replace(request, sampling=replace(request.sampling, seed=seed + number))
+
+
+def _broken(result: GenerationResult) -> ApiError:
+    return ApiError(500, f"the answer broke off after {len(result.token_ids)} tokens: {result.error}", "broken_off")
