@@ -36,12 +36,12 @@ from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
 from xpm_runtime.prompts import checked_ids, encode_prompt
 from xpm_runtime.resident import ResidentAdapters
-from xpm_runtime.sampler import Sampler, SamplingParams
+from xpm_runtime.sampler import Sampler, SamplingParams, as_real
 from xpm_runtime.scheduler import Scheduler
 from xpm_runtime.sequence import GenerationResult, Prompt, Request, Sequence
 from xpm_runtime.session import Session
 from xpm_runtime.shared_steps import SharedSteps
-from xpm_runtime.slots import Composition
+from xpm_runtime.slots import Acting, check_scale
 from xpm_runtime.stepper import Stepper, StepReport
 from xpm_runtime.text import GrowingText, TextCodec
 from xpm_runtime.vocabulary import TokenizerVocabulary
@@ -213,7 +213,7 @@ class Engine:
     def session(self, *, experts: Items[str] = (), system: str | None = None) -> EngineSession:
         """Begin a conversation with a composition; its experts can't be detached until it is released."""
         with self._opened():
-            composition = self._compose(experts)
+            composition = tuple(name for name, _ in self._compose(experts))
             self._pinned.update(composition)
         return EngineSession(self, composition, system)
 
@@ -257,10 +257,18 @@ class Engine:
         grammar = request.sampling.grammar
         guide = self._guides.begin(grammar) if grammar else None
         with self._opened():
-            composition = self._compose(request.experts)
-            num_soft = sum(self._adapters.attached[name].num_soft for name in composition)
-            sampler = Sampler(request.sampling)
-            sequence = Sequence([0] * num_soft + ids, num_soft, composition, sampler, text, guide, owner=self._lock)
+            acting = self._compose(request.experts, request.scales)
+            num_soft = sum(self._adapters.attached[name].num_soft for name, _ in acting)
+            sequence = Sequence(
+                [0] * num_soft + ids,
+                num_soft,
+                tuple(name for name, _ in acting),
+                Sampler(request.sampling),
+                text,
+                guide,
+                owner=self._lock,
+                scales=tuple(scale for _, scale in acting),
+            )
             self._scheduler.add(sequence)
         return sequence
 
@@ -346,19 +354,22 @@ class Engine:
         assert result is not None
         return result
 
-    def logits(self, token_ids: Items[int], *, experts: Items[str] = ()) -> NDArray[np.float32]:
+    def logits(
+        self, token_ids: Items[int], *, experts: Items[str] = (), scales: Items[float] = ()
+    ) -> NDArray[np.float32]:
         """Logits of every position of a prompt, float32 (len(token_ids), vocab); soft prompts act but are not returned."""
         with self._opened():
-            composition = self._compose(experts)
-            num_soft = sum(self._adapters.attached[name].num_soft for name in composition)
+            acting = self._compose(experts, scales)
+            num_soft = sum(self._adapters.attached[name].num_soft for name, _ in acting)
             free = next((lane for lane, holder in enumerate(self._scheduler.lanes) if holder is None), None)
             if free is None or num_soft + len(token_ids) > self._lanes.capacity:
                 raise CapacityError("no lane can hold the tokens", context=f"{num_soft + len(token_ids)} tokens")
             if len(token_ids) == 0:
                 raise RequestError("there are no tokens")
-            pack = self._packs.serve(composition)
-            ids = [*self._packs.soft_ids(composition), *checked_ids(token_ids, self.graph.vocab_size)]
-            result = self._runner.prefill(ids, lane=free, start=0, pack=pack, composition=composition, every=True)
+            self._packs.check(acting)
+            pack = self._packs.serve(acting)
+            ids = [*self._packs.soft_ids(acting), *checked_ids(token_ids, self.graph.vocab_size)]
+            result = self._runner.prefill(ids, lane=free, start=0, pack=pack, acting=acting, every=True)
             return result[num_soft:]
 
     def memory(self) -> MemoryReport:
@@ -396,15 +407,24 @@ class Engine:
 
     # Compositions
 
-    def _compose(self, experts: Items[str]) -> Composition:
-        """The experts in load order, then by name; raises if there are too many, twice the same, or one not attached."""
+    def _compose(self, experts: Items[str], scales: Items[float] = ()) -> Acting:
+        """Those that act, in load order, then by name, with their scales; without those at scale 0.
+
+        Raises CapacityError if there are too many, RequestError if one is named twice or not attached, or can't have its scale.
+        """
         if len(experts) > MAX_EXPERTS:
             raise CapacityError(f"{len(experts)} experts were asked for, at most {MAX_EXPERTS} act together")
         if len(set(experts)) != len(experts):
             raise RequestError("an expert is named twice", context=", ".join(experts))
         self._require_attached(experts)
+        if scales and len(scales) != len(experts):
+            raise RequestError("each expert needs a scale", context=f"{len(experts)} experts, {len(scales)} scales")
         attached = self._adapters.attached
-        return tuple(sorted(experts, key=lambda name: (attached[name].spec.load_order, name)))
+        of = {name: as_real(f"the scale of {name}", scale) for name, scale in zip(experts, scales, strict=False)}
+        for name, scale in of.items():
+            check_scale(name, scale, has_soft=attached[name].num_soft > 0)
+        ordered = sorted(experts, key=lambda name: (attached[name].spec.load_order, name))
+        return tuple((name, of.get(name, 1.0)) for name in ordered if of.get(name) != 0)
 
     def _require_attached(self, names: Iterable[str]) -> None:
         for name in names:

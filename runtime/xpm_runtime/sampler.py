@@ -58,7 +58,7 @@ class SamplingParams:
             if value is not None or name not in ("seed", "logprobs"):
                 object.__setattr__(self, name, _whole(name, value))
         for name in ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"):
-            object.__setattr__(self, name, _real(name, getattr(self, name)))
+            object.__setattr__(self, name, as_real(name, getattr(self, name)))
         object.__setattr__(self, "logit_bias", _checked_bias(self.logit_bias))
         stop: object = self.stop
         if not isinstance(stop, tuple | list) or not all(isinstance(text, str) and text for text in stop):
@@ -95,14 +95,15 @@ def _checked_bias(value: object) -> dict[int, float]:
     """Biases by token id; raises RequestError if one is out of bounds, or they are no mapping."""
     if not isinstance(value, Mapping):
         raise RequestError("logit_bias maps token ids to numbers", context=f"got {type(value).__name__}")
-    bias = {_whole("a token id of logit_bias", token): _real("a logit_bias", each) for token, each in value.items()}
+    bias = {_whole("a token id of logit_bias", token): as_real("a logit_bias", each) for token, each in value.items()}
     for token, each in bias.items():
         if token < 0 or not -100 <= each <= 100:
             raise RequestError("a logit_bias must be -100 to 100, for a token of the base", context=f"{token}: {each}")
     return bias
 
 
-def _real(name: str, value: object) -> float:
+def as_real(name: str, value: object) -> float:
+    """A number of any type, as a float; raises RequestError if it is none."""
     if isinstance(value, bool | str) or not isinstance(value, SupportsFloat):
         raise RequestError(f"{name} must be a number", context=f"got {value!r}")
     return float(value)

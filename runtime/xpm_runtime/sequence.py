@@ -9,7 +9,7 @@ import numpy as np
 from xpm_runtime.guide import Guide
 from xpm_runtime.logprobs import TokenReport
 from xpm_runtime.sampler import Sampler, SamplingParams
-from xpm_runtime.slots import Composition
+from xpm_runtime.slots import Acting, Composition
 from xpm_runtime.text import GrowingText, Message
 
 FinishReason = Literal["stop", "length", "cancelled", "error", "timeout"]
@@ -86,6 +86,11 @@ class Sequence:
     owner: object = None  # the engine that it was submitted to
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
+    scales: tuple[float, ...] = ()  # of ``composition``; 1 for all if empty
+    acting: Acting = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.acting = tuple(zip(self.composition, self.scales or [1.0] * len(self.composition), strict=True))
 
     @property
     def is_prefilled(self) -> bool:

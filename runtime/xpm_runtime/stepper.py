@@ -22,7 +22,7 @@ from xpm_runtime.prefix import PrefixCache
 from xpm_runtime.resident import ResidentAdapters
 from xpm_runtime.scheduler import Chunk, Plan, Scheduler
 from xpm_runtime.sequence import FinishReason, Sequence
-from xpm_runtime.slots import Composition
+from xpm_runtime.slots import Acting
 
 _NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
 
@@ -63,7 +63,7 @@ class Stepper:
         self._admit()
         plan = self._without_broken(self._scheduler.plan())
         acting = [*(chunk.sequence for chunk in plan.prefill), *plan.rows]
-        self._packs.serve(name for sequence in acting for name in sequence.composition)
+        self._packs.serve(voice for sequence in acting for voice in sequence.acting)
         for chunk in plan.prefill:
             self._attempt([chunk.sequence], partial(self._prefill, chunk))
         if plan.rows:
@@ -84,7 +84,7 @@ class Stepper:
         """Put what is known of a prompt's beginning into the lane that its sequence was just given."""
         for sequence in self._scheduler.admit():
             assert sequence.lane is not None
-            acting = self._keys(sequence.composition)
+            acting = self._keys(sequence.acting)
             sequence.num_reused = self._prefixes.restore(sequence.lane, acting, sequence.prompt_ids)
             sequence.num_computed = sequence.num_reused
 
@@ -93,7 +93,7 @@ class Stepper:
         broken: set[int] = set()
         for sequence in [*(chunk.sequence for chunk in plan.prefill), *plan.rows]:
             try:
-                self._packs.check(sequence.composition)
+                self._packs.check(sequence.acting)
             except Exception as error:  # whatever it is, it is this sequence's
                 self._fail(sequence, error)
                 broken.add(id(sequence))
@@ -114,24 +114,20 @@ class Stepper:
         started = time.perf_counter()
         sequence = chunk.sequence
         assert sequence.lane is not None
-        ids = [
-            *self._packs.soft_ids(sequence.composition),
-            *sequence.prompt_ids[sequence.num_soft :],
-            *sequence.token_ids,
-        ]
+        ids = [*self._packs.soft_ids(sequence.acting), *sequence.prompt_ids[sequence.num_soft :], *sequence.token_ids]
         logits = self._runner.prefill(
             ids[chunk.start : chunk.stop],
             lane=sequence.lane,
             start=chunk.start,
             pack=self._packs.current,
-            composition=sequence.composition,
+            acting=sequence.acting,
         )
         is_prompt = not sequence.token_ids
         if chunk.stop < sequence.num_tokens:
             sequence.num_computed = chunk.stop
         else:
             if is_prompt:
-                self._prefixes.keep(sequence.lane, self._keys(sequence.composition), sequence.prompt_ids)
+                self._prefixes.keep(sequence.lane, self._keys(sequence.acting), sequence.prompt_ids)
             self._advance(sequence, RowLogits(logits), row=0, num_computed=chunk.stop)
         elapsed_ms = 1e3 * (time.perf_counter() - started)
         if is_prompt:
@@ -143,7 +139,7 @@ class Stepper:
         """Decode one token of every planned lane; lanes between them that are not planned compute nothing of use."""
         started = time.perf_counter()
         tokens, lengths = [0] * plan.num_rows, [0] * plan.num_rows
-        compositions: list[Composition] = [()] * plan.num_rows
+        rows: list[Acting] = [()] * plan.num_rows
         for lane, holder in enumerate(self._scheduler.lanes[: plan.num_rows]):
             if holder is not None:
                 # What is written behind a lane that is not sampled is overwritten by its next run; a full lane ends now.
@@ -151,8 +147,8 @@ class Stepper:
         for sequence in plan.rows:
             assert sequence.lane is not None
             tokens[sequence.lane] = sequence.token_ids[-sequence.num_pending]
-            compositions[sequence.lane] = sequence.composition
-        logits = self._runner.decode(tokens, lengths, tuple(compositions), self._packs.current)
+            rows[sequence.lane] = sequence.acting
+        logits = self._runner.decode(tokens, lengths, tuple(rows), self._packs.current)
         for sequence in plan.rows:
             assert sequence.lane is not None
             if sequence.num_pending > 1:
@@ -226,5 +222,7 @@ class Stepper:
                 return
             self._scheduler.move(source, target)
 
-    def _keys(self, composition: Composition) -> list[str]:
-        return [self._adapters.attached[name].key for name in composition]
+    def _keys(self, acting: Acting) -> list[str]:
+        """What the prefixes of a row are found by: which adapters act, and how strongly."""
+        keys = [(self._adapters.attached[name].key, scale) for name, scale in acting]
+        return [key if scale == 1 else f"{key} at {scale!r}" for key, scale in keys]
