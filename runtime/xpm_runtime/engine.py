@@ -214,8 +214,14 @@ class Engine:
         """Begin a conversation with a composition; its experts can't be detached until it is released."""
         with self._opened():
             composition = tuple(name for name, _ in self._compose(experts))
-            self._pinned.update(composition)
+            self.pin(composition)
         return EngineSession(self, composition, system)
+
+    def pin(self, experts: Items[str]) -> None:
+        """Keep experts from being detached until they are unpinned; raises RequestError if one is not attached."""
+        with self._opened():
+            self._require_attached(experts)
+            self._pinned.update(experts)
 
     def unpin(self, experts: Items[str]) -> None:
         with self._lock:
@@ -246,6 +252,12 @@ class Engine:
 
     def submit(self, request: Request) -> Sequence:
         """Queue a request; raises RequestError, ConstraintError or CapacityError before anything is computed."""
+        sequence = self.prepare(request)
+        self.enqueue(sequence)
+        return sequence
+
+    def prepare(self, request: Request) -> Sequence:
+        """Check a request and encode its prompt, without queueing it; raises as ``submit`` does."""
         ids = encode_prompt(  # may take long: nobody waits for it
             request.prompt,
             self._codec,
@@ -253,6 +265,8 @@ class Engine:
             max_tokens=self._scheduler.capacity,
             allow_special=request.allow_special,
         )
+        if any(token >= self.graph.vocab_size for token in request.sampling.logit_bias):
+            raise RequestError("logit_bias names a token that the base does not have")
         text = GrowingText(self._codec, request.sampling.stop)
         grammar = request.sampling.grammar
         guide = self._guides.begin(grammar) if grammar else None
@@ -269,13 +283,31 @@ class Engine:
                 owner=self._lock,
                 scales=tuple(scale for _, scale in acting),
             )
-            self._scheduler.add(sequence)
+            self._scheduler.check(sequence)
         return sequence
+
+    def enqueue(self, sequence: Sequence) -> None:
+        """Queue what was prepared, or preempted; raises RequestError if an expert of it was detached meanwhile."""
+        with self._opened():
+            self._require_own(sequence)
+            self._require_attached(sequence.composition)
+            self._scheduler.add(sequence)
+
+    def has_room(self, sequence: Sequence) -> bool:
+        """Whether a sequence would get a lane in the next step if it were queued now."""
+        with self._opened():
+            return self._scheduler.has_room(sequence)
+
+    def preempt(self, sequence: Sequence) -> None:
+        """Take an unfinished sequence off its lane, or out of the queue; ``enqueue`` lets it go on where it was."""
+        with self._opened():
+            self._require_own(sequence)
+            if not sequence.is_finished:
+                self._stepper.preempt(sequence)
 
     def cancel(self, sequence: Sequence) -> None:
         """End a sequence now; its lane is free at once. Raises RequestError if it is another engine's."""
-        if sequence.owner is not self._lock:
-            raise RequestError("the sequence was not submitted to this engine", hint="cancel it where it was submitted")
+        self._require_own(sequence)
         with self._lock:
             if not sequence.is_finished:
                 sequence.finish_reason = "cancelled"
@@ -393,6 +425,10 @@ class Engine:
         if self._prefixes.num_bytes > self._memory.prefix:
             found.append("more prefixes are kept than the budget allows")
         return found
+
+    def _require_own(self, sequence: Sequence) -> None:
+        if sequence.owner is not self._lock:
+            raise RequestError("the sequence was not submitted to this engine", hint="cancel it where it was submitted")
 
     def _unfinished(self) -> list[Sequence]:
         return [*self._scheduler.running, *self._scheduler.waiting]

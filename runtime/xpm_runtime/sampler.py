@@ -15,6 +15,7 @@ Row = NDArray[np.float32]
 _MANY = 4096  # logits from which on weights are computed in float32
 _COLD = 1e-3  # temperature below which float32 does not hold the quotients
 _BLOCK = 64
+_NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
 MAX_LOGPROBS = 20
 
 
@@ -28,7 +29,8 @@ class SamplingParams:
 
     What was written so far costs ``presence_penalty`` once and ``frequency_penalty`` each time (-2 to 2, taken from logits);
     ``repetition_penalty`` looks at the prompt too. ``logit_bias`` is added to the logits of token ids (-100 to 100). ``logprobs``
-    asks for the log-probability of each token and of as many alternatives: 0 for its own alone, None for nothing.
+    asks for the log-probability of each token and of as many alternatives: 0 for its own alone, None for nothing; with
+    ``prompt_logprobs`` also of those of the prompt.
     """
 
     max_tokens: int = 256
@@ -41,6 +43,7 @@ class SamplingParams:
     frequency_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict, hash=False)
     logprobs: int | None = None
+    prompt_logprobs: bool = False
     stop: tuple[str, ...] = ()
     seed: int | None = None
     grammar: Grammar | None = None
@@ -74,6 +77,7 @@ class SamplingParams:
             ("presence_penalty", -2 <= self.presence_penalty <= 2, "-2 to 2"),
             ("frequency_penalty", -2 <= self.frequency_penalty <= 2, "-2 to 2"),
             ("logprobs", self.logprobs is None or 0 <= self.logprobs <= MAX_LOGPROBS, f"0 to {MAX_LOGPROBS}"),
+            ("logprobs", self.logprobs is not None or not self.prompt_logprobs, "given with prompt_logprobs"),
             ("seed", self.seed is None or self.seed >= 0, "at least 0"),
         )
         for name, holds, wanted in bounds:
@@ -128,22 +132,41 @@ class Sampler:
     @property
     def is_greedy(self) -> bool:
         """Whether the likeliest token is always the next, whatever was seen."""
-        return self.params.temperature == 0 and self.params.repetition_penalty == 1
+        return self.params.temperature == 0 and not (self.looks_back or self.params.logit_bias)
 
-    def choose(self, logits: Row, seen: NDArray[np.int64], allowed: NDArray[np.bool_] | None = None) -> int:
+    @property
+    def looks_back(self) -> bool:
+        """Whether what is drawn depends on what was seen or written."""
+        params = self.params
+        return params.repetition_penalty != 1 or params.presence_penalty != 0 or params.frequency_penalty != 0
+
+    def choose(
+        self,
+        logits: Row,
+        seen: NDArray[np.int64],
+        allowed: NDArray[np.bool_] | None = None,
+        *,
+        written: NDArray[np.int64] = _NOTHING,
+    ) -> int:
         """The next token.
 
         Args:
             logits: float32 (vocab,), not altered.
             seen: int64 ids of the prompt and of what was written so far, for the repetition penalty.
             allowed: bool (vocab,), at least one of them true: what may be chosen; anything if None.
+            written: int64 ids of what was written so far, for the other penalties.
         Raises:
             EngineError: a logit is NaN or infinite; nothing was drawn.
         """
         params = self.params
         require_finite(logits.max())
+        if params.logit_bias:
+            logits = logits.copy()
+            logits[list(params.logit_bias)] += np.array(list(params.logit_bias.values()), np.float32)
         if params.repetition_penalty != 1.0:
             logits = penalise(logits, seen, params.repetition_penalty)
+        if params.presence_penalty or params.frequency_penalty:
+            logits = subtract(logits, written, params.presence_penalty, params.frequency_penalty)
         if allowed is None:
             return self._draw(logits)
         ids = np.flatnonzero(allowed)  # often few: what follows costs less than without a constraint
@@ -170,6 +193,14 @@ def penalise(logits: Row, seen: NDArray[np.int64], penalty: float) -> Row:
     wide = result[ids].astype(np.float64)
     bound = np.finfo(np.float32).max
     result[ids] = np.clip(np.where(wide > 0, wide / penalty, wide * penalty), -bound, bound)
+    return result
+
+
+def subtract(logits: Row, written: NDArray[np.int64], presence: float, frequency: float) -> Row:
+    """Take ``presence``, and ``frequency`` for each time, from the logits of what was written, as in OpenAI's API."""
+    result = logits.copy()
+    ids, counts = np.unique(written, return_counts=True)
+    result[ids] -= (presence + frequency * counts).astype(np.float32)
     return result
 
 

@@ -48,6 +48,11 @@ class Scheduler:
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; raises CapacityError if no lane could ever hold its prompt."""
+        self.check(sequence)
+        self.waiting.append(sequence)
+
+    def check(self, sequence: Sequence) -> None:
+        """Raise CapacityError if no lane could ever hold a sequence's prompt, or memory what it may come to."""
         if len(sequence.prompt_ids) > self.capacity:
             raise CapacityError(
                 f"the prompt has {len(sequence.prompt_ids)} tokens, a lane holds {self.capacity}",
@@ -58,7 +63,6 @@ class Scheduler:
                 f"the request may come to {self._reserve(sequence)} tokens, there is memory for {self.token_budget}",
                 hint="ask for fewer tokens (max_tokens), or raise the memory budget",
             )
-        self.waiting.append(sequence)
 
     @property
     def running(self) -> list[Sequence]:
@@ -67,6 +71,12 @@ class Scheduler:
     @property
     def is_idle(self) -> bool:
         return not self.waiting and not any(self.lanes)
+
+    def has_room(self, sequence: Sequence) -> bool:
+        """Whether a sequence would be given a lane now, behind those that wait already."""
+        waiting = [*self.waiting, sequence]
+        left = self.token_budget - sum(map(self._reserve, self.running))
+        return self.lanes.count(None) >= len(waiting) and sum(map(self._reserve, waiting)) <= left
 
     def admit(self) -> tuple[Sequence, ...]:
         """Give free lanes to those who wait, in order; what they may come to hold is set aside."""

@@ -36,6 +36,7 @@ class GenerationResult:
     """What a sequence became. Times are wall-clock milliseconds of the steps it took part in.
 
     ``error`` says what went wrong where ``finish_reason`` is "error"; ``text`` is what was written before.
+    ``prompt_logprobs`` has one for each of the prompt's tokens, None for the first, which follows nothing.
     ``missing`` is what would make a text that its grammar does not allow to end there complete, "…" if that is not known; else
     None. ``logprobs`` has a report for each of ``token_ids`` if they were asked for. ``finish_reason`` is "timeout" only behind
     a server. ``num_reused_tokens`` of the prompt were known from an earlier one with the same experts, and not computed again.
@@ -52,6 +53,7 @@ class GenerationResult:
     error: str | None = None
     missing: str | None = None
     logprobs: tuple[TokenReport, ...] = ()
+    prompt_logprobs: tuple[TokenReport | None, ...] = ()
 
     @property
     def prefill_tok_s(self) -> float:
@@ -68,7 +70,8 @@ class Sequence:
     """A request in progress.
 
     ``prompt_ids`` include one placeholder per virtual token of the experts' soft prompts, in front. ``num_computed`` tokens
-    of prompt and output have their keys and values in the lane; ``num_reused`` of them came from an earlier prompt.
+    of prompt and output have their keys and values in the lane; ``num_reused`` of them came from an earlier prompt. It decodes when
+    ``num_to_prefill`` are computed: those of the prompt, and after its lane was taken away, what was written before too.
     """
 
     prompt_ids: list[int]
@@ -87,14 +90,24 @@ class Sequence:
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
     scales: tuple[float, ...] = ()  # of ``composition``; 1 for all if empty
+    reports: list[TokenReport] = field(default_factory=list)
+    prompt_reports: list[TokenReport | None] = field(default_factory=list)
+    num_to_prefill: int = field(init=False)
     acting: Acting = field(init=False)
 
     def __post_init__(self) -> None:
+        self.num_to_prefill = len(self.prompt_ids)
         self.acting = tuple(zip(self.composition, self.scales or [1.0] * len(self.composition), strict=True))
 
     @property
     def is_prefilled(self) -> bool:
-        return self.num_computed >= len(self.prompt_ids)
+        return self.num_computed >= self.num_to_prefill
+
+    def forget(self) -> None:
+        """Begin anew on another lane, with all that is known of prompt and output to prefill."""
+        self.num_computed, self.num_to_prefill = 0, self.num_tokens
+        if not self.token_ids:
+            self.prompt_reports.clear()
 
     @property
     def num_tokens(self) -> int:
@@ -127,4 +140,6 @@ class Sequence:
             decode_ms=self.decode_ms,
             error=self.error,
             missing=self.guide.missing(text) if self.guide else None,
+            logprobs=tuple(self.reports),
+            prompt_logprobs=tuple(self.prompt_reports),
         )

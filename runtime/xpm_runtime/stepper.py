@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.errors import EngineError
-from xpm_runtime.forms.form import RowLogits, Runner
+from xpm_runtime.forms.form import Logits, RowLogits, Runner
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import Lanes
+from xpm_runtime.logprobs import TokenReport, report
 from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
 from xpm_runtime.resident import ResidentAdapters
@@ -67,7 +68,7 @@ class Stepper:
         for chunk in plan.prefill:
             self._attempt([chunk.sequence], partial(self._prefill, chunk))
         if plan.rows:
-            self._attempt(plan.rows, partial(self._decode, plan))
+            self._decode_apart(plan.rows)
         self._compact()
         finished, self._ended = tuple(self._ended), []
         num_prefilled = sum(max(0, min(c.stop, len(c.sequence.prompt_ids)) - c.start) for c in plan.prefill)
@@ -85,8 +86,12 @@ class Stepper:
         for sequence in self._scheduler.admit():
             assert sequence.lane is not None
             acting = self._keys(sequence.acting)
-            sequence.num_reused = self._prefixes.restore(sequence.lane, acting, sequence.prompt_ids)
-            sequence.num_computed = sequence.num_reused
+            if sequence.sampler.params.prompt_logprobs and not sequence.token_ids:
+                continue  # of what is not computed nothing is known
+            ids = [*sequence.prompt_ids, *sequence.token_ids]
+            sequence.num_computed = self._prefixes.restore(sequence.lane, acting, ids)
+            if not sequence.token_ids:
+                sequence.num_reused = sequence.num_computed
 
     def _without_broken(self, plan: Plan) -> Plan:
         """The plan without sequences whose adapters can't act any more; those end."""
@@ -99,6 +104,27 @@ class Stepper:
                 broken.add(id(sequence))
         rows = tuple(sequence for sequence in plan.rows if id(sequence) not in broken)
         return Plan(tuple(chunk for chunk in plan.prefill if id(chunk.sequence) not in broken), rows)
+
+    def preempt(self, sequence: Sequence) -> None:
+        """Take a sequence off its lane, to be queued again; what is computed is kept as far as the prefix cache holds it."""
+        if sequence.lane is not None:
+            ids = [*sequence.prompt_ids, *sequence.token_ids][: sequence.num_computed]
+            self._prefixes.keep(sequence.lane, self._keys(sequence.acting), ids)
+        self.remove(sequence)
+        sequence.forget()
+
+    def _decode_apart(self, rows: tuple[Sequence, ...]) -> None:
+        """Decode rows together; if the run fails, half by half, so that it ends only those by which it does."""
+        try:
+            self._decode(Plan((), rows))
+        except Exception as error:  # the other sequences must go on
+            left = tuple(sequence for sequence in rows if not sequence.is_finished)
+            if len(left) < 2:
+                for sequence in left:
+                    self._fail(sequence, error)
+                return
+            self._decode_apart(left[: len(left) // 2])
+            self._decode_apart(left[len(left) // 2 :])
 
     def _attempt(self, sequences: Items[Sequence], run: Callable[[], None]) -> None:
         """Do a run; if it fails, end the sequences that were in it and did not end by themselves."""
@@ -115,20 +141,24 @@ class Stepper:
         sequence = chunk.sequence
         assert sequence.lane is not None
         ids = [*self._packs.soft_ids(sequence.acting), *sequence.prompt_ids[sequence.num_soft :], *sequence.token_ids]
+        is_prompt = not sequence.token_ids
+        every = is_prompt and sequence.sampler.params.prompt_logprobs
         logits = self._runner.prefill(
             ids[chunk.start : chunk.stop],
             lane=sequence.lane,
             start=chunk.start,
             pack=self._packs.current,
             acting=sequence.acting,
+            every=every,
         )
-        is_prompt = not sequence.token_ids
+        if every:
+            self._report_prompt(sequence, logits, chunk)
         if chunk.stop < sequence.num_tokens:
             sequence.num_computed = chunk.stop
         else:
             if is_prompt:
                 self._prefixes.keep(sequence.lane, self._keys(sequence.acting), sequence.prompt_ids)
-            self._advance(sequence, RowLogits(logits), row=0, num_computed=chunk.stop)
+            self._advance(sequence, RowLogits(logits[-1:]), row=0, num_computed=chunk.stop)
         elapsed_ms = 1e3 * (time.perf_counter() - started)
         if is_prompt:
             sequence.prefill_ms += elapsed_ms
@@ -164,6 +194,7 @@ class Stepper:
         sequence's."""
         most = min(sequence.sampler.params.max_tokens, self._lanes.capacity + 1 - len(sequence.prompt_ids))
         guide, written, is_closed = sequence.guide, [], False
+        reports: list[TokenReport] = []
         try:
             token = self._draw(sequence, logits, row)
             is_end = token in self._graph.eos_token_ids
@@ -176,11 +207,14 @@ class Stepper:
                     written.append(each)
                     if sequence.text.is_stopped:
                         break
+            if sequence.sampler.params.logprobs is not None:
+                reports = self._report(sequence, logits[row], [token] if is_end else written)
         except Exception as error:  # a sampler's, a tokenizer's, or a grammar's
             self._fail(sequence, error)
             return
         sequence.num_computed = num_computed
         sequence.token_ids += [token] if is_end else written
+        sequence.reports += reports
         if is_end or is_closed or (guide is not None and guide.is_closed) or sequence.text.is_stopped:
             self._end(sequence, "stop")
         elif len(sequence.token_ids) >= most:
@@ -193,13 +227,31 @@ class Stepper:
         would have been drawn. (With top-k, top-p or min-p, which look at what is left, that is so nearly.)
         """
         sampler, guide = sequence.sampler, sequence.guide
-        has_penalty = sampler.params.repetition_penalty != 1
-        seen = sequence.seen if has_penalty else _NOTHING
+        seen, written = _NOTHING, _NOTHING
+        if sampler.looks_back:
+            seen, written = sequence.seen, np.array(sequence.token_ids, np.int64)
         if guide is None or sampler.is_greedy or guide.is_dear:
-            token = logits.greedy(row) if sampler.is_greedy else sampler.choose(logits[row], seen)
+            token = logits.greedy(row) if sampler.is_greedy else sampler.choose(logits[row], seen, written=written)
             if guide is None or guide.allows(token, is_end=token in self._graph.eos_token_ids):
                 return token
-        return sampler.choose(logits[row], seen, guide.allowed())
+        return sampler.choose(logits[row], seen, guide.allowed(), written=written)
+
+    def _report(self, sequence: Sequence, row: NDArray[np.float32], tokens: list[int]) -> list[TokenReport]:
+        """What is said of tokens that were written at once: those behind the first, which a grammar left no choice, are certain."""
+        first, *forced = tokens
+        num_top, write = sequence.sampler.params.logprobs or 0, sequence.text.bytes_of
+        certain = [TokenReport(id=token, text=write(token), logprob=0.0) for token in forced]
+        return [report(row, first, num_top=num_top, write=write), *certain]
+
+    def _report_prompt(self, sequence: Sequence, logits: Logits, chunk: Chunk) -> None:
+        """Say how likely the tokens of a prompt were that follow those of a chunk; ``logits`` are (tokens of the chunk, vocab)."""
+        ids, found = sequence.prompt_ids, sequence.prompt_reports
+        if not found:
+            found.append(None)
+        num_top, write = sequence.sampler.params.logprobs or 0, sequence.text.bytes_of
+        for place in range(max(chunk.start, sequence.num_soft), min(chunk.stop, len(ids) - 1)):
+            row = logits[place - chunk.start]
+            found.append(report(row, ids[place + 1], num_top=num_top, write=write))
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         parts = (error.message, error.context) if isinstance(error, EngineError) else (type(error).__name__, str(error))
