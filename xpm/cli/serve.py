@@ -35,13 +35,19 @@ from xpm_runtime.server.logs import log_as_json
 )
 @click.option("--max-lanes", type=click.IntRange(1, 1024), default=8, show_default=True, help="Answers at a time.")
 @click.option("--max-queued", type=click.IntRange(1), default=256, show_default=True, help="Requests that may wait.")
-@click.option("--context", "context_tokens", type=click.IntRange(1), help="Tokens of prompt and answer together; 2048 by default.")
+@click.option(
+    "--context", "context_tokens", type=click.IntRange(1), help="Tokens of prompt and answer together; 2048 by default."
+)
 @click.option("--device", type=click.Choice(DEVICES), help="By default the setting run.device.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the setting run.threads.")
 @click.option("--memory", type=SIZE, help="Stay within so much memory, e.g. 800MB; refuse rather than exceed it.")
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Answer to this host name too. Repeatable.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(1), default=600, show_default=True, help="Seconds of a request.")
-@click.option("--drain", "drain_s", type=click.FloatRange(0), default=30, show_default=True, help="Seconds to end what runs.")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(1), default=600, show_default=True, help="Seconds of a request."
+)
+@click.option(
+    "--drain", "drain_s", type=click.FloatRange(0), default=30, show_default=True, help="Seconds to end what runs."
+)
 @click.pass_context
 def serve_command(
     context: click.Context,

@@ -3,7 +3,6 @@
 import contextlib
 import ipaddress
 import logging
-import signal
 import socket
 import tempfile
 import threading
@@ -65,7 +64,7 @@ def serve(environment: Environment, options: ServeOptions, *, progress: Progress
         XpmError, EngineError: what is installed can't be read, fetched or loaded.
     """
     require_extra(("fastapi", "uvicorn", "prometheus_client"), what="xpm serve", extra="serve")
-    with _bound(environment, options) as listening, _application(environment, options, progress) as (app, worker):
+    with _bound(environment, options) as listening, application(environment, options, progress) as (app, worker):
         _run(app, worker, listening, options, ready)
 
 
@@ -100,7 +99,7 @@ def _is_loopback(host: str) -> bool:
 
 
 @contextlib.contextmanager
-def _application(
+def application(
     environment: Environment, options: ServeOptions, progress: Progress
 ) -> Iterator[tuple["FastAPI", "Worker"]]:
     """Everything behind the socket, loaded; freed at the end."""
@@ -180,12 +179,7 @@ def _run(
         "h11_max_incomplete_event_size": _HEADER_BYTES,
         "timeout_graceful_shutdown": int(options.drain_s) + 1,
     }
-    server = Server(uvicorn.Config(app, **settings))
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        server.run(sockets=[listening])
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    Server(uvicorn.Config(app, **settings)).run(sockets=[listening])
 
 
 def _address(listening: socket.socket) -> str:

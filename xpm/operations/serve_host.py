@@ -137,9 +137,7 @@ class InstalledHost:
 
     def list_experts(self) -> Sequence[Listed]:
         state, attached = self._state, set(self._engine.attached)
-        return [
-            _listed(each, kind="expert", is_loaded=state.key(each) in attached) for each in state.parts.values()
-        ]
+        return [_listed(each, kind="expert", is_loaded=state.key(each) in attached) for each in state.parts.values()]
 
     def embed(self, texts: Sequence[str]) -> tuple[str, list[list[float]]] | None:
         folder = str(Config.read(self._environment.home.root).get("router.embedder"))
@@ -221,7 +219,9 @@ class InstalledHost:
         parts = [each for each in state.with_required(decision.experts) if each.name not in without]
         parts = parts if len(parts) <= max_experts else [each for each in parts if each.name in decision.experts]
         experts = [
-            _acting(state, each, 1.0, reasons.get(each.name, "")) if each.name in decision.experts else _required(state, each)
+            _acting(state, each, 1.0, reasons.get(each.name, ""))
+            if each.name in decision.experts
+            else _required(state, each)
             for each in parts
         ]
         return Choice(
@@ -253,7 +253,9 @@ class InstalledHost:
         if len(parts) > MAX_EXPERTS:
             raise RequestError(f"{len(parts)} experts would act, at most {MAX_EXPERTS} do together")
         experts = [
-            _acting(state, each, scales[each.name], "named by the client") if each.name in scales else _required(state, each)
+            _acting(state, each, scales[each.name], "named by the client")
+            if each.name in scales
+            else _required(state, each)
             for each in parts
         ]
         reason = "named by the client" if experts else "the base was asked for"
@@ -289,7 +291,13 @@ def _listed(part: Part, *, kind: str, is_loaded: bool) -> Listed:
         kind=kind,
         description=manifest.description if manifest else "",
         digest=part.digest,
-        num_bytes=sum(each.stat().st_size for each in part.folder.iterdir() if each.is_file()),
+        num_bytes=_size_of(part.folder),
         license=str(manifest.license or "") if manifest else "",
         is_loaded=is_loaded,
     )
+
+
+@lru_cache(maxsize=4096)
+def _size_of(folder: Path) -> int:
+    """Bytes of what was unpacked, which does not change; of an editable folder, those of when it was first asked."""
+    return sum(each.stat().st_size for each in folder.iterdir() if each.is_file())

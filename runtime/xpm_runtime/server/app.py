@@ -1,6 +1,5 @@
 """The application: its routes, and the form in which each protocol says what went wrong."""
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +18,6 @@ from xpm_runtime.server.service import Service
 _ROUTERS = (openai_chat.router, openai_completions.router, openai_models.router)
 _FORMS: Mapping[str, Callable[[ApiError], dict[str, Any]]] = {}  # the beginning of a path → its protocol's form
 _CLIENT_GONE = 499
-_LOG = logging.getLogger("xpm.serve")
 
 
 def create_app(service: Service, security: Security, *, version: str = "0") -> FastAPI:
@@ -27,7 +25,7 @@ def create_app(service: Service, security: Security, *, version: str = "0") -> F
     app.state.service = service
     for router in _ROUTERS:
         app.include_router(router)
-    for kind in (Exception, ApiError, RequestValidationError, HTTPException, ClientGone):
+    for kind in (ApiError, RequestValidationError, HTTPException, ClientGone, Exception):
         app.add_exception_handler(kind, _told)
     app.add_middleware(Guard, security=security, error_response=error_response, count=_counting(service))
     return app
@@ -54,17 +52,12 @@ def _known(error: Exception) -> ApiError:
         return _first_of(error)
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, str(error.detail), "http")
-    if (known := as_api_error(error)) is not None:
-        return known
-    _LOG.error("a request failed", exc_info=error)
-    return ApiError(500, "the server failed; its log says how", "internal")
+    return as_api_error(error) or ApiError(500, "the server failed; its log says how", "internal")
 
 
 def _first_of(error: RequestValidationError) -> ApiError:
     """The first field that is wrong, by its path; what the client sent is not repeated."""
     first = error.errors()[0]
-    if isinstance(inner := first.get("ctx", {}).get("error"), ApiError):
-        return inner
     names = [str(each) for each in first["loc"] if each != "body"]
     field = ".".join(names) or None
     return ApiError(400, f"{field}: {first['msg']}" if field else str(first["msg"]), "invalid_request", param=field)

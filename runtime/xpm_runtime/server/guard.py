@@ -42,7 +42,9 @@ class Security:
 class Guard:
     """The middleware."""
 
-    def __init__(self, app: ASGIApp, security: Security, error_response: ErrorResponse, count: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, security: Security, error_response: ErrorResponse, count: Callable[[str, int], None]
+    ) -> None:
         """
         Args:
             count: told of (path of the route, status) of every response.
@@ -83,7 +85,9 @@ class Guard:
         """The key of a request, None where none is needed; raises ApiError if it may not come in."""
         host = _PORT.sub("", headers.get("host", "")).lower()
         if host not in self._hosts:
-            raise ApiError(421, f"this server does not answer for the host {host[:80]!r}; --allow-host adds names", "host")
+            raise ApiError(
+                421, f"this server does not answer for the host {host[:80]!r}; --allow-host adds names", "host"
+            )
         if (origin := headers.get("origin")) is not None and _PORT.sub("", origin.partition("://")[2]).lower() != host:
             raise ApiError(403, "pages of other sites may not use this server", "origin")
         path: str = scope["path"]
@@ -97,10 +101,15 @@ class Guard:
             key = keys.find(secret) if secret else None
         except Exception as error:
             known = as_api_error(error)
-            raise ApiError(503, known.message if known else "the keys can't be read", "keys", retry_after_s=5) from error
+            raise ApiError(
+                503, known.message if known else "the keys can't be read", "keys", retry_after_s=5
+            ) from error
         if key is None:
             raise ApiError(401, "there is no key" if not secret else "nobody knows this key", "invalid_api_key")
-        wanted = next((name for start, name in _SCOPES if path.startswith(start) and scope["method"] != "GET" or path == start), "infer")
+        wanted = next(
+            (name for start, name in _SCOPES if (path.startswith(start) and scope["method"] != "GET") or path == start),
+            "infer",
+        )
         if wanted not in key.scopes and "admin" not in key.scopes:
             raise ApiError(403, f"the key {key.name} has not the scope {wanted}", "scope")
         self._security.quotas.admit(key)

@@ -82,7 +82,7 @@ class Reloaded:
 
 
 class Host(Protocol):
-    """Every method may be called from any thread. Names are of what is installed: none is a path, and nothing is fetched for one."""
+    """Every method may be called from any thread. Names are of what is installed: none is a path, nothing is fetched for one."""
 
     @property
     def base(self) -> Listed: ...

@@ -77,7 +77,9 @@ class KeyFile:
     ) -> tuple[str, Key]:
         """(the secret of a new key, the key). Raises RequestError if the name is taken or is none."""
         if not _NAME.fullmatch(name):
-            raise RequestError("a key's name is letters, digits, dots and dashes, at most 64", context=f"got {name[:80]!r}")
+            raise RequestError(
+                "a key's name is letters, digits, dots and dashes, at most 64", context=f"got {name[:80]!r}"
+            )
         if any(each.name == name for each in self.active()):
             raise RequestError(f"there is a key named {name}", hint=f"`xpm serve keys revoke {name}` takes it back")
         secret = _PREFIX + secrets.token_urlsafe(32)

@@ -78,7 +78,11 @@ class _Now(Collector):
         for name, text, value in (
             ("num_requests_running", "Requests that are being answered", now.running),
             ("num_tokens_waiting", "Tokens that what waits may come to", now.waiting_tokens),
-            ("kv_cache_usage_perc", "Share of the KV cache in use, 0 to 1", now.cached_tokens / max(1, now.token_capacity)),
+            (
+                "kv_cache_usage_perc",
+                "Share of the KV cache in use, 0 to 1",
+                now.cached_tokens / max(1, now.token_capacity),
+            ),
             ("num_lanes", "Requests that may run at once", now.num_lanes),
             ("num_experts_attached", "Experts in the engine", len(now.attached)),
             ("generation_tokens_per_second", "Tokens written in the last seconds", now.tokens_per_s),

@@ -16,7 +16,6 @@ from xpm_runtime.server.work import Delta, Order
 from xpm_runtime.server.worker import Ticket, Worker
 
 
-
 @dataclass(slots=True, kw_only=True)
 class Finished:
     """One answer, whole."""
@@ -94,7 +93,9 @@ class Answer:
             if (result := done[number].result) is not None
         ]
 
-    async def _forward(self, number: int, ticket: Ticket, arrived: "asyncio.Queue[tuple[int, Delta | Exception]]") -> None:
+    async def _forward(
+        self, number: int, ticket: Ticket, arrived: "asyncio.Queue[tuple[int, Delta | Exception]]"
+    ) -> None:
         last = 0.0
         try:
             async for delta in ticket:
@@ -134,8 +135,8 @@ class Service:
         """Choose, attach and submit.
 
         Raises:
-            ApiError: the server is going down. Overloaded: the queue is full. EngineError, or an error of the host: the wish can't be
-                granted; nothing was computed.
+            ApiError: the server is going down. Overloaded: the queue is full. EngineError, or an error of the host: the wish
+                can't be granted; nothing was computed.
         """
         return await self.begin_all([wish], tenant=tenant)
 
@@ -168,27 +169,10 @@ class Service:
         """Who would answer; nothing is attached and nothing computed."""
         return await asyncio.to_thread(self._choose, wish)
 
-    def score(self, ids: Sequence[int], choice: Choice, *, num_top: int) -> list[TokenReport]:
-        """How likely each token of a prompt is behind those before it; NaN for the first, behind which nothing stands.
-
-        Raises:
-            CapacityError: it is too long to be scored at once. Overloaded: no lane is free.
-        """
-        return self.engine.score(
-            ids,
-            experts=[each.key for each in choice.experts],
-            scales=[each.scale for each in choice.experts],
-            num_top=num_top,
-        )
-
     def _choose(self, wish: Wish) -> Choice:
         started = time.perf_counter()
         choice = self.host.route(
-            wish.last_turn,
-            model=wish.model,
-            forced=wish.experts,
-            excluded=wish.exclude,
-            max_experts=wish.max_experts,
+            wish.last_turn, model=wish.model, forced=wish.experts, excluded=wish.exclude, max_experts=wish.max_experts
         )
         self.metrics.count_choice(choice, time.perf_counter() - started)
         return choice
@@ -224,7 +208,11 @@ class Service:
 def _seeded(request: Request, number: int) -> Request:
     """The request of a choice: drawn from another seed than the others', but the same again the next time."""
     seed = request.sampling.seed
-    return request if seed is None or not number else replace(request, sampling=replace(request.sampling, seed=seed + number))
+    return (
+        request
+        if seed is None or not number
+        else replace(request, sampling=replace(request.sampling, seed=seed + number))
+    )
 
 
 def _broken(result: GenerationResult) -> ApiError:

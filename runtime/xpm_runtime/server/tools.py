@@ -29,6 +29,7 @@ For each function call, return a json object with function name and arguments wi
 <tool_call>
 {{"name": <function-name>, "arguments": <args-json-object>}}
 </tool_call>"""
+_AS_JSON_DUMPS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _NOTES = frozenset({"description", "title", "examples", "default", "$comment", "$schema", "$id", "deprecated"})
 _MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 _VALUES = frozenset({"const", "enum", "required"})
@@ -100,8 +101,8 @@ def _signature(tool: Tool) -> dict[str, Any]:
 def _body(tool: Tool) -> str:
     before = _OPEN.removeprefix(_MARK) + tool.name + _MIDDLE
     schema = _without_notes(tool.schema or {"type": "object"})
-    if not tool.is_strict and isinstance(schema, dict):
-        schema = {**schema, "x-guidance": {"lenient": True}}
+    if isinstance(schema, dict):
+        schema = {**schema, "x-guidance": {**_AS_JSON_DUMPS, "lenient": not tool.is_strict}}
     return f"{json.dumps(before)} %json {json.dumps(schema, ensure_ascii=False)} {json.dumps(_CLOSE)}"
 
 
@@ -242,4 +243,3 @@ def read_answer(text: str, tools: Tools) -> tuple[str, tuple[Call, ...]]:
                 arguments[number] += part
     calls = (Call(name=name, arguments=part) for name, part in zip(names, arguments, strict=True))
     return "".join(said), tuple(calls)
-

@@ -24,7 +24,7 @@ class Ticket:
                 request.prompt, experts=request.experts, sampling=request.sampling
             ):
                 if isinstance(piece, GenerationResult):
-                    self._queue.put_nowait(Delta(text="", result=piece))
+                    self._queue.put_nowait(Delta(text="", result=piece, tokens=piece.logprobs))
                 else:
                     self._queue.put_nowait(Delta(text=piece))
         except Exception as error:

@@ -42,11 +42,11 @@ class ExpertWish(Strict):
 class XpmOptions(Strict):
     """What no other server has: who answers, with what strength."""
 
-    experts: list[ExpertWish] | None = Field(None, max_length=MAX_EXPERTS, description="Who acts, beside `model`'s.")
-    exclude: list[ModelName] = Field([], max_length=1000, description="Whom the router passes over.")
-    max_experts: int | None = Field(None, ge=0, le=MAX_EXPERTS, description="How many the router may choose.")
-    priority: int = Field(DEFAULT_PRIORITY, ge=0, le=9, description="0 comes last, 9 first.")
-    timeout_ms: int | None = Field(None, ge=1, le=86_400_000)
+    experts: list[ExpertWish] | None = Field(default=None, max_length=MAX_EXPERTS, description="Who acts, beside `model`'s.")
+    exclude: list[ModelName] = Field(default=[], max_length=1000, description="Whom the router passes over.")
+    max_experts: int | None = Field(default=None, ge=0, le=MAX_EXPERTS, description="How many the router may choose.")
+    priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=9, description="0 comes last, 9 first.")
+    timeout_ms: int | None = Field(default=None, ge=1, le=86_400_000)
 
     @property
     def wishes(self) -> dict[str, Any]:
@@ -81,9 +81,10 @@ class Sampling(Strict):
     repetition_penalty: float | None = Field(None, gt=0, lt=100)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    logit_bias: dict[Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100)]] | None = (
-        Field(None, max_length=1024)
-    )
+    logit_bias: (
+        dict[Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100)]]
+        | None
+    ) = Field(None, max_length=1024)
     seed: int | None = Field(None, ge=-(1 << 63), lt=1 << 63)
     stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
 

@@ -19,8 +19,8 @@ from xpm_runtime.server.api.openai_messages import (
     conversation,
     tools_of,
 )
-from xpm_runtime.server.api.routes import new_router
 from xpm_runtime.server.api.replies import Document, events, finished, service_of, tenant_of, whole
+from xpm_runtime.server.api.routes import new_router
 from xpm_runtime.server.service import Answer
 from xpm_runtime.server.tools import MAX_TOOLS, CallBegun, CallPiece, CallReader, Piece, Text, read_answer
 from xpm_runtime.server.wish import Wish
@@ -191,7 +191,7 @@ async def chat_completions(request: Request, body: Annotated[ChatRequest, Body()
 
 
 def new_id(kind: str) -> str:
-    return f"{kind}-{uuid.uuid4().hex}" if kind == "chatcmpl" else f"{kind}_{uuid.uuid4().hex[:24]}"
+    return f"{kind}-{uuid.uuid4().hex}" if kind in ("chatcmpl", "cmpl") else f"{kind}_{uuid.uuid4().hex[:24]}"
 
 
 def _head(answer: Answer, id: str, kind: str, model: str) -> dict[str, Any]:
@@ -203,7 +203,14 @@ async def _chunks(answer: Answer, body: ChatRequest) -> AsyncIterator[tuple[str,
     if body.includes_usage:
         head["usage"] = None
 
-    def chunk(number: int, delta: dict[str, Any], *, tokens: Sequence[TokenReport] = (), reason: str | None = None, **more: Any) -> tuple[str, Document]:
+    def chunk(
+        number: int,
+        delta: dict[str, Any],
+        *,
+        tokens: Sequence[TokenReport] = (),
+        reason: str | None = None,
+        **more: Any,
+    ) -> tuple[str, Document]:
         choice = {
             "index": number,
             "delta": delta,
@@ -238,7 +245,12 @@ def _delta_of(piece: Piece) -> dict[str, Any] | None:
         case Text(text):
             return {"content": text}
         case CallBegun(number, name):
-            call = {"index": number, "id": new_id("call"), "type": "function", "function": {"name": name, "arguments": ""}}
+            call = {
+                "index": number,
+                "id": new_id("call"),
+                "type": "function",
+                "function": {"name": name, "arguments": ""},
+            }
             return {"tool_calls": [call]}
         case CallPiece(number, arguments):
             return {"tool_calls": [{"index": number, "function": {"arguments": arguments}}]}
@@ -266,8 +278,12 @@ def logprobs_of(tokens: Sequence[TokenReport]) -> dict[str, Any]:
 
 
 def _logprob(text: bytes, logprob: float) -> dict[str, Any]:
-    """JSON has no infinity: what can't be is as good as never."""
-    return {"token": text.decode(errors="replace"), "logprob": max(logprob, -9999.0), "bytes": list(text)}
+    return {"token": text.decode(errors="replace"), "logprob": finite(logprob), "bytes": list(text)}
+
+
+def finite(logprob: float) -> float:
+    """As JSON can say it, which has no infinity."""
+    return max(logprob, -9999.0)
 
 
 def usage_of(results: Sequence[GenerationResult]) -> dict[str, Any]:
@@ -281,5 +297,3 @@ def usage_of(results: Sequence[GenerationResult]) -> dict[str, Any]:
         "total_tokens": prompt + written,
         "prompt_tokens_details": {"cached_tokens": reused},
     }
-
-

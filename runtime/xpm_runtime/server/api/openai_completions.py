@@ -1,21 +1,21 @@
 """``/v1/completions``: texts that are continued as they are, without a chat template."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import Body, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from xpm_runtime import RequestError, TokenReport
+from xpm_runtime import Engine, RequestError, TokenReport
 from xpm_runtime.server.api.fields import OpenAIRequest, Reply, XpmReply, xpm_reply
-from xpm_runtime.server.api.openai_chat import Usage, finish_reason, new_id, usage_of
+from xpm_runtime.server.api.openai_chat import Usage, finish_reason, finite, new_id, usage_of
 from xpm_runtime.server.api.openai_errors import RESPONSES, openai_error
+from xpm_runtime.server.api.replies import Document, events, finished, service_of, tenant_of, whole
 from xpm_runtime.server.api.routes import new_router
-from xpm_runtime.server.api.replies import Document, events, finished, service_of, tenant_of, unless_gone, whole
-from xpm_runtime.server.service import Answer, Service
+from xpm_runtime.server.service import Answer
 from xpm_runtime.server.wish import Wish
 
 router = new_router("OpenAI")
@@ -24,7 +24,6 @@ TokenIds = Annotated[list[Annotated[int, Field(ge=0, lt=1 << 31)]], Field(min_le
 TextPrompt = Annotated[str, Field(min_length=1)]
 Prompts = Annotated[list[TextPrompt], Field(min_length=1, max_length=MAX_PROMPTS)]
 IdPrompts = Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
-Reports = Sequence[TokenReport]
 
 
 class CompletionRequest(OpenAIRequest):
@@ -55,14 +54,9 @@ class CompletionRequest(OpenAIRequest):
             settings["max_tokens"] = max(1, self.max_tokens)
         if self.logprobs is not None:
             settings["logprobs"] = self.logprobs
+            settings["prompt_logprobs"] = bool(self.echo)
         return [
-            Wish(
-                prompt=each,
-                model=self.model,
-                settings=settings,
-                num_choices=self.n or 1,
-                **self.xpm.wishes,
-            )
+            Wish(prompt=each, model=self.model, settings=settings, num_choices=self.n or 1, **self.xpm.wishes)
             for each in self.prompts
         ]
 
@@ -103,27 +97,25 @@ class CompletionReply(Reply):
 async def completions(request: Request, body: Annotated[CompletionRequest, Body()]) -> Response:
     service = service_of(request)
     wishes = body.wishes
-    prompts = [await asyncio.to_thread(_EchoedPrompt.of, service, each) for each in wishes] if body.echo else []
+    prompts = [await asyncio.to_thread(_Echoed.of, service.engine, each) for each in body.prompts if body.echo]
     answer = await service.begin_all(wishes, tenant=tenant_of(request))
     if body.stream:
         return events(answer, _chunks(answer, body, prompts), openai_error, end="[DONE]")
     done = await finished(request, answer)
-    if body.echo and body.logprobs is not None:
-        for number, (prompt, wish) in enumerate(zip(prompts, wishes, strict=True)):
-            choice = answer.choices[number * wish.num_choices]
-            work = asyncio.to_thread(service.score, prompt.ids, choice, num_top=body.logprobs)
-            prompt.reports = await unless_gone(request, work)
     choices = []
     for number, each in enumerate(done):
         echoed = prompts[number // (body.n or 1)] if prompts else None
         is_silent = body.max_tokens == 0
         text = (echoed.text if echoed else "") + ("" if is_silent else each.text)
-        reports = [*(echoed.reports if echoed else ()), *(() if is_silent else each.tokens)]
+        tokens: list[tuple[str, TokenReport | None]] = []
+        if echoed and body.logprobs is not None:
+            tokens = list(zip(echoed.tokens, each.result.prompt_logprobs, strict=True))
+        tokens += [] if is_silent else _said(each.tokens)
         choices.append(
             {
                 "index": number,
                 "text": text,
-                "logprobs": _logprobs(reports, body.logprobs) if body.logprobs is not None else None,
+                "logprobs": _logprobs(tokens, body.logprobs) if body.logprobs is not None else None,
                 "finish_reason": "length" if is_silent else finish_reason(each.result),
             }
         )
@@ -137,19 +129,18 @@ async def completions(request: Request, body: Annotated[CompletionRequest, Body(
     return whole({**_head(answer, body), "choices": choices, "usage": usage, "xpm": told_by.model_dump()})
 
 
-class _EchoedPrompt:
-    """A prompt as it is given back."""
+@dataclass(frozen=True, slots=True)
+class _Echoed:
+    """A prompt as it is given back, whole and token by token."""
 
-    def __init__(self, text: str, ids: list[int]) -> None:
-        self.text, self.ids = text, ids
-        self.reports: Reports = ()
+    text: str
+    tokens: tuple[str, ...]
 
     @classmethod
-    def of(cls, service: Service, wish: Wish) -> "_EchoedPrompt":
-        if isinstance(wish.prompt, str):
-            return cls(wish.prompt, service.engine.encode(wish.prompt))
-        ids = [each for each in wish.prompt if isinstance(each, int)]
-        return cls(service.engine.decode(ids), ids)
+    def of(cls, engine: Engine, prompt: str | Sequence[int]) -> "_Echoed":
+        ids = engine.encode(prompt) if isinstance(prompt, str) else prompt
+        text = prompt if isinstance(prompt, str) else engine.decode(ids)
+        return cls(text, tuple(engine.decode([each]) for each in ids))
 
 
 def _head(answer: Answer, body: CompletionRequest) -> dict[str, Any]:
@@ -163,13 +154,17 @@ def _head(answer: Answer, body: CompletionRequest) -> dict[str, Any]:
 
 
 async def _chunks(
-    answer: Answer, body: CompletionRequest, prompts: Sequence[_EchoedPrompt]
+    answer: Answer, body: CompletionRequest, prompts: Sequence[_Echoed]
 ) -> AsyncIterator[tuple[str, Document]]:
     head, results = _head(answer, body), []
     offsets = [0] * answer.num_choices
 
     def chunk(number: int, text: str, tokens: Sequence[TokenReport] = (), reason: str | None = None) -> dict[str, Any]:
-        logprobs = _logprobs(tokens, body.logprobs, start=offsets[number]) if body.logprobs is not None and tokens else None
+        logprobs = (
+            _logprobs(_said(tokens), body.logprobs, start=offsets[number])
+            if body.logprobs is not None and tokens
+            else None
+        )
         offsets[number] += len(text)
         choice = {"index": number, "text": text, "logprobs": logprobs, "finish_reason": reason}
         return {**head, "choices": [choice], **({"usage": None} if body.includes_usage else {})}
@@ -188,27 +183,26 @@ async def _chunks(
         yield "", {**head, "choices": [], "usage": usage_of(results)}
 
 
-def _logprobs(reports: Reports, num_top: int | None, *, start: int = 0) -> dict[str, Any]:
-    """Parallel lists; the first token of an echoed prompt has no probability, as nothing stands before it."""
-    tokens = [each.text.decode(errors="replace") for each in reports]
+def _said(tokens: Sequence[TokenReport]) -> list[tuple[str, TokenReport | None]]:
+    return [(each.text.decode(errors="replace"), each) for each in tokens]
+
+
+def _logprobs(
+    tokens: Sequence[tuple[str, TokenReport | None]], num_top: int | None, *, start: int = 0
+) -> dict[str, Any]:
+    """Parallel lists; the first token of a prompt has no probability, as nothing stands before it."""
     offsets = []
-    for token in tokens:
+    for text, _ in tokens:
         offsets.append(start)
-        start += len(token)
+        start += len(text)
     return {
-        "tokens": tokens,
-        "token_logprobs": [_finite(each.logprob) for each in reports],
-        "top_logprobs": [_top(each) for each in reports] if num_top else None,
+        "tokens": [text for text, _ in tokens],
+        "token_logprobs": [finite(each.logprob) if each else None for _, each in tokens],
+        "top_logprobs": [_top(each) if each else None for _, each in tokens] if num_top else None,
         "text_offset": offsets,
     }
 
 
-def _top(report: TokenReport) -> dict[str, float] | None:
-    if math.isnan(report.logprob):
-        return None
-    return {text.decode(errors="replace"): max(logprob, -9999.0) for _, text, logprob in reversed(report.top)}
-
-
-def _finite(logprob: float) -> float | None:
-    """NaN stands for none; JSON has no infinity either."""
-    return None if math.isnan(logprob) else max(logprob, -9999.0)
+def _top(report: TokenReport) -> dict[str, float]:
+    """By text: of tokens that read the same, the likelier counts."""
+    return {text.decode(errors="replace"): finite(logprob) for _, text, logprob in reversed(report.top)}

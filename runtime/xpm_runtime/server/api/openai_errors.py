@@ -35,8 +35,6 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 def openai_error(error: ApiError) -> dict[str, Any]:
     document = OpenAIErrorReply(
-        error=OpenAIError(
-            message=error.message, type=error.kind, param=error.param, code=error.code or None
-        )
+        error=OpenAIError(message=error.message, type=error.kind, param=error.param, code=error.code or None)
     )
     return document.model_dump()

@@ -100,7 +100,9 @@ def merged(messages: Sequence[Message]) -> list[Message]:
     for each in messages:
         last = found[-1] if found else None
         both_system = last is not None and last.role == each.role == "system"
-        both_results = last is not None and all(m.content.startswith("<tool_response>") and m.role == "user" for m in (last, each))
+        both_results = last is not None and all(
+            m.content.startswith("<tool_response>") and m.role == "user" for m in (last, each)
+        )
         if last is not None and (both_system or both_results):
             found[-1] = Message(each.role, f"{last.content}\n{each.content}")
         else:
@@ -109,7 +111,11 @@ def merged(messages: Sequence[Message]) -> list[Message]:
 
 
 def tools_of(
-    tools: Sequence[Tool], choice: Literal["none", "auto", "required"], *, only: str | None = None, is_parallel: bool = True
+    tools: Sequence[Tool],
+    choice: Literal["none", "auto", "required"],
+    *,
+    only: str | None = None,
+    is_parallel: bool = True,
 ) -> Tools:
     """Raises RequestError if two have one name, or the one that must be called is not among them."""
     if not tools:

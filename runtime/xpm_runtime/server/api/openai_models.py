@@ -11,8 +11,8 @@ from pydantic import Field
 
 from xpm_runtime.server.api.fields import ModelName, Reply, Strict
 from xpm_runtime.server.api.openai_errors import RESPONSES
-from xpm_runtime.server.api.routes import new_router
 from xpm_runtime.server.api.replies import service_of, whole
+from xpm_runtime.server.api.routes import new_router
 from xpm_runtime.server.errors import ApiError
 from xpm_runtime.server.host import Host, Listed, UnknownModelError
 
@@ -59,9 +59,7 @@ async def list_models(request: Request) -> ModelsReply:
     return ModelsReply(data=models_of(service_of(request).host))
 
 
-@router.get(
-    "/v1/models/{model:path}", response_model=ModelReply, responses=RESPONSES, summary="Look at one of them"
-)
+@router.get("/v1/models/{model:path}", response_model=ModelReply, responses=RESPONSES, summary="Look at one of them")
 async def get_model(request: Request, model: str) -> ModelReply:
     for each in models_of(service_of(request).host):
         if model in (each.id, f"{each.id}@{each.version}"):
@@ -111,7 +109,9 @@ async def embeddings(request: Request, body: Annotated[EmbeddingsRequest, Body()
     if body.dimensions not in (None, len(vectors[0])):
         raise ApiError(400, f"this embedder has {len(vectors[0])} dimensions", "dimensions", param="dimensions")
     data = [
-        Embedding(object="embedding", index=number, embedding=_packed(each) if body.encoding_format == "base64" else each)
+        Embedding(
+            object="embedding", index=number, embedding=_packed(each) if body.encoding_format == "base64" else each
+        )
         for number, each in enumerate(vectors)
     ]
     usage = EmbeddingsUsage(prompt_tokens=0, total_tokens=0)  # an embedder does not tell how many it read

@@ -9,6 +9,8 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 
+from xpm_runtime.server.errors import as_api_error
+
 
 class _StrictRequest(Request):
     """A request whose body is UTF-8, has no NaN, and is not nested deeper than a parser should follow (200)."""
@@ -27,7 +29,13 @@ class _StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def strictly(request: Request) -> Response:
-            return await handle(_StrictRequest(request.scope, request.receive))
+            try:
+                return await handle(_StrictRequest(request.scope, request.receive))
+            except Exception as error:
+                known = as_api_error(error)
+                if known is None:
+                    raise
+                raise known from error
 
         return strictly
 
