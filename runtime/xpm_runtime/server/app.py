@@ -8,15 +8,30 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from xpm_runtime.server.api import openai_chat, openai_completions, openai_models
+from xpm_runtime.server.api import (
+    anthropic_messages,
+    ollama,
+    openai_chat,
+    openai_completions,
+    openai_models,
+    openai_responses,
+)
+from xpm_runtime.server.api.anthropic_messages import anthropic_error
+from xpm_runtime.server.api.ollama import ollama_error
 from xpm_runtime.server.api.openai_errors import openai_error
 from xpm_runtime.server.api.replies import ClientGone
 from xpm_runtime.server.errors import ApiError, as_api_error
 from xpm_runtime.server.guard import Guard, Security
 from xpm_runtime.server.service import Service
 
-_ROUTERS = (openai_chat.router, openai_completions.router, openai_models.router)
-_FORMS: Mapping[str, Callable[[ApiError], dict[str, Any]]] = {}  # the beginning of a path → its protocol's form
+_ROUTERS = tuple(
+    each.router
+    for each in (openai_chat, openai_completions, openai_models, openai_responses, anthropic_messages, ollama)
+)
+_FORMS: Mapping[str, Callable[[ApiError], dict[str, Any]]] = {  # the beginning of a path → its protocol's form
+    "/v1/messages": anthropic_error,
+    "/api/": ollama_error,
+}
 _CLIENT_GONE = 499
 
 

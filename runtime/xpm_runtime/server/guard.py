@@ -65,6 +65,8 @@ class Guard:
             key = self._admitted(scope, headers)
             tenant = key.name if key else ""
             scope["xpm.tenant"], scope["xpm.request_id"] = tenant, request_id
+            if scope["path"].startswith("/api/"):  # whoever asks ollama by curl says of no body that it is JSON
+                MutableHeaders(scope=scope)["content-type"] = "application/json"
             await self._app(scope, await self._read(scope, headers, receive), told.send)
         except ApiError as error:
             await self._error_response(scope["path"], error)(scope, receive, told.send)

@@ -169,6 +169,10 @@ class Service:
         """Who would answer; nothing is attached and nothing computed."""
         return await asyncio.to_thread(self._choose, wish)
 
+    def count_tokens(self, wish: Wish) -> int:
+        """Of a prompt, with what is told of its tools."""
+        return self.engine.count_tokens(self._prompt(wish))
+
     def _choose(self, wish: Wish) -> Choice:
         started = time.perf_counter()
         choice = self.host.route(

@@ -42,7 +42,9 @@ class ExpertWish(Strict):
 class XpmOptions(Strict):
     """What no other server has: who answers, with what strength."""
 
-    experts: list[ExpertWish] | None = Field(default=None, max_length=MAX_EXPERTS, description="Who acts, beside `model`'s.")
+    experts: list[ExpertWish] | None = Field(
+        default=None, max_length=MAX_EXPERTS, description="Who acts, beside `model`'s."
+    )
     exclude: list[ModelName] = Field(default=[], max_length=1000, description="Whom the router passes over.")
     max_experts: int | None = Field(default=None, ge=0, le=MAX_EXPERTS, description="How many the router may choose.")
     priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=9, description="0 comes last, 9 first.")
