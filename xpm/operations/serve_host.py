@@ -22,7 +22,7 @@ from xpm.operations.route import router_of
 from xpm.progress import Progress
 from xpm_index.names import spellings
 from xpm_runtime import Engine, RequestError
-from xpm_runtime.server.host import Acting, Candidate, Choice, Listed, Reloaded, Scaled, UnknownModelError
+from xpm_runtime.server.host import Acting, Candidate, Choice, InUseError, Listed, Reloaded, Scaled, UnknownModelError
 
 if TYPE_CHECKING:
     from xpm_runtime.embedder import Embedder
@@ -125,15 +125,19 @@ class InstalledHost:
                     elapsed_ms += self._engine.attach(spec_of(part, state.position(part), name=key)).attach_ms
             return elapsed_ms
 
-    def detach(self, name: str) -> None:
+    def load(self, id: str) -> float:
         state = self._state
-        with self._attaching:
-            self._engine.detach(state.key(state.find(name)))
+        return self.attach([state.key(each) for each in state.with_required([state.find(id).name])])
 
-    def load(self, name: str) -> float:
-        """Attach an expert, with what it requires; milliseconds."""
+    def unload(self, id: str) -> None:
         state = self._state
-        return self.attach([state.key(each) for each in state.with_required([state.find(name).name])])
+        part = state.find(id)
+        with self._attaching:
+            if state.key(part) in self._engine.attached:
+                try:
+                    self._engine.detach(state.key(part))
+                except RequestError as error:
+                    raise InUseError(f"{part.name} is in use", hint="try again when what runs has ended") from error
 
     def list_experts(self) -> Sequence[Listed]:
         state, attached = self._state, set(self._engine.attached)

@@ -10,11 +10,14 @@ from starlette.exceptions import HTTPException
 
 from xpm_runtime.server.api import (
     anthropic_messages,
+    native,
     ollama,
     openai_chat,
     openai_completions,
     openai_models,
     openai_responses,
+    operations,
+    status_page,
 )
 from xpm_runtime.server.api.anthropic_messages import anthropic_error
 from xpm_runtime.server.api.ollama import ollama_error
@@ -24,9 +27,16 @@ from xpm_runtime.server.errors import ApiError, as_api_error
 from xpm_runtime.server.guard import Guard, Security
 from xpm_runtime.server.service import Service
 
-_ROUTERS = tuple(
-    each.router
-    for each in (openai_chat, openai_completions, openai_models, openai_responses, anthropic_messages, ollama)
+_PROTOCOLS = (
+    openai_chat,
+    openai_completions,
+    openai_responses,
+    openai_models,
+    anthropic_messages,
+    ollama,
+    native,
+    operations,
+    status_page,
 )
 _FORMS: Mapping[str, Callable[[ApiError], dict[str, Any]]] = {  # the beginning of a path → its protocol's form
     "/v1/messages": anthropic_error,
@@ -37,9 +47,9 @@ _CLIENT_GONE = 499
 
 def create_app(service: Service, security: Security, *, version: str = "0") -> FastAPI:
     app = FastAPI(title="xpm serve", version=version, docs_url=None, redoc_url=None)
-    app.state.service = service
-    for router in _ROUTERS:
-        app.include_router(router)
+    app.state.service, app.state.speeds = service, status_page.new_speeds()
+    for protocol in _PROTOCOLS:
+        app.include_router(protocol.router)
     for kind in (ApiError, RequestValidationError, HTTPException, ClientGone, Exception):
         app.add_exception_handler(kind, _told)
     app.add_middleware(Guard, security=security, error_response=error_response, count=_counting(service))

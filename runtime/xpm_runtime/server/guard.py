@@ -26,6 +26,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OPEN = frozenset({"/health", "/ready"})
 _SCOPES = (("/metrics", "metrics"), ("/v1/experts/", "admin"))
 _BODY_S = 30.0
+_HEADER_BYTES = 32 << 10
 ErrorResponse = Callable[[str, ApiError], Response]
 
 
@@ -85,6 +86,8 @@ class Guard:
 
     def _admitted(self, scope: Scope, headers: Headers) -> Key | None:
         """The key of a request, None where none is needed; raises ApiError if it may not come in."""
+        if sum(len(name) + len(value) for name, value in headers.raw) > _HEADER_BYTES:
+            raise ApiError(431, f"the headers have more than {_HEADER_BYTES:,} bytes", "headers_too_large")
         host = _PORT.sub("", headers.get("host", "")).lower()
         if host not in self._hosts:
             raise ApiError(

@@ -13,6 +13,12 @@ class UnknownModelError(EngineError):
     code = "unknown-model"
 
 
+class InUseError(EngineError):
+    """An expert that something runs on."""
+
+    code = "in-use"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaled:
     """An expert by its name, or NAME@VERSION, and how strongly it acts: 0 switches it off, 1 is as it was trained."""
@@ -108,8 +114,15 @@ class Host(Protocol):
     def attach(self, keys: Sequence[str]) -> float:
         """Have experts in the engine before they are asked for; milliseconds. Raises AdapterMismatchError or CapacityError."""
 
-    def detach(self, name: str) -> None:
-        """Take an expert out of the engine; the next request for it brings it back. Raises RequestError if it is in use."""
+    def load(self, id: str) -> float:
+        """``attach`` an expert with what it requires, by NAME or NAME@VERSION; raises UnknownModelError too."""
+
+    def unload(self, id: str) -> None:
+        """Take an expert out of the engine; the next request for it brings it back.
+
+        Raises:
+            UnknownModelError: it is not installed. InUseError: something runs on it.
+        """
 
     def list_experts(self) -> Sequence[Listed]: ...
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xpm_runtime import Engine, GenerationResult, Message, Request, SamplingParams, TokenReport
+from xpm_runtime import CapacityError, Engine, GenerationResult, Message, Request, SamplingParams, TokenReport
 from xpm_runtime.server.errors import ApiError
 from xpm_runtime.server.host import Choice, Host
 from xpm_runtime.server.metrics import Metrics
@@ -48,6 +48,14 @@ class Answer:
     @property
     def num_choices(self) -> int:
         return len(self._tickets)
+
+    @property
+    def queued_ms(self) -> float:
+        return max(each.queued_ms or 0.0 for each in self._tickets)
+
+    @property
+    def elapsed_ms(self) -> float:
+        return 1e3 * (time.perf_counter() - self.begun)
 
     def cancel(self) -> None:
         for each in self._tickets:
@@ -186,16 +194,22 @@ class Service:
         settings: dict[str, Any] = {**choice.settings, **wish.settings}
         if (grammar := wish.tools.grammar) is not None:
             settings["grammar"] = grammar
+        prompt = self._prompt(wish)
+        if wish.context is not None:
+            settings["max_tokens"] = self._within(wish.context, prompt, settings.get("max_tokens"))
         sampling = SamplingParams(**settings)
         keys = [each.key for each in choice.experts]
         if keys:
             self.metrics.attach.observe(self.host.attach(keys) / 1e3)
-        return choice, Request(
-            prompt=self._prompt(wish),
-            experts=tuple(keys),
-            scales=tuple(each.scale for each in choice.experts),
-            sampling=sampling,
-        )
+        scales = tuple(each.scale for each in choice.experts)
+        return choice, Request(prompt=prompt, experts=tuple(keys), scales=scales, sampling=sampling)
+
+    def _within(self, context: int, prompt: Sequence[Message] | Sequence[int], wanted: int | None) -> int:
+        """How many tokens may be written so that prompt and answer are at most ``context``."""
+        num_prompt = self.engine.count_tokens(prompt)
+        if num_prompt >= context:
+            raise CapacityError(f"the prompt has {num_prompt} tokens, context_size is {context}")
+        return min(context - num_prompt, wanted or context)
 
     def _prompt(self, wish: Wish) -> Sequence[Message] | Sequence[int]:
         if isinstance(wish.prompt, str):

@@ -16,7 +16,8 @@ DEFAULT_PRIORITY = 4
 class Wish:
     """``prompt`` is a conversation, a text that is continued as it is, or token ids.
 
-    ``settings`` are the ``SamplingParams`` that the client sets; what it leaves out the experts' manifests say.
+    ``context`` bounds the tokens of prompt and answer together. ``settings`` are the ``SamplingParams`` that the client sets;
+    what it leaves out the experts' manifests say.
     """
 
     prompt: Sequence[Message] | str | Sequence[int]
@@ -29,6 +30,7 @@ class Wish:
     num_choices: int = 1
     priority: int = DEFAULT_PRIORITY
     timeout_s: float | None = None
+    context: int | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt:

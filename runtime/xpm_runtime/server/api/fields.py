@@ -127,15 +127,18 @@ class OpenAIRequest(Sampling):
     @property
     def grammar_settings(self) -> dict[str, Any]:
         """``grammar`` as a setting, if the client says anything about the form of the answer."""
-        if self.grammar is not None and self.response_format is not None:
-            raise RequestError("grammar and response_format contradict each other", hint="give one of them")
-        if isinstance(self.grammar, str):
-            return {"grammar": Grammar(kind="gbnf", text=self.grammar)}
-        if self.grammar is not None:
-            return {"grammar": Grammar(kind=self.grammar.kind, text=self.grammar.text)}
-        if self.response_format is not None:
-            return {"grammar": Grammar.of_response_format(self.response_format)}
-        return {}
+        return grammar_of(self.grammar, self.response_format)
+
+
+def grammar_of(grammar: GrammarWish | str | None, response_format: dict[str, Any] | None) -> dict[str, Any]:
+    """``grammar`` as a setting, {} where nothing is said; raises RequestError or ConstraintError."""
+    if grammar is not None and response_format is not None:
+        raise RequestError("a grammar and another form of the answer contradict each other", hint="give one of them")
+    if isinstance(grammar, str):
+        return {"grammar": Grammar(kind="gbnf", text=grammar)}
+    if grammar is not None:
+        return {"grammar": Grammar(kind=grammar.kind, text=grammar.text)}
+    return {"grammar": Grammar.of_response_format(response_format)} if response_format is not None else {}
 
 
 class ActingReply(Reply):
