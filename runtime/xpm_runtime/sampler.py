@@ -147,7 +147,6 @@ class Sampler:
         logits: Row,
         seen: NDArray[np.int64],
         allowed: NDArray[np.bool_] | None = None,
-        *,
         written: NDArray[np.int64] = _NOTHING,
     ) -> int:
         """The next token.
