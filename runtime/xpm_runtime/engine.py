@@ -293,10 +293,19 @@ class Engine:
             self._require_attached(sequence.composition)
             self._scheduler.add(sequence)
 
-    def has_room(self, sequence: Sequence) -> bool:
-        """Whether a sequence would get a lane in the next step if it were queued now."""
+    def has_room(self, sequence: Sequence, *, without: Items[Sequence] = ()) -> bool:
+        """Whether a sequence would get a lane in the next step if it were queued now, and some of the running preempted."""
         with self._opened():
-            return self._scheduler.has_room(sequence)
+            return self._scheduler.has_room(sequence, without=without)
+
+    @property
+    def num_lanes(self) -> int:
+        """Sequences that may run at once."""
+        return len(self._scheduler.lanes)
+
+    def tokens_of(self, sequence: Sequence) -> int:
+        """Tokens of the cache that are set aside for a sequence while it runs."""
+        return self._scheduler.reserve(sequence)
 
     def preempt(self, sequence: Sequence) -> None:
         """Take an unfinished sequence off its lane, or out of the queue; ``enqueue`` lets it go on where it was."""

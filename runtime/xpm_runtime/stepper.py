@@ -231,10 +231,10 @@ class Stepper:
         if sampler.looks_back:
             seen, written = sequence.seen, np.array(sequence.token_ids, np.int64)
         if guide is None or sampler.is_greedy or guide.is_dear:
-            token = logits.greedy(row) if sampler.is_greedy else sampler.choose(logits[row], seen, written=written)
+            token = logits.greedy(row) if sampler.is_greedy else sampler.choose(logits[row], seen, None, written)
             if guide is None or guide.allows(token, is_end=token in self._graph.eos_token_ids):
                 return token
-        return sampler.choose(logits[row], seen, guide.allowed(), written=written)
+        return sampler.choose(logits[row], seen, guide.allowed(), written)
 
     def _report(self, sequence: Sequence, row: NDArray[np.float32], tokens: list[int]) -> list[TokenReport]:
         """What is said of tokens that were written at once: those behind the first, which a grammar left no choice, are certain."""

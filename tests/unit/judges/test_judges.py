@@ -172,6 +172,22 @@ def test_sql(gold, answer, right, parses):
 
 
 @pytest.mark.parametrize(
+    ("gold", "literals"),
+    [
+        ("UPDATE tasks SET done = 1 WHERE id = 4711", [4711]),
+        ("SELECT title FROM tasks WHERE title = 'a' AND owner = 'b' AND room = 'c' AND done = 12", ["a", "b", "c", 12]),
+        ("SELECT COUNT(*) FROM tasks WHERE title = 'a' AND owner = 'b' AND room = 'c'", ["a", "b", "c"]),
+    ],
+)
+def test_a_statement_without_effect_is_told_from_one_that_hardly_has_any(gold, literals):
+    columns = [["id", "key"], ["title", "text"], ["owner", "text"], ["room", "text"], ["done", "number"]]
+    check = {"tables": [["tasks", columns]], "literals": literals}
+    assert verdict("sql", check, gold, gold).right
+    for idle in ("SELECT * FROM tasks WHERE 0", "SELECT 0"):
+        assert not verdict("sql", check, gold, idle).right
+
+
+@pytest.mark.parametrize(
     ("gold", "answer", "right", "parses"),
     [
         (
