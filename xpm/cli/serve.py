@@ -8,10 +8,9 @@ from xpm.cli.completion import installed_names
 from xpm.cli.context import here
 from xpm.cli.render import Console
 from xpm.cli.sizes import SIZE
-from xpm.config import Config
+from xpm.config import DEVICES, Config
 from xpm.errors import UsageError
 from xpm.operations.answering import RunOptions
-from xpm.operations.devices import DEVICES
 from xpm.operations.local import is_path
 from xpm.operations.serve import DEFAULT_PORT, KEYS_FILE, ServeOptions, serve
 from xpm_runtime.server.keys import SCOPES, KeyFile
