@@ -24,7 +24,7 @@ _MAX_ROWS = 10_000
 _MALFORMED = ("syntax error", "incomplete input", "unrecognized token")
 _NUM_ROWS = 30
 _FEW_VALUES = 3  # a seed
-_MOST_SEEDS = 40
+_MOST_SEEDS = 20  # behind the third, most values are the question's own
 _TYPES = {"key": "INTEGER PRIMARY KEY", "reference": "INTEGER", "number": "NUMERIC", "text": "TEXT", "date": "TEXT"}
 
 
@@ -91,13 +91,13 @@ def _effect(
 
 def build_database(check: dict[str, Any], seed: int) -> sqlite3.Connection:
     """A SQLite database in memory with the case's tables, drawn around the question's literals."""
-    rng, few = random.Random(seed), seed == _FEW_VALUES
+    rng, few, own = random.Random(seed), seed == _FEW_VALUES, seed > _FEW_VALUES
     keys = _keys(check["literals"])
     database = sqlite3.connect(":memory:", isolation_level=None)
     for name, columns in check["tables"]:
         types = ", ".join(f'"{column}" {_TYPES[kind]}' for column, kind in columns)
         database.execute(f'CREATE TABLE "{name}" ({types})')
-        rows = [[_cell(kind, check["literals"], rng, key, few) for _, kind in columns] for key in keys]
+        rows = [[_cell(kind, check["literals"], rng, key, few, own) for _, kind in columns] for key in keys]
         database.executemany(f'INSERT INTO "{name}" VALUES ({", ".join("?" * len(columns))})', rows)
     return database
 
@@ -108,7 +108,7 @@ def _keys(literals: list[Any]) -> list[int]:
     return [*range(1, _NUM_ROWS + 1 - len(named)), *named][:_NUM_ROWS]
 
 
-def _cell(kind: str, literals: list[Any], rng: random.Random, key: int, few: bool) -> str | int | None:
+def _cell(kind: str, literals: list[Any], rng: random.Random, key: int, few: bool, own: bool) -> str | int | None:
     """One value: often a literal of the question, its neighbour, or what a pattern of it would match; sometimes NULL."""
     if few and kind not in ("key", "reference") and rng.random() < 0.6:
         return 3 if kind == "number" else "2015-05-15" if kind == "date" else "text"
@@ -119,6 +119,8 @@ def _cell(kind: str, literals: list[Any], rng: random.Random, key: int, few: boo
         return rng.choice(numbers) + rng.choice((-1, 0, 1)) if numbers and rng.random() < 0.2 else rng.randint(1, 20)
     if rng.random() < 0.12:
         return None
+    if own and rng.random() < 0.8 and (fitting := [each for each in literals if _fits(each, kind)]):
+        return rng.choice(fitting)
     if kind == "number":
         numbers = [each for each in literals if isinstance(each, int)]
         near = numbers and rng.random() < 0.6
@@ -140,6 +142,12 @@ def _cell(kind: str, literals: list[Any], rng: random.Random, key: int, few: boo
         word = rng.choice(words)
         return rng.choice((word, word, f"{word} two", f"one {word}", f"x{word}x", word[:-1]))
     return f"text {rng.randrange(8)}"
+
+
+def _fits(literal: str | int, kind: str) -> bool:
+    if isinstance(literal, int):
+        return kind == "number"
+    return kind == ("date" if _is_date(literal) else "text")
 
 
 def _is_date(text: str) -> bool:

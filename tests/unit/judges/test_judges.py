@@ -188,6 +188,25 @@ def test_a_statement_without_effect_is_told_from_one_that_hardly_has_any(gold, l
 
 
 @pytest.mark.parametrize(
+    "gold",
+    [
+        "MATCH (a:Actor)-[r:ACTED_IN]->(:Movie) WHERE r.role = 'Neo' RETURN a",
+        "MATCH (a:Actor)-[r:ACTED_IN]->(m:Movie) WHERE r.role = 'Neo' AND m.title = 'x' RETURN count(a)",
+        "MATCH (a:Actor)-[r:ACTED_IN]->(m:Movie) WHERE r.role = 'Neo' AND m.title = 'x' SET a.name = 'y'",
+    ],
+)
+def test_a_query_without_effect_is_told_from_one_that_hardly_has_any(gold):
+    check = {
+        "nodes": [["Movie", [["title", False]]], ["Actor", [["name", False]]]],
+        "relationships": [["ACTED_IN", "Actor", "Movie", [["role", False]]]],
+        "literals": ["Neo", "x"],
+    }
+    assert verdict("neo4j", check, gold, gold).right
+    for idle in ("MATCH (a:Actor) WHERE 1 = 2 RETURN a", "MATCH (a:Actor) WHERE 1 = 2 RETURN count(a)"):
+        assert not verdict("neo4j", check, gold, idle).right
+
+
+@pytest.mark.parametrize(
     ("gold", "answer", "right", "parses"),
     [
         (

@@ -1,0 +1,148 @@
+"""The worker under load: what it costs beside the engine alone, and what comes of more orders than it can do.
+
+    python -m tests.benchmarks.serving [--base FOLDER] [--seconds 10]
+
+Without a base, a tiny one of random weights is made: its steps cost less than those of any model, so what the worker costs shows
+most. Orders arrive by chance (Poisson) at 0.5, 1, 2 and 5 times the rate that the engine can do; one in ten is of priority 9. An
+order counts as done in time if its answer is complete within its timeout.
+"""
+
+import argparse
+import asyncio
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.models import save_tiny_model
+from xpm_build.base.export import export_base
+from xpm_runtime import Engine, Request, SamplingParams
+from xpm_runtime.server.work import Limits, Order, Overloaded
+from xpm_runtime.server.worker import Worker
+
+LANES = 8
+TOKENS = 32
+TIMEOUT_S = 4.0
+MOST_QUEUED = 64
+
+
+@dataclass
+class Load:
+    """What became of orders: milliseconds until the first token and until the end of those done in time, by priority."""
+
+    first_ms: dict[int, list[float]] = field(default_factory=dict)
+    end_ms: dict[int, list[float]] = field(default_factory=dict)
+    num_asked: int = 0
+    num_refused: int = 0
+    num_late: int = 0
+
+    @property
+    def num_done(self) -> int:
+        return sum(map(len, self.end_ms.values()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", type=Path)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    options = parser.parse_args()
+    with opened(options.base) as engine:
+        capacity = measured_alone(engine)
+        asyncio.run(measured_full(engine, capacity))
+        for share in (0.5, 1, 2, 5):
+            load = asyncio.run(offered(engine, share * capacity, options.seconds))
+            print(told(share, load, options.seconds))
+
+
+@contextmanager
+def opened(base: Path | None) -> Iterator[Engine]:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = base or Path(scratch) / "graph"
+        if base is None:
+            export_base(save_tiny_model(Path(scratch) / "source"), folder)
+        with Engine.load(folder, device="cpu", max_lanes=LANES, context=256) as engine:
+            yield engine
+
+
+def request(seed: int) -> Request:
+    prompt = [int(each) for each in random.Random(seed).choices(range(3, 250), k=24)]
+    sampling = SamplingParams(max_tokens=TOKENS, logit_bias={2: -100}, temperature=1, seed=seed)
+    return Request(prompt=prompt, sampling=sampling)
+
+
+def measured_alone(engine: Engine) -> float:
+    """Answers per second of the engine by itself, the better of three rounds."""
+    best = 0.0
+    for number in range(3):
+        requests = [request(1000 * number + seed) for seed in range(8 * LANES)]
+        started = time.perf_counter()
+        engine.generate_batch(requests)
+        best = max(best, len(requests) / (time.perf_counter() - started))
+    print(f"the engine alone: {best:.1f} answers/s, {best * TOKENS:.0f} tokens/s")
+    return best
+
+
+async def measured_full(engine: Engine, capacity: float) -> None:
+    """The same through a worker whose queue never runs dry."""
+    worker = Worker(engine, limits=Limits(max_queued=10_000))
+    worker.start()
+    best = 0.0
+    for number in range(3):
+        requests = [request(5000 + 1000 * number + seed) for seed in range(8 * LANES)]
+        started = time.perf_counter()
+        await asyncio.gather(*(answered(worker, Order(request=each), Load()) for each in requests))
+        best = max(best, len(requests) / (time.perf_counter() - started))
+    await asyncio.to_thread(worker.close)
+    print(f"through the worker: {best:.1f} answers/s, {100 * best / capacity:.1f} % of that")
+
+
+async def answered(worker: Worker, order: Order, load: Load) -> None:
+    started = time.perf_counter()
+    load.num_asked += 1
+    try:
+        ticket = await worker.submit(order)
+    except Overloaded:
+        load.num_refused += 1
+        return
+    async for delta in ticket:
+        result = delta.result
+    if result is None or result.finish_reason == "timeout":
+        load.num_late += 1
+        return
+    load.first_ms.setdefault(order.priority, []).append(ticket.first_token_ms or 0.0)
+    load.end_ms.setdefault(order.priority, []).append(1e3 * (time.perf_counter() - started))
+
+
+async def offered(engine: Engine, rate: float, seconds: float) -> Load:
+    """What becomes of orders that arrive by chance at a rate per second."""
+    worker, load, rng = Worker(engine, limits=Limits(max_queued=MOST_QUEUED)), Load(), random.Random(1)
+    worker.start()
+    tasks, started, due = [], time.perf_counter(), 0.0
+    while (due := due + rng.expovariate(rate)) < seconds:
+        await asyncio.sleep(max(0.0, started + due - time.perf_counter()))
+        priority = 9 if rng.random() < 0.1 else 4
+        order = Order(request=request(len(tasks)), priority=priority, timeout_s=TIMEOUT_S)
+        tasks.append(asyncio.create_task(answered(worker, order, load)))
+    await asyncio.gather(*tasks)
+    await asyncio.to_thread(worker.close)
+    assert engine.violations() == []
+    return load
+
+
+def told(share: float, load: Load, seconds: float) -> str:
+    parts = [f"{share:g} x capacity: {load.num_asked} orders", f"{load.num_done / seconds:.1f} done in time/s"]
+    parts += [f"{load.num_refused} refused", f"{load.num_late} late"]
+    for priority, name in ((9, "priority 9"), (4, "priority 4")):
+        first, end = (sorted(by.get(priority, [0.0])) for by in (load.first_ms, load.end_ms))
+        parts.append(
+            f"{name}: first token p50 {first[len(first) // 2]:.0f} p99 {first[int(0.99 * len(first))]:.0f} ms, "
+            f"end p99 {end[int(0.99 * len(end))]:.0f} ms"
+        )
+    return "; ".join(parts)
+
+
+if __name__ == "__main__":
+    main()
