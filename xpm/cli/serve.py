@@ -1,6 +1,7 @@
 """serve: an HTTP server over what is installed, and the keys of those who may use it."""
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -12,7 +13,7 @@ from xpm.config import DEVICES, Config
 from xpm.errors import UsageError
 from xpm.operations.answering import RunOptions
 from xpm.operations.local import is_path
-from xpm.operations.serve import DEFAULT_PORT, KEYS_FILE, ServeOptions, serve
+from xpm.operations.serve import DEFAULT_PORT, JOBS_FILE, KEYS_FILE, ServeOptions, serve
 from xpm_runtime.server.keys import SCOPES, KeyFile
 from xpm_runtime.server.logs import log_as_json
 
@@ -47,6 +48,11 @@ from xpm_runtime.server.logs import log_as_json
 @click.option(
     "--drain", "drain_s", type=click.FloatRange(0), default=30, show_default=True, help="Seconds to end what runs."
 )
+@click.option(
+    "--jobs",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where jobs are kept; by default in xpm's home. Servers that run at the same time need one each.",
+)
 @click.pass_context
 def serve_command(
     context: click.Context,
@@ -63,6 +69,7 @@ def serve_command(
     hosts: tuple[str, ...],
     timeout_s: float,
     drain_s: float,
+    jobs: Path | None,
 ) -> None:
     """Serve what is installed over HTTP, in the protocols of OpenAI, Anthropic and ollama. The address is printed once requests
     are answered; Ctrl-C or SIGTERM lets what runs end. Other machines are served only if there are keys.
@@ -93,6 +100,7 @@ def serve_command(
         allowed_hosts=hosts,
         timeout_s=timeout_s,
         drain_s=drain_s,
+        jobs=jobs or environment.home.root / JOBS_FILE,
     )
 
     def ready(address: str) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from xpm_runtime.server.worker import Worker
 
 DEFAULT_PORT = 8642
-KEYS_FILE = "serve-keys.json"
+KEYS_FILE, JOBS_FILE = "serve-keys.json", "serve-jobs.sqlite"
 _WATCH_S = 1.0
 _BACKLOG = 2048
 _HEADER_BYTES = 32 << 10
@@ -40,7 +40,7 @@ class ServeOptions:
     """``run`` says what is loaded and how; its experts are those that are served, None for all that are installed.
 
     ``allowed_hosts`` are names beside the bound one that a request may be addressed to. ``drain_s`` is how long what runs may go
-    on once the server is told to stop.
+    on once the server is told to stop. ``jobs`` is the file of its jobs, None if it takes none.
     """
 
     run: RunOptions
@@ -52,6 +52,7 @@ class ServeOptions:
     max_body_bytes: int = 8 << 20
     timeout_s: float = 600.0
     drain_s: float = 30.0
+    jobs: Path | None = None
 
 
 def serve(environment: Environment, options: ServeOptions, *, progress: Progress, ready: Callable[[str], None]) -> None:
@@ -106,6 +107,7 @@ def application(
     from xpm.operations.serve_host import InstalledHost
     from xpm_runtime.server.app import create_app
     from xpm_runtime.server.guard import Security
+    from xpm_runtime.server.jobs import Jobs
     from xpm_runtime.server.keys import KeyFile
     from xpm_runtime.server.metrics import Metrics
     from xpm_runtime.server.service import Service
@@ -113,6 +115,7 @@ def application(
     from xpm_runtime.server.worker import Worker
 
     with tempfile.TemporaryDirectory(prefix="xpm-serve-") as scratch, contextlib.ExitStack() as stack:
+        jobs = stack.enter_context(contextlib.closing(Jobs(options.jobs))) if options.jobs else None
         candidates = Candidates(environment, base=options.run.base, scratch=Path(scratch), progress=progress)
         require_checked(environment.home, candidates.base, options.run.device)
         engine = stack.enter_context(load_engine(candidates.base, options.run, max_lanes=options.max_lanes))
@@ -127,7 +130,7 @@ def application(
             max_body_bytes=options.max_body_bytes,
         )
         service = Service(engine, worker, host, Metrics(worker.snapshot), spend=security.quotas.spend)
-        yield create_app(service, security, version=version("xpm-experts")), worker
+        yield create_app(service, security, jobs=jobs, version=version("xpm-experts")), worker
 
 
 @contextlib.contextmanager
@@ -172,7 +175,7 @@ def _run(
     settings: dict[str, Any] = {
         "http": "h11",
         "ws": "none",
-        "lifespan": "off",
+        "lifespan": "on",
         "log_config": None,
         "access_log": False,
         "server_header": False,

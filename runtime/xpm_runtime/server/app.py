@@ -1,6 +1,9 @@
 """The application: its routes, and the form in which each protocol says what went wrong."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from xpm_runtime.server.api import (
     anthropic_messages,
+    jobs_api,
     native,
     ollama,
     openai_chat,
@@ -25,6 +29,8 @@ from xpm_runtime.server.api.openai_errors import openai_error
 from xpm_runtime.server.api.replies import ClientGone
 from xpm_runtime.server.errors import ApiError, as_api_error
 from xpm_runtime.server.guard import Guard, Security
+from xpm_runtime.server.job_runner import JobRunner
+from xpm_runtime.server.jobs import Jobs
 from xpm_runtime.server.service import Service
 
 _PROTOCOLS = (
@@ -35,6 +41,7 @@ _PROTOCOLS = (
     anthropic_messages,
     ollama,
     native,
+    jobs_api,
     operations,
     status_page,
 )
@@ -45,15 +52,31 @@ _FORMS: Mapping[str, Callable[[ApiError], dict[str, Any]]] = {  # the beginning 
 _CLIENT_GONE = 499
 
 
-def create_app(service: Service, security: Security, *, version: str = "0") -> FastAPI:
-    app = FastAPI(title="xpm serve", version=version, docs_url=None, redoc_url=None)
+def create_app(service: Service, security: Security, *, jobs: Jobs | None = None, version: str = "0") -> FastAPI:
+    """
+    Args:
+        jobs: where jobs are kept; None if none are taken.
+    """
+    runner = JobRunner(jobs, partial(jobs_api.perform, service)) if jobs is not None else None
+    app = FastAPI(title="xpm serve", version=version, docs_url=None, redoc_url=None, lifespan=partial(_running, runner))
     app.state.service, app.state.speeds = service, status_page.new_speeds()
+    app.state.jobs, app.state.job_runner = jobs, runner
     for protocol in _PROTOCOLS:
         app.include_router(protocol.router)
     for kind in (ApiError, RequestValidationError, HTTPException, ClientGone, Exception):
         app.add_exception_handler(kind, _told)
     app.add_middleware(Guard, security=security, error_response=error_response, count=_counting(service))
     return app
+
+
+@asynccontextmanager
+async def _running(runner: JobRunner | None, app: FastAPI) -> AsyncIterator[None]:
+    """Do what waits among the jobs for as long as requests are answered."""
+    task = asyncio.create_task(runner.run()) if runner is not None else None
+    yield
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _counting(service: Service) -> Callable[[str, int], None]:

@@ -36,6 +36,9 @@ class ApiError(Exception):
     param: str | None = None
     retry_after_s: float | None = None
 
+    def __str__(self) -> str:
+        return self.message
+
     @property
     def kind(self) -> str:
         return _KINDS.get(self.status, "api_error")

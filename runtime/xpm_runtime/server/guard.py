@@ -54,6 +54,8 @@ class Guard:
         self._hosts = frozenset(each.lower() for each in security.hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
         if scope["type"] != "http":
             return
         headers = Headers(scope=scope)

@@ -173,13 +173,22 @@ class ReplyBlock(Reply):
     id: str | None = None
     name: str | None = None
     input: dict[str, Any] | None = None
+    citations: None = None
+    caller: dict[str, str] | None = None
 
 
 class AnthropicUsage(Reply):
+    """What is null is Anthropic's alone, and wanted by its clients."""
+
     input_tokens: int
     output_tokens: int
     cache_read_input_tokens: int = 0
     cache_creation_input_tokens: int = 0
+    cache_creation: None = None
+    inference_geo: None = None
+    output_tokens_details: None = None
+    server_tool_use: None = None
+    service_tier: Literal["standard"] = "standard"
 
 
 class MessageReply(Reply):
@@ -190,6 +199,8 @@ class MessageReply(Reply):
     content: list[ReplyBlock]
     stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"] | None
     stop_sequence: str | None
+    stop_details: None = None
+    container: None = None
     usage: AnthropicUsage
     xpm: XpmReply | None = None
 
@@ -208,11 +219,8 @@ async def messages(request: Request, body: Annotated[MessagesRequest, Body()]) -
         return events(answer, _events(answer, body), anthropic_error)
     (done,) = await finished(request, answer)
     text, calls = read_answer(done.text, answer.tools)
-    content: list[dict[str, Any]] = [{"type": "text", "text": text}] if text or not calls else []
-    content += [
-        {"type": "tool_use", "id": new_id("toolu"), "name": each.name, "input": _parsed(each.arguments)}
-        for each in calls
-    ]
+    content = [_text_block(text)] if text or not calls else []
+    content += [_call_block(each.name, _parsed(each.arguments)) for each in calls]
     return whole(
         {
             **_head(body),
@@ -225,7 +233,17 @@ async def messages(request: Request, body: Annotated[MessagesRequest, Body()]) -
 
 
 def _head(body: MessagesRequest) -> dict[str, Any]:
-    return {"id": new_id("msg"), "type": "message", "role": "assistant", "model": body.model}
+    kind = {"type": "message", "role": "assistant", "model": body.model}
+    return {"id": new_id("msg"), **kind, "stop_details": None, "container": None}
+
+
+def _text_block(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text, "citations": None}
+
+
+def _call_block(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    call = {"name": name, "input": arguments, "caller": {"type": "direct"}}
+    return {"type": "tool_use", "id": new_id("toolu"), **call}
 
 
 def _parsed(arguments: str) -> dict[str, Any]:
@@ -243,8 +261,7 @@ async def _events(answer: Answer, body: MessagesRequest) -> AsyncIterator[tuple[
     def event(kind: str, **fields: Any) -> tuple[str, Document]:
         return kind, {"type": kind, **fields}
 
-    usage = {"input_tokens": 0, "output_tokens": 0}
-    begun = {**_head(body), "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
+    begun = {**_head(body), "content": [], "stop_reason": None, "stop_sequence": None, "usage": _usage(None)}
     yield event("message_start", message={**begun, "xpm": xpm_reply(answer.choice).model_dump()})
     reader, index, is_text = CallReader(answer.tools), -1, False
     async for _, delta in answer.deltas():
@@ -276,9 +293,7 @@ async def _events(answer: Answer, body: MessagesRequest) -> AsyncIterator[tuple[
 
 
 def _begun(piece: Text | CallBegun) -> dict[str, Any]:
-    if isinstance(piece, Text):
-        return {"type": "text", "text": ""}
-    return {"type": "tool_use", "id": new_id("toolu"), "name": piece.name, "input": {}}
+    return _text_block("") if isinstance(piece, Text) else _call_block(piece.name, {})
 
 
 def _stop(result: GenerationResult, *, has_calls: bool) -> dict[str, Any]:
@@ -287,14 +302,15 @@ def _stop(result: GenerationResult, *, has_calls: bool) -> dict[str, Any]:
     return {"stop_reason": "tool_use" if has_calls else "end_turn", "stop_sequence": None}
 
 
-def _usage(result: GenerationResult) -> dict[str, int]:
+def _usage(result: GenerationResult | None) -> dict[str, Any]:
     """The prompt's tokens that were known are counted apart, as Anthropic does."""
-    return {
-        "input_tokens": result.num_prompt_tokens - result.num_reused_tokens,
-        "output_tokens": len(result.token_ids),
-        "cache_read_input_tokens": result.num_reused_tokens,
-        "cache_creation_input_tokens": 0,
-    }
+    reused = result.num_reused_tokens if result else 0
+    usage = AnthropicUsage(
+        input_tokens=result.num_prompt_tokens - reused if result else 0,
+        output_tokens=len(result.token_ids) if result else 0,
+        cache_read_input_tokens=reused,
+    )
+    return usage.model_dump()
 
 
 class CountReply(Reply):

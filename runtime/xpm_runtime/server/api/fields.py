@@ -109,7 +109,7 @@ class Sampling(Strict):
 class OpenAIRequest(Sampling):
     """What chat completions and completions share."""
 
-    model: ModelName = Field("auto", description="`auto`, `base`, or the NAME or NAME@VERSION of an expert.")
+    model: ModelName = Field(description="`auto`, `base`, or the NAME or NAME@VERSION of an expert.")
     n: int | None = Field(None, ge=1, le=MAX_CHOICES)
     stream: bool | None = None
     stream_options: StreamOptions | None = None

@@ -116,10 +116,10 @@ async def infer(request: Request, body: Annotated[InferRequest, Body()]) -> Resp
     if body.stream:
         return events(answer, _events(answer), openai_error)
     (done,) = await finished(request, answer)
-    return whole(_infer_reply(answer, done))
+    return whole(infer_reply(answer, done))
 
 
-def _infer_reply(answer: Answer, done: Finished) -> dict[str, Any]:
+def infer_reply(answer: Answer, done: Finished) -> dict[str, Any]:
     result = done.result
     return {
         "text": done.text,
@@ -145,7 +145,7 @@ async def _events(answer: Answer) -> AsyncIterator[tuple[str, Document]]:
         if delta.text:
             yield "text", {"text": delta.text}
         if delta.result is not None:
-            yield "end", _infer_reply(answer, Finished(text=text, result=delta.result, notes=delta.notes))
+            yield "end", infer_reply(answer, Finished(text=text, result=delta.result, notes=delta.notes))
 
 
 class CandidateReply(Reply):

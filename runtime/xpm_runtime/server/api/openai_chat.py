@@ -26,6 +26,7 @@ from xpm_runtime.server.tools import MAX_TOOLS, CallBegun, CallPiece, CallReader
 from xpm_runtime.server.wish import Wish
 
 router = new_router("OpenAI")
+FINGERPRINT = "fp_xpm"  # clients want a text; which experts answered says more
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 
@@ -86,6 +87,7 @@ class MessageReply(Reply):
     role: Literal["assistant"] | None = None
     content: str | None = None
     refusal: None = None
+    annotations: list[dict[str, Any]] | None = None
     tool_calls: list[ToolCallReply] | None = None
 
 
@@ -146,6 +148,7 @@ class ChatChunk(Reply):
     created: int
     model: str
     choices: list[ChunkChoice]
+    system_fingerprint: str | None = None
     usage: Usage | None = None
     xpm: XpmReply | None = None
 
@@ -165,6 +168,7 @@ async def chat_completions(request: Request, body: Annotated[ChatRequest, Body()
     for number, each in enumerate(done):
         text, calls = read_answer(each.text, answer.tools)
         message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}
+        message["annotations"] = []
         if calls:
             message["tool_calls"] = [
                 {"id": new_id("call"), "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
@@ -195,7 +199,7 @@ def new_id(kind: str) -> str:
 
 
 def _head(answer: Answer, id: str, kind: str, model: str) -> dict[str, Any]:
-    return {"id": id, "object": kind, "created": answer.created, "model": model, "system_fingerprint": None}
+    return {"id": id, "object": kind, "created": answer.created, "model": model, "system_fingerprint": FINGERPRINT}
 
 
 async def _chunks(answer: Answer, body: ChatRequest) -> AsyncIterator[tuple[str, Document]]:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from xpm_runtime import Engine, RequestError, TokenReport
 from xpm_runtime.server.api.fields import OpenAIRequest, Reply, XpmReply, xpm_reply
-from xpm_runtime.server.api.openai_chat import Usage, finish_reason, finite, new_id, usage_of
+from xpm_runtime.server.api.openai_chat import FINGERPRINT, Usage, finish_reason, finite, new_id, usage_of
 from xpm_runtime.server.api.openai_errors import RESPONSES, openai_error
 from xpm_runtime.server.api.replies import Document, events, finished, service_of, tenant_of, whole
 from xpm_runtime.server.api.routes import new_router
@@ -149,7 +149,7 @@ def _head(answer: Answer, body: CompletionRequest) -> dict[str, Any]:
         "object": "text_completion",
         "created": answer.created,
         "model": body.model,
-        "system_fingerprint": None,
+        "system_fingerprint": FINGERPRINT,
     }
 
 

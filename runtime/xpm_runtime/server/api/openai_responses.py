@@ -73,7 +73,7 @@ class TextOptions(Strict):
 
 
 class ResponsesRequest(Strict):
-    model: ModelName = "auto"
+    model: ModelName
     input: (
         Annotated[str, Field(min_length=1)] | Annotated[list[InputItem], Field(min_length=1, max_length=MAX_MESSAGES)]
     )
