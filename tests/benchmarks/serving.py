@@ -10,6 +10,7 @@ order counts as done in time if its answer is complete within its timeout.
 import argparse
 import asyncio
 import random
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ LANES = 8
 TOKENS = 32
 TIMEOUT_S = 4.0
 MOST_QUEUED = 64
+ROUNDS = 7
 
 
 @dataclass
@@ -50,8 +52,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
     with opened(options.base) as engine:
-        capacity = measured_alone(engine)
-        asyncio.run(measured_full(engine, capacity))
+        capacity = measured(engine)
         for share in (0.5, 1, 2, 5):
             load = asyncio.run(offered(engine, share * capacity, options.seconds))
             print(told(share, load, options.seconds))
@@ -73,30 +74,30 @@ def request(seed: int) -> Request:
     return Request(prompt=prompt, sampling=sampling)
 
 
-def measured_alone(engine: Engine) -> float:
-    """Answers per second of the engine by itself, the better of three rounds."""
-    best = 0.0
-    for number in range(3):
+def measured(engine: Engine) -> float:
+    """Answers per second of the engine alone, the best of rounds that take turns with those through a worker."""
+    alone, through = [], []
+    for number in range(ROUNDS):
         requests = [request(1000 * number + seed) for seed in range(8 * LANES)]
         started = time.perf_counter()
         engine.generate_batch(requests)
-        best = max(best, len(requests) / (time.perf_counter() - started))
-    print(f"the engine alone: {best:.1f} answers/s, {best * TOKENS:.0f} tokens/s")
-    return best
+        alone.append(len(requests) / (time.perf_counter() - started))
+        through.append(asyncio.run(full(engine, requests)))
+    ratio = statistics.median(one / other for one, other in zip(through, alone, strict=True))
+    print(f"the engine alone: {max(alone):.1f} answers/s, {max(alone) * TOKENS:.0f} tokens/s")
+    print(f"through the worker: {max(through):.1f} answers/s; {100 * ratio:.1f} % of that, median of {ROUNDS} rounds")
+    return max(alone)
 
 
-async def measured_full(engine: Engine, capacity: float) -> None:
-    """The same through a worker whose queue never runs dry."""
+async def full(engine: Engine, requests: list[Request]) -> float:
+    """Answers per second through a worker whose queue does not run dry."""
     worker = Worker(engine, limits=Limits(max_queued=10_000))
     worker.start()
-    best = 0.0
-    for number in range(3):
-        requests = [request(5000 + 1000 * number + seed) for seed in range(8 * LANES)]
-        started = time.perf_counter()
-        await asyncio.gather(*(answered(worker, Order(request=each), Load()) for each in requests))
-        best = max(best, len(requests) / (time.perf_counter() - started))
+    started = time.perf_counter()
+    await asyncio.gather(*(answered(worker, Order(request=each), Load()) for each in requests))
+    elapsed = time.perf_counter() - started
     await asyncio.to_thread(worker.close)
-    print(f"through the worker: {best:.1f} answers/s, {100 * best / capacity:.1f} % of that")
+    return len(requests) / elapsed
 
 
 async def answered(worker: Worker, order: Order, load: Load) -> None:

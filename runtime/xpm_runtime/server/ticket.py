@@ -4,8 +4,9 @@ What a slow reader has not taken yet is one delta, however much it is.
 """
 
 import asyncio
+import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from xpm_runtime import GenerationResult, TokenReport
 from xpm_runtime.server.work import Delta
@@ -70,3 +71,44 @@ class Ticket:
     def _signal(self) -> bool:
         was, self._is_signalled = self._is_signalled, True
         return not was
+
+
+class Waker:
+    """Tells readers that something came, from a thread of its own.
+
+    Telling an event loop writes to a pipe, behind which the loop has the interpreter until it is done. So whoever steps the engine
+    leaves that to a thread that comes to its turn while the engine computes.
+    """
+
+    def __init__(self) -> None:
+        self._tickets: queue.SimpleQueue[list[Ticket] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="xpm-waker", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Return when everybody was told."""
+        self._tickets.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def wake(self, tickets: list[Ticket]) -> None:
+        self._tickets.put(tickets)
+
+    def _run(self) -> None:
+        while (tickets := self._tickets.get()) is not None:
+            by_loop: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
+            for ticket in tickets:
+                by_loop.setdefault(ticket.loop, []).append(ticket)
+            for loop, own in by_loop.items():
+                try:
+                    loop.call_soon_threadsafe(_signal, own)
+                except RuntimeError:  # the loop is closed: nobody reads any more
+                    for ticket in own:
+                        ticket.cancel()
+
+
+def _signal(tickets: Iterable[Ticket]) -> None:
+    for ticket in tickets:
+        ticket.arrived.set()

@@ -18,7 +18,7 @@ from xpm_runtime import Engine, GenerationResult, Request, Sequence
 from xpm_runtime.errors import EngineError, RequestError
 from xpm_runtime.server.degrading import degrade
 from xpm_runtime.server.meter import Meter
-from xpm_runtime.server.ticket import Ticket
+from xpm_runtime.server.ticket import Ticket, Waker
 from xpm_runtime.server.waiting import Load, Place, Waiting, victims
 from xpm_runtime.server.work import PRIORITIES, Limits, Order, Overloaded, Snapshot
 
@@ -50,7 +50,7 @@ class Worker:
         # The stepping thread's own.
         self._waiting: Waiting[_Job] = Waiting(limits)
         self._running: list[Place[_Job]] = []
-        self._to_wake: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
+        self._to_wake: list[Ticket] = []
         self._memory_bytes, self._measured = 0, 0.0
         # Everybody's, under the lock.
         self._changed = threading.Condition()
@@ -60,12 +60,14 @@ class Worker:
         self._num_accepted = self._num_open = self._num_preparing = 0
         self._is_draining = self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="xpm-worker", daemon=True)
+        self._waker = Waker()
 
     @property
     def is_draining(self) -> bool:
         return self._is_draining
 
     def start(self) -> None:
+        self._waker.start()
         self._thread.start()
 
     def close(self, drain_s: float = 30.0) -> None:
@@ -80,6 +82,7 @@ class Worker:
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
+        self._waker.close()
 
     async def submit(self, order: Order) -> Ticket:
         """Queue an order.
@@ -341,7 +344,7 @@ class Worker:
         self._meter.output_tokens += len(sequence.token_ids) - job.num_delivered
         job.num_delivered = len(sequence.token_ids)
         if (piece or reports) and job.ticket.put(piece, reports):
-            self._to_wake.setdefault(job.ticket.loop, []).append(job.ticket)
+            self._to_wake.append(job.ticket)
 
     def _finish(self, place: Place[_Job], reason: str, error: Exception | None = None) -> None:
         """End an order, wherever it is, with its result."""
@@ -363,17 +366,13 @@ class Worker:
                 self._count(place, -1)
             self._changed.notify_all()
         if job.ticket.end(result, job.notes):
-            self._to_wake.setdefault(job.ticket.loop, []).append(job.ticket)
+            self._to_wake.append(job.ticket)
 
     def _wake(self) -> None:
-        """Tell readers, each event loop once."""
-        to_wake, self._to_wake = self._to_wake, {}
-        for loop, tickets in to_wake.items():
-            try:
-                loop.call_soon_threadsafe(_signal, [ticket.arrived for ticket in tickets])
-            except RuntimeError:  # the loop is closed: nobody reads any more
-                for ticket in tickets:
-                    self._cancel(ticket)
+        """Tell readers."""
+        if self._to_wake:
+            self._waker.wake(self._to_wake)
+            self._to_wake = []
 
 
 def _result(sequence: Sequence, reason: str, error: Exception | None) -> GenerationResult:
@@ -398,8 +397,3 @@ def _result(sequence: Sequence, reason: str, error: Exception | None) -> Generat
         said = error.message if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
         return replace(result, finish_reason="error", error=said)
     return result
-
-
-def _signal(arrived: list[asyncio.Event]) -> None:
-    for event in arrived:
-        event.set()
