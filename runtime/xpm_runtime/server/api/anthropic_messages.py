@@ -63,16 +63,21 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Block(Strict):
-    """A part of a turn: text, a call, or what came of one; other types are refused."""
+class TextBlock(Strict):
+    """Text; other types are refused."""
 
     type: str = Field(max_length=MAX_NAME)
     text: str | None = None
+
+
+class Block(TextBlock):
+    """A part of a turn: text, a call, or what came of one; other types are refused."""
+
     id: str | None = Field(None, max_length=MAX_NAME)
     name: ToolName | None = None
     input: dict[str, Any] | None = None
     tool_use_id: str | None = Field(None, max_length=MAX_NAME)
-    content: str | list["Block"] | None = None
+    content: str | list[TextBlock] | None = None
     is_error: bool | None = None
 
 
@@ -151,20 +156,26 @@ class MessagesRequest(Prompted):
 
 def _text(content: str | Sequence[Block]) -> str:
     """A turn as the base's chat template takes it; raises RequestError if a part can't be told as text."""
-    return content if isinstance(content, str) else "\n".join(_block_text(each) for each in content)
+    return content if isinstance(content, str) else "\n".join(map(_block_text, content))
 
 
 def _block_text(block: Block) -> str:
     match block.type:
-        case "text":
-            return block.text or ""
         case "tool_use":
             return written_call(block.name or "", json.dumps(block.input or {}, ensure_ascii=False))
         case "tool_result":
-            return written_result(_text(block.content or ""))
+            content = block.content or ""
+            said = content if isinstance(content, str) else "\n".join(map(_plain_text, content))
+            return written_result(said)
         case "thinking" | "redacted_thinking":
             return ""
-    raise RequestError(f"a message has a part of type {block.type[:40]!r}", hint="this server reads text alone")
+    return _plain_text(block)
+
+
+def _plain_text(block: TextBlock) -> str:
+    if block.type != "text":
+        raise RequestError(f"a message has a part of type {block.type[:40]!r}", hint="this server reads text alone")
+    return block.text or ""
 
 
 class ReplyBlock(Reply):
