@@ -55,6 +55,15 @@ def test_sizes(http):
     )
 
 
+def test_who_never_says_what_it_wants_is_left(served, http, monkeypatch):
+    monkeypatch.setattr("xpm_runtime.server.connections.HEADERS_S", 0.3)
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as slow:
+        slow.sendall(b"GET /health HTTP/1.1\r\nhost: ")
+        assert http.get("/health").status_code == 200
+        assert slow.recv(1) == b""
+
+
 def test_what_is_logged(http, caplog):
     caplog.set_level(logging.INFO, "xpm.serve")
     reply = http.post("/v1/chat/completions", json=BODY, headers={"x-request-id": "mine-1"})
@@ -109,9 +118,9 @@ def test_quotas(served, keys):
     assert 1 <= int(replies[-1].headers["retry-after"]) <= 60
     frugal, _ = keys.add("frugal", tokens_per_minute=10)
     headers = {"authorization": f"Bearer {frugal}"}
-    body = {**BODY, "max_tokens": 11}
-    codes = [httpx.post(f"{served.url}/v1/chat/completions", json=body, headers=headers).status_code for _ in range(2)]
-    assert codes == [200, 429]
+    url = f"{served.url}/v1/completions"
+    body = {"model": "base", "prompt": "SELECT name FROM users WHERE quota", "max_tokens": 11}
+    assert [httpx.post(url, json=body, headers=headers).status_code for _ in range(2)] == [200, 429]
 
 
 def test_quotas_fill_again():

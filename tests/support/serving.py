@@ -14,6 +14,7 @@ from xpm.environment import Environment
 from xpm.operations.answering import RunOptions
 from xpm.operations.serve import ServeOptions, application
 from xpm.progress import Silent
+from xpm_runtime.server.connections import PatientProtocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def serving(environment: Environment, **options: Any) -> Iterator[Served]:
     run = RunOptions(device="cpu", threads=1, **options.pop("run", {}))
     wanted = ServeOptions(run=run, port=0, **options)
     with application(environment, wanted, Silent()) as (app, _), socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(uvicorn.Config(app, http=PatientProtocol, log_config=None, timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

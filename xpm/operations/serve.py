@@ -160,6 +160,8 @@ def _run(
 ) -> None:
     import uvicorn
 
+    from xpm_runtime.server.connections import PatientProtocol
+
     class Server(uvicorn.Server):
         """Says when it is ready, and on its way down lets what was accepted end."""
 
@@ -173,12 +175,13 @@ def _run(
             threading.Thread(target=worker.close, args=(options.drain_s,), name="xpm-drain", daemon=True).start()
 
     settings: dict[str, Any] = {
-        "http": "h11",
+        "http": PatientProtocol,
         "ws": "none",
         "lifespan": "on",
         "log_config": None,
         "access_log": False,
         "server_header": False,
+        "proxy_headers": False,
         "h11_max_incomplete_event_size": _HEADER_BYTES,
         "timeout_graceful_shutdown": int(options.drain_s) + 1,
     }

@@ -1,14 +1,17 @@
 """What Prometheus is told: vLLM's names, with ``xpm_`` in front."""
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from xpm_runtime import GenerationResult
 from xpm_runtime.server.host import Choice
 from xpm_runtime.server.work import Snapshot
+
+if TYPE_CHECKING:
+    from xpm_runtime.server.service import Ended
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -45,9 +48,14 @@ class Metrics:
         self.decisions = counter("router_decisions", "Requests by what their model said", "kind")
         self.responses = counter("http_responses", "Responses", "path", "status")
 
-    def count_result(self, result: GenerationResult, elapsed_s: float, queued_s: float) -> None:
-        self.whole.observe(elapsed_s)
-        self.queue.observe(queued_s)
+    def count_end(self, ended: "Ended") -> None:
+        result = ended.result
+        self.whole.observe(ended.whole_s)
+        self.queue.observe(ended.queued_s)
+        if result.token_ids:
+            self.first_token.observe(ended.first_s)
+        for gap_s in ended.gaps_s:
+            self.inter_token.observe(gap_s)
         self.prefill.observe(result.prefill_ms / 1e3)
         self.decode.observe(result.decode_ms / 1e3)
         self.prompt_tokens.inc(result.num_prompt_tokens)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from xpm_runtime import CapacityError, Engine, GenerationResult, Message, Request, SamplingParams, TokenReport
@@ -26,19 +27,37 @@ class Finished:
     notes: tuple[str, ...] = ()
 
 
-class Answer:
-    """What was asked for and is being written: one ticket for each choice."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A choice that has ended, with what it took: in the queue, until something came, in all, and between pieces."""
 
-    def __init__(self, tools: Tools, choices: Sequence[Choice], tickets: Sequence[Ticket], metrics: Metrics) -> None:
+    result: GenerationResult
+    queued_s: float
+    first_s: float
+    whole_s: float
+    gaps_s: Sequence[float]
+
+
+class Answer:
+    """What was asked for and is being written: one ticket for each choice.
+
+    What comes is read from the tickets at once, and to their ends, whether or not anybody iterates: so everything is counted.
+    """
+
+    def __init__(
+        self, tools: Tools, choices: Sequence[Choice], tickets: Sequence[Ticket], ended: Callable[[Ended], None]
+    ) -> None:
         """
         Args:
             choices: who answers, for each ticket.
+            ended: told of each choice's end.
         """
         self.tools, self.choices = tools, choices
-        self.created = int(time.time())
+        self.created, self.begun = int(time.time()), time.perf_counter()
         self._tickets = tickets
-        self._metrics = metrics
-        self.begun = time.perf_counter()
+        self._ended = ended
+        self._arrived: asyncio.Queue[tuple[int, Delta | Exception]] = asyncio.Queue()
+        self.readers = [asyncio.create_task(self._read(number, each)) for number, each in enumerate(tickets)]
 
     @property
     def choice(self) -> Choice:
@@ -62,17 +81,15 @@ class Answer:
             each.cancel()
 
     async def deltas(self) -> AsyncIterator[tuple[int, Delta]]:
-        """(number of the choice, what came), as it comes. Leaving the loop cancels all.
+        """(number of the choice, what came), as it comes, once. Leaving the loop cancels all.
 
         Raises:
             ApiError: an answer broke off.
         """
-        arrived: asyncio.Queue[tuple[int, Delta | Exception]] = asyncio.Queue()
-        tasks = [asyncio.create_task(self._forward(number, each, arrived)) for number, each in enumerate(self._tickets)]
-        left = len(tasks)
+        left = len(self._tickets)
         try:
             while left:
-                number, delta = await arrived.get()
+                number, delta = await self._arrived.get()
                 if isinstance(delta, Exception):
                     raise delta
                 if delta.result is not None:
@@ -82,8 +99,6 @@ class Answer:
                 yield number, delta
         finally:
             self.cancel()
-            for task in tasks:
-                task.cancel()
 
     async def finished(self) -> list[Finished]:
         """Every choice, when all are written."""
@@ -101,23 +116,31 @@ class Answer:
             if (result := done[number].result) is not None
         ]
 
-    async def _forward(
-        self, number: int, ticket: Ticket, arrived: "asyncio.Queue[tuple[int, Delta | Exception]]"
-    ) -> None:
-        last = 0.0
+    async def _read(self, number: int, ticket: Ticket) -> None:
+        gaps: list[float] = []
+        last, first_s = self.begun, 0.0
         try:
             async for delta in ticket:
                 now = time.perf_counter()
-                if last:
-                    self._metrics.inter_token.observe(now - last)
+                if first_s:
+                    gaps.append(now - last)
                 else:
-                    self._metrics.first_token.observe(now - self.begun)
+                    first_s = now - self.begun
                 last = now
                 if delta.result is not None:
-                    self._metrics.count_result(delta.result, now - self.begun, (ticket.queued_ms or 0) / 1e3)
-                arrived.put_nowait((number, delta))
+                    queued_s = (ticket.queued_ms or 0.0) / 1e3
+                    self._ended(
+                        Ended(
+                            result=delta.result,
+                            queued_s=queued_s,
+                            first_s=first_s,
+                            whole_s=now - self.begun,
+                            gaps_s=gaps,
+                        )
+                    )
+                self._arrived.put_nowait((number, delta))
         except Exception as error:  # the reader's to raise
-            arrived.put_nowait((number, error))
+            self._arrived.put_nowait((number, error))
 
 
 class Service:
@@ -134,10 +157,11 @@ class Service:
     ) -> None:
         """
         Args:
-            spend: told of the tokens that a tenant has asked to have computed.
+            spend: told of the tokens that were computed for a tenant.
         """
         self.engine, self.worker, self.host, self.metrics = engine, worker, host, metrics
         self._spend = spend
+        self._reading: set[asyncio.Task[None]] = set()
 
     async def begin(self, wish: Wish, *, tenant: str = "") -> Answer:
         """Choose, attach and submit.
@@ -166,12 +190,20 @@ class Service:
                     )
                     tickets.append(await self.worker.submit(order))
                     choices.append(choice)
-                self._spend(tenant, request.sampling.max_tokens * wish.num_choices)
         except BaseException:
             for each in tickets:
                 each.cancel()
             raise
-        return Answer(wishes[0].tools, choices, tickets, self.metrics)
+        answer = Answer(wishes[0].tools, choices, tickets, partial(self._count, tenant))
+        for reader in answer.readers:  # which outlive whoever has gone
+            self._reading.add(reader)
+            reader.add_done_callback(self._reading.discard)
+        return answer
+
+    def _count(self, tenant: str, ended: Ended) -> None:
+        result = ended.result
+        self._spend(tenant, result.num_prompt_tokens - result.num_reused_tokens + len(result.token_ids))
+        self.metrics.count_end(ended)
 
     async def choose(self, wish: Wish) -> Choice:
         """Who would answer; nothing is attached and nothing computed."""
