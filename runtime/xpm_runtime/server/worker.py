@@ -185,6 +185,9 @@ class Worker:
         deadline = now + timeout_s if timeout_s is not None else None
         job = _Job(sequence, Ticket(self._cancel), request.experts, notes, deadline)
         with self._changed:
+            if self._is_stopped:
+                asyncio.get_running_loop().run_in_executor(None, self._engine.unpin, request.experts)
+                raise self._overloaded("the server is shutting down")
             self._num_accepted += 1
             self._num_open += 1
             self._meter.degraded += bool(notes)
@@ -200,8 +203,6 @@ class Worker:
             self._accepted.append(place)
             self._count(place, 1)
             self._changed.notify_all()
-        if self._is_stopped:  # nobody steps any more
-            self._stop()
         return job.ticket
 
     def _cancel(self, ticket: Ticket) -> None:
