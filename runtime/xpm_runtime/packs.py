@@ -45,6 +45,21 @@ class Packs:
             self.current = self._new(needed)
         return self.current
 
+    def fit(self, rows: Iterable[Acting]) -> list[bool]:
+        """Of rows, the most important first, which can run together: the ranks of what acts on them are bounded in some forms."""
+        if self._form.max_rank is None:
+            return [True for _ in rows]
+        packed: set[Voice] = set()
+        rank, fits = 0, []
+        for acting in rows:
+            new = set(acting) - packed
+            more = sum(self._adapters.attached[name].rank for name, _ in new)
+            fits.append(rank + more <= self._form.max_rank)
+            if fits[-1]:
+                packed |= new
+                rank += more
+        return fits
+
     def soft_ids(self, acting: Acting) -> list[int]:
         """Ids of the virtual tokens of what acts on a row in the current pack, in load order."""
         ids: list[int] = []

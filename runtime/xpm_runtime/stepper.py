@@ -62,7 +62,7 @@ class Stepper:
     def step(self) -> StepReport:
         """Advance every running sequence by one token, and waiting prompts by a chunk."""
         self._admit()
-        plan = self._without_broken(self._scheduler.plan())
+        plan = self._that_fits(self._without_broken(self._scheduler.plan()))
         acting = [*(chunk.sequence for chunk in plan.prefill), *plan.rows]
         self._packs.serve(voice for sequence in acting for voice in sequence.acting)
         for chunk in plan.prefill:
@@ -112,6 +112,18 @@ class Stepper:
             self._prefixes.keep(sequence.lane, self._keys(sequence.acting), ids)
         self.remove(sequence)
         sequence.forget()
+
+    def _that_fits(self, plan: Plan) -> Plan:
+        """The plan without those whose adapters have no room beside the others'; they wait for them to end."""
+        sequences = [*plan.rows, *(chunk.sequence for chunk in plan.prefill)]
+        fits = self._packs.fit(sequence.acting for sequence in sequences)
+        if all(fits):
+            return plan
+        kept = {id(sequence) for sequence, is_kept in zip(sequences, fits, strict=True) if is_kept}
+        return Plan(
+            tuple(chunk for chunk in plan.prefill if id(chunk.sequence) in kept),
+            tuple(sequence for sequence in plan.rows if id(sequence) in kept),
+        )
 
     def _decode_apart(self, rows: tuple[Sequence, ...]) -> None:
         """Decode rows together; if the run fails, half by half, so that it ends only those by which it does."""

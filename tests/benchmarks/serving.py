@@ -1,10 +1,11 @@
 """The worker under load: what it costs beside the engine alone, and what comes of more orders than it can do.
 
-    python -m tests.benchmarks.serving [--base FOLDER] [--seconds 10]
+    python -m tests.benchmarks.serving [--base FOLDER] [--seconds 10] [--leaving 10000]
 
 Without a base, a tiny one of random weights is made: its steps cost less than those of any model, so what the worker costs shows
 most. Orders arrive by chance (Poisson) at 0.5, 1, 2 and 5 times the rate that the engine can do; one in ten is of priority 9. An
-order counts as done in time if its answer is complete within its timeout.
+order counts as done in time if its answer is complete within its timeout. Last, the memory that is taken by clients that go away in
+the middle of their answers, and by a thousand that read nothing until the end.
 """
 
 import argparse
@@ -26,9 +27,9 @@ from xpm_runtime.server.worker import Worker
 
 LANES = 8
 TOKENS = 32
-TIMEOUT_S = 4.0
+PATIENCE = 4  # a timeout is so many times what an answer takes when all lanes are busy
 MOST_QUEUED = 64
-ROUNDS = 7
+ROUNDS = 5
 
 
 @dataclass
@@ -50,12 +51,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", type=Path)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--leaving", type=int, default=10_000)
     options = parser.parse_args()
     with opened(options.base) as engine:
         capacity = measured(engine)
         for share in (0.5, 1, 2, 5):
-            load = asyncio.run(offered(engine, share * capacity, options.seconds))
-            print(told(share, load, options.seconds))
+            load = asyncio.run(offered(engine, share * capacity, options.seconds, PATIENCE * LANES / capacity))
+            print(told(share, load, options.seconds), flush=True)
+        asyncio.run(left(engine, options.leaving))
+        asyncio.run(read_late(engine, 1000))
 
 
 @contextmanager
@@ -78,7 +82,7 @@ def measured(engine: Engine) -> float:
     """Answers per second of the engine alone, the best of rounds that take turns with those through a worker."""
     alone, through = [], []
     for number in range(ROUNDS):
-        requests = [request(1000 * number + seed) for seed in range(8 * LANES)]
+        requests = [request(1000 * number + seed) for seed in range(3 * LANES)]
         started = time.perf_counter()
         engine.generate_batch(requests)
         alone.append(len(requests) / (time.perf_counter() - started))
@@ -117,7 +121,7 @@ async def answered(worker: Worker, order: Order, load: Load) -> None:
     load.end_ms.setdefault(order.priority, []).append(1e3 * (time.perf_counter() - started))
 
 
-async def offered(engine: Engine, rate: float, seconds: float) -> Load:
+async def offered(engine: Engine, rate: float, seconds: float, timeout_s: float) -> Load:
     """What becomes of orders that arrive by chance at a rate per second."""
     worker, load, rng = Worker(engine, limits=Limits(max_queued=MOST_QUEUED)), Load(), random.Random(1)
     worker.start()
@@ -125,12 +129,57 @@ async def offered(engine: Engine, rate: float, seconds: float) -> Load:
     while (due := due + rng.expovariate(rate)) < seconds:
         await asyncio.sleep(max(0.0, started + due - time.perf_counter()))
         priority = 9 if rng.random() < 0.1 else 4
-        order = Order(request=request(len(tasks)), priority=priority, timeout_s=TIMEOUT_S)
+        order = Order(request=request(len(tasks)), priority=priority, timeout_s=timeout_s)
         tasks.append(asyncio.create_task(answered(worker, order, load)))
     await asyncio.gather(*tasks)
     await asyncio.to_thread(worker.close)
     assert engine.violations() == []
     return load
+
+
+async def left(engine: Engine, count: int) -> None:
+    """Clients that go away after a random time."""
+    worker, rng, free = Worker(engine, limits=Limits(max_queued=count)), random.Random(3), asyncio.Semaphore(64)
+    worker.start()
+
+    async def client(number: int) -> None:
+        async with free:
+            ticket = await worker.submit(Order(request=request(number % 500)))
+            asyncio.get_running_loop().call_later(0.05 * rng.random(), ticket.cancel)
+            async for _ in ticket:
+                pass
+
+    memory = []
+    for half in range(2):
+        await asyncio.gather(*(client(number) for number in range(half * count // 2, (half + 1) * count // 2)))
+        memory.append(resident_mb())
+    ended = worker.snapshot().total_finished
+    await asyncio.to_thread(worker.close)
+    assert engine.violations() == []
+    print(
+        f"{count} clients that left ({dict(ended)}): {memory[0]:.0f} MB after half of them, {memory[1]:.0f} after all"
+    )
+
+
+async def read_late(engine: Engine, count: int) -> None:
+    """Clients that read nothing until all is written."""
+    worker = Worker(engine, limits=Limits(max_queued=count))
+    worker.start()
+    before = resident_mb()
+    tickets = [await worker.submit(Order(request=request(number))) for number in range(count)]
+    while sum(worker.snapshot().total_finished.values()) < count:
+        await asyncio.sleep(0.05)
+    num_deltas = 0
+    for ticket in tickets:
+        async for _ in ticket:
+            num_deltas += 1
+    print(f"{count} readers of nothing until the end: {resident_mb() - before:.1f} MB more, {num_deltas} deltas")
+    await asyncio.to_thread(worker.close)
+
+
+def resident_mb() -> float:
+    """Memory of this process (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 
 def told(share: float, load: Load, seconds: float) -> str:

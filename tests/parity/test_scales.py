@@ -144,6 +144,22 @@ def test_rows_of_different_scales_write_what_each_writes_alone(form, engine, ada
     assert alone[5].experts == ("ia3",)
 
 
+def test_rows_whose_ranks_have_no_room_together_wait_for_each_other(form, engine, monkeypatch):
+    rows = [(("lora",), (0.5,)), (("lora",), (-0.7,)), (("lora", "partial"), ()), ((), ())]
+    requests = [
+        Request(prompt=TOKENS[: 8 + n], experts=row, scales=scales, sampling=SamplingParams(max_tokens=12))
+        for n, (row, scales) in enumerate(rows)
+    ]
+    together = engine.generate_batch(requests)
+    packed, fit = [], engine._packs.fit
+    monkeypatch.setattr(type(engine._packs._form), "max_rank", 12)
+    monkeypatch.setattr(engine._packs, "fit", lambda rows: packed.append(fit(rows)) or packed[-1])
+    apart = engine.generate_batch(requests)
+    assert any(not all(fits) for fits in packed)
+    assert [each.token_ids for each in apart] == [each.token_ids for each in together]
+    assert engine.violations() == []
+
+
 def test_prefixes_of_other_scales_are_not_reused(tiny_engine, tiny_adapter):
     adapter = tiny_adapter("lora")
     tiny_engine.attach(AdapterSpec.read("one", adapter.slots))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.adapter import Adapter
-from xpm_runtime.forms.cuda_slots import CudaSlots
+from xpm_runtime.forms.cuda_slots import BUCKETS, CudaSlots
 from xpm_runtime.forms.form import KvForm, Logits, RowLogits, Runner
 from xpm_runtime.graph import CUDA_FILES, GraphSpec
 from xpm_runtime.lanes import KvLanes
@@ -73,6 +73,7 @@ class CudaForm(KvForm):
     name = "cuda"
     file = CUDA_FILES["base"]
     devices = ("cuda",)  # a CPU can run it too, which tests do
+    max_rank = BUCKETS[-1]
 
     def __init__(self, graph: GraphSpec) -> None:
         super().__init__(replace(graph, dtype="float16"))

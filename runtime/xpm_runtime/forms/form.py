@@ -77,6 +77,8 @@ class Form(ABC, Generic[LanesT]):
     name: ClassVar[str]
     file: ClassVar[str]
     devices: ClassVar[tuple[str, ...]]
+    max_rank: ClassVar[int | None] = None
+    """The most that the ranks of all adapters of a run may come to, at least what one request may ask for."""
 
     def __init__(self, graph: GraphSpec) -> None:
         self.graph = graph

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from xpm_runtime import GenerationResult
 
 _WINDOW_S = 5.0
+_WEIGHT = 0.1  # of the latest answer in the mean
 
 
 @dataclass(slots=True)
@@ -19,6 +20,7 @@ class Meter:
     refused: int = 0
     degraded: int = 0
     steps: int = 0
+    service_s: float | None = None  # from its lane to its end, the mean of the latest answers
     finished: Counter[str] = field(default_factory=Counter)
     _recent: deque[tuple[float, int]] = field(default_factory=deque)  # (when, tokens) of steps
 
@@ -27,6 +29,10 @@ class Meter:
         self._recent.append((now, num_tokens))
         while self._recent[0][0] < now - _WINDOW_S:
             self._recent.popleft()
+
+    def serve(self, seconds: float) -> None:
+        """An answer had a lane for so long until it ended."""
+        self.service_s = seconds if self.service_s is None else (1 - _WEIGHT) * self.service_s + _WEIGHT * seconds
 
     def finish(self, result: GenerationResult) -> None:
         self.prompt_tokens += result.num_prompt_tokens

@@ -36,6 +36,7 @@ class _Job:
     experts: tuple[str, ...]
     notes: tuple[str, ...]
     deadline: float | None
+    started: float | None = None  # when it was last given a lane
     num_delivered: int = 0  # tokens
     is_suspect: bool = False  # a step failed while it ran: it runs alone
 
@@ -143,10 +144,26 @@ class Worker:
                 raise self._overloaded("the queue is full")
             if limits.tenant_queued is not None and load.of_tenant[order.tenant] >= limits.tenant_queued:
                 raise self._overloaded("too many requests of yours wait")
+            timeout_s, needed_s = self._timeout_s(order), self._needed_s(order.priority)
+            if timeout_s is not None and needed_s > timeout_s:
+                raise self._overloaded(f"an answer would take {needed_s:.1f} s, and was wanted in {timeout_s:.1f} s")
             request, notes = degrade(order.request, limits, fill=load.count / limits.max_queued)
             load.change(1, tenant=order.tenant, priority=order.priority)
             self._num_preparing += 1
         return request, notes
+
+    def _timeout_s(self, order: Order) -> float | None:
+        return order.timeout_s if order.timeout_s is not None else self._limits.timeout_s
+
+    def _needed_s(self, priority: int) -> float:
+        """How long an answer would take, by what the latest took; 0 if nobody waits before it.
+
+        What can't be in time is refused: it would take lanes from those that can.
+        """
+        ahead = sum(count for each, count in self._load.of_priority.items() if each >= priority)
+        if not ahead or self._meter.service_s is None:
+            return 0.0
+        return self._meter.service_s * (ahead / self._engine.num_lanes + 1.5)
 
     def _overloaded(self, message: str) -> Overloaded:
         self._meter.refused += 1
@@ -181,10 +198,13 @@ class Worker:
 
     def _accept(self, order: Order, request: Request, sequence: Sequence, notes: tuple[str, ...]) -> Ticket:
         now = time.monotonic()
-        timeout_s = order.timeout_s if order.timeout_s is not None else self._limits.timeout_s
+        timeout_s = self._timeout_s(order)
         deadline = now + timeout_s if timeout_s is not None else None
         job = _Job(sequence, Ticket(self._cancel), request.experts, notes, deadline)
         with self._changed:
+            if self._is_stopped:
+                asyncio.get_running_loop().run_in_executor(None, self._engine.unpin, request.experts)
+                raise self._overloaded("the server is shutting down")
             self._num_accepted += 1
             self._num_open += 1
             self._meter.degraded += bool(notes)
@@ -200,8 +220,6 @@ class Worker:
             self._accepted.append(place)
             self._count(place, 1)
             self._changed.notify_all()
-        if self._is_stopped:  # nobody steps any more
-            self._stop()
         return job.ticket
 
     def _cancel(self, ticket: Ticket) -> None:
@@ -279,8 +297,9 @@ class Worker:
             self._running.append(place)
             with self._changed:
                 self._count(place, -1)
+            job.started = time.monotonic()
             if job.ticket.queued_ms is None:
-                job.ticket.queued_ms = 1e3 * (time.monotonic() - place.accepted)
+                job.ticket.queued_ms = 1e3 * (job.started - place.accepted)
 
     def _make_room(self, place: Place[_Job]) -> bool:
         """Whether the engine has room for an order, made if need be by preempting as few as do."""
@@ -360,6 +379,8 @@ class Worker:
             self._waiting.remove(place)
         else:
             self._running.remove(place)
+            if job.started is not None and reason in ("stop", "length", "timeout"):
+                self._meter.serve(time.monotonic() - job.started)
         with self._changed:
             self._num_open -= 1
             if is_waiting:

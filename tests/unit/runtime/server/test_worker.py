@@ -320,3 +320,22 @@ def test_random_load_breaks_no_invariant(seed, tiny_engine, tiny_adapter, monkey
     assert set(reasons) <= {"stop", "length", "cancelled", "timeout", "refused"}
     assert snapshot.total_preempted > 0
     assert sum(snapshot.total_finished.values()) == len(reasons) - reasons.count("refused")
+
+
+def test_what_can_not_be_in_time_is_refused(tiny_base):
+    async def hurry():
+        with Engine.load(tiny_base.graph, device="cpu", threads=1, max_lanes=1, context=256) as engine:
+            step = engine.step
+            engine.step = lambda: time.sleep(0.01) or step()
+            async with working(engine) as worker:
+                slow = {"max_tokens": 30, "logit_bias": ENDLESS}
+                await ask(worker, order(timeout_s=0.2, **slow))  # nothing is known yet: it is tried
+                tickets = [await worker.submit(order(**slow)) for _ in range(4)]
+                with pytest.raises(Overloaded, match=r"and was wanted in 0\.5 s"):
+                    await worker.submit(order(timeout_s=0.5, **slow))
+                tickets.append(await worker.submit(order(timeout_s=5, priority=9, **slow)))  # before all of them
+                tickets.append(await worker.submit(order(timeout_s=60, **slow)))
+                for ticket in tickets:
+                    ticket.cancel()
+
+    asyncio.run(hurry())
