@@ -11,7 +11,7 @@ import pytest
 from tests.server.conftest import ANSWER, QUESTION
 from tests.support.serving import serving
 
-LONG = {"prompt": "x", "model": "base", "grammar": {"kind": "regex", "text": "[ab]{300}"}, "max_tokens": 400}
+LONG = {"prompt": "x", "model": "base", "grammar": {"kind": "regex", "text": "[ab]{60}"}, "max_tokens": 400}
 
 
 @pytest.fixture(scope="module")
@@ -86,4 +86,4 @@ def test_what_was_accepted_outlives_the_process(environment, tmp_path):
                 jobs = [ended(client, each) for each in ids]
         finally:
             second.kill()
-    assert [(each["state"], len(each["result"]["text"])) for each in jobs] == [("done", 300)] * 3
+    assert [(each["state"], len(each["result"]["text"])) for each in jobs] == [("done", 60)] * 3
