@@ -37,6 +37,8 @@ def test_pages_of_other_sites_are_refused(http, served):
     assert reply.status_code == 403
     assert "access-control-allow-origin" not in reply.headers
     assert http.get("/", headers={"origin": served.url}).status_code == 200
+    assert http.get("/", headers={"origin": "http://127.0.0.1:3000"}).status_code == 403
+    assert http.get("/", headers={"origin": "null"}).status_code == 403
 
 
 def test_sizes(http):
@@ -157,6 +159,12 @@ def test_a_public_address_needs_a_key(environment):
     options = ServeOptions(run=RunOptions(device="cpu"), host="0.0.0.0", port=0)
     with pytest.raises(UsageError, match="there is no key"):
         serve(environment, options, progress=Silent(), ready=lambda address: None)
+
+
+def test_a_public_server_whose_keys_were_revoked_is_closed(environment):
+    with serving(environment, max_lanes=1, host="0.0.0.0") as served:
+        assert httpx.get(f"{served.url}/v1/models").status_code == 401
+        assert httpx.get(f"{served.url}/health").status_code == 200
 
 
 def test_who_goes_away_leaves_nothing(served, http):

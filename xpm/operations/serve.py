@@ -127,6 +127,7 @@ def application(
         security = Security(
             keys=KeyFile(environment.home.root / KEYS_FILE),
             hosts=("localhost", "127.0.0.1", "[::1]", options.host, *options.allowed_hosts),
+            needs_key=not _is_loopback(options.host),
             max_body_bytes=options.max_body_bytes,
         )
         service = Service(engine, worker, host, Metrics(worker.snapshot), spend=security.quotas.spend)

@@ -32,10 +32,14 @@ ErrorResponse = Callable[[str, ApiError], Response]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
-    """``hosts`` are names, without ports, that requests may be addressed to."""
+    """``hosts`` are names, without ports, that requests may be addressed to.
+
+    ``needs_key``: also where there is none (any more) nobody is let in without one; else a key is needed as soon as there is one.
+    """
 
     keys: KeyFile
     hosts: tuple[str, ...]
+    needs_key: bool = False
     max_body_bytes: int = 8 << 20
     quotas: Quotas = field(default_factory=Quotas)
 
@@ -95,14 +99,14 @@ class Guard:
             raise ApiError(
                 421, f"this server does not answer for the host {host[:80]!r}; --allow-host adds names", "host"
             )
-        if (origin := headers.get("origin")) is not None and _PORT.sub("", origin.partition("://")[2]).lower() != host:
+        if (origin := headers.get("origin")) is not None and origin.partition("://")[2] != headers["host"]:
             raise ApiError(403, "pages of other sites may not use this server", "origin")
         path: str = scope["path"]
         if path in _OPEN:
             return None
         keys = self._security.keys
         try:
-            if not keys.active():
+            if not keys.active() and not self._security.needs_key:
                 return None
             secret = _secret(headers)
             key = keys.find(secret) if secret else None

@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 from xpm_runtime import GenerationResult
 from xpm_runtime.server.api.fields import Reply, XpmReply, xpm_reply
 from xpm_runtime.server.api.openai_chat import finite, new_id
-from xpm_runtime.server.api.openai_errors import RESPONSES, openai_error
+from xpm_runtime.server.api.openai_errors import RESPONSES
 from xpm_runtime.server.api.openai_responses_request import FunctionChoice, ResponsesRequest
 from xpm_runtime.server.api.replies import Document, events, finished, service_of, tenant_of, whole
 from xpm_runtime.server.api.routes import new_router
@@ -66,7 +66,7 @@ async def responses(request: Request, body: Annotated[ResponsesRequest, Body()])
     answer = await service_of(request).begin(body.wish, tenant=tenant_of(request))
     told = _Told(answer, body)
     if body.stream:
-        return events(answer, told.events(), _error_event)
+        return events(answer, told.events(), told.error)
     (done,) = await finished(request, answer)
     text, calls = read_answer(done.text, answer.tools)
     status = _status(done.result)
@@ -77,10 +77,6 @@ async def responses(request: Request, body: Annotated[ResponsesRequest, Body()])
         )
     output += [_call(new_id("fc"), status, each.name, each.arguments) for each in calls]
     return whole(told.response(output, done.result, done.notes))
-
-
-def _error_event(error: ApiError) -> dict[str, Any]:
-    return {"type": "error", "sequence_number": 0, **openai_error(error)["error"]}
 
 
 class _Told:
@@ -138,6 +134,17 @@ class _Told:
 
     def _event(self, kind: str, **fields: Any) -> tuple[str, Document]:
         return kind, {"type": kind, "sequence_number": next(self._numbers), **fields}
+
+    def error(self, error: ApiError) -> dict[str, Any]:
+        """The last event of a response that broke off."""
+        number = next(self._numbers)
+        return {
+            "type": "error",
+            "sequence_number": number,
+            "code": error.code or error.kind,
+            "message": error.message,
+            "param": error.param,
+        }
 
     async def events(self) -> AsyncIterator[tuple[str, Document]]:
         """Items one after the other: a message, if there is text, then the calls."""
