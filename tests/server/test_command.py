@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -103,7 +104,14 @@ def test_a_lock_that_changes_is_served(xpm, environment, tmp_path):
         assert client.post("/v1/infer", json={"prompt": "x", "force_experts": ["rust"]}).status_code == 404
 
 
-def test_only_some_experts_are_served(environment):
-    with serving(environment, max_lanes=1, run={"experts": ("json",)}) as served:
+def test_only_some_experts_are_served(xpm, environment):
+    folder = xpm("path", "json").strip()
+    found = Environment(home=environment.home, folder=Path.cwd(), is_project=True)
+    with serving(found, max_lanes=1, run={"experts": ("json",)}) as served:
         listed = httpx.get(f"{served.url}/v1/experts").json()
         assert [each["id"] for each in listed["experts"]] == ["expert-json"]
+    base = xpm("path", "xpm-tiny").strip()
+    with serving(found, max_lanes=1, run={"base": base, "experts": (folder,)}) as served:
+        listed = httpx.get(f"{served.url}/v1/experts").json()
+        assert ([each["id"] for each in listed["experts"]], listed["base"]["id"]) == (["expert-json"], "xpm-tiny")
+        assert httpx.post(f"{served.url}/v1/infer", json={"prompt": "x", "max_tokens": 1}).status_code == 200

@@ -2,10 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.server.conftest import ANSWER, QUESTION
+
+SERVING = Path(__file__).parents[2] / "examples" / "serving"
 
 
 def ask(http, path, **body):
@@ -95,6 +98,13 @@ def test_health_and_metrics(http):
     assert float(figures['xpm_router_decisions_total{kind="experts"}']) > 0
     assert float(figures['xpm_http_responses_total{path="/v1/infer",status="200"}']) > 0
     assert float(figures["xpm_generation_tokens_total"]) > 0
+
+
+def test_the_dashboard_asks_for_figures_that_are_there(http):
+    text = http.get("/metrics").text
+    for path in SERVING.iterdir():
+        for name in re.findall(r"\bxpm_[a-z0-9_]+", path.read_text(encoding="utf-8")):
+            assert f"# TYPE {name.removesuffix('_bucket')} " in text, (path.name, name)
 
 
 def test_the_page_needs_no_script(http):

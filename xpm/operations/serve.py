@@ -137,15 +137,19 @@ def application(
 @contextlib.contextmanager
 def _watched(host: "InstalledHost") -> Iterator[None]:
     """Have the host look at the lock now and then; what goes wrong there is told, and what was served before goes on."""
-    ended = threading.Event()
+    ended, told = threading.Event(), ""
 
     def watch() -> None:
+        nonlocal told
         while not ended.wait(_WATCH_S):
             try:
                 if (found := host.refresh()) is not None:
                     _LOG.info("the lock changed", extra={"fields": {"added": found.added, "removed": found.removed}})
+                told = ""
             except Exception as error:
-                _LOG.warning("the lock can't be served: %s", error)
+                if str(error) != told:
+                    _LOG.warning("the lock can't be served: %s", error)
+                told = str(error)
 
     thread = threading.Thread(target=watch, name="xpm-lock", daemon=True)
     thread.start()

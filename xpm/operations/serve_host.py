@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from xpm.config import Config
 from xpm.environment import Environment
 from xpm.operations.answering import spec_of
-from xpm.operations.choice import Candidates, with_required
+from xpm.operations.choice import Candidates, named, with_required
 from xpm.operations.decoding import sampling_settings, task_defaults
 from xpm.operations.grammars import stated_by
 from xpm.operations.install import require_stored
 from xpm.operations.installed import Installed, packages_of
+from xpm.operations.local import is_path
 from xpm.operations.options import Options
 from xpm.operations.parts import Part, part_of
 from xpm.operations.route import router_of
@@ -185,14 +186,19 @@ class InstalledHost:
                         self._engine.detach(key)
 
     def _read(self, number: int) -> _State:
-        packages: tuple[Installed, ...] = ()
-        if not self._candidates.is_local:
-            lock = require_stored(self._environment, Options(progress=self._progress))
-            packages = packages_of(self._environment, lock)
-        if self._only is None:
-            parts = [part_of(each) for each in packages if each.package.kind == "expert"]
+        is_local = self._candidates.is_local
+        lock = (
+            self._environment.lockfile()
+            if is_local
+            else require_stored(self._environment, Options(progress=self._progress))
+        )
+        packages = packages_of(self._environment, lock)
+        if self._only is not None:
+            names = [each for each in self._only if not is_path(each)]
+            paths = tuple(each for each in self._only if is_path(each))
+            parts = [*(named(packages, names) if names else ()), *self._candidates.compose("", paths).experts]
         else:
-            parts = list(self._candidates.compose("", self._only).experts)
+            parts = [part_of(each) for each in packages if each.package.kind == "expert" and not is_local]
         return _State(number=number, packages=packages, parts={each.name: each for each in parts})
 
     def _stamp(self) -> tuple[int, int]:
@@ -204,7 +210,7 @@ class InstalledHost:
         return found.st_mtime_ns, found.st_size
 
     def _same_base(self) -> bool:
-        packages = self._state.packages
+        packages = () if self._candidates.is_local else self._state.packages
         return not packages or part_of(packages[0]).digest == self._candidates.base.digest
 
     def _means_base(self, model: str) -> bool:
