@@ -32,6 +32,15 @@ def test_an_answer(client):
     assert (cut.stop_reason, cut.usage.output_tokens) == ("max_tokens", 2)
 
 
+def test_the_stop_that_ended_it_is_told(client):
+    wanted = {"model": "sql", "max_tokens": 64, "messages": USER, "stop_sequences": ["nowhere", " WHERE"]}
+    reply = client.messages.create(**wanted)
+    assert (reply.content[0].text, reply.stop_reason) == ("SELECT name FROM users", "stop_sequence")
+    assert reply.stop_sequence == " WHERE"
+    with client.messages.stream(**wanted) as stream:
+        assert stream.get_final_message().stop_sequence == " WHERE"
+
+
 def test_a_stream(client):
     with client.messages.stream(model="auto", max_tokens=64, messages=USER) as stream:
         text = "".join(stream.text_stream)

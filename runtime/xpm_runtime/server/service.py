@@ -213,6 +213,13 @@ class Service:
         """Of a prompt, with what is told of its tools."""
         return self.engine.count_tokens(self._prompt(wish))
 
+    def stopped_by(self, result: GenerationResult, stops: Sequence[str]) -> str | None:
+        """The stop text that ended an answer, which is not part of it; None if something else did."""
+        if not stops or result.finish_reason != "stop":
+            return None
+        behind = self.engine.decode(result.token_ids)[len(result.text) :]
+        return next((each for each in stops if behind.startswith(each)), None)
+
     def _choose(self, wish: Wish) -> Choice:
         started = time.perf_counter()
         choice = self.host.route(
