@@ -87,6 +87,20 @@ def test_experts_are_loaded_and_unloaded(http, served):
         assert ask(http, "/v1/experts/unload", id="rust").status_code == 409
 
 
+def test_an_expert_that_leaves_at_the_last_moment_is_brought_back(http, served, monkeypatch):
+    host = served.service.host
+    attach, calls = host.attach, []
+
+    def attach_late(keys):
+        calls.append(keys)
+        return attach(keys) if len(calls) > 1 else 0.0
+
+    ask(http, "/v1/experts/unload", id="rust")
+    monkeypatch.setattr(host, "attach", attach_late)
+    reply = ask(http, "/v1/infer", prompt="x", force_experts=["rust"], max_tokens=1)
+    assert (reply.status_code, len(calls)) == (200, 2)
+
+
 def test_health_and_metrics(http):
     assert http.get("/health").json() == http.get("/ready").json() == {"status": "ok"}
     ask(http, "/v1/infer", prompt=QUESTION)

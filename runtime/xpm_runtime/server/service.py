@@ -7,7 +7,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from xpm_runtime import CapacityError, Engine, GenerationResult, Message, Request, SamplingParams, TokenReport
+from xpm_runtime import (
+    CapacityError,
+    Engine,
+    GenerationResult,
+    Message,
+    Request,
+    RequestError,
+    SamplingParams,
+    TokenReport,
+)
 from xpm_runtime.server.errors import ApiError
 from xpm_runtime.server.host import Choice, Host
 from xpm_runtime.server.metrics import Metrics
@@ -180,16 +189,9 @@ class Service:
         choices: list[Choice] = []
         try:
             for wish in wishes:
-                choice, request = await asyncio.to_thread(self._prepare, wish)
-                for number in range(wish.num_choices):
-                    order = Order(
-                        request=_seeded(request, number),
-                        priority=wish.priority,
-                        timeout_s=wish.timeout_s,
-                        tenant=tenant,
-                    )
-                    tickets.append(await self.worker.submit(order))
-                    choices.append(choice)
+                choice, more = await self._submit(wish, tenant)
+                tickets += more
+                choices += [choice] * wish.num_choices
         except BaseException:
             for each in tickets:
                 each.cancel()
@@ -199,6 +201,24 @@ class Service:
             self._reading.add(reader)
             reader.add_done_callback(self._reading.discard)
         return answer
+
+    async def _submit(self, wish: Wish, tenant: str, *, is_anew: bool = False) -> tuple[Choice, list[Ticket]]:
+        """(who answers, a ticket for each choice); chosen anew, once, if an expert left the engine at that very moment."""
+        choice, request = await asyncio.to_thread(self._prepare, wish)
+        tickets: list[Ticket] = []
+        try:
+            for number in range(wish.num_choices):
+                order = Order(
+                    request=_seeded(request, number), priority=wish.priority, timeout_s=wish.timeout_s, tenant=tenant
+                )
+                tickets.append(await self.worker.submit(order))
+        except BaseException as error:
+            for each in tickets:
+                each.cancel()
+            if is_anew or not isinstance(error, RequestError) or set(request.experts) <= set(self.engine.attached):
+                raise
+            return await self._submit(wish, tenant, is_anew=True)
+        return choice, tickets
 
     def _count(self, tenant: str, ended: Ended) -> None:
         result = ended.result
