@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xpm_runtime import GenerationResult, Request, TokenReport
-from xpm_runtime.errors import EngineError
+from xpm_runtime.errors import EngineError, RequestError
 
 PRIORITIES = 10
 
@@ -21,6 +21,12 @@ class Order:
     priority: int = 4
     timeout_s: float | None = None
     tenant: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.priority < PRIORITIES:
+            raise RequestError(f"a priority is 0 to {PRIORITIES - 1}", context=f"got {self.priority}")
+        if self.timeout_s is not None and not self.timeout_s > 0:
+            raise RequestError("a timeout is above 0 s", context=f"got {self.timeout_s}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,12 @@ class Limits:
     degrade_from: float | None = None
     degraded_experts: int = 1
     degraded_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("max_queued", "max_queued_tokens", "tenant_queued", "tenant_running", "ageing_s", "timeout_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise RequestError(f"{name} must be above 0", context=f"got {value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

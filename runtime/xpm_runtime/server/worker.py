@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from xpm_runtime import Engine, GenerationResult, Request, Sequence
-from xpm_runtime.errors import EngineError, RequestError
+from xpm_runtime.errors import EngineError
 from xpm_runtime.server.degrading import degrade
 from xpm_runtime.server.meter import Meter
 from xpm_runtime.server.ticket import Ticket, Waker
@@ -135,8 +135,6 @@ class Worker:
     def _reserve(self, order: Order) -> tuple[Request, tuple[str, ...]]:
         """Hold a place in the queue while an order is checked; its request as it is accepted, and notes of what that lost."""
         limits, load = self._limits, self._load
-        if not 0 <= order.priority < PRIORITIES:
-            raise RequestError(f"a priority is 0 to {PRIORITIES - 1}", context=f"got {order.priority}")
         with self._changed:
             if self._is_draining:
                 raise self._overloaded("the server is shutting down")
@@ -286,6 +284,9 @@ class Worker:
             job = place.item
             if self._running and (job.is_suspect or any(each.item.is_suspect for each in self._running)):
                 return
+            if self._is_too_late(job):
+                self._finish(place, "timeout")
+                continue
             try:
                 if not self._make_room(place):
                     return
@@ -300,6 +301,13 @@ class Worker:
             job.started = time.monotonic()
             if job.ticket.queued_ms is None:
                 job.ticket.queued_ms = 1e3 * (job.started - place.accepted)
+
+    def _is_too_late(self, job: _Job) -> bool:
+        """Whether an answer that has not begun can hardly be in time any more, while others wait that can."""
+        usual_s = self._meter.service_s
+        if job.deadline is None or usual_s is None or job.started is not None or len(self._waiting) < 2:
+            return False
+        return time.monotonic() + usual_s > job.deadline
 
     def _make_room(self, place: Place[_Job]) -> bool:
         """Whether the engine has room for an order, made if need be by preempting as few as do."""

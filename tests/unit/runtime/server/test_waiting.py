@@ -1,9 +1,11 @@
 """Who is next, who gives way, and what is given up when many wait: arithmetic without an engine."""
 
-from xpm_runtime import Request, SamplingParams
+import pytest
+
+from xpm_runtime import Request, RequestError, SamplingParams
 from xpm_runtime.server.degrading import degrade
 from xpm_runtime.server.waiting import Place, Waiting, victims
-from xpm_runtime.server.work import Limits
+from xpm_runtime.server.work import Limits, Order
 
 
 def place(number, *, priority=4, accepted=0.0, tenant="", experts=()):
@@ -71,3 +73,17 @@ def test_under_load_first_weaker_experts_are_dropped_then_length():
     assert (less.scales, less.sampling.max_tokens, len(notes)) == ((0, -2, 0), 20, 2)
     plain = Request(prompt="x", experts=("a", "b"), sampling=SamplingParams(max_tokens=5))
     assert degrade(plain, limits, fill=1)[0].scales == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Order(request=Request(prompt="x"), priority=10), "a priority is 0 to 9"),
+        (lambda: Order(request=Request(prompt="x"), timeout_s=0), "a timeout is above 0 s"),
+        (lambda: Limits(tenant_running=0), "tenant_running must be above 0"),
+        (lambda: Limits(ageing_s=0), "ageing_s must be above 0"),
+    ],
+)
+def test_orders_and_limits_that_can_not_be_are_refused(make, message):
+    with pytest.raises(RequestError, match=message):
+        make()

@@ -83,8 +83,6 @@ def test_what_can_not_be_answered_is_refused_and_leaves_nothing(tiny_engine):
         async with working(tiny_engine) as worker:
             with pytest.raises(RequestError, match="no expert named nobody"):
                 await worker.submit(order(experts=("nobody",)))
-            with pytest.raises(RequestError, match="a priority is 0 to 9"):
-                await worker.submit(order(priority=10))
             with pytest.raises(CapacityError):
                 await worker.submit(order([5] * 300))
             with pytest.raises(RequestError, match="each expert needs a scale"):
