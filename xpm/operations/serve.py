@@ -72,13 +72,7 @@ def serve(environment: Environment, options: ServeOptions, *, progress: Progress
 @contextlib.contextmanager
 def _bound(environment: Environment, options: ServeOptions) -> Iterator[socket.socket]:
     """The socket, before anything is loaded: that it can't be had is told at once."""
-    from xpm_runtime.server.keys import KeyFile
-
-    if not _is_loopback(options.host) and not KeyFile(environment.home.root / KEYS_FILE).active():
-        raise UsageError(
-            f"{options.host} can be reached from other machines, and there is no key",
-            hint="make one with `xpm serve keys add NAME`, or leave --host out",
-        )
+    require_key(environment, options.host)
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
         listening = socket.create_server((options.host, options.port), family=family, backlog=_BACKLOG)
@@ -92,7 +86,18 @@ def _bound(environment: Environment, options: ServeOptions) -> Iterator[socket.s
         yield listening
 
 
-def _is_loopback(host: str) -> bool:
+def require_key(environment: Environment, host: str) -> None:
+    """Raise UsageError if other machines can reach an address, and nobody has a key."""
+    from xpm_runtime.server.keys import KeyFile
+
+    if not is_loopback(host) and not KeyFile(environment.home.root / KEYS_FILE).active():
+        raise UsageError(
+            f"{host} can be reached from other machines, and there is no key",
+            hint="make one with `xpm serve keys add NAME`, or leave --host out",
+        )
+
+
+def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -128,6 +133,7 @@ def application(
             keys=KeyFile(environment.home.root / KEYS_FILE),
             hosts=("localhost", "127.0.0.1", "[::1]", options.host, *options.allowed_hosts),
             max_body_bytes=options.max_body_bytes,
+            needs_key=not is_loopback(options.host),
         )
         service = Service(engine, worker, host, Metrics(worker.snapshot), spend=security.quotas.spend)
         yield create_app(service, security, jobs=jobs, version=version("xpm-experts")), worker

@@ -32,11 +32,13 @@ ErrorResponse = Callable[[str, ApiError], Response]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
-    """``hosts`` are names, without ports, that requests may be addressed to."""
+    """``hosts`` are names, without ports, that requests may be addressed to. ``needs_key``: nobody comes in without a key, also
+    where there is none any more; else only where there is one."""
 
     keys: KeyFile
     hosts: tuple[str, ...]
     max_body_bytes: int = 8 << 20
+    needs_key: bool = False
     quotas: Quotas = field(default_factory=Quotas)
 
 
@@ -102,7 +104,7 @@ class Guard:
             return None
         keys = self._security.keys
         try:
-            if not keys.active():
+            if not keys.active() and not self._security.needs_key:
                 return None
             secret = _secret(headers)
             key = keys.find(secret) if secret else None
