@@ -14,6 +14,7 @@ from xpm.errors import UsageError
 from xpm.operations.answering import RunOptions
 from xpm.operations.local import is_path
 from xpm.operations.serve import DEFAULT_PORT, JOBS_FILE, KEYS_FILE, ServeOptions, serve
+from xpm.operations.serve_ray import serve_by_ray
 from xpm_runtime.server.keys import SCOPES, KeyFile
 from xpm_runtime.server.logs import log_as_json
 
@@ -53,6 +54,11 @@ from xpm_runtime.server.logs import log_as_json
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where jobs are kept; by default in xpm's home. Servers that run at the same time need one each.",
 )
+@click.option(
+    "--replicas",
+    metavar="MIN[-MAX]",
+    help="So many servers behind the address, by Ray Serve (the ray extra); requests go where their experts are.",
+)
 @click.pass_context
 def serve_command(
     context: click.Context,
@@ -70,6 +76,7 @@ def serve_command(
     timeout_s: float,
     drain_s: float,
     jobs: Path | None,
+    replicas: str | None,
 ) -> None:
     """Serve what is installed over HTTP, in the protocols of OpenAI, Anthropic and ollama. The address is printed once requests
     are answered; Ctrl-C or SIGTERM lets what runs end. Other machines are served only if there are keys.
@@ -100,15 +107,29 @@ def serve_command(
         allowed_hosts=hosts,
         timeout_s=timeout_s,
         drain_s=drain_s,
-        jobs=jobs or environment.home.root / JOBS_FILE,
+        jobs=None if replicas else jobs or environment.home.root / JOBS_FILE,
     )
 
     def ready(address: str) -> None:
         console.out(address)
         sys.stdout.flush()
 
-    log_as_json()
-    serve(environment, options, progress=console, ready=ready)
+    if replicas is None:
+        log_as_json()
+        serve(environment, options, progress=console, ready=ready)
+        return
+    if jobs is not None:
+        raise UsageError("replicas keep no jobs", hint="leave --jobs or --replicas out")
+    least, most = _replicas(replicas)
+    serve_by_ray(environment, options, min_replicas=least, max_replicas=most, progress=console, ready=ready)
+
+
+def _replicas(text: str) -> tuple[int, int]:
+    """(the least, the most) of "2" or "1-8"; raises UsageError."""
+    least, _, most = text.partition("-")
+    if least.isdigit() and (most.isdigit() or "-" not in text) and 1 <= int(least) <= int(most or least) <= 1000:
+        return int(least), int(most or least)
+    raise UsageError(f"--replicas {text} is no number of servers", hint="write 2, or 1-8 for as many as are needed")
 
 
 @serve_command.group("keys")

@@ -72,13 +72,7 @@ def serve(environment: Environment, options: ServeOptions, *, progress: Progress
 @contextlib.contextmanager
 def _bound(environment: Environment, options: ServeOptions) -> Iterator[socket.socket]:
     """The socket, before anything is loaded: that it can't be had is told at once."""
-    from xpm_runtime.server.keys import KeyFile
-
-    if not _is_loopback(options.host) and not KeyFile(environment.home.root / KEYS_FILE).active():
-        raise UsageError(
-            f"{options.host} can be reached from other machines, and there is no key",
-            hint="make one with `xpm serve keys add NAME`, or leave --host out",
-        )
+    require_key(environment, options.host)
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
         listening = socket.create_server((options.host, options.port), family=family, backlog=_BACKLOG)
@@ -90,6 +84,17 @@ def _bound(environment: Environment, options: ServeOptions) -> Iterator[socket.s
         ) from error
     with listening:
         yield listening
+
+
+def require_key(environment: Environment, host: str) -> None:
+    """Raise UsageError if other machines can reach an address, and nobody has a key."""
+    from xpm_runtime.server.keys import KeyFile
+
+    if not _is_loopback(host) and not KeyFile(environment.home.root / KEYS_FILE).active():
+        raise UsageError(
+            f"{host} can be reached from other machines, and there is no key",
+            hint="make one with `xpm serve keys add NAME`, or leave --host out",
+        )
 
 
 def _is_loopback(host: str) -> bool:
