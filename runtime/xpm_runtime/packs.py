@@ -5,7 +5,7 @@ from typing import Any
 
 from xpm_runtime.forms.form import Form
 from xpm_runtime.resident import ResidentAdapters
-from xpm_runtime.slots import Acting, SlotPack, Voice, check_product, combine_scales
+from xpm_runtime.slots import Acting, ScaledAdapter, SlotPack, check_product, combine_scales
 
 _MAX_SOUND = 4096
 
@@ -37,9 +37,9 @@ class Packs:
         self._sound.clear()
         self.current = self._new(())
 
-    def serve(self, voices: Iterable[Voice]) -> SlotPack:
+    def serve(self, scaled_adapters: Iterable[ScaledAdapter]) -> SlotPack:
         """The present pack if these can act in it and the form may go on with it, else a new one."""
-        needed = dict.fromkeys(voices)
+        needed = dict.fromkeys(scaled_adapters)
         rank = sum(self._adapters.attached[name].rank for name, _ in needed)
         if not (self.current.holds(needed) and self._form.still_serves(self.current, rank)):
             self.current = self._new(needed)
@@ -49,7 +49,7 @@ class Packs:
         """Of rows, the most important first, which can run together: the ranks of what acts on them are bounded in some forms."""
         if self._form.max_rank is None:
             return [True for _ in rows]
-        packed: set[Voice] = set()
+        packed: set[ScaledAdapter] = set()
         rank, fits = 0, []
         for acting in rows:
             new = set(acting) - packed
@@ -68,7 +68,9 @@ class Packs:
             ids += range(first, first + self._adapters.attached[name].num_soft)
         return ids
 
-    def _new(self, voices: Iterable[Voice]) -> SlotPack:
-        voices = tuple(voices)
-        needed = self._adapters.need(name for name, _ in voices)
-        return self._form.pack({voice: needed[voice[0]] for voice in voices}, self._adapters.loaded)
+    def _new(self, scaled_adapters: Iterable[ScaledAdapter]) -> SlotPack:
+        scaled_adapters = tuple(scaled_adapters)
+        needed = self._adapters.need(name for name, _ in scaled_adapters)
+        return self._form.pack(
+            {scaled_adapter: needed[scaled_adapter[0]] for scaled_adapter in scaled_adapters}, self._adapters.loaded
+        )

@@ -19,9 +19,9 @@ from xpm_runtime.native import AllowedMemory
 
 MAX_SCALE = 100.0
 Composition = tuple[str, ...]
-Voice = tuple[str, float]
+ScaledAdapter = tuple[str, float]
 """An adapter's name, and its scale: what it changes is multiplied by that, 1 as it was trained."""
-Acting = tuple[Voice, ...]
+Acting = tuple[ScaledAdapter, ...]
 """What acts on a row, in load order."""
 Inputs = Mapping[str, NDArray[Any]]
 
@@ -29,27 +29,27 @@ Inputs = Mapping[str, NDArray[Any]]
 class SlotPack:
     """A fixed set of adapters, each at the scales that it is needed at. ``rank`` is the total rank that a run computes."""
 
-    def __init__(self, graph: GraphSpec, voices: Mapping[Voice, Adapter]) -> None:
-        self.adapters = {adapter.name: adapter for adapter in voices.values()}
-        self.rank = sum(adapter.rank for adapter in voices.values())
+    def __init__(self, graph: GraphSpec, scaled_adapters: Mapping[ScaledAdapter, Adapter]) -> None:
+        self.adapters = {adapter.name: adapter for adapter in scaled_adapters.values()}
+        self.rank = sum(adapter.rank for adapter in scaled_adapters.values())
         self._graph = graph
-        self._voices = dict(voices)
-        self._rank_of: dict[Voice, slice] = {}
+        self._scaled_adapters = dict(scaled_adapters)
+        self._rank_of: dict[ScaledAdapter, slice] = {}
         self._soft_of: dict[str, int] = {}
         first = 0
         for adapter in self.adapters.values():
             self._soft_of[adapter.name] = first
             first += adapter.num_soft
         first = 0
-        for voice, adapter in voices.items():
-            self._rank_of[voice] = slice(first, first + adapter.rank)
+        for scaled_adapter, adapter in scaled_adapters.items():
+            self._rank_of[scaled_adapter] = slice(first, first + adapter.rank)
             first += adapter.rank
         empty: NDArray[Any] = np.zeros((0, graph.hidden_size), graph.dtype)
         self._soft_embeds = np.concatenate([empty, *(adapter.soft_embeds for adapter in self.adapters.values())])
 
-    def holds(self, voices: Iterable[Voice]) -> bool:
+    def holds(self, scaled_adapters: Iterable[ScaledAdapter]) -> bool:
         """Whether all of them can act in a run with this pack."""
-        return set(voices) <= self._voices.keys()
+        return set(scaled_adapters) <= self._scaled_adapters.keys()
 
     def soft_offset(self, name: str) -> int:
         """The row of ``soft_embeds`` where the virtual tokens of ``name`` begin."""

@@ -64,7 +64,7 @@ class Stepper:
         self._admit()
         plan = self._that_fits(self._without_broken(self._scheduler.plan()))
         acting = [*(chunk.sequence for chunk in plan.prefill), *plan.rows]
-        self._packs.serve(voice for sequence in acting for voice in sequence.acting)
+        self._packs.serve(scaled_adapter for sequence in acting for scaled_adapter in sequence.acting)
         for chunk in plan.prefill:
             self._attempt([chunk.sequence], partial(self._prefill, chunk))
         if plan.rows:

@@ -24,7 +24,7 @@ from xpm_runtime.lanes import KvLanes
 from xpm_runtime.rope import rope_tables
 from xpm_runtime.sampler import require_finite
 from xpm_runtime.session import CudaBinding, DeviceArray, Session
-from xpm_runtime.slots import Acting, SlotPack, Voice
+from xpm_runtime.slots import Acting, ScaledAdapter, SlotPack
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class CudaForm(KvForm):
     def runner(self, session: Session, lanes: KvLanes) -> "CudaRunner":
         return CudaRunner(session, self.graph, lanes)
 
-    def pack(self, needed: Mapping[Voice, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
+    def pack(self, needed: Mapping[ScaledAdapter, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
         return CudaSlots(self.graph, needed)
 
 

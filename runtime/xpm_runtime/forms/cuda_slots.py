@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xpm_runtime.adapter import Adapter
 from xpm_runtime.forms.portable import scaled
 from xpm_runtime.graph import GROUPS, GraphSpec
-from xpm_runtime.slots import Acting, SlotPack, Voice, combine_scales
+from xpm_runtime.slots import Acting, ScaledAdapter, SlotPack, combine_scales
 
 BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 2560)
 Arrays = dict[str, NDArray[Any]]
@@ -57,8 +57,8 @@ def groups_of(graph: GraphSpec) -> tuple[_Group, ...]:
 class CudaSlots(SlotPack):
     """Adapters side by side in a bucket of ranks: A of a group stacked, B, at its scale, block by block along the diagonal."""
 
-    def __init__(self, graph: GraphSpec, voices: Mapping[Voice, Adapter]) -> None:
-        super().__init__(graph, voices)
+    def __init__(self, graph: GraphSpec, scaled_adapters: Mapping[ScaledAdapter, Adapter]) -> None:
+        super().__init__(graph, scaled_adapters)
         self.bucket = next(size for size in (0, *BUCKETS) if size >= self.rank)
 
     @property
@@ -76,12 +76,12 @@ class CudaSlots(SlotPack):
             b = np.zeros((len(group.linears) * size, group.num_out), _HALF)
             first_out = 0
             for number, (linear, (_, num_out)) in enumerate(zip(group.linears, group.columns, strict=True)):
-                for voice, adapter in self._voices.items():
+                for scaled_adapter, adapter in self._scaled_adapters.items():
                     if linear in adapter.a:
-                        place = self._rank_of[voice]
+                        place = self._rank_of[scaled_adapter]
                         rows = slice(number * size + place.start, number * size + place.stop)
                         a[rows] = adapter.a[linear]
-                        b[rows, first_out : first_out + num_out] = scaled(adapter.b[linear], voice)
+                        b[rows, first_out : first_out + num_out] = scaled(adapter.b[linear], scaled_adapter)
                 first_out += num_out
             result[f"slots.{group.name}.A"], result[f"slots.{group.name}.B"] = a, b
         return result
@@ -98,8 +98,8 @@ class CudaSlots(SlotPack):
         size = max(self.bucket, BUCKETS[0])
         gate = np.zeros((len(rows), 1, size), np.bool_)
         for row, acting in enumerate(rows):
-            for voice in acting:
-                gate[row, 0, self._rank_of[voice]] = True
+            for scaled_adapter in acting:
+                gate[row, 0, self._rank_of[scaled_adapter]] = True
         return {f"gate.{n}": np.tile(gate, (1, 1, n)) for n in sorted({len(each) for each in GROUPS.values()})}
 
     def scaled(self, rows: Items[Acting], num_scales: int) -> Arrays:

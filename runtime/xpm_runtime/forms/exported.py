@@ -19,7 +19,7 @@ from xpm_runtime.forms.portable import PackedSlots
 from xpm_runtime.graph import EXPORTED_FORM, EXPORTED_GRAPH, ExportedGraph, GraphSpec
 from xpm_runtime.lanes import Lanes
 from xpm_runtime.session import Binding, Session
-from xpm_runtime.slots import Acting, SlotPack, Voice
+from xpm_runtime.slots import Acting, ScaledAdapter, SlotPack
 
 Arrays = list[NDArray[Any]]
 
@@ -39,7 +39,7 @@ class ExportedForm(Form["ExportedLanes"]):
     def runner(self, session: Session, lanes: "ExportedLanes") -> "ExportedRunner":
         return ExportedRunner(session, self.graph, self._exported, lanes)
 
-    def pack(self, needed: Mapping[Voice, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
+    def pack(self, needed: Mapping[ScaledAdapter, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
         return PackedSlots(self.graph, needed)
 
     @property

@@ -18,7 +18,7 @@ from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import KvLanes, Lanes
 from xpm_runtime.sampler import require_finite
 from xpm_runtime.session import Session
-from xpm_runtime.slots import Acting, SlotPack, Voice
+from xpm_runtime.slots import Acting, ScaledAdapter, SlotPack
 
 Logits = NDArray[np.float32]
 LanesT = TypeVar("LanesT", bound=Lanes)
@@ -102,7 +102,7 @@ class Form(ABC, Generic[LanesT]):
         return load_adapter(spec, self.graph)
 
     @abstractmethod
-    def pack(self, needed: Mapping[Voice, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
+    def pack(self, needed: Mapping[ScaledAdapter, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
         """A pack of the needed adapters, and of any others that are in memory if that costs nothing."""
 
     def still_serves(self, pack: SlotPack, rank: int) -> bool:

@@ -12,7 +12,7 @@ from xpm_runtime.graph import NATIVE_GRAPH, GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.native import library
 from xpm_runtime.session import Session
-from xpm_runtime.slots import Acting, Inputs, Scales, SlotPack, Voice
+from xpm_runtime.slots import Acting, Inputs, ScaledAdapter, Scales, SlotPack
 
 _MAX_SCALES = 256  # of compositions that scale outputs, kept while they may come again
 
@@ -47,7 +47,7 @@ class NativeForm(KvForm):
     def load(self, spec: AdapterSpec) -> Adapter:
         return load_adapter(spec, self.graph, is_addressed=True)
 
-    def pack(self, needed: Mapping[Voice, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
+    def pack(self, needed: Mapping[ScaledAdapter, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
         return AddressedSlots(self.graph, {each.name: each for each in (*needed.values(), *loaded.values())})
 
     def still_serves(self, pack: SlotPack, rank: int) -> bool:
@@ -80,8 +80,8 @@ class AddressedSlots(SlotPack):
         self._number = {name: number for number, name in enumerate(adapters)}
         self._scales: dict[Acting, Scales] = {}
 
-    def holds(self, voices: Iterable[Voice]) -> bool:
-        return {name for name, _ in voices} <= self._number.keys()
+    def holds(self, scaled_adapters: Iterable[ScaledAdapter]) -> bool:
+        return {name for name, _ in scaled_adapters} <= self._number.keys()
 
     def inputs(self, rows: Sequence[Acting]) -> Inputs:
         """slot_table (E, linears, 2) and slot_types (E, 2); row_slots (rows, n), -1 for none; row_scales (rows, 2) addresses."""

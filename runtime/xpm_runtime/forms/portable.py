@@ -13,7 +13,7 @@ from xpm_runtime.forms.host_runner import HostRunner, RunArrays
 from xpm_runtime.graph import PORTABLE_GRAPH, GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.session import Session
-from xpm_runtime.slots import Acting, Inputs, SlotPack, Voice
+from xpm_runtime.slots import Acting, Inputs, ScaledAdapter, SlotPack
 
 
 class PortableForm(KvForm):
@@ -28,7 +28,7 @@ class PortableForm(KvForm):
     def runner(self, session: Session, lanes: KvLanes) -> HostRunner:
         return _PortableRunner(session, self.graph, lanes)
 
-    def pack(self, needed: Mapping[Voice, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
+    def pack(self, needed: Mapping[ScaledAdapter, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
         return PackedSlots(self.graph, needed)
 
 
@@ -42,8 +42,8 @@ class _PortableRunner(HostRunner):
 class PackedSlots(SlotPack):
     """Adapters concatenated along the rank, once, B at its scale; gates choose among them per row."""
 
-    def __init__(self, graph: GraphSpec, voices: Mapping[Voice, Adapter]) -> None:
-        super().__init__(graph, voices)
+    def __init__(self, graph: GraphSpec, scaled_adapters: Mapping[ScaledAdapter, Adapter]) -> None:
+        super().__init__(graph, scaled_adapters)
         self._packed = self._pack() if self.rank else {}
         if len(self._soft_embeds):
             self._packed["soft_embeds"] = self._soft_embeds
@@ -56,8 +56,8 @@ class PackedSlots(SlotPack):
         if self.rank:
             gate = np.zeros((len(rows), 1, self.rank), np.bool_ if self._graph.selects_rows else dtype)
             for row, acting in enumerate(rows):
-                for voice in acting:
-                    gate[row, 0, self._rank_of[voice]] = 1
+                for scaled_adapter in acting:
+                    gate[row, 0, self._rank_of[scaled_adapter]] = 1
             result["gate_rank"] = gate
         scaled = self._scales_of(rows)
         if scaled:
@@ -77,23 +77,28 @@ class PackedSlots(SlotPack):
         for linear in self._graph.linears:
             if linear.only_scales:
                 continue
-            a = {voice: adapter.a.get(linear.name) for voice, adapter in self._voices.items()}
-            b = {voice: scaled(adapter.b.get(linear.name), voice) for voice, adapter in self._voices.items()}
+            a = {
+                scaled_adapter: adapter.a.get(linear.name) for scaled_adapter, adapter in self._scaled_adapters.items()
+            }
+            b = {
+                scaled_adapter: scaled(adapter.b.get(linear.name), scaled_adapter)
+                for scaled_adapter, adapter in self._scaled_adapters.items()
+            }
             packed[f"slots.{linear.name}.A"] = self._stack(a, linear.num_in)
             packed[f"slots.{linear.name}.B"] = self._stack(b, linear.num_out)
         return packed
 
-    def _stack(self, arrays: Mapping[Voice, NDArray[Any] | None], size: int) -> NDArray[Any]:
+    def _stack(self, arrays: Mapping[ScaledAdapter, NDArray[Any] | None], size: int) -> NDArray[Any]:
         first = next(iter(arrays.values()))
         if len(arrays) == 1 and first is not None:
             return first
         packed = np.zeros((self.rank, size), self._graph.dtype)
-        for voice, array in arrays.items():
+        for scaled_adapter, array in arrays.items():
             if array is not None:
-                packed[self._rank_of[voice]] = array
+                packed[self._rank_of[scaled_adapter]] = array
         return packed
 
 
-def scaled(array: NDArray[Any] | None, voice: Voice) -> NDArray[Any] | None:
-    """An array at a voice's scale; itself if that is 1."""
-    return array if array is None or voice[1] == 1 else array * array.dtype.type(voice[1])
+def scaled(array: NDArray[Any] | None, adapter: ScaledAdapter) -> NDArray[Any] | None:
+    """An array at the scale of its adapter; itself if that is 1."""
+    return array if array is None or adapter[1] == 1 else array * array.dtype.type(adapter[1])
