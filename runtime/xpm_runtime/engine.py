@@ -238,6 +238,18 @@ class Engine:
         """Tokens of a prompt, without those of soft prompts; raises CapacityError if they are far too many to be counted."""
         return len(encode_prompt(prompt, self._codec, self.graph.vocab_size, max_tokens=self.context))
 
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text that is continued as it is, without a chat template; special tokens may stand in it.
+
+        Raises:
+            RequestError: it can't be encoded.
+        """
+        return self._codec.encode(text)
+
+    def decode(self, ids: Items[int]) -> str:
+        """The text of token ids, special tokens too; raises RequestError if one is not in the vocabulary."""
+        return self._codec.decode(checked_ids(ids, self.graph.vocab_size))
+
     def submit(self, request: Request) -> Sequence:
         """Queue a request; raises RequestError, ConstraintError or CapacityError before anything is computed."""
         sequence = self.prepare(request)

@@ -74,6 +74,11 @@ class TextCodec:
             text.encode("utf-8")  # tokenizers says of a lone surrogate only that it is no text
             return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens too."""
+        with _wrapped("the tokens can't be decoded", RequestError):
+            return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+
     def encode_chat(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, allow_special: bool = False
     ) -> list[int]:

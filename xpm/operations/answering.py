@@ -145,7 +145,7 @@ class Answerer:
                     self.engine.detach(each.name)
                     del self._attached[each.name]
                 position = next(self._positions)
-                elapsed_ms += self.engine.attach(_spec(each, position)).attach_ms
+                elapsed_ms += self.engine.attach(spec_of(each, position)).attach_ms
                 self._attached[each.name] = each, position
             last = position
         return elapsed_ms
@@ -218,13 +218,14 @@ def load_engine(base: Part, options: RunOptions, *, max_lanes: int = 1) -> "Engi
 
 def attach(engine: "Engine", experts: Sequence[Part]) -> float:
     """Attach experts under their names, to act in the order in which they are given; milliseconds in all."""
-    return sum(engine.attach(_spec(each, position)).attach_ms for position, each in enumerate(experts, start=1))
+    return sum(engine.attach(spec_of(each, position)).attach_ms for position, each in enumerate(experts, start=1))
 
 
-def _spec(expert: Part, position: int) -> "AdapterSpec":
+def spec_of(expert: Part, position: int, *, name: str = "") -> "AdapterSpec":
+    """An expert as an engine takes it, under its own name or another, to act behind those of lower positions."""
     from xpm_runtime import AdapterSpec
 
-    return AdapterSpec.read(expert.name, expert.folder, load_order=position, digest=expert.digest)
+    return AdapterSpec.read(name or expert.name, expert.folder, load_order=position, digest=expert.digest)
 
 
 def installed_parts(environment: Environment, *, progress: Progress) -> tuple[Part, list[Part]]:
