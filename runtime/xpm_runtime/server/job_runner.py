@@ -20,7 +20,7 @@ class JobRunner:
         self._perform = perform
         self._at_once = at_once
         self._arrived = asyncio.Event()
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}
 
     def notify(self) -> None:
         """A job was accepted."""
@@ -30,7 +30,7 @@ class JobRunner:
         """End a job, also one that runs; None if the tenant has no such job."""
         job = await asyncio.to_thread(self._jobs.cancel, id, tenant=tenant)
         if job is not None and job.state == "cancelled" and id in self._running:
-            self._running[id].cancel()
+            self._running[id][1].cancel()
         return job
 
     async def run(self) -> None:
@@ -38,25 +38,34 @@ class JobRunner:
         try:
             while True:
                 self._arrived.clear()
-                while len(self._running) < self._at_once and (job := await asyncio.to_thread(self._jobs.take)):
+                while len(self._running) < self._at_once and (job := await self._take()):
                     task = asyncio.create_task(self._do(job))
-                    self._running[job.id] = task
+                    self._running[job.id] = (job, task)
                     task.add_done_callback(lambda _, id=job.id: self._leave(id))  # type: ignore[misc]
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._arrived.wait(), _PURGE_S)
                 await asyncio.to_thread(self._jobs.purge)
         finally:
-            tasks = list(self._running.values())
-            for task in tasks:
+            running = list(self._running.values())
+            for _, task in running:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*(task for _, task in running), return_exceptions=True)
+            for job, _ in running:
+                self._jobs.put_back(job)  # does nothing to what has ended
+
+    async def _take(self) -> Job | None:
+        """Begin the next job; whoever is cancelled meanwhile begins none."""
+        taking = asyncio.ensure_future(asyncio.to_thread(self._jobs.take))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            if job := await taking:
+                self._jobs.put_back(job)
+            raise
 
     async def _do(self, job: Job) -> None:
         try:
             result = await self._perform(job.payload)
-        except asyncio.CancelledError:
-            self._jobs.put_back(job)  # does nothing if it was cancelled
-            raise
         except Overloaded as busy:
             await asyncio.sleep(busy.retry_after_s)
             self._jobs.put_back(job)
