@@ -14,6 +14,7 @@ from xpm.operations.answering import RunOptions
 from xpm.operations.serve import KEYS_FILE, ServeOptions, serve
 from xpm.progress import Silent
 from xpm_runtime.errors import RequestError
+from xpm_runtime.server.connections import PatientProtocol
 from xpm_runtime.server.errors import ApiError
 from xpm_runtime.server.keys import Key, KeyFile
 from xpm_runtime.server.quotas import Quotas
@@ -64,6 +65,21 @@ def test_who_never_says_what_it_wants_is_left(served, http, monkeypatch):
         slow.sendall(b"GET /health HTTP/1.1\r\nhost: ")
         assert http.get("/health").status_code == 200
         assert slow.recv(1) == b""
+
+
+def test_nothing_waits_to_be_sent(served, http, monkeypatch):
+    """Headers and body are two writes: with Nagle's algorithm the second would wait for the first one's acknowledgement."""
+    seen = []
+    made = PatientProtocol.connection_made
+
+    def watched(self, transport):
+        made(self, transport)
+        seen.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(PatientProtocol, "connection_made", watched)
+    assert http.get("/health").status_code == 200
+    assert seen
+    assert all(seen)
 
 
 def test_what_is_logged(http, caplog):
