@@ -23,8 +23,9 @@ from xpm_index.errors import XpmError
 
 if TYPE_CHECKING:
     from xpm_runtime.router.card import RoutingCard
+    from xpm_runtime.router.decision import Decision
     from xpm_runtime.router.evaluation import Evaluation
-    from xpm_runtime.router.route import Decision, Encoder, Router
+    from xpm_runtime.router.route import Encoder, Router
 
 _NO_EXPERT = (
     f"no installed expert fits this prompt, and {DEFAULT_BASE} alone can't answer it; get a real base, e.g."

@@ -48,7 +48,7 @@ def test_of_a_long_prompt_beginning_and_end_are_read():
 def test_keywords_are_told_apart():
     index = KeywordIndex([RoutingCard(name="a", keywords=("group by", "list", "翻译"), exclude_keywords=("cypher",))])
     text = "list them, group  by city, no cypher; 请翻译"
-    (found,) = index.matches(text, words_of(text)).values()
+    found = index.matches(text, words_of(text)).of(0)
     assert (found.telling, found.ordinary, found.excluded) == (("group by", "翻译"), ("list",), ("cypher",)) or set(
         found.telling
     ) == {"group by", "翻译"}
@@ -191,6 +191,17 @@ def test_what_is_hot_wins_a_tie():
     assert Router(twins).route("do alpha now", hot=frozenset({"expert-two"})).experts == ("expert-two",)
     first = RoutingCard(name="expert-two", keywords=("alpha",), priority=0.9)
     assert Router([twins[0], first]).route("do alpha now").experts == ("expert-two",)
+
+
+@pytest.mark.parametrize("number", [2, 300])
+def test_priority_and_heat_decide_between_equals_however_many_they_are(number):
+    equals = [RoutingCard(name=f"expert-{place:03}", keywords=("alpha",)) for place in range(number)]
+    preferred = RoutingCard(name="expert-last", keywords=("alpha",), priority=0.7)
+    router = Router([*equals, preferred])
+    assert router.route("do alpha now").experts == ("expert-last",)
+    assert router.route("do alpha now", hot=frozenset({"expert-001"})).experts == ("expert-001",)
+    worse = RoutingCard(name="expert-other", priority=1.0)
+    assert Router([*equals, worse]).route("do alpha now").experts == ("expert-000",)
 
 
 def test_names_are_unique():
