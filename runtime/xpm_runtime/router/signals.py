@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.router.card import DEFAULT_PRIORITY, RoutingCard
-from xpm_runtime.router.head import Floats
+from xpm_runtime.router.head import Floats, Head
 from xpm_runtime.router.heads import Heads
 from xpm_runtime.router.hint import Hint, parse_hint
 from xpm_runtime.router.keywords import Found, KeywordIndex
@@ -144,13 +144,14 @@ class Signals:
 
 def _by_embedder(cards: Sequence[RoutingCard], embedders: frozenset[str]) -> list[tuple[NDArray[np.int64], Heads]]:
     """(positions of cards, their heads), those together that use the vectors of one embedder, or none."""
-    groups: dict[str, list[int]] = {}
+    groups: dict[str, list[tuple[int, Head]]] = {}
     for position, card in enumerate(cards):
         if card.head is not None:
-            groups.setdefault(card.head.embedder if card.head.embedder in embedders else "", []).append(position)
+            head = card.head.used_with(embedders)
+            groups.setdefault(head.embedder if head.embedder in embedders else "", []).append((position, head))
     return [
-        (np.array(positions), Heads.of([head for each in positions if (head := cards[each].head)], digest))
-        for digest, positions in groups.items()
+        (np.array([position for position, _ in group]), Heads.of([head for _, head in group], digest))
+        for digest, group in groups.items()
     ]
 
 
