@@ -28,13 +28,14 @@ from xpm_runtime.conversation import EngineSession
 from xpm_runtime.errors import CapacityError, RequestError
 from xpm_runtime.forms import open_base
 from xpm_runtime.forms.form import Form
+from xpm_runtime.grammar import Grammar
 from xpm_runtime.graph import GraphSpec, stored_weights
 from xpm_runtime.guide import Guides
 from xpm_runtime.lanes import Lanes
 from xpm_runtime.memory import MemoryPlan, MemoryReport, plan_memory
 from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
-from xpm_runtime.prompts import checked_ids, encode_prompt
+from xpm_runtime.prompts import asked_in, checked_ids, encode_prompt
 from xpm_runtime.resident import ResidentAdapters
 from xpm_runtime.sampler import Sampler, SamplingParams
 from xpm_runtime.scheduler import Scheduler
@@ -44,7 +45,7 @@ from xpm_runtime.shared_steps import SharedSteps
 from xpm_runtime.slots import Composition
 from xpm_runtime.stepper import Stepper, StepReport
 from xpm_runtime.text import GrowingText, TextCodec
-from xpm_runtime.vocabulary import TokenizerVocabulary
+from xpm_runtime.vocabulary import TokenizerVocabulary, ids_before_a_text
 
 MAX_EXPERTS = 10
 _CHUNK_TOKENS = 256
@@ -241,9 +242,10 @@ class Engine:
             max_tokens=self._scheduler.capacity,
             allow_special=request.allow_special,
         )
-        text = GrowingText(self._codec, request.sampling.stop)
-        grammar = request.sampling.grammar
+        grammar = request.sampling.grammar or self._stated_grammar(request)
         guide = self._guides.begin(grammar) if grammar else None
+        before = ids_before_a_text(self._codec.tokenizer) if guide else ()
+        text = GrowingText(self._codec, request.sampling.stop, before)
         with self._opened():
             composition = self._compose(request.experts)
             num_soft = sum(self._adapters.attached[name].num_soft for name in composition)
@@ -251,6 +253,15 @@ class Engine:
             sequence = Sequence([0] * num_soft + ids, num_soft, composition, sampler, text, guide, owner=self._lock)
             self._scheduler.add(sequence)
         return sequence
+
+    def _stated_grammar(self, request: Request) -> Grammar | None:
+        """What the request's experts say of their answers; the one that acts last and says something has the last word."""
+        with self._opened():
+            specs = [self._adapters.attached[name].spec for name in self._compose(request.experts)]
+        found = None
+        for spec in specs:
+            found = (spec.grammar(asked_in(request.prompt)) if spec.grammar else None) or found
+        return found
 
     def cancel(self, sequence: Sequence) -> None:
         """End a sequence now; its lane is free at once. Raises RequestError if it is another engine's."""

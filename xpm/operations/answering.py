@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -216,15 +217,26 @@ def load_engine(base: Part, options: RunOptions, *, max_lanes: int = 1) -> "Engi
     )
 
 
-def attach(engine: "Engine", experts: Sequence[Part]) -> float:
-    """Attach experts under their names, to act in the order in which they are given; milliseconds in all."""
-    return sum(engine.attach(_spec(each, position)).attach_ms for position, each in enumerate(experts, start=1))
+def attach(engine: "Engine", experts: Sequence[Part], *, with_grammars: bool = False) -> float:
+    """Attach experts under their names, to act in the order in which they are given; milliseconds in all.
+
+    Args:
+        with_grammars: whether answers that are asked of the engine without a grammar have those that manifests state.
+    """
+    specs = [_spec(each, position, with_grammar=with_grammars) for position, each in enumerate(experts, start=1)]
+    return sum(engine.attach(spec).attach_ms for spec in specs)
 
 
-def _spec(expert: Part, position: int) -> "AdapterSpec":
+def _spec(expert: Part, position: int, *, with_grammar: bool = False) -> "AdapterSpec":
     from xpm_runtime import AdapterSpec
 
-    return AdapterSpec.read(expert.name, expert.folder, load_order=position, digest=expert.digest)
+    return AdapterSpec.read(
+        expert.name,
+        expert.folder,
+        load_order=position,
+        digest=expert.digest,
+        grammar=partial(stated_by, [expert]) if with_grammar else None,
+    )
 
 
 def installed_parts(environment: Environment, *, progress: Progress) -> tuple[Part, list[Part]]:
