@@ -42,6 +42,8 @@ class Setting:
         return text
 
 
+DEVICES = ("auto", "cpu", "cuda", "migraphx", "directml", "coreml", "webgpu", "openvino")
+"""The engine's ``DEVICES``, which is not imported for the sake of its names; a test compares them."""
 SETTINGS: Mapping[str, Setting] = {
     "index.ttl_hours": Setting(
         default=24, high=8760, meaning="fetch an index again before resolving if it was not for so long"
@@ -53,7 +55,7 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "run.device": Setting(
         default="auto",
-        choices=("auto", "cpu", "cuda", "migraphx", "directml", "coreml", "webgpu", "openvino"),
+        choices=DEVICES,
         meaning="what experts run on: a provider of ONNX Runtime; `xpm doctor --device` says whether it may be",
     ),
     "run.threads": Setting(default=0, high=1024, meaning="CPU threads of a run; 0 for all cores"),

@@ -57,7 +57,8 @@ def write_archive(out: Path, files: Mapping[str, bytes | Path]) -> None:
         _LEVEL, source_size=total, window_log=WINDOW_LOG, write_checksum=True, write_content_size=True
     )
     compressor = zstandard.ZstdCompressor(compression_params=parameters)
-    with out.open("wb") as file, compressor.stream_writer(file, size=total, closefd=False) as packed:
+    with out.open("wb") as file:
+        packed = compressor.stream_writer(file, size=total, closefd=False)
         for name in names:
             packed.write(headers[name])
             with _open(files[name]) as source:
@@ -65,6 +66,7 @@ def write_archive(out: Path, files: Mapping[str, bytes | Path]) -> None:
                     packed.write(chunk)
             packed.write(bytes(_padded(sizes[name]) - sizes[name]))
         packed.write(bytes(2 * _BLOCK))
+        packed.flush(zstandard.FLUSH_FRAME)  # not where it breaks off: that less came than was announced would hide why
 
 
 def ordered(names: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass
+from functools import cache
 from typing import Any, SupportsFloat
 
 import numpy as np
@@ -12,6 +13,7 @@ from xpm_runtime.errors import EngineError, RequestError
 from xpm_runtime.grammar import Grammar
 
 Row = NDArray[np.float32]
+Weights = NDArray[np.float32] | NDArray[np.float64]
 _MANY = 4096  # logits from which on weights are computed in float32
 _COLD = 1e-3  # temperature below which float32 does not hold the quotients
 _BLOCK = 64
@@ -130,9 +132,7 @@ class Sampler:
         if self.params.temperature == 0:
             return int(np.argmax(logits))
         ids, weights = survivors(logits, self.params)
-        sums = np.cumsum(weights)
-        place = int(np.searchsorted(sums, self._rng.random() * sums[-1], side="right"))
-        return int(ids[min(place, len(ids) - 1)])
+        return int(ids[_place(weights, self._rng.random())])
 
 
 def penalise(logits: Row, seen: NDArray[np.int64], penalty: float) -> Row:
@@ -148,18 +148,18 @@ def penalise(logits: Row, seen: NDArray[np.int64], penalty: float) -> Row:
     return result
 
 
-def survivors(logits: Row, params: SamplingParams) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def survivors(logits: Row, params: SamplingParams) -> tuple[NDArray[np.int64], Weights]:
     """What may be drawn: softmax at the temperature, then top-k, top-p and min-p, in this order.
 
     The vocabulary is cut before anything is sorted, and only what top-p can keep is.
 
     Returns:
-        ids in ascending order, and float64 weights in proportion to their probabilities, that of the likeliest 1. Of equals
-        at a border, those with the lowest ids are kept.
+        ids in ascending order, and weights in proportion to their probabilities, that of the likeliest 1; float32 if the
+        vocabulary is large, else float64. Of equals at a border, those with the lowest ids are kept.
     """
     largest = logits.max()
     is_cut = 0 < params.top_k < len(logits)
-    ids = _likeliest(logits, params.top_k) if is_cut else np.arange(len(logits))
+    ids = _likeliest(logits, params.top_k) if is_cut else _all(len(logits))
     weights = _weights(logits[ids] if is_cut else logits, largest, params.temperature)
     if params.top_p < 1:
         kept = _nucleus(weights, params.top_p)
@@ -170,27 +170,52 @@ def survivors(logits: Row, params: SamplingParams) -> tuple[NDArray[np.int64], N
     return ids, weights
 
 
-def _weights(logits: Row, largest: np.float32, temperature: float) -> NDArray[np.float64]:
+@cache
+def _all(count: int) -> NDArray[np.int64]:
+    ids = np.arange(count)
+    ids.flags.writeable = False
+    return ids
+
+
+def _weights(logits: Row, largest: np.float32, temperature: float) -> Weights:
     """exp((logits - largest) / temperature); what lies below by more than any number comes to 0."""
     if len(logits) > _MANY and temperature > _COLD:
-        narrow: Row = np.exp((logits - largest) * np.float32(1 / temperature))
-        return narrow.astype(np.float64)
+        narrow: Row = logits - largest
+        narrow *= np.float32(1 / temperature)
+        return np.exp(narrow, out=narrow)
     with np.errstate(over="ignore"):
         result: NDArray[np.float64] = np.exp((logits.astype(np.float64) - largest) / temperature)
     return result
 
 
-def _nucleus(weights: NDArray[np.float64], share: float) -> NDArray[np.int64]:
+def _place(weights: Weights, share: float) -> int:
+    """The first place up to which the weights come to more than a share of their sum; of many, blocks are added up first."""
+    wanted, first = share * float(weights.sum(dtype=np.float64)), 0
+    if len(weights) > _MANY:
+        block, wanted = _reached(np.add.reduceat(weights, np.arange(0, len(weights), _BLOCK)), wanted)
+        first = block * _BLOCK
+        weights = weights[first : first + _BLOCK]
+    return first + _reached(weights, wanted)[0]
+
+
+def _reached(weights: Weights, wanted: float) -> tuple[int, float]:
+    """(the first place up to which the weights come to more than ``wanted``, what is wanted of that place)."""
+    sums = np.cumsum(weights, dtype=np.float64)
+    place = min(int(np.searchsorted(sums, wanted, side="right")), len(sums) - 1)
+    return place, wanted - (float(sums[place - 1]) if place else 0.0)
+
+
+def _nucleus(weights: Weights, share: float) -> NDArray[np.int64]:
     """Places of the fewest largest that come to a share of the sum; the one that crosses it is kept."""
-    needed = share * weights.sum()
+    needed = share * float(weights.sum(dtype=np.float64))
     best, count = np.arange(len(weights)), 256
     while count < len(weights):
         some = _likeliest(weights, count)
-        if weights[some].sum() >= needed:
+        if weights[some].sum(dtype=np.float64) >= needed:
             best = some
             break
         count *= 16
-    ranked = np.sort(weights[best])[::-1]
+    ranked = np.sort(weights[best])[::-1].astype(np.float64)
     num_kept = int(np.count_nonzero(np.cumsum(ranked) - ranked < needed))
     return best[_likeliest(weights[best], max(1, num_kept))]
 
@@ -204,7 +229,9 @@ def _likeliest(values: NDArray[Any], count: int) -> NDArray[np.int64]:
         values
     ):  # as many blocks as are wanted have a largest above the border, so as many values do
         whole = len(values) // _BLOCK * _BLOCK
-        tops = values[:whole].reshape(-1, _BLOCK).max(axis=1)
+        tops = (
+            values[:whole].reshape(_BLOCK, -1).max(axis=0)
+        )  # of values that lie apart: whole rows are compared at once
         places = np.flatnonzero(values >= np.partition(tops, len(tops) - count)[len(tops) - count])
         values = values[places]
     border = np.partition(values, len(values) - count)[len(values) - count]

@@ -7,7 +7,6 @@ own too; the `git` program and pure dulwich fetch the same repository in the sam
 import argparse
 import json
 import random
-import resource
 import shutil
 import statistics
 import subprocess
@@ -17,6 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from xpm_build.processes import peak_memory_bytes
 
 VERSIONS = 5
 BEHIND = (1, 100, 1000)
@@ -141,7 +142,7 @@ def main() -> None:
     if arguments.measure:
         what, home, url, fingerprint, program = arguments.measure
         found = MEASURES[what](Path(home), url, fingerprint, program)
-        print(json.dumps(found | {"peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)}))
+        print(json.dumps(found | {"peak_mb": round(peak_memory_bytes() / 1e6)}))
         return
     with tempfile.TemporaryDirectory(prefix="xpm-scale-") as scratch:
         measure_all(Path(scratch), arguments.names, arguments.bin_bits)

@@ -5,8 +5,6 @@ import sys
 
 import pytest
 
-from tests.support import models
-from tests.support.gguf_files import write_gguf
 from tests.support.hub_server import serve_model
 from tests.support.projects import new_project
 from xpm.errors import FetchError, MissingExtraError, NotFoundError, UsageError
@@ -23,19 +21,10 @@ from xpm_index.errors import IntegrityError
 from xpm_runtime import Engine
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A model's folder, and the same as a file."""
-    place = tmp_path_factory.mktemp("models")
-    source = models.save_tiny_model(place / "Tiny.Llama", architecture="llama", vocab_size=320)
-    write_gguf(source, place / "tiny-Q4_1.gguf", kind="Q4_1")
-    return place
-
-
 @pytest.fixture
-def environment(tmp_path, folder):
+def environment(tmp_path, tiny_models):
     made = new_project(tmp_path)
-    shutil.copytree(folder, made.folder / "models")
+    shutil.copytree(tiny_models, made.folder / "models")
     return made
 
 
@@ -121,8 +110,8 @@ def test_a_dry_run_changes_nothing(environment):
     assert environment.store.digests() == []
 
 
-def test_from_a_hub_gone_on_with_where_it_stopped(environment, folder, monkeypatch):
-    with serve_model("Acme/Tiny.Llama", folder / "Tiny.Llama", cuts=[50_000]) as (endpoint, asked):
+def test_from_a_hub_gone_on_with_where_it_stopped(environment, tiny_models, monkeypatch):
+    with serve_model("Acme/Tiny.Llama", tiny_models / "Tiny.Llama", cuts=[50_000]) as (endpoint, asked):
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
         lock = add(environment, "Acme/Tiny.Llama").lock
         assert any(" from 50000" in each for each in asked)
@@ -135,8 +124,8 @@ def test_from_a_hub_gone_on_with_where_it_stopped(environment, folder, monkeypat
             add(environment, "hf:Acme/Tiny.Llama@main", options=Options(offline=True))
 
 
-def test_one_file_of_a_hub(environment, folder, monkeypatch):
-    with serve_model("acme/tiny-gguf", folder) as (endpoint, _):
+def test_one_file_of_a_hub(environment, tiny_models, monkeypatch):
+    with serve_model("acme/tiny-gguf", tiny_models) as (endpoint, _):
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
         with pytest.raises(FetchError, match="has nothing that a base is made of") as caught:
             add(environment, "hf:acme/tiny-gguf")

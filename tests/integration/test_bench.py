@@ -8,7 +8,11 @@ import pytest
 
 from tests.support import models
 from tests.support.gguf_files import write_gguf
+from xpm.errors import UsageError
+from xpm.operations import bench
 from xpm_build.base.export import open_checkpoint
+
+_QUICK = {"shape": "tiny", "rounds": 1, "prompt_tokens": 8, "decode_tokens": 8, "threads": 1, "report": str}
 
 
 def _xpm(*arguments, cwd):
@@ -17,7 +21,7 @@ def _xpm(*arguments, cwd):
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory):
+def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     options = ["--shape", "tiny", "--peer", "peft", "--rounds", 2, "--prompt-tokens", 16, "--decode-tokens", 8]
     done = _xpm("bench", "speed", *options, "--threads", 1, cwd=folder)
@@ -25,22 +29,22 @@ def bench(tmp_path_factory):
     return folder, done
 
 
-def test_it_measures_every_case_and_program(bench):
-    folder, done = bench
+def test_it_measures_every_case_and_program(measured):
+    folder, done = measured
     results = json.loads((folder / "bench" / "speed.json").read_text())
     assert list(results["measured"]) == ["base", "one LoRA r16", "ten LoRA r12"]
     for programs in results["measured"].values():
         ours = {"xpm int4/128", "xpm int4/128, drawing", "xpm int4/32", "xpm int4/128 portable"}
         assert set(programs) == {*ours, "Transformers + PEFT bf16"}
-        for measured in programs.values():
-            assert len(measured["prefill_ms"]) == 2
-            assert all(ms > 0 for ms in measured["decode_ms"])
+        for times in programs.values():
+            assert len(times["prefill_ms"]) == 2
+            assert all(ms > 0 for ms in times["decode_ms"])
     assert set(results["together"]) == {"xpm", "xpm portable"}
     assert "| base | xpm int4/128 |" in done.stdout == (folder / "bench" / "speed.md").read_text() + "\n"
 
 
-def test_memory_beside_the_formula(bench):
-    folder, _ = bench
+def test_memory_beside_the_formula(measured):
+    folder, _ = measured
     base = folder / ".bench" / "tiny" / "xpm-int4-128"
     done = _xpm("bench", "memory", base, "--tokens", 64, "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -51,13 +55,12 @@ def test_memory_beside_the_formula(bench):
         assert found["real"]["Rss"] > found["formula"]["weights"]
 
 
-def test_a_model_in_a_file(tmp_path):
+def test_a_model_in_a_file(tmp_path, monkeypatch):
     """The file's own numbers run as int4/32; the programs that can't be had are left out."""
+    monkeypatch.setattr("xpm_build.bench.speed.available_peers", list)
     source = models.save_tiny_model(tmp_path / "source", architecture="llama", vocab_size=320)
     write_gguf(source, tmp_path / "tiny.gguf", kind="Q4_1")
-    options = ["--peer", "peft", "--rounds", 1, "--prompt-tokens", 16, "--decode-tokens", 8, "--threads", 1]
-    done = _xpm("bench", "speed", "--model", "tiny.gguf", *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    bench.speed(tmp_path / ".bench", tmp_path / "bench", model=tmp_path / "tiny.gguf", peers=[], **_QUICK)
     results = json.loads((tmp_path / "bench" / "speed.json").read_text())
     assert results["model"] == "tiny, a real model, with random adapters"
     carried = open_checkpoint(tmp_path / "tiny.gguf").quantized("model.layers.0.mlp.up_proj.weight")
@@ -67,18 +70,6 @@ def test_a_model_in_a_file(tmp_path):
 
 
 def test_a_peer_that_is_not_installed_is_told(tmp_path, monkeypatch):
-    from xpm.errors import UsageError
-    from xpm.operations import bench
-
     monkeypatch.setattr("xpm_build.bench.speed.available_peers", lambda: ["peft"])
-    options = {
-        "shape": "tiny",
-        "model": None,
-        "rounds": 1,
-        "prompt_tokens": 8,
-        "decode_tokens": 8,
-        "threads": 1,
-        "report": print,
-    }
     with pytest.raises(UsageError, match=r"llama\.cpp is not installed"):
-        bench.speed(tmp_path, tmp_path / "out", peers=["llama.cpp"], **options)
+        bench.speed(tmp_path, tmp_path / "out", model=None, peers=["llama.cpp"], **_QUICK)

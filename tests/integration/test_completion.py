@@ -9,7 +9,7 @@ import time
 import pytest
 
 from xpm.cli.complete import TABLE, completions, described
-from xpm.operations.devices import DEVICES
+from xpm.config import DEVICES
 
 _TIMES = 7
 

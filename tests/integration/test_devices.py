@@ -6,12 +6,13 @@ import pytest
 from click.testing import CliRunner
 
 from xpm.cli.main import cli
+from xpm.config import DEVICES
 from xpm.environment import Environment
 from xpm.errors import UsageError
 from xpm.home import Home
 from xpm.operations.answering import installed_parts
 from xpm.operations.device_check import check_device
-from xpm.operations.devices import DEVICES, remember, require_checked
+from xpm.operations.devices import remember, require_checked
 from xpm.progress import Silent
 from xpm_runtime import Engine
 from xpm_runtime.forms import DEVICES as KNOWN_TO_THE_ENGINE

@@ -18,11 +18,6 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
 @pytest.fixture
 def run(home, tmp_path, monkeypatch):
     """``run(cases, …)`` for `xpm eval` of these cases."""

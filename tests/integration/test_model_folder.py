@@ -11,8 +11,6 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM
 
-from tests.support import models
-from tests.support.gguf_files import write_gguf
 from tests.support.hub_server import serve_model
 from tests.support.projects import new_project
 from xpm.errors import NotFoundError
@@ -25,14 +23,6 @@ from xpm_build.base.fingerprint import fingerprint
 from xpm_index.errors import IntegrityError
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("models")
-    source = models.save_tiny_model(place / "Tiny.Llama", architecture="llama", vocab_size=320)
-    write_gguf(source, place / "tiny.gguf", kind="Q4_1")
-    return place
-
-
 @pytest.fixture
 def environment(tmp_path):
     return new_project(tmp_path)
@@ -43,8 +33,8 @@ def add(environment, text):
     return operations.use_model(environment, source, variant="int4").lock.base
 
 
-def test_the_weights_of_a_gguf_file_are_written_whole(folder, environment):
-    gguf = folder / "tiny.gguf"
+def test_the_weights_of_a_gguf_file_are_written_whole(tiny_models, environment):
+    gguf = tiny_models / "tiny-Q4_1.gguf"
     checkpoint = open_checkpoint(gguf)
     with model_folder(environment, str(gguf), progress=Silent()) as found:
         written = load_file(found / "model.safetensors")
@@ -58,18 +48,18 @@ def test_the_weights_of_a_gguf_file_are_written_whole(folder, environment):
     assert not found.exists()
 
 
-@pytest.mark.parametrize("text", ["tiny.gguf", "Tiny.Llama"])
-def test_a_base_that_was_made_here(text, folder, environment):
-    base = add(environment, str(folder / text))
+@pytest.mark.parametrize("text", ["tiny-Q4_1.gguf", "Tiny.Llama"])
+def test_a_base_that_was_made_here(text, tiny_models, environment):
+    base = add(environment, str(tiny_models / text))
     with model_folder(environment, base.name, progress=Silent()) as found:
         assert (found / "model.safetensors").is_file()
         made = open_checkpoint(found)
         assert fingerprint(made, made.configuration) == base.archives[0].base_digest
-    assert (folder / text).exists()
+    assert (tiny_models / text).exists()
 
 
-def test_a_base_of_a_hub_is_fetched_again(folder, environment, monkeypatch):
-    with serve_model("Acme/Tiny.Llama", folder / "Tiny.Llama") as (endpoint, _):
+def test_a_base_of_a_hub_is_fetched_again(tiny_models, environment, monkeypatch):
+    with serve_model("Acme/Tiny.Llama", tiny_models / "Tiny.Llama") as (endpoint, _):
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
         base = add(environment, "Acme/Tiny.Llama")
         with model_folder(environment, base.name, progress=Silent()) as found:
@@ -77,10 +67,10 @@ def test_a_base_of_a_hub_is_fetched_again(folder, environment, monkeypatch):
             assert not list(environment.home.downloads.glob("models/*/*"))
 
 
-def test_a_model_that_changed_is_refused(folder, environment):
-    copy = environment.folder / "tiny.gguf"
-    copy.write_bytes((folder / "tiny.gguf").read_bytes())
-    base = add(environment, "./tiny.gguf")
+def test_a_model_that_changed_is_refused(tiny_models, environment):
+    copy = environment.folder / "tiny-Q4_1.gguf"
+    copy.write_bytes((tiny_models / "tiny-Q4_1.gguf").read_bytes())
+    base = add(environment, "./tiny-Q4_1.gguf")
     content = bytearray(copy.read_bytes())
     content[-1] ^= 1
     copy.write_bytes(content)
@@ -107,7 +97,7 @@ def test_training_tells_nobody():
     assert done.stdout.strip() == "True"
 
 
-def test_the_command_takes_a_gguf_file(folder, environment):
+def test_the_command_takes_a_gguf_file(tiny_models, environment):
     """Statistics in the base's tokens, which every command finds in the same way."""
     data = environment.folder / "data.jsonl"
     data.write_text(json.dumps({"prompt": "the cat", "completion": "sat"}) + "\n")
@@ -119,7 +109,7 @@ def test_the_command_takes_a_gguf_file(folder, environment):
         "stats",
         str(data),
         "--base",
-        str(folder / "tiny.gguf"),
+        str(tiny_models / "tiny-Q4_1.gguf"),
         "--json",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=environment.folder)

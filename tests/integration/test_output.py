@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.support import models
-from xpm.cli.main import cli
+from xpm.cli.main import Terminated, cli, main
 from xpm.cli.render import Console
 from xpm.environment import Environment
 from xpm.home import Home
@@ -129,3 +129,18 @@ def test_sigterm_clears_what_is_half_built(tmp_path):
     assert process.returncode == 128 + signal.SIGTERM
     assert "terminated" in said
     assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(("interruption", "code"), [(Terminated, 143), (KeyboardInterrupt, 130)])
+def test_an_error_on_the_way_out_of_an_interruption_is_not_a_bug(monkeypatch, capsys, interruption, code):
+    def ended(**options):
+        try:
+            raise interruption
+        finally:
+            raise ValueError("a file that was half written can't be closed")
+
+    monkeypatch.setattr("xpm.cli.main.cli.main", ended)
+    with pytest.raises(SystemExit) as ends:
+        main()
+    assert ends.value.code == code
+    assert "nothing was left half done" in capsys.readouterr().err

@@ -5,35 +5,17 @@ import zlib
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from xpm.cli.main import cli
 from xpm.project import EMBEDDED_EXPERTS, Project
 
 SQL = "List the names of users with age over 25. Schema: users(id, name, age)"
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
 @pytest.fixture
-def xpm(home, tmp_path, monkeypatch):
-    """``xpm("route", …)`` in a project with the experts that come with xpm; its output, or the error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XPM_HOME", str(home))
+def xpm(command, tmp_path):
+    """``xpm("route", …)`` in a project with the experts that come with xpm."""
     Project(wants=EMBEDDED_EXPERTS).save(tmp_path)
-
-    def call(*arguments, code=0):
-        done = CliRunner().invoke(cli, arguments)
-        if code:
-            assert done.exception is not None
-            return done.exception
-        assert done.exit_code == 0, done.exception or done.output
-        return done
-
-    return call
+    return command
 
 
 @pytest.mark.parametrize(

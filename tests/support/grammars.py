@@ -1,13 +1,13 @@
 """Grammars for tests."""
 
 import json
-import resource
 import sys
 import time
 from functools import cache
 
 import numpy as np
 
+from xpm_build.processes import peak_memory_bytes
 from xpm_runtime import ConstraintError, Grammar
 from xpm_runtime.constraint import Constraints
 from xpm_runtime.vocabulary import ByteVocabulary
@@ -80,5 +80,4 @@ def try_hostile() -> None:
                 constraint.accept([token])
         except ConstraintError:
             pass
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        sys.stdout.write(f"{number}\t{time.process_time() - started}\t{peak}\n")
+        sys.stdout.write(f"{number}\t{time.process_time() - started}\t{peak_memory_bytes()}\n")

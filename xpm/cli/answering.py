@@ -12,11 +12,10 @@ from xpm.cli.completion import installed_names
 from xpm.cli.context import here
 from xpm.cli.render import Console
 from xpm.cli.sizes import SIZE
-from xpm.config import Config
+from xpm.config import DEVICES, Config
 from xpm.errors import UsageError
 from xpm.operations.answering import RunOptions
 from xpm.operations.destructive import what_is_lost
-from xpm.operations.devices import DEVICES
 from xpm.operations.grammars import grammar_in
 from xpm.operations.local import is_path
 

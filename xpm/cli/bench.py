@@ -9,7 +9,7 @@ from xpm.cli.context import here
 from xpm.cli.render import Console, size
 from xpm.operations import bench as operations
 
-_PEERS = ("llama.cpp", "ik_llama.cpp", "genai", "peft")
+_PEERS = ("llama.cpp", "ik_llama.cpp", "peft")
 
 
 @click.group("bench")

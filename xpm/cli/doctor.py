@@ -6,8 +6,8 @@ import click
 
 from xpm.cli.context import here
 from xpm.cli.render import Console, size, use_colour
+from xpm.config import DEVICES
 from xpm.home import Home
-from xpm.operations.devices import DEVICES
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 _COLOURS = {"ok": "32", "warning": "33", "problem": "31;1"}

@@ -133,38 +133,55 @@ def _end_in_order(number: int, frame: object) -> None:
 
 def main() -> None:
     """Run the command line; exit codes are those of the errors, 70 for a bug of ours, 130 for Ctrl-C, 143 for SIGTERM."""
-    wants_json = "--json" in sys.argv
     signal.signal(signal.SIGTERM, _end_in_order)
     try:
         _require_utf8(sys.argv[1:])
         code = cli.main(prog_name="xpm", standalone_mode=False)  # click returns the code of an Exit
         sys.stdout.flush()
-    except click.ClickException as error:
-        if wants_json:
-            show_error(UsageError(error.format_message()), as_json=True)
-        else:
-            error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        sys.stderr.write("interrupted; nothing was left half done\n")
-        sys.exit(130)
-    except Terminated:
-        sys.stderr.write("terminated; nothing was left half done\n")
-        sys.exit(128 + signal.SIGTERM)
-    except (ReaderGone, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as error:
-        problem = unwritable(f"{error.filename or 'a file'} could not be read or written", error)
-        show_error(problem, as_json=wants_json)
-        sys.exit(problem.exit_code)
-    except Exception as error:
-        if isinstance(error, ExpectedError):
-            show_error(error, as_json=wants_json)
-            sys.exit(error.exit_code)
-        show_crash(error, verbose="-v" in sys.argv or "--verbose" in sys.argv)
-        sys.exit(70)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        sys.exit(_report(_interruption(error) or error, as_json="--json" in sys.argv))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interruption(error: BaseException) -> BaseException | None:
+    """What a person or the system ended the command by, if the error only came of that on the way out."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, (KeyboardInterrupt, Terminated)):
+        found = found.__context__
+    return found
+
+
+def _report(error: BaseException, *, as_json: bool) -> int:
+    """Say what ended the command; the exit code."""
+    match error:
+        case click.ClickException():
+            if as_json:
+                show_error(UsageError(error.format_message()), as_json=True)
+            else:
+                error.show()
+            return 2
+        case KeyboardInterrupt() | click.Abort():
+            sys.stderr.write("interrupted; nothing was left half done\n")
+            return 130
+        case Terminated():
+            sys.stderr.write("terminated; nothing was left half done\n")
+            return 128 + signal.SIGTERM
+        case ReaderGone() | BrokenPipeError():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        case OSError():
+            problem = unwritable(f"{error.filename or 'a file'} could not be read or written", error)
+            show_error(problem, as_json=as_json)
+            return problem.exit_code
+        case Exception() if isinstance(error, ExpectedError):
+            show_error(error, as_json=as_json)
+            return error.exit_code
+        case Exception():
+            show_crash(error, verbose="-v" in sys.argv or "--verbose" in sys.argv)
+            return 70
+    raise error  # GeneratorExit and the like
 
 
 if __name__ == "__main__":

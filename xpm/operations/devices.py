@@ -11,7 +11,6 @@ from xpm.files import write_atomically
 from xpm.home import Home
 from xpm.operations.parts import Part
 
-DEVICES = ("auto", "cpu", "cuda", "migraphx", "directml", "coreml", "webgpu", "openvino")
 _KNOWN_GOOD = ("auto", "cpu", "cuda")
 _FILE = "devices.json"
 

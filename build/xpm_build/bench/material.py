@@ -2,11 +2,7 @@
 
 import ctypes
 import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +21,7 @@ from xpm_build.base.checkpoint import Checkpoint
 from xpm_build.base.export import export_base, open_checkpoint
 from xpm_build.base.fingerprint import fingerprint
 from xpm_build.base.model_folder import write_model_folder
-from xpm_build.bench.peers import PROGRAMS
+from xpm_build.bench.peers import reads_gguf
 from xpm_build.bench.shapes import QWEN3_0_6B
 from xpm_build.errors import BuildError
 from xpm_build.local_base import DEFAULT_QUANTIZER
@@ -87,7 +83,7 @@ class Material:
 
     def base(self, reads: str) -> Path:
         """The base as a program reads it (``Program.reads``)."""
-        return {"gguf": self.gguf_base, "folder": self.source, "genai": self.root / "genai"}[reads]
+        return {"gguf": self.gguf_base, "folder": self.source}[reads]
 
     def lora_gguf(self, adapter: Path) -> Path:
         return self.gguf(f"lora-{adapter.name}")
@@ -113,15 +109,12 @@ def make_material(root: Path, *, shape: str, peers: Sequence[str], report: Repor
         _make_base(material.source, SHAPES[shape])
     weights = open_checkpoint(material.source)
     digest = _digest(material, weights)
-    for variant, block in VARIANTS:
-        if not (material.exported(variant, block) / GRAPH_FILE).is_file():
-            report(f"exporting {variant}, block {block}")
-            export_base(weights, material.exported(variant, block), variant=variant, block=block, digest=digest)
-    needed = {each.reads for each in PROGRAMS if each.name in peers}
-    if "gguf" in needed and not gguf.is_file():
+    _export(material, lambda block: weights, digest, report)
+    as_gguf = reads_gguf(peers)
+    if as_gguf and not gguf.is_file():
         report("writing the same as GGUF")
         _write_gguf(material, Architecture(weights.configuration), weights)
-    _make_adapters(material, weights, digest, needed, report)
+    _make_adapters(material, weights, digest, as_gguf=as_gguf)
     return material
 
 
@@ -138,14 +131,29 @@ def real_material(root: Path, model: Path, *, peers: Sequence[str], report: Repo
         report(f"writing {model.name} as a folder")
         write_model_folder(weights, material.source)
     digest = _digest(material, weights)
-    for variant, block in VARIANTS:
-        if not (material.exported(variant, block) / GRAPH_FILE).is_file():
-            report(f"exporting {variant}, block {block}")
-            source = weights if block == CARRIED_BLOCK else open_checkpoint(material.source)
-            out = material.exported(variant, block)
-            export_base(source, out, variant=variant, block=block, digest=digest, quantizer=DEFAULT_QUANTIZER)
-    _make_adapters(material, weights, digest, {each.reads for each in PROGRAMS if each.name in peers}, report)
+
+    def source_of(block: int) -> Checkpoint:
+        return weights if block == CARRIED_BLOCK else open_checkpoint(material.source)
+
+    _export(material, source_of, digest, report, quantizer=DEFAULT_QUANTIZER)
+    _make_adapters(material, weights, digest, as_gguf=reads_gguf(peers))
     return material
+
+
+def _export(
+    material: Material,
+    source_of: Callable[[int], Checkpoint],
+    digest: str,
+    report: Report,
+    *,
+    quantizer: str = "nearest",
+) -> None:
+    """xpm's variants that are not there yet, each of the weights that ``source_of`` gives for its block."""
+    for variant, block in VARIANTS:
+        out = material.exported(variant, block)
+        if not (out / GRAPH_FILE).is_file():
+            report(f"exporting {variant}, block {block}")
+            export_base(source_of(block), out, variant=variant, block=block, digest=digest, quantizer=quantizer)
 
 
 def _digest(material: Material, weights: Checkpoint) -> str:
@@ -155,32 +163,14 @@ def _digest(material: Material, weights: Checkpoint) -> str:
     return file.read_text()
 
 
-def _make_adapters(
-    material: Material, weights: Checkpoint, digest: str, needed: Collection[str], report: Report
-) -> None:
-    """The adapters in the forms that are needed, and the base in the one that a builder of its own makes."""
+def _make_adapters(material: Material, weights: Checkpoint, digest: str, *, as_gguf: bool) -> None:
     architecture = Architecture(weights.configuration)
     ranks = [CASES["one LoRA r16"][0], *CASES["ten LoRA r12"]]
     for number, rank in enumerate(ranks):
         folder = material.root / "adapters" / str(number)
         _make_adapter(folder, architecture, rank, seed=number, digest=digest)
-        if "gguf" in needed and not material.lora_gguf(folder).is_file():
+        if as_gguf and not material.lora_gguf(folder).is_file():
             _write_adapter_gguf(material, architecture, folder)
-    if "genai" in needed and not material.base("genai").is_dir():
-        report("having ONNX Runtime GenAI's builder make its graph")
-        _build_genai(material)
-
-
-def _build_genai(material: Material) -> None:
-    out = material.base("genai")
-    command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-m", str(material.source), "-o", str(out)]
-    command += ["-p", "int4", "-e", "cpu", "-c", str(material.root / "genai-cache")]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"}
-    )
-    if done.returncode or not (out / "genai_config.json").is_file():
-        shutil.rmtree(out, ignore_errors=True)
-        raise BuildError("ONNX Runtime GenAI's builder failed", context=done.stderr.strip()[-300:])
 
 
 def _make_base(folder: Path, shape: dict[str, Any]) -> None:

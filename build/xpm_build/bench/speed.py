@@ -17,7 +17,7 @@ import numpy as np
 
 from xpm_build.bench.bounds import matmul_rate, memory_bandwidth
 from xpm_build.bench.material import CASES, VARIANTS, Material, Report
-from xpm_build.bench.peers import PROGRAMS, Program
+from xpm_build.bench.peers import PROGRAMS, Program, reads_gguf
 from xpm_build.errors import BuildError
 from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
 from xpm_runtime.graph import WEIGHTS
@@ -33,9 +33,6 @@ class Entrant:
     program: Program | None = None
     variant: tuple[str, int] = VARIANTS[0]
     options: Mapping[str, Any] = field(default_factory=dict)
-
-    def takes(self, case: str) -> bool:
-        return self.program is None or self.program.takes_adapters or not CASES[case]
 
 
 @dataclass(slots=True)
@@ -95,7 +92,7 @@ def run_speed(
     for variant, block in VARIANTS:
         data = material.exported(variant, block) / WEIGHTS
         results.weight_bytes[f"xpm {variant}/{block}"] = data.stat().st_size
-    if any(each.reads == "gguf" for each in PROGRAMS if each.name in peers):
+    if reads_gguf(peers):
         results.weight_bytes |= dict.fromkeys(("llama.cpp", "ik_llama.cpp"), material.gguf_base.stat().st_size)
     is_small = sum(results.weight_bytes.values()) < 1 << 24
     size = 1 << (22 if is_small else 30)
@@ -171,8 +168,6 @@ def _running(
     asks: dict[str, Callable[[str, int], Any]] = {}
     try:
         for entrant in entrants:
-            if not entrant.takes(case):
-                continue
             program, adapters = entrant.program, material.adapters(case)
             reads = program.reads if program else "slots"
             settings = {

@@ -1,6 +1,6 @@
 """Functions and records in whatever programming language: short names of types, and checks that hold calls and their results.
 
-Types have short names: ``int``, ``str``, ``bool``, ``[int]`` and ``[str]`` for lists, ``{int}`` for a map from text to numbers,
+Types have short names: ``int``, ``str``, ``bool``, ``[int]`` and ``[[int]]`` for lists, ``{int}`` for a map from text to numbers,
 ``int?`` and ``str?`` for what may be missing, and ``@Name`` and ``[@Name]`` for records.
 """
 
@@ -59,7 +59,7 @@ def _disagreement(check: dict[str, Any]) -> str:
     return ""
 
 
-_TYPE = {"type": "string", "pattern": r"^(int|str|bool|\{int\}|@\w+|\[(int|str|bool|@\w+)\])\??$"}
+_TYPE = {"type": "string", "pattern": r"^(int|str|bool|\{int\}|@\w+|\[(int|str|bool|@\w+|\[(int|str|bool)\])\])\??$"}
 _FIELDS = list_of(tuple_of(NAME, _TYPE))
 _RECORDS = list_of(tuple_of(NAME, _FIELDS))
 _CALLED = object_of(

@@ -22,6 +22,8 @@ _HIDDEN = "xpm_key"
 _TOKENS = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`|//[^\n]*|/\*.*?\*/|[A-Za-z_]\w*|.""", re.DOTALL)
 PRELOADED = ("kuzu",)
 """What a judge's process imports once, not in every child."""
+_MOST_SEEDS = 24
+_NOTHING = ("[0]", "[None]")
 _SEVERAL = "more than one statement"
 
 
@@ -41,11 +43,15 @@ def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
     if _is_several(answer):
         return False, False, _SEVERAL
     is_ordered, returns = "ORDER BY" in gold.upper(), _returns(gold)
-    databases = [job["check"]] if returns else [job["check"], {**job["check"], "literals": []}]
-    for check in databases:
-        wanted, wanted_graph = _effect(check, gold)
+    check = job["check"]
+    seed, *effect = _telling(check, gold)
+    databases = [(check, *effect)]
+    if not returns:
+        check = {**check, "literals": []}
+        databases.append((check, *_effect(check, gold, seed)))
+    for check, wanted, wanted_graph in databases:
         try:
-            got, graph = _effect(check, answer)
+            got, graph = _effect(check, answer, seed)
         except RuntimeError as error:
             return False, not str(error).startswith("Parser exception"), str(error)
         if not is_ordered:
@@ -57,18 +63,30 @@ def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
     return True, True, ""
 
 
+def _telling(check: dict[str, Any], gold: str) -> tuple[int, list[str], list[str]]:
+    """(seed of the first database in which the gold query finds or changes anything, its effect there).
+
+    In another one any query without effect would be as good.
+    """
+    for seed in range(1, _MOST_SEEDS):
+        rows, graph = _effect(check, gold, seed)
+        if any(row not in _NOTHING for row in rows) or graph != _effect(check, "RETURN 0", seed)[1]:
+            return seed, rows, graph
+    return 1, *_effect(check, gold, 1)
+
+
 def _returns(query: str) -> bool:
     return any(token.upper() == "RETURN" for token in _TOKENS.findall(query))
 
 
-def _effect(check: dict[str, Any], query: str) -> tuple[list[str], list[str]]:
+def _effect(check: dict[str, Any], query: str, seed: int) -> tuple[list[str], list[str]]:
     """(the rows that a query returns; all nodes and relationships afterwards)."""
     import kuzu
 
     database = kuzu.Database(":memory:", buffer_pool_size=64 << 20, max_num_threads=1, max_db_size=1 << 28)
     connection: Any = kuzu.Connection(database, num_threads=1)
     connection.set_query_timeout(1500)
-    _fill(connection, check)
+    _fill(connection, check, seed)
     names = _names(check)
     result = connection.execute(_quote(query, names))
     returned = [repr([_plain(each) for each in row]) for row in result.get_all()] if _returns(query) else []
@@ -112,8 +130,8 @@ def _quote(query: str, names: set[str]) -> str:
     return "".join(f"`{token}`" if token in names else token for token in _TOKENS.findall(query))
 
 
-def _fill(connection: Any, check: dict[str, Any]) -> None:
-    rng = random.Random(1)
+def _fill(connection: Any, check: dict[str, Any], seed: int) -> None:
+    rng = random.Random(seed)
     for label, properties in check["nodes"]:
         columns = ", ".join(f"`{name}` {'INT64' if numeric else 'STRING'}" for name, numeric in properties)
         connection.execute(f"CREATE NODE TABLE `{label}`({_HIDDEN} SERIAL, {columns}, PRIMARY KEY({_HIDDEN}))")
@@ -128,15 +146,18 @@ def _fill(connection: Any, check: dict[str, Any]) -> None:
     for type_, start, end, properties in check["relationships"]:
         columns = "".join(f", `{name}` {'INT64' if numeric else 'STRING'}" for name, numeric in properties)
         connection.execute(f"CREATE REL TABLE `{type_}`(FROM `{start}` TO `{end}`{columns})")
-        pairs = ", ".join(
-            f"{{a: {rng.randrange(_NUM_NODES - 3)}, b: {rng.randrange(_NUM_NODES)}, v: {_cell(True, check['literals'], rng) or 0}}}"
-            for _ in range(_NUM_NODES)
-        )
-        written = ", ".join(f"`{name}`: p.v" for name, _ in properties)
+        pairs = ", ".join(_pair(check["literals"], rng) for _ in range(_NUM_NODES))
+        written = ", ".join(f"`{name}`: p.{'number' if numeric else 'word'}" for name, numeric in properties)
         connection.execute(
             f"UNWIND [{pairs}] AS p MATCH (a:`{start}`), (b:`{end}`) WHERE a.{_HIDDEN} = p.a AND b.{_HIDDEN} = p.b "
             f"CREATE (a)-[:`{type_}` {{{written}}}]->(b)"
         )
+
+
+def _pair(literals: list[Any], rng: random.Random) -> str:
+    """Two nodes' keys, and what a property between them may be; a few nodes of a label begin no relationship."""
+    start, end, number = rng.randrange(_NUM_NODES - 3), rng.randrange(_NUM_NODES), _cell(True, literals, rng) or 0
+    return f"{{a: {start}, b: {end}, number: {number}, word: {_literal(_cell(False, literals, rng) or '')}}}"
 
 
 def _literal(value: str | int) -> str:

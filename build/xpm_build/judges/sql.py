@@ -1,5 +1,7 @@
 """SQL: the answer must return the gold rows and leave the gold tables, on three databases made around the question's values.
 
+Where the gold statement finds and changes nothing in them, more are made until it does.
+
 Rows are compared in order where the gold statement orders, as a multiset otherwise; where it returns none, what an answer
 returns does not matter. The third database has few values, so that its groups are large; it is left out where the gold statement
 orders, for equal values have no order. SQLite keeps an answer from reading or
@@ -22,6 +24,7 @@ _MAX_ROWS = 10_000
 _MALFORMED = ("syntax error", "incomplete input", "unrecognized token")
 _NUM_ROWS = 30
 _FEW_VALUES = 3  # a seed
+_MOST_SEEDS = 20  # behind the third, most values are the question's own
 _TYPES = {"key": "INTEGER PRIMARY KEY", "reference": "INTEGER", "number": "NUMERIC", "text": "TEXT", "date": "TEXT"}
 
 
@@ -38,9 +41,14 @@ def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
     gold, answer = job["gold"].strip(), job["answer"].strip()
     if not answer:
         return False, False, "nothing was written"
-    is_ordered = "ORDER BY" in gold.upper()
-    for seed in (1, 2) if is_ordered else (1, 2, _FEW_VALUES):
+    is_ordered, is_telling = "ORDER BY" in gold.upper(), False
+    for seed in range(1, _MOST_SEEDS):
+        if seed > _FEW_VALUES and is_telling:
+            break
+        if seed == _FEW_VALUES and is_ordered:
+            continue
         wanted, wanted_tables = _effect(job["check"], seed, gold, guarded=False)
+        is_telling |= _tells(job["check"], seed, wanted, wanted_tables)
         try:
             got, tables = _effect(job["check"], seed, answer, guarded=True)
         except sqlite3.Error as error:
@@ -50,6 +58,13 @@ def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
         if tables != wanted_tables:
             return False, True, "other tables"
     return True, True, ""
+
+
+def _tells(check: dict[str, Any], seed: int, rows: list[Any] | None, tables: list[list[Any]]) -> bool:
+    """Whether the gold statement found or changed anything in a database: else any statement without effect is as good."""
+    if rows is None:
+        return tables != _effect(check, seed, "SELECT 0", guarded=False)[1]
+    return any(value for row in rows for value in row)
 
 
 def _comparable(rows: list[Any], is_ordered: bool) -> list[str]:
@@ -76,19 +91,24 @@ def _effect(
 
 def build_database(check: dict[str, Any], seed: int) -> sqlite3.Connection:
     """A SQLite database in memory with the case's tables, drawn around the question's literals."""
-    rng, few = random.Random(seed), seed == _FEW_VALUES
+    rng, few, own = random.Random(seed), seed == _FEW_VALUES, seed > _FEW_VALUES
+    keys = _keys(check["literals"])
     database = sqlite3.connect(":memory:", isolation_level=None)
     for name, columns in check["tables"]:
         types = ", ".join(f'"{column}" {_TYPES[kind]}' for column, kind in columns)
         database.execute(f'CREATE TABLE "{name}" ({types})')
-        rows = [
-            [_cell(kind, check["literals"], rng, key, few) for _, kind in columns] for key in range(1, _NUM_ROWS + 1)
-        ]
+        rows = [[_cell(kind, check["literals"], rng, key, few, own) for _, kind in columns] for key in keys]
         database.executemany(f'INSERT INTO "{name}" VALUES ({", ".join("?" * len(columns))})', rows)
     return database
 
 
-def _cell(kind: str, literals: list[Any], rng: random.Random, key: int, few: bool) -> str | int | None:
+def _keys(literals: list[Any]) -> list[int]:
+    """1 to 30, the last of them replaced by what the question names beyond: "order 4711" must be there to be changed."""
+    named = sorted({each for each in literals if isinstance(each, int) and _NUM_ROWS < each < 1 << 63})
+    return [*range(1, _NUM_ROWS + 1 - len(named)), *named][:_NUM_ROWS]
+
+
+def _cell(kind: str, literals: list[Any], rng: random.Random, key: int, few: bool, own: bool) -> str | int | None:
     """One value: often a literal of the question, its neighbour, or what a pattern of it would match; sometimes NULL."""
     if few and kind not in ("key", "reference") and rng.random() < 0.6:
         return 3 if kind == "number" else "2015-05-15" if kind == "date" else "text"
@@ -99,6 +119,8 @@ def _cell(kind: str, literals: list[Any], rng: random.Random, key: int, few: boo
         return rng.choice(numbers) + rng.choice((-1, 0, 1)) if numbers and rng.random() < 0.2 else rng.randint(1, 20)
     if rng.random() < 0.12:
         return None
+    if own and rng.random() < 0.8 and (fitting := [each for each in literals if _fits(each, kind)]):
+        return rng.choice(fitting)
     if kind == "number":
         numbers = [each for each in literals if isinstance(each, int)]
         near = numbers and rng.random() < 0.6
@@ -120,6 +142,12 @@ def _cell(kind: str, literals: list[Any], rng: random.Random, key: int, few: boo
         word = rng.choice(words)
         return rng.choice((word, word, f"{word} two", f"one {word}", f"x{word}x", word[:-1]))
     return f"text {rng.randrange(8)}"
+
+
+def _fits(literal: str | int, kind: str) -> bool:
+    if isinstance(literal, int):
+        return kind == "number"
+    return kind == ("date" if _is_date(literal) else "text")
 
 
 def _is_date(text: str) -> bool:

@@ -127,3 +127,13 @@ def test_the_form_of_the_bytes_is_frozen(tmp_path):
     plain = tmp_path / "p.tar"
     plain.write_bytes(unpacked)
     assert sha256_file(plain) == "sha256:d83bf66d6c20f5c698c324bc745eeedde58f30770f9907947cb42d6b41ba28ba"
+
+
+def test_what_breaks_off_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr("xpm_index.archive._open", _raise_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_archive(tmp_path / "a.expert", {"manifest.json": b"{}"})
+
+
+def _raise_interrupt(content):
+    raise KeyboardInterrupt

@@ -172,6 +172,41 @@ def test_sql(gold, answer, right, parses):
 
 
 @pytest.mark.parametrize(
+    ("gold", "literals"),
+    [
+        ("UPDATE tasks SET done = 1 WHERE id = 4711", [4711]),
+        ("SELECT title FROM tasks WHERE title = 'a' AND owner = 'b' AND room = 'c' AND done = 12", ["a", "b", "c", 12]),
+        ("SELECT COUNT(*) FROM tasks WHERE title = 'a' AND owner = 'b' AND room = 'c'", ["a", "b", "c"]),
+    ],
+)
+def test_a_statement_without_effect_is_told_from_one_that_hardly_has_any(gold, literals):
+    columns = [["id", "key"], ["title", "text"], ["owner", "text"], ["room", "text"], ["done", "number"]]
+    check = {"tables": [["tasks", columns]], "literals": literals}
+    assert verdict("sql", check, gold, gold).right
+    for idle in ("SELECT * FROM tasks WHERE 0", "SELECT 0"):
+        assert not verdict("sql", check, gold, idle).right
+
+
+@pytest.mark.parametrize(
+    "gold",
+    [
+        "MATCH (a:Actor)-[r:ACTED_IN]->(:Movie) WHERE r.role = 'Neo' RETURN a",
+        "MATCH (a:Actor)-[r:ACTED_IN]->(m:Movie) WHERE r.role = 'Neo' AND m.title = 'x' RETURN count(a)",
+        "MATCH (a:Actor)-[r:ACTED_IN]->(m:Movie) WHERE r.role = 'Neo' AND m.title = 'x' SET a.name = 'y'",
+    ],
+)
+def test_a_query_without_effect_is_told_from_one_that_hardly_has_any(gold):
+    check = {
+        "nodes": [["Movie", [["title", False]]], ["Actor", [["name", False]]]],
+        "relationships": [["ACTED_IN", "Actor", "Movie", [["role", False]]]],
+        "literals": ["Neo", "x"],
+    }
+    assert verdict("neo4j", check, gold, gold).right
+    for idle in ("MATCH (a:Actor) WHERE 1 = 2 RETURN a", "MATCH (a:Actor) WHERE 1 = 2 RETURN count(a)"):
+        assert not verdict("neo4j", check, gold, idle).right
+
+
+@pytest.mark.parametrize(
     ("gold", "answer", "right", "parses"),
     [
         (

@@ -1,5 +1,6 @@
 """The programs that are compared, each in a process of its own (`python -m xpm_build.bench.peers`)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Protocol
@@ -21,7 +22,7 @@ class Peer(Protocol):
 class Program:
     """``name`` on the command line, ``title`` in tables; ``place`` is its class; ``needs`` the modules that it takes.
 
-    ``reads``: "gguf", "folder" (a Hugging Face one), or "genai" (the folder that ONNX Runtime GenAI's builder makes of that).
+    ``reads``: "gguf" or "folder" (a Hugging Face one).
     """
 
     name: str
@@ -30,7 +31,6 @@ class Program:
     needs: tuple[str, ...]
     package: str
     reads: str
-    takes_adapters: bool = True
 
     @property
     def is_installed(self) -> bool:
@@ -55,15 +55,6 @@ PROGRAMS = (
         reads="gguf",
     ),
     Program(
-        name="genai",
-        title="ONNX Runtime GenAI int4/32",
-        place="genai:GenaiPeer",
-        needs=("onnxruntime_genai", "onnx_ir"),
-        package="onnxruntime-genai",
-        reads="genai",
-        takes_adapters=False,
-    ),
-    Program(
         name="peft",
         title="Transformers + PEFT bf16",
         place="peft:PeftPeer",
@@ -73,3 +64,8 @@ PROGRAMS = (
     ),
 )
 """What xpm is measured beside. Another one is a line here and a class in a file of its own."""
+
+
+def reads_gguf(peers: Sequence[str]) -> bool:
+    """Whether one of the named programs reads GGUF files."""
+    return any(each.reads == "gguf" for each in PROGRAMS if each.name in peers)

@@ -31,6 +31,7 @@ INLINE vf vf_where_negative(vf x, vf then, vf otherwise) {
 }
 INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
 INLINE void vf_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
+INLINE vf vf_first(vf x, size_t left) { return _mm512_maskz_mov_ps(lanes(left), x); }
 INLINE vf vf_load_upto(const float *p, size_t left) { return _mm512_maskz_loadu_ps(lanes(left), p); }
 INLINE void vf_store_upto(float *p, vf x, size_t left) { _mm512_mask_storeu_ps(p, lanes(left), x); }
 INLINE vf vf_half_upto(const uint16_t *p, size_t left) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes(left), p)); }

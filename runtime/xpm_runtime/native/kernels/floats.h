@@ -3,7 +3,8 @@
  *   two and for MAX_QUERIES), RANKS (ranks of an adapter at a time), INLINE, PREFETCH
  *   vf (VF floats), and vf_zero, vf_set, vf_add, vf_sub, vf_mul, vf_div, vf_max, vf_min, vf_fma (a b + c), vf_fnma (c - a b)
  *   vf_load, vf_store; vf_load_upto, vf_store_upto (only `left` lanes, if fewer than VF; the rest is 0)
- *   vf_half_upto, vf_to_half_upto (the same from and to float16), vf_where_negative (x, then, otherwise)
+ *   vf_half_upto, vf_to_half_upto (the same from and to float16), vf_first (as it is, but 0 from lane `left` on)
+ *   vf_where_negative (x, then, otherwise)
  *   vf_round (to whole numbers), vf_scale (x 2^n, n from -126 to 0), vf_sum, vf_largest_upto (of `left` lanes)
  *   vf_sum_each (the sums of VF vectors, one per lane)
  */

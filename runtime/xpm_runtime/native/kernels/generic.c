@@ -26,6 +26,7 @@ INLINE vf vf_scale(vf x, vf n) { return ldexpf(x, (int)n); }
 INLINE vf vf_where_negative(vf x, vf then, vf otherwise) { return x < 0 ? then : otherwise; }
 INLINE vf vf_load(const float *p) { return *p; }
 INLINE void vf_store(float *p, vf x) { *p = x; }
+INLINE vf vf_first(vf x, size_t left) { return (void)left, x; }
 INLINE vf vf_load_upto(const float *p, size_t left) { return (void)left, *p; }
 INLINE void vf_store_upto(float *p, vf x, size_t left) { (void)left, *p = x; }
 INLINE float vf_sum(vf x) { return x; }

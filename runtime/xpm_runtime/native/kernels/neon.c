@@ -30,6 +30,11 @@ INLINE vf vf_scale(vf x, vf n) { /* n is whole and from -126 to 0 */
 INLINE vf vf_where_negative(vf x, vf then, vf otherwise) { return vbslq_f32(vcltzq_f32(x), then, otherwise); }
 INLINE vf vf_load(const float *p) { return vld1q_f32(p); }
 INLINE void vf_store(float *p, vf x) { vst1q_f32(p, x); }
+INLINE vf vf_first(vf x, size_t left) {
+    static const uint32_t numbers[4] = {0, 1, 2, 3};
+    uint32x4_t is_in = vcltq_u32(vld1q_u32(numbers), vdupq_n_u32((uint32_t)left));
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x), is_in));
+}
 INLINE vf vf_load_upto(const float *p, size_t left) {
     if (left >= 4) return vf_load(p);
     float part[4] = {0};

@@ -92,31 +92,40 @@ INLINE void add_chunks(
     }
 }
 
-/* Float32 or float16 numbers of blocks, from number `first` on. */
-INLINE vf blocks_upto(const void *all, size_t first, size_t left, int is_half) {
-    return is_half ? vf_half_upto((const uint16_t *)all + first, left) : vf_load_upto((const float *)all + first, left);
+/* Scales or minima of a row, from block `b` on, and 0 behind its last. Where the matrix goes on a whole vector is loaded, for a
+ * part of one takes longer than the rest of a short row. */
+INLINE vf of_blocks(const QuantisedMatrix *m, const void *all, size_t row, size_t num_blocks, size_t b) {
+    size_t first = row * num_blocks + b, left = num_blocks - b;
+    if (!m->is_half) return vf_load_upto((const float *)all + first, left);
+    const uint16_t *halves = (const uint16_t *)all + first;
+    return m->num_out * num_blocks - first >= VF ? vf_first(vf_half_upto(halves, VF), left) : vf_half_upto(halves, left);
 }
 
 /* The scales of a row as float32; `room` is for those that are not. */
 INLINE const float *row_scales(const QuantisedMatrix *m, size_t row, size_t num_blocks, float *room) {
     if (!m->is_half) return (const float *)m->scales + row * num_blocks;
-    for (size_t b = 0; b < num_blocks; b += VF) {
-        size_t left = num_blocks - b;
-        vf_store_upto(room + b, vf_half_upto((const uint16_t *)m->scales + row * num_blocks + b, left), left);
-    }
+    for (size_t b = 0; b < num_blocks; b += VF) vf_store(room + b, of_blocks(m, m->scales, row, num_blocks, b));
     return room;
 }
 
-/* Sum over the blocks of (minimum - zero point * scale) * the block's activations: what each weight was not given. */
-INLINE vf zero_points(const QuantisedMatrix *m, size_t row, const float *scales, const float *sums, size_t num_blocks, int bits) {
-    vf total = vf_zero(), zero_point = vf_set((float)ZERO_POINT(bits));
-    if (!m->minima && ZERO_POINT(bits) == 0) return total;
+/* Begin the sums of a row, one for each token, with what each weight was not given: the sum over the blocks of
+ * (minimum - zero point * scale) * the block's activations. */
+INLINE void begin_sums(
+    Tile tile, const QuantisedMatrix *m, size_t row, const float *scales, size_t num_blocks, const char *activations,
+    size_t x_stride, vf *sums, size_t sums_stride) {
+    vf zero_point = vf_set((float)ZERO_POINT(tile.bits));
+#pragma GCC unroll 8
+    for (int t = 0; t < tile.tokens; t++) sums[t * sums_stride] = vf_zero();
+    if (!m->minima && ZERO_POINT(tile.bits) == 0) return;
     for (size_t b = 0; b < num_blocks; b += VF) {
-        size_t left = num_blocks - b;
-        vf least = m->minima ? blocks_upto(m->minima, row * num_blocks + b, left, m->is_half) : vf_zero();
-        total = vf_fma(vf_fnma(zero_point, vf_load_upto(scales + b, left), least), vf_load(sums + b), total);
+        vf least = m->minima ? of_blocks(m, m->minima, row, num_blocks, b) : vf_zero();
+        vf missing = vf_fnma(zero_point, vf_load_upto(scales + b, num_blocks - b), least);
+#pragma GCC unroll 8
+        for (int t = 0; t < tile.tokens; t++) {
+            vf *sum = sums + t * sums_stride;
+            *sum = vf_fma(missing, vf_load(block_sums(activations + t * x_stride, m->num_in, tile.bits) + b), *sum);
+        }
     }
-    return total;
 }
 
 INLINE void product_tile(
@@ -131,12 +140,9 @@ INLINE void product_tile(
     vb weights[ROW_TILE][SHARED];
 #pragma GCC unroll 4
     for (int r = 0; r < tile.rows; r++) scales[r] = row_scales(m, row + r, num_blocks, room[r]);
-#pragma GCC unroll 8
-    for (int t = 0; t < tile.tokens; t++)
 #pragma GCC unroll 4
-        for (int r = 0; r < tile.rows; r++)
-            sums[t][r] = zero_points(
-                m, row + r, scales[r], block_sums(activations + t * x_stride, m->num_in, tile.bits), num_blocks, tile.bits);
+    for (int r = 0; r < tile.rows; r++)
+        begin_sums(tile, m, row + r, scales[r], num_blocks, activations, x_stride, sums[0] + r, ROW_TILE);
     for (; chunk < full; chunk += tile.steps) {
         size_t first_scale = (chunk >> shift) * tile.scales_per_chunk;
 #pragma GCC unroll 4
@@ -152,13 +158,18 @@ INLINE void product_tile(
     Tile single = tile;
     single.steps = 1;
     for (; CHUNK * chunk < bytes; chunk++) { /* the rows end before, or within, a chunk */
-        size_t first_scale = (chunk >> shift) * tile.scales_per_chunk, left = num_blocks - first_scale;
+        size_t first_scale = (chunk >> shift) * tile.scales_per_chunk, left = bytes - CHUNK * chunk;
 #pragma GCC unroll 4
         for (int r = 0; r < tile.rows; r++) {
+            const uint8_t *place = packed + r * bytes + CHUNK * chunk;
+            const float *of_chunk = scales[r] + first_scale;
             float last[4] = {0};
-            memcpy(last, scales[r] + first_scale, sizeof(float) * smaller((size_t)tile.scales_per_chunk, left));
-            weights[r][0] = vb_load_upto(packed + r * bytes + CHUNK * chunk, smaller(bytes - CHUNK * chunk, CHUNK));
-            chunk_scale[r] = chunk_scales(last, tile.scales_per_chunk);
+            if (left < CHUNK) {
+                memcpy(last, of_chunk, sizeof(float) * smaller((size_t)tile.scales_per_chunk, num_blocks - first_scale));
+                of_chunk = last;
+            }
+            weights[r][0] = left < CHUNK ? vb_load_upto(place, left) : vb_load(place);
+            chunk_scale[r] = chunk_scales(of_chunk, tile.scales_per_chunk);
         }
         add_chunks(single, weights, chunk_scale, (const Chunk *)activations + chunk, x_stride, sums);
     }

@@ -36,6 +36,7 @@ INLINE void vf_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
 INLINE vi lanes(size_t left) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)left), _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0));
 }
+INLINE vf vf_first(vf x, size_t left) { return _mm256_and_ps(x, _mm256_castsi256_ps(lanes(left))); }
 INLINE vf vf_load_upto(const float *p, size_t left) { return left >= 8 ? vf_load(p) : _mm256_maskload_ps(p, lanes(left)); }
 INLINE void vf_store_upto(float *p, vf x, size_t left) {
     if (left >= 8)
