@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         RequestError,
     )
     from xpm_runtime.grammar import Grammar
+    from xpm_runtime.logprobs import TokenReport
     from xpm_runtime.memory import MemoryReport
     from xpm_runtime.sampler import SamplingParams
     from xpm_runtime.sequence import GenerationResult, Request, Sequence
@@ -44,6 +45,7 @@ _HOMES = {
     "Request": "sequence",
     "Sequence": "sequence",
     "Message": "text",
+    "TokenReport": "logprobs",
 }
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "SamplingParams",
     "Sequence",
     "StepReport",
+    "TokenReport",
 ]
 
 

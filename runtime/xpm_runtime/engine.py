@@ -37,12 +37,12 @@ from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
 from xpm_runtime.prompts import asked_in, checked_ids, encode_prompt
 from xpm_runtime.resident import ResidentAdapters
-from xpm_runtime.sampler import Sampler, SamplingParams
+from xpm_runtime.sampler import Sampler, SamplingParams, as_real
 from xpm_runtime.scheduler import Scheduler
 from xpm_runtime.sequence import GenerationResult, Prompt, Request, Sequence
 from xpm_runtime.session import Session
 from xpm_runtime.shared_steps import SharedSteps
-from xpm_runtime.slots import Composition
+from xpm_runtime.slots import Acting, check_scale
 from xpm_runtime.stepper import Stepper, StepReport
 from xpm_runtime.text import GrowingText, TextCodec
 from xpm_runtime.vocabulary import TokenizerVocabulary, ids_before_a_text
@@ -214,9 +214,15 @@ class Engine:
     def session(self, *, experts: Items[str] = (), system: str | None = None) -> EngineSession:
         """Begin a conversation with a composition; its experts can't be detached until it is released."""
         with self._opened():
-            composition = self._compose(experts)
-            self._pinned.update(composition)
+            composition = tuple(name for name, _ in self._compose(experts))
+            self.pin(composition)
         return EngineSession(self, composition, system)
+
+    def pin(self, experts: Items[str]) -> None:
+        """Keep experts from being detached until they are unpinned; raises RequestError if one is not attached."""
+        with self._opened():
+            self._require_attached(experts)
+            self._pinned.update(experts)
 
     def unpin(self, experts: Items[str]) -> None:
         with self._lock:
@@ -233,8 +239,26 @@ class Engine:
         """Tokens of a prompt, without those of soft prompts; raises CapacityError if they are far too many to be counted."""
         return len(encode_prompt(prompt, self._codec, self.graph.vocab_size, max_tokens=self.context))
 
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text that is continued as it is, without a chat template; special tokens may stand in it.
+
+        Raises:
+            RequestError: it can't be encoded.
+        """
+        return self._codec.encode(text)
+
+    def decode(self, ids: Items[int]) -> str:
+        """The text of token ids, special tokens too; raises RequestError if one is not in the vocabulary."""
+        return self._codec.decode(checked_ids(ids, self.graph.vocab_size))
+
     def submit(self, request: Request) -> Sequence:
         """Queue a request; raises RequestError, ConstraintError or CapacityError before anything is computed."""
+        sequence = self.prepare(request)
+        self.enqueue(sequence)
+        return sequence
+
+    def prepare(self, request: Request) -> Sequence:
+        """Check a request and encode its prompt, without queueing it; raises as ``submit`` does."""
         ids = encode_prompt(  # may take long: nobody waits for it
             request.prompt,
             self._codec,
@@ -242,31 +266,69 @@ class Engine:
             max_tokens=self._scheduler.capacity,
             allow_special=request.allow_special,
         )
+        if any(token >= self.graph.vocab_size for token in request.sampling.logit_bias):
+            raise RequestError("logit_bias names a token that the base does not have")
         grammar = request.sampling.grammar or self._stated_grammar(request)
         guide = self._guides.begin(grammar) if grammar else None
         before = ids_before_a_text(self._codec.tokenizer) if guide else ()
         text = GrowingText(self._codec, request.sampling.stop, before)
         with self._opened():
-            composition = self._compose(request.experts)
-            num_soft = sum(self._adapters.attached[name].num_soft for name in composition)
-            sampler = Sampler(request.sampling)
-            sequence = Sequence([0] * num_soft + ids, num_soft, composition, sampler, text, guide, owner=self._lock)
-            self._scheduler.add(sequence)
+            acting = self._compose(request.experts, request.scales)
+            num_soft = sum(self._adapters.attached[name].num_soft for name, _ in acting)
+            sequence = Sequence(
+                [0] * num_soft + ids,
+                num_soft,
+                tuple(name for name, _ in acting),
+                Sampler(request.sampling),
+                text,
+                guide,
+                owner=self._lock,
+                scales=tuple(scale for _, scale in acting),
+            )
+            self._scheduler.check(sequence)
         return sequence
 
     def _stated_grammar(self, request: Request) -> Grammar | None:
         """What the request's experts say of their answers; the one that acts last and says something has the last word."""
         with self._opened():
-            specs = [self._adapters.attached[name].spec for name in self._compose(request.experts)]
+            acting = self._compose(request.experts, request.scales)
+            specs = [self._adapters.attached[name].spec for name, _ in acting]
         found = None
         for spec in specs:
             found = (spec.grammar(asked_in(request.prompt)) if spec.grammar else None) or found
         return found
 
+    def enqueue(self, sequence: Sequence) -> None:
+        """Queue what was prepared, or preempted; raises RequestError if an expert of it was detached meanwhile."""
+        with self._opened():
+            self._require_own(sequence)
+            self._require_attached(sequence.composition)
+            self._scheduler.add(sequence)
+
+    def has_room(self, sequence: Sequence, *, without: Items[Sequence] = ()) -> bool:
+        """Whether a sequence would get a lane in the next step if it were queued now, and some of the running preempted."""
+        with self._opened():
+            return self._scheduler.has_room(sequence, without=without)
+
+    @property
+    def num_lanes(self) -> int:
+        """Sequences that may run at once."""
+        return len(self._scheduler.lanes)
+
+    def tokens_of(self, sequence: Sequence) -> int:
+        """Tokens of the cache that are set aside for a sequence while it runs."""
+        return self._scheduler.reserve(sequence)
+
+    def preempt(self, sequence: Sequence) -> None:
+        """Take an unfinished sequence off its lane, or out of the queue; ``enqueue`` lets it go on where it was."""
+        with self._opened():
+            self._require_own(sequence)
+            if not sequence.is_finished:
+                self._stepper.preempt(sequence)
+
     def cancel(self, sequence: Sequence) -> None:
         """End a sequence now; its lane is free at once. Raises RequestError if it is another engine's."""
-        if sequence.owner is not self._lock:
-            raise RequestError("the sequence was not submitted to this engine", hint="cancel it where it was submitted")
+        self._require_own(sequence)
         with self._lock:
             if not sequence.is_finished:
                 sequence.finish_reason = "cancelled"
@@ -345,19 +407,22 @@ class Engine:
         assert result is not None
         return result
 
-    def logits(self, token_ids: Items[int], *, experts: Items[str] = ()) -> NDArray[np.float32]:
+    def logits(
+        self, token_ids: Items[int], *, experts: Items[str] = (), scales: Items[float] = ()
+    ) -> NDArray[np.float32]:
         """Logits of every position of a prompt, float32 (len(token_ids), vocab); soft prompts act but are not returned."""
         with self._opened():
-            composition = self._compose(experts)
-            num_soft = sum(self._adapters.attached[name].num_soft for name in composition)
+            acting = self._compose(experts, scales)
+            num_soft = sum(self._adapters.attached[name].num_soft for name, _ in acting)
             free = next((lane for lane, holder in enumerate(self._scheduler.lanes) if holder is None), None)
             if free is None or num_soft + len(token_ids) > self._lanes.capacity:
                 raise CapacityError("no lane can hold the tokens", context=f"{num_soft + len(token_ids)} tokens")
             if len(token_ids) == 0:
                 raise RequestError("there are no tokens")
-            pack = self._packs.serve(composition)
-            ids = [*self._packs.soft_ids(composition), *checked_ids(token_ids, self.graph.vocab_size)]
-            result = self._runner.prefill(ids, lane=free, start=0, pack=pack, composition=composition, every=True)
+            self._packs.check(acting)
+            pack = self._packs.serve(acting)
+            ids = [*self._packs.soft_ids(acting), *checked_ids(token_ids, self.graph.vocab_size)]
+            result = self._runner.prefill(ids, lane=free, start=0, pack=pack, acting=acting, every=True)
             return result[num_soft:]
 
     def memory(self) -> MemoryReport:
@@ -382,6 +447,10 @@ class Engine:
             found.append("more prefixes are kept than the budget allows")
         return found
 
+    def _require_own(self, sequence: Sequence) -> None:
+        if sequence.owner is not self._lock:
+            raise RequestError("the sequence was not submitted to this engine", hint="cancel it where it was submitted")
+
     def _unfinished(self) -> list[Sequence]:
         return [*self._scheduler.running, *self._scheduler.waiting]
 
@@ -395,15 +464,24 @@ class Engine:
 
     # Compositions
 
-    def _compose(self, experts: Items[str]) -> Composition:
-        """The experts in load order, then by name; raises if there are too many, twice the same, or one not attached."""
+    def _compose(self, experts: Items[str], scales: Items[float] = ()) -> Acting:
+        """Those that act, in load order, then by name, with their scales; without those at scale 0.
+
+        Raises CapacityError if there are too many, RequestError if one is named twice or not attached, or can't have its scale.
+        """
         if len(experts) > MAX_EXPERTS:
             raise CapacityError(f"{len(experts)} experts were asked for, at most {MAX_EXPERTS} act together")
         if len(set(experts)) != len(experts):
             raise RequestError("an expert is named twice", context=", ".join(experts))
         self._require_attached(experts)
+        if scales and len(scales) != len(experts):
+            raise RequestError("each expert needs a scale", context=f"{len(experts)} experts, {len(scales)} scales")
         attached = self._adapters.attached
-        return tuple(sorted(experts, key=lambda name: (attached[name].spec.load_order, name)))
+        of = {name: as_real(f"the scale of {name}", scale) for name, scale in zip(experts, scales, strict=False)}
+        for name, scale in of.items():
+            check_scale(name, scale, has_soft=attached[name].num_soft > 0)
+        ordered = sorted(experts, key=lambda name: (attached[name].spec.load_order, name))
+        return tuple((name, of.get(name, 1.0)) for name in ordered if of.get(name) != 0)
 
     def _require_attached(self, names: Iterable[str]) -> None:
         for name in names:

@@ -5,7 +5,9 @@ from typing import Any
 
 from xpm_runtime.forms.form import Form
 from xpm_runtime.resident import ResidentAdapters
-from xpm_runtime.slots import Composition, SlotPack, combine_scales
+from xpm_runtime.slots import Acting, SlotPack, Voice, check_product, combine_scales
+
+_MAX_SOUND = 4096
 
 
 class Packs:
@@ -16,38 +18,57 @@ class Packs:
         self._graph = form.graph
         self._adapters = adapters
         self.current = self._new(())
-        self._sound: set[Composition] = set()
+        self._sound: set[Acting] = set()
 
-    def check(self, composition: Composition) -> None:
-        """Raise EngineError if adapters of a composition can't be loaded any more, or can't act together."""
-        if composition in self._sound and self.current.adapters.keys() >= set(composition):
+    def check(self, acting: Acting) -> None:
+        """Raise EngineError if adapters that shall act on a row can't be loaded any more, or can't act together."""
+        if acting in self._sound and self.current.holds(acting):
             return  # packed already: what was dropped from memory since need not come back for it
-        adapters = self._adapters.need(composition)
-        combine_scales(self._graph, list(adapters.values()))
-        self._sound.add(composition)
+        adapters = self._adapters.need(name for name, _ in acting)
+        combine_scales(self._graph, [(adapters[name], scale) for name, scale in acting])
+        for name, scale in acting:
+            check_product(self._graph, adapters[name], scale)
+        if len(self._sound) >= _MAX_SOUND:
+            self._sound.clear()
+        self._sound.add(acting)
 
     def reset(self) -> None:
         """Let go of what is packed: an adapter was detached."""
         self._sound.clear()
         self.current = self._new(())
 
-    def serve(self, names: Iterable[str]) -> SlotPack:
-        """The present pack if it holds these adapters and the form may go on with it, else a new one."""
-        needed = dict.fromkeys(names)
-        rank = sum(self._adapters.attached[name].rank for name in needed)
-        holds = needed.keys() <= self.current.adapters.keys()
-        if not (holds and self._form.still_serves(self.current, rank)):
+    def serve(self, voices: Iterable[Voice]) -> SlotPack:
+        """The present pack if these can act in it and the form may go on with it, else a new one."""
+        needed = dict.fromkeys(voices)
+        rank = sum(self._adapters.attached[name].rank for name, _ in needed)
+        if not (self.current.holds(needed) and self._form.still_serves(self.current, rank)):
             self.current = self._new(needed)
         return self.current
 
-    def soft_ids(self, composition: Composition) -> list[int]:
-        """Ids of the composition's virtual tokens in the current pack, in load order."""
+    def fit(self, rows: Iterable[Acting]) -> list[bool]:
+        """Of rows, the most important first, which can run together: the ranks of what acts on them are bounded in some forms."""
+        if self._form.max_rank is None:
+            return [True for _ in rows]
+        packed: set[Voice] = set()
+        rank, fits = 0, []
+        for acting in rows:
+            new = set(acting) - packed
+            more = sum(self._adapters.attached[name].rank for name, _ in new)
+            fits.append(rank + more <= self._form.max_rank)
+            if fits[-1]:
+                packed |= new
+                rank += more
+        return fits
+
+    def soft_ids(self, acting: Acting) -> list[int]:
+        """Ids of the virtual tokens of what acts on a row in the current pack, in load order."""
         ids: list[int] = []
-        for name in composition:
+        for name, _ in acting:
             first = self._graph.vocab_size + self.current.soft_offset(name)
             ids += range(first, first + self._adapters.attached[name].num_soft)
         return ids
 
-    def _new(self, names: Iterable[str]) -> SlotPack:
-        needed = self._adapters.need(names)
-        return self._form.pack(needed, self._adapters.loaded)
+    def _new(self, voices: Iterable[Voice]) -> SlotPack:
+        voices = tuple(voices)
+        needed = self._adapters.need(name for name, _ in voices)
+        return self._form.pack({voice: needed[voice[0]] for voice in voices}, self._adapters.loaded)

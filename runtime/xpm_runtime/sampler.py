@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Mapping
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field
 from functools import cache
 from typing import Any, SupportsFloat
 
@@ -17,6 +17,8 @@ Weights = NDArray[np.float32] | NDArray[np.float64]
 _MANY = 4096  # logits from which on weights are computed in float32
 _COLD = 1e-3  # temperature below which float32 does not hold the quotients
 _BLOCK = 64
+_NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
+MAX_LOGPROBS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,11 @@ class SamplingParams:
     ``temperature`` 0 is greedy. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 switch a filter off. ``stop`` strings end the text
     and are not part of it. ``seed`` None draws differently each time. ``grammar`` is what the whole text must match; it can be
     given as ``response_format``, in the form of OpenAI's API.
+
+    What was written so far costs ``presence_penalty`` once and ``frequency_penalty`` each time (-2 to 2, taken from logits);
+    ``repetition_penalty`` looks at the prompt too. ``logit_bias`` is added to the logits of token ids (-100 to 100). ``logprobs``
+    asks for the log-probability of each token and of as many alternatives: 0 for its own alone, None for nothing; with
+    ``prompt_logprobs`` also of those of the prompt.
     """
 
     max_tokens: int = 256
@@ -34,6 +41,11 @@ class SamplingParams:
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict, hash=False)
+    logprobs: int | None = None
+    prompt_logprobs: bool = False
     stop: tuple[str, ...] = ()
     seed: int | None = None
     grammar: Grammar | None = None
@@ -46,12 +58,13 @@ class SamplingParams:
             object.__setattr__(self, "grammar", Grammar.of_response_format(response_format))
         if not isinstance(self.grammar, Grammar | None):
             raise RequestError("grammar must be a Grammar", context=f"got {type(self.grammar).__name__}")
-        for name in ("max_tokens", "top_k", "seed"):
+        for name in ("max_tokens", "top_k", "seed", "logprobs"):
             value = getattr(self, name)
-            if value is not None or name != "seed":
+            if value is not None or name not in ("seed", "logprobs"):
                 object.__setattr__(self, name, _whole(name, value))
-        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
-            object.__setattr__(self, name, _real(name, getattr(self, name)))
+        for name in ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"):
+            object.__setattr__(self, name, as_real(name, getattr(self, name)))
+        object.__setattr__(self, "logit_bias", _checked_bias(self.logit_bias))
         stop: object = self.stop
         if not isinstance(stop, tuple | list) or not all(isinstance(text, str) and text for text in stop):
             raise RequestError("stop must be a tuple of texts that are not empty", context=f"got {self.stop!r}")
@@ -63,6 +76,10 @@ class SamplingParams:
             ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
             ("min_p", 0 <= self.min_p < 1, "at least 0, below 1"),
             ("repetition_penalty", 0 < self.repetition_penalty < 100, "above 0"),
+            ("presence_penalty", -2 <= self.presence_penalty <= 2, "-2 to 2"),
+            ("frequency_penalty", -2 <= self.frequency_penalty <= 2, "-2 to 2"),
+            ("logprobs", self.logprobs is None or 0 <= self.logprobs <= MAX_LOGPROBS, f"0 to {MAX_LOGPROBS}"),
+            ("logprobs", self.logprobs is not None or not self.prompt_logprobs, "given with prompt_logprobs"),
             ("seed", self.seed is None or self.seed >= 0, "at least 0"),
         )
         for name, holds, wanted in bounds:
@@ -80,7 +97,19 @@ def _whole(name: str, value: object) -> int:
         raise RequestError(f"{name} must be a whole number", context=f"got {value!r}") from None
 
 
-def _real(name: str, value: object) -> float:
+def _checked_bias(value: object) -> dict[int, float]:
+    """Biases by token id; raises RequestError if one is out of bounds, or they are no mapping."""
+    if not isinstance(value, Mapping):
+        raise RequestError("logit_bias maps token ids to numbers", context=f"got {type(value).__name__}")
+    bias = {_whole("a token id of logit_bias", token): as_real("a logit_bias", each) for token, each in value.items()}
+    for token, each in bias.items():
+        if token < 0 or not -100 <= each <= 100:
+            raise RequestError("a logit_bias must be -100 to 100, for a token of the base", context=f"{token}: {each}")
+    return bias
+
+
+def as_real(name: str, value: object) -> float:
+    """A number of any type, as a float; raises RequestError if it is none."""
     if isinstance(value, bool | str) or not isinstance(value, SupportsFloat):
         raise RequestError(f"{name} must be a number", context=f"got {value!r}")
     return float(value)
@@ -105,22 +134,40 @@ class Sampler:
     @property
     def is_greedy(self) -> bool:
         """Whether the likeliest token is always the next, whatever was seen."""
-        return self.params.temperature == 0 and self.params.repetition_penalty == 1
+        return self.params.temperature == 0 and not (self.looks_back or self.params.logit_bias)
 
-    def choose(self, logits: Row, seen: NDArray[np.int64], allowed: NDArray[np.bool_] | None = None) -> int:
+    @property
+    def looks_back(self) -> bool:
+        """Whether what is drawn depends on what was seen or written."""
+        params = self.params
+        return params.repetition_penalty != 1 or params.presence_penalty != 0 or params.frequency_penalty != 0
+
+    def choose(
+        self,
+        logits: Row,
+        seen: NDArray[np.int64],
+        allowed: NDArray[np.bool_] | None = None,
+        written: NDArray[np.int64] = _NOTHING,
+    ) -> int:
         """The next token.
 
         Args:
             logits: float32 (vocab,), not altered.
             seen: int64 ids of the prompt and of what was written so far, for the repetition penalty.
             allowed: bool (vocab,), at least one of them true: what may be chosen; anything if None.
+            written: int64 ids of what was written so far, for the other penalties.
         Raises:
             EngineError: a logit is NaN or infinite; nothing was drawn.
         """
         params = self.params
         require_finite(logits.max())
+        if params.logit_bias:
+            logits = logits.copy()
+            logits[list(params.logit_bias)] += np.array(list(params.logit_bias.values()), np.float32)
         if params.repetition_penalty != 1.0:
             logits = penalise(logits, seen, params.repetition_penalty)
+        if params.presence_penalty or params.frequency_penalty:
+            logits = subtract(logits, written, params.presence_penalty, params.frequency_penalty)
         if allowed is None:
             return self._draw(logits)
         ids = np.flatnonzero(allowed)  # often few: what follows costs less than without a constraint
@@ -145,6 +192,14 @@ def penalise(logits: Row, seen: NDArray[np.int64], penalty: float) -> Row:
     wide = result[ids].astype(np.float64)
     bound = np.finfo(np.float32).max
     result[ids] = np.clip(np.where(wide > 0, wide / penalty, wide * penalty), -bound, bound)
+    return result
+
+
+def subtract(logits: Row, written: NDArray[np.int64], presence: float, frequency: float) -> Row:
+    """Take ``presence``, and ``frequency`` for each time, from the logits of what was written, as in OpenAI's API."""
+    result = logits.copy()
+    ids, counts = np.unique(written, return_counts=True)
+    result[ids] -= (presence + frequency * counts).astype(np.float32)
     return result
 
 

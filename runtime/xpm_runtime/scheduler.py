@@ -9,6 +9,7 @@ budget. After ``admit``, the first in the queue waits only for a lane or for tok
 """
 
 from collections import deque
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
 from xpm_runtime.errors import CapacityError
@@ -48,17 +49,21 @@ class Scheduler:
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; raises CapacityError if no lane could ever hold its prompt."""
+        self.check(sequence)
+        self.waiting.append(sequence)
+
+    def check(self, sequence: Sequence) -> None:
+        """Raise CapacityError if no lane could ever hold a sequence's prompt, or memory what it may come to."""
         if len(sequence.prompt_ids) > self.capacity:
             raise CapacityError(
                 f"the prompt has {len(sequence.prompt_ids)} tokens, a lane holds {self.capacity}",
                 hint="shorten the prompt, or load the base with a larger context",
             )
-        if self._reserve(sequence) > self.token_budget:
+        if self.reserve(sequence) > self.token_budget:
             raise CapacityError(
-                f"the request may come to {self._reserve(sequence)} tokens, there is memory for {self.token_budget}",
+                f"the request may come to {self.reserve(sequence)} tokens, there is memory for {self.token_budget}",
                 hint="ask for fewer tokens (max_tokens), or raise the memory budget",
             )
-        self.waiting.append(sequence)
 
     @property
     def running(self) -> list[Sequence]:
@@ -68,14 +73,21 @@ class Scheduler:
     def is_idle(self) -> bool:
         return not self.waiting and not any(self.lanes)
 
+    def has_room(self, sequence: Sequence, *, without: Items[Sequence] = ()) -> bool:
+        """Whether a sequence would be given a lane now, behind those that wait already, if some of the running were not."""
+        waiting = [*self.waiting, sequence]
+        running = [each for each in self.running if each not in without]
+        needed = sum(map(self.reserve, running)) + sum(map(self.reserve, waiting))
+        return len(running) + len(waiting) <= len(self.lanes) and needed <= self.token_budget
+
     def admit(self) -> tuple[Sequence, ...]:
         """Give free lanes to those who wait, in order; what they may come to hold is set aside."""
         admitted = []
-        left = self.token_budget - sum(map(self._reserve, self.running))
+        left = self.token_budget - sum(map(self.reserve, self.running))
         for lane, holder in enumerate(self.lanes):
-            if holder is None and self.waiting and self._reserve(self.waiting[0]) <= left:
+            if holder is None and self.waiting and self.reserve(self.waiting[0]) <= left:
                 sequence = self.waiting.popleft()
-                left -= self._reserve(sequence)
+                left -= self.reserve(sequence)
                 self.lanes[lane], sequence.lane = sequence, lane
                 admitted.append(sequence)
         return tuple(admitted)
@@ -94,7 +106,8 @@ class Scheduler:
                 left -= stop - sequence.num_computed
         return Plan(tuple(chunks), tuple(rows))
 
-    def _reserve(self, sequence: Sequence) -> int:
+    def reserve(self, sequence: Sequence) -> int:
+        """Tokens that a sequence may come to hold."""
         return min(len(sequence.prompt_ids) + sequence.sampler.params.max_tokens, self.capacity)
 
     def remove(self, sequence: Sequence) -> None:
@@ -137,7 +150,7 @@ class Scheduler:
             if sequence.is_prefilled and (sequence.num_computed > written or (is_exact and sequence.num_pending > 1)):
                 found.append(f"lane {lane} has computed {sequence.num_computed} of {written} tokens")
         held = self.running
-        if sum(map(self._reserve, held)) > self.token_budget:
+        if sum(map(self.reserve, held)) > self.token_budget:
             found.append("the running sequences may come to hold more tokens than there is memory for")
         if len({id(sequence) for sequence in held}) != len(held):
             found.append("a sequence is on two lanes")

@@ -7,11 +7,12 @@ from typing import Literal
 import numpy as np
 
 from xpm_runtime.guide import Guide
+from xpm_runtime.logprobs import TokenReport
 from xpm_runtime.sampler import Sampler, SamplingParams
-from xpm_runtime.slots import Composition
+from xpm_runtime.slots import Acting, Composition
 from xpm_runtime.text import GrowingText, Message
 
-FinishReason = Literal["stop", "length", "cancelled", "error"]
+FinishReason = Literal["stop", "length", "cancelled", "error", "timeout"]
 Prompt = str | Items[Message] | Items[int]
 
 
@@ -19,11 +20,13 @@ Prompt = str | Items[Message] | Items[int]
 class Request:
     """``prompt`` is one user turn, a conversation, or token ids that are used as they are.
 
-    What reads like a special token in a message is text, unless ``allow_special``.
+    What reads like a special token in a message is text, unless ``allow_special``. ``scales`` say how strongly each of
+    ``experts`` acts: 1, as it was trained, for all if empty; 0 switches one off, below 0 it acts the other way round.
     """
 
     prompt: Prompt
     experts: tuple[str, ...] = ()
+    scales: tuple[float, ...] = ()
     sampling: SamplingParams = field(default_factory=SamplingParams)
     allow_special: bool = False
 
@@ -33,8 +36,10 @@ class GenerationResult:
     """What a sequence became. Times are wall-clock milliseconds of the steps it took part in.
 
     ``error`` says what went wrong where ``finish_reason`` is "error"; ``text`` is what was written before.
+    ``prompt_logprobs`` has one for each of the prompt's tokens, None for the first, which follows nothing.
     ``missing`` is what would make a text that its grammar does not allow to end there complete, "…" if that is not known; else
-    None. ``num_reused_tokens`` of the prompt were known from an earlier one with the same experts, and not computed again.
+    None. ``logprobs`` has a report for each of ``token_ids`` if they were asked for. ``finish_reason`` is "timeout" only behind
+    a server. ``num_reused_tokens`` of the prompt were known from an earlier one with the same experts, and not computed again.
     """
 
     text: str
@@ -47,6 +52,8 @@ class GenerationResult:
     decode_ms: float
     error: str | None = None
     missing: str | None = None
+    logprobs: tuple[TokenReport, ...] = ()
+    prompt_logprobs: tuple[TokenReport | None, ...] = ()
 
     @property
     def prefill_tok_s(self) -> float:
@@ -63,7 +70,8 @@ class Sequence:
     """A request in progress.
 
     ``prompt_ids`` include one placeholder per virtual token of the experts' soft prompts, in front. ``num_computed`` tokens
-    of prompt and output have their keys and values in the lane; ``num_reused`` of them came from an earlier prompt.
+    of prompt and output have their keys and values in the lane; ``num_reused`` of them came from an earlier prompt. It decodes when
+    ``num_to_prefill`` are computed: those of the prompt, and after its lane was taken away, what was written before too.
     """
 
     prompt_ids: list[int]
@@ -81,10 +89,25 @@ class Sequence:
     owner: object = None  # the engine that it was submitted to
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
+    scales: tuple[float, ...] = ()  # of ``composition``; 1 for all if empty
+    reports: list[TokenReport] = field(default_factory=list)
+    prompt_reports: list[TokenReport | None] = field(default_factory=list)
+    num_to_prefill: int = field(init=False)
+    acting: Acting = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.num_to_prefill = len(self.prompt_ids)
+        self.acting = tuple(zip(self.composition, self.scales or [1.0] * len(self.composition), strict=True))
 
     @property
     def is_prefilled(self) -> bool:
-        return self.num_computed >= len(self.prompt_ids)
+        return self.num_computed >= self.num_to_prefill
+
+    def forget(self) -> None:
+        """Begin anew on another lane, with all that is known of prompt and output to prefill."""
+        self.num_computed, self.num_to_prefill = 0, self.num_tokens
+        if not self.token_ids:
+            self.prompt_reports.clear()
 
     @property
     def num_tokens(self) -> int:
@@ -117,4 +140,6 @@ class Sequence:
             decode_ms=self.decode_ms,
             error=self.error,
             missing=self.guide.missing(text) if self.guide else None,
+            logprobs=tuple(self.reports),
+            prompt_logprobs=tuple(self.prompt_reports),
         )

@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.errors import EngineError
-from xpm_runtime.forms.form import RowLogits, Runner
+from xpm_runtime.forms.form import Logits, RowLogits, Runner
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import Lanes
+from xpm_runtime.logprobs import TokenReport, report
 from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
 from xpm_runtime.resident import ResidentAdapters
 from xpm_runtime.scheduler import Chunk, Plan, Scheduler
 from xpm_runtime.sequence import FinishReason, Sequence
-from xpm_runtime.slots import Composition
+from xpm_runtime.slots import Acting
 
 _NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
 
@@ -61,13 +62,13 @@ class Stepper:
     def step(self) -> StepReport:
         """Advance every running sequence by one token, and waiting prompts by a chunk."""
         self._admit()
-        plan = self._without_broken(self._scheduler.plan())
+        plan = self._that_fits(self._without_broken(self._scheduler.plan()))
         acting = [*(chunk.sequence for chunk in plan.prefill), *plan.rows]
-        self._packs.serve(name for sequence in acting for name in sequence.composition)
+        self._packs.serve(voice for sequence in acting for voice in sequence.acting)
         for chunk in plan.prefill:
             self._attempt([chunk.sequence], partial(self._prefill, chunk))
         if plan.rows:
-            self._attempt(plan.rows, partial(self._decode, plan))
+            self._decode_apart(plan.rows)
         self._compact()
         finished, self._ended = tuple(self._ended), []
         num_prefilled = sum(max(0, min(c.stop, len(c.sequence.prompt_ids)) - c.start) for c in plan.prefill)
@@ -84,21 +85,58 @@ class Stepper:
         """Put what is known of a prompt's beginning into the lane that its sequence was just given."""
         for sequence in self._scheduler.admit():
             assert sequence.lane is not None
-            acting = self._keys(sequence.composition)
-            sequence.num_reused = self._prefixes.restore(sequence.lane, acting, sequence.prompt_ids)
-            sequence.num_computed = sequence.num_reused
+            acting = self._keys(sequence.acting)
+            if sequence.sampler.params.prompt_logprobs and not sequence.token_ids:
+                continue  # of what is not computed nothing is known
+            ids = [*sequence.prompt_ids, *sequence.token_ids]
+            sequence.num_computed = self._prefixes.restore(sequence.lane, acting, ids)
+            if not sequence.token_ids:
+                sequence.num_reused = sequence.num_computed
 
     def _without_broken(self, plan: Plan) -> Plan:
         """The plan without sequences whose adapters can't act any more; those end."""
         broken: set[int] = set()
         for sequence in [*(chunk.sequence for chunk in plan.prefill), *plan.rows]:
             try:
-                self._packs.check(sequence.composition)
+                self._packs.check(sequence.acting)
             except Exception as error:  # whatever it is, it is this sequence's
                 self._fail(sequence, error)
                 broken.add(id(sequence))
         rows = tuple(sequence for sequence in plan.rows if id(sequence) not in broken)
         return Plan(tuple(chunk for chunk in plan.prefill if id(chunk.sequence) not in broken), rows)
+
+    def preempt(self, sequence: Sequence) -> None:
+        """Take a sequence off its lane, to be queued again; what is computed is kept as far as the prefix cache holds it."""
+        if sequence.lane is not None:
+            ids = [*sequence.prompt_ids, *sequence.token_ids][: sequence.num_computed]
+            self._prefixes.keep(sequence.lane, self._keys(sequence.acting), ids)
+        self.remove(sequence)
+        sequence.forget()
+
+    def _that_fits(self, plan: Plan) -> Plan:
+        """The plan without those whose adapters have no room beside the others'; they wait for them to end."""
+        sequences = [*plan.rows, *(chunk.sequence for chunk in plan.prefill)]
+        fits = self._packs.fit(sequence.acting for sequence in sequences)
+        if all(fits):
+            return plan
+        kept = {id(sequence) for sequence, is_kept in zip(sequences, fits, strict=True) if is_kept}
+        return Plan(
+            tuple(chunk for chunk in plan.prefill if id(chunk.sequence) in kept),
+            tuple(sequence for sequence in plan.rows if id(sequence) in kept),
+        )
+
+    def _decode_apart(self, rows: tuple[Sequence, ...]) -> None:
+        """Decode rows together; if the run fails, half by half, so that it ends only those by which it does."""
+        try:
+            self._decode(Plan((), rows))
+        except Exception as error:  # the other sequences must go on
+            left = tuple(sequence for sequence in rows if not sequence.is_finished)
+            if len(left) < 2:
+                for sequence in left:
+                    self._fail(sequence, error)
+                return
+            self._decode_apart(left[: len(left) // 2])
+            self._decode_apart(left[len(left) // 2 :])
 
     def _attempt(self, sequences: Items[Sequence], run: Callable[[], None]) -> None:
         """Do a run; if it fails, end the sequences that were in it and did not end by themselves."""
@@ -114,25 +152,25 @@ class Stepper:
         started = time.perf_counter()
         sequence = chunk.sequence
         assert sequence.lane is not None
-        ids = [
-            *self._packs.soft_ids(sequence.composition),
-            *sequence.prompt_ids[sequence.num_soft :],
-            *sequence.token_ids,
-        ]
+        ids = [*self._packs.soft_ids(sequence.acting), *sequence.prompt_ids[sequence.num_soft :], *sequence.token_ids]
+        is_prompt = not sequence.token_ids
+        every = is_prompt and sequence.sampler.params.prompt_logprobs
         logits = self._runner.prefill(
             ids[chunk.start : chunk.stop],
             lane=sequence.lane,
             start=chunk.start,
             pack=self._packs.current,
-            composition=sequence.composition,
+            acting=sequence.acting,
+            every=every,
         )
-        is_prompt = not sequence.token_ids
+        if every:
+            self._report_prompt(sequence, logits, chunk)
         if chunk.stop < sequence.num_tokens:
             sequence.num_computed = chunk.stop
         else:
             if is_prompt:
-                self._prefixes.keep(sequence.lane, self._keys(sequence.composition), sequence.prompt_ids)
-            self._advance(sequence, RowLogits(logits), row=0, num_computed=chunk.stop)
+                self._prefixes.keep(sequence.lane, self._keys(sequence.acting), sequence.prompt_ids)
+            self._advance(sequence, RowLogits(logits[-1:]), row=0, num_computed=chunk.stop)
         elapsed_ms = 1e3 * (time.perf_counter() - started)
         if is_prompt:
             sequence.prefill_ms += elapsed_ms
@@ -143,7 +181,7 @@ class Stepper:
         """Decode one token of every planned lane; lanes between them that are not planned compute nothing of use."""
         started = time.perf_counter()
         tokens, lengths = [0] * plan.num_rows, [0] * plan.num_rows
-        compositions: list[Composition] = [()] * plan.num_rows
+        rows: list[Acting] = [()] * plan.num_rows
         for lane, holder in enumerate(self._scheduler.lanes[: plan.num_rows]):
             if holder is not None:
                 # What is written behind a lane that is not sampled is overwritten by its next run; a full lane ends now.
@@ -151,8 +189,8 @@ class Stepper:
         for sequence in plan.rows:
             assert sequence.lane is not None
             tokens[sequence.lane] = sequence.token_ids[-sequence.num_pending]
-            compositions[sequence.lane] = sequence.composition
-        logits = self._runner.decode(tokens, lengths, tuple(compositions), self._packs.current)
+            rows[sequence.lane] = sequence.acting
+        logits = self._runner.decode(tokens, lengths, tuple(rows), self._packs.current)
         for sequence in plan.rows:
             assert sequence.lane is not None
             if sequence.num_pending > 1:
@@ -168,6 +206,7 @@ class Stepper:
         sequence's."""
         most = min(sequence.sampler.params.max_tokens, self._lanes.capacity + 1 - len(sequence.prompt_ids))
         guide, written, is_closed = sequence.guide, [], False
+        reports: list[TokenReport] = []
         try:
             token = self._draw(sequence, logits, row)
             is_end = token in self._graph.eos_token_ids
@@ -180,11 +219,14 @@ class Stepper:
                     written.append(each)
                     if sequence.text.is_stopped:
                         break
+            if sequence.sampler.params.logprobs is not None:
+                reports = self._report(sequence, logits[row], [token] if is_end else written)
         except Exception as error:  # a sampler's, a tokenizer's, or a grammar's
             self._fail(sequence, error)
             return
         sequence.num_computed = num_computed
         sequence.token_ids += [token] if is_end else written
+        sequence.reports += reports
         if is_end or is_closed or (guide is not None and guide.is_closed) or sequence.text.is_stopped:
             self._end(sequence, "stop")
         elif len(sequence.token_ids) >= most:
@@ -197,13 +239,31 @@ class Stepper:
         would have been drawn. (With top-k, top-p or min-p, which look at what is left, that is so nearly.)
         """
         sampler, guide = sequence.sampler, sequence.guide
-        has_penalty = sampler.params.repetition_penalty != 1
-        seen = sequence.seen if has_penalty else _NOTHING
+        seen, written = _NOTHING, _NOTHING
+        if sampler.looks_back:
+            seen, written = sequence.seen, np.array(sequence.token_ids, np.int64)
         if guide is None or sampler.is_greedy or guide.is_dear:
-            token = logits.greedy(row) if sampler.is_greedy else sampler.choose(logits[row], seen)
+            token = logits.greedy(row) if sampler.is_greedy else sampler.choose(logits[row], seen, None, written)
             if guide is None or guide.allows(token, is_end=token in self._graph.eos_token_ids):
                 return token
-        return sampler.choose(logits[row], seen, guide.allowed())
+        return sampler.choose(logits[row], seen, guide.allowed(), written)
+
+    def _report(self, sequence: Sequence, row: NDArray[np.float32], tokens: list[int]) -> list[TokenReport]:
+        """What is said of tokens that were written at once: those behind the first, which a grammar left no choice, are certain."""
+        first, *forced = tokens
+        num_top, write = sequence.sampler.params.logprobs or 0, sequence.text.bytes_of
+        certain = [TokenReport(id=token, text=write(token), logprob=0.0) for token in forced]
+        return [report(row, first, num_top=num_top, write=write), *certain]
+
+    def _report_prompt(self, sequence: Sequence, logits: Logits, chunk: Chunk) -> None:
+        """Say how likely the tokens of a prompt were that follow those of a chunk; ``logits`` are (tokens of the chunk, vocab)."""
+        ids, found = sequence.prompt_ids, sequence.prompt_reports
+        if not found:
+            found.append(None)
+        num_top, write = sequence.sampler.params.logprobs or 0, sequence.text.bytes_of
+        for place in range(max(chunk.start, sequence.num_soft), min(chunk.stop, len(ids) - 1)):
+            row = logits[place - chunk.start]
+            found.append(report(row, ids[place + 1], num_top=num_top, write=write))
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         parts = (error.message, error.context) if isinstance(error, EngineError) else (type(error).__name__, str(error))
@@ -226,5 +286,7 @@ class Stepper:
                 return
             self._scheduler.move(source, target)
 
-    def _keys(self, composition: Composition) -> list[str]:
-        return [self._adapters.attached[name].key for name in composition]
+    def _keys(self, acting: Acting) -> list[str]:
+        """What the prefixes of a row are found by: which adapters act, and how strongly."""
+        keys = [(self._adapters.attached[name].key, scale) for name, scale in acting]
+        return [key if scale == 1 else f"{key} at {scale!r}" for key, scale in keys]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +12,8 @@ from typing import Literal
 from tokenizers import Tokenizer
 
 from xpm_runtime.chat_template import ChatTemplate
-from xpm_runtime.errors import CapacityError, EngineError, ModelLoadError, RequestError
+from xpm_runtime.errors import CapacityError, ConstraintError, EngineError, ModelLoadError, RequestError
+from xpm_runtime.vocabulary import token_writer
 
 SHORTER = "shorten the prompt, or load the base with a larger context"
 _UNKNOWN = "\ufffd"
@@ -41,12 +42,27 @@ class TextCodec:
             self._template = ChatTemplate.read(folder, config)
             added = self.tokenizer.get_added_tokens_decoder()
         special = [each.content for each in added.values() if each.special and each.content]
+        self._added = frozenset(added)
         self._special_ids = {number for number, each in added.items() if each.special}
         self._special_start = re.compile(f"(?={'|'.join(map(re.escape, special)) or '(?!)'})(.)", re.DOTALL)
 
     @property
     def has_chat_template(self) -> bool:
         return self._template is not None
+
+    def bytes_of(self, token: int) -> bytes:
+        """What a token writes; of a special one its name."""
+        name = self.tokenizer.id_to_token(token) or ""
+        if self._write is None:
+            return str(self.tokenizer.decode([token], skip_special_tokens=False)).encode()
+        return name.encode() if token in self._added else self._write(name)
+
+    @cached_property
+    def _write(self) -> Callable[[str], bytes] | None:
+        try:
+            return token_writer(self.tokenizer.decoder)
+        except ConstraintError:  # an unusual decoder
+            return None
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text in which special tokens may stand.
@@ -57,6 +73,11 @@ class TextCodec:
         with _wrapped("the text can't be encoded", RequestError):
             text.encode("utf-8")  # tokenizers says of a lone surrogate only that it is no text
             return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens too."""
+        with _wrapped("the tokens can't be decoded", RequestError):
+            return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def encode_chat(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, allow_special: bool = False
@@ -151,6 +172,7 @@ class GrowingText:
             before: tokens that the text follows, which are not part of it.
         """
         self._tokenizer = codec.tokenizer
+        self.bytes_of = codec.bytes_of
         self._stop = tuple(stop)
         self._num_taken = 0
         # The tokens of the last piece of text, which a decoder may look back at, and those that came after it.

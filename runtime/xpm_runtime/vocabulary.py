@@ -70,7 +70,7 @@ class TokenizerVocabulary:
         names = [tokenizer.id_to_token(number) or "" for number in sorted(specials)]
         self._special_start = re.compile(f"(?={'|'.join(map(re.escape, filter(None, names))) or '(?!)'}).", re.DOTALL)
         self.tokens = [b""] * vocab_size
-        write = _writer(tokenizer.decoder)
+        write = token_writer(tokenizer.decoder)
         for token, number in tokenizer.get_vocab(with_added_tokens=True).items():
             if number < vocab_size:
                 self.tokens[number] = token.encode() if number in added else write(token)
@@ -99,8 +99,8 @@ def ids_before_a_text(tokenizer: Tokenizer) -> list[int]:
     return list(tokenizer.encode(_BEFORE, add_special_tokens=False).ids)
 
 
-def _writer(decoder: Any) -> Callable[[str], bytes]:
-    """From a token as the vocabulary spells it to its bytes."""
+def token_writer(decoder: Any) -> Callable[[str], bytes]:
+    """From a token as the vocabulary spells it to its bytes; raises ConstraintError if a tokenizer's decoder is not known."""
     document = json.loads(decoder.__getstate__()) if decoder is not None else None
     parts = document.get("decoders", [document]) if document else []
     kinds = {part["type"] for part in parts}

@@ -31,12 +31,18 @@ def settings_table() -> str:
 
 
 def _leaves(name: str) -> Iterator[tuple[str, click.Command]]:
+    """(path, command) of what can be called: a group's commands, and the group itself if it does something."""
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
+    yield from leaves(name, command)
+
+
+def leaves(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group) or command.invoke_without_command:
+        yield path, command
     if isinstance(command, click.Group):
-        yield from ((f"{name} {inner}", each) for inner, each in command.commands.items())
-    else:
-        yield name, command
+        for inner, each in command.commands.items():
+            yield from leaves(f"{path} {inner}", each)
 
 
 def _described(path: str, command: click.Command) -> list[str]:

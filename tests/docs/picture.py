@@ -12,7 +12,8 @@ from html import escape
 import grimp
 
 _WIDTH, _PAD, _GAP, _BETWEEN = 990, 12, 14, 22  # of all; from a frame to its boxes; between boxes, and between rows
-_ROOM, _LINE, _LETTER = 150, 15, 7  # a room's width, a line's height, a small letter's width
+_ROOM, _LEAST = 150, 90  # a room's width, and the least of another box
+_LINE, _LETTER = 15, 7  # a line's height, a small letter's width
 # package → (left edge, width) of its frame; they stand in this order, the last two below one another
 _FRAMES = {"xpm": (10, 970), "xpm_build": (10, 470), "xpm_runtime": (530, 410), "xpm_index": (530, 410)}
 
@@ -75,7 +76,7 @@ def _plan(graph: grimp.ImportGraph, package: str) -> Plan:
         found = {owner.get(each) for each in graph.find_modules_directly_imported_by(module)}
         leads[key] |= {each for each in found if each is not None and each != key}
     loose = {modules[0]: modules for modules in shared.values()}
-    return _in_rows(leads, {key: _box(key, loose.get(key), package) for key in members})
+    return _in_rows(leads, {key: _box(key, loose.get(key), package) for key in members}, _FRAMES[package][1] - 2 * _PAD)
 
 
 def _child(module: str, package: str) -> str:
@@ -89,8 +90,8 @@ def _box(key: str, modules: list[str] | None, package: str) -> Box:
     return Box(key, ", ".join(each.removeprefix(f"{package}.") for each in modules), is_room=False)
 
 
-def _in_rows(leads: dict[str, set[str]], boxes: dict[str, Box]) -> Plan:
-    """Boxes by the longest way down from them; arrows that a detour says too are left out."""
+def _in_rows(leads: dict[str, set[str]], boxes: dict[str, Box], width: int) -> Plan:
+    """Boxes by the longest way down from them, in rows that fit; arrows that a detour says too are left out."""
     depth: dict[str, int] = {}
     beneath: dict[str, set[str]] = {}
 
@@ -111,8 +112,21 @@ def _in_rows(leads: dict[str, set[str]], boxes: dict[str, Box]) -> Plan:
         for each in sorted(leads[key])
         if not any(each in beneath[other] for other in leads[key])
     ]
-    rows = [tuple(boxes[key] for key in sorted(boxes) if depth[key] == level) for level in set(depth.values())]
-    return Plan(tuple(reversed(rows)), tuple(arrows))
+    rows: list[tuple[Box, ...]] = []
+    for level in sorted(set(depth.values()), reverse=True):
+        rows += _fitting([boxes[key] for key in sorted(boxes) if depth[key] == level], width)
+    return Plan(tuple(rows), tuple(arrows))
+
+
+def _fitting(boxes: list[Box], width: int) -> list[tuple[Box, ...]]:
+    """Boxes that stand beside one another, in as many rows as their least widths need."""
+    rows: list[tuple[Box, ...]] = [()]
+    for box in boxes:
+        taken = sum((_ROOM if each.is_room else _LEAST) + _GAP for each in rows[-1])
+        if taken + (_ROOM if box.is_room else _LEAST) > width:
+            rows.append(())
+        rows[-1] += (box,)
+    return rows
 
 
 def _height(package: str, plan: Plan) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.commands import leaves
 from xpm.cli.main import ALIASES, COMMANDS, GROUPS, cli
 from xpm_runtime.native.build import platform_tag
 
@@ -42,11 +43,7 @@ def _commands():
     import click
 
     for name in COMMANDS:
-        command = cli.get_command(click.Context(cli), name)
-        if isinstance(command, click.Group):
-            yield from ((f"{name} {inner}", each) for inner, each in command.commands.items())
-        else:
-            yield name, command
+        yield from leaves(name, cli.get_command(click.Context(cli), name))
 
 
 @pytest.mark.parametrize(("name", "command"), list(_commands()))

@@ -36,6 +36,7 @@ COMMANDS = {
     "gc": ("xpm.cli.graph", "Remove from the store what nothing needs."),
     "run": ("xpm.cli.run", "Answer a prompt."),
     "chat": ("xpm.cli.chat", "Hold a conversation."),
+    "serve": ("xpm.cli.serve", "Serve what is installed over HTTP."),
     "eval": ("xpm.cli.eval", "Judge answers to a file of prompts."),
     "route": ("xpm.cli.route", "Explain which experts a prompt goes to."),
     "check": ("xpm.cli.expert", "Look for what is wrong with an expert's folder."),
@@ -62,7 +63,7 @@ COMMANDS = {
 
 ALIASES = {"add": "install", "remove": "uninstall"}  # the words of other package managers
 GROUPS = {
-    "Use experts": "run chat eval route init install uninstall update lock sync undo redo",
+    "Use experts": "run chat serve eval route init install uninstall update lock sync undo redo",
     "Look around": "list search info versions outdated tree why path verify base",
     "Make an expert": "new check dataset train validate compare",
     "Build and publish": "build convert key sign publish yank unyank",

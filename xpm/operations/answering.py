@@ -146,7 +146,7 @@ class Answerer:
                     self.engine.detach(each.name)
                     del self._attached[each.name]
                 position = next(self._positions)
-                elapsed_ms += self.engine.attach(_spec(each, position)).attach_ms
+                elapsed_ms += self.engine.attach(spec_of(each, position)).attach_ms
                 self._attached[each.name] = each, position
             last = position
         return elapsed_ms
@@ -223,15 +223,16 @@ def attach(engine: "Engine", experts: Sequence[Part], *, with_grammars: bool = F
     Args:
         with_grammars: whether answers that are asked of the engine without a grammar have those that manifests state.
     """
-    specs = [_spec(each, position, with_grammar=with_grammars) for position, each in enumerate(experts, start=1)]
+    specs = [spec_of(each, position, with_grammar=with_grammars) for position, each in enumerate(experts, start=1)]
     return sum(engine.attach(spec).attach_ms for spec in specs)
 
 
-def _spec(expert: Part, position: int, *, with_grammar: bool = False) -> "AdapterSpec":
+def spec_of(expert: Part, position: int, *, name: str = "", with_grammar: bool = False) -> "AdapterSpec":
+    """An expert as an engine takes it, under its own name or another, to act behind those of lower positions."""
     from xpm_runtime import AdapterSpec
 
     return AdapterSpec.read(
-        expert.name,
+        name or expert.name,
         expert.folder,
         load_order=position,
         digest=expert.digest,

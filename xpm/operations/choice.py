@@ -51,6 +51,11 @@ class Candidates:
             self._lock = require_stored(environment, Options(progress=progress))
             self.base = part_of(self.packages[0])
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the base was named by its path, so that nothing that is installed acts unless it is named."""
+        return bool(self._base_path)
+
     @cached_property
     def packages(self) -> tuple[Installed, ...]:
         """What is installed here: a base, then experts in the lock's order."""
@@ -126,7 +131,7 @@ def _router_over(environment: Environment, packages: Sequence[Installed], *, pro
 
 def _routed_by(router: "Router", packages: Sequence[Installed], prompt: str) -> tuple["Decision", list[Part]]:
     decision = router.route(prompt)
-    wanted = _with_required(packages, set(decision.experts))
+    wanted = with_required(packages, set(decision.experts))
     return decision, [part_of(each) for each in packages if each.package.name in wanted]
 
 
@@ -135,11 +140,12 @@ def named(packages: Sequence[Installed], names: Sequence[str]) -> list[Part]:
     found = [find_in(packages, name).package for name in names]
     if bases := [each.name for each in found if each.kind != "expert"]:
         raise UsageError(f"{bases[0]} is a base, not an expert")
-    wanted = _with_required(packages, {each.name for each in found})
+    wanted = with_required(packages, {each.name for each in found})
     return [part_of(each) for each in packages if each.package.name in wanted]
 
 
-def _with_required(packages: Sequence[Installed], names: set[str]) -> list[str]:
+def with_required(packages: Sequence[Installed], names: set[str]) -> list[str]:
+    """The installed experts of these names, which grow by what they require, in the lock's order."""
     experts = [each.package for each in packages if each.package.kind == "expert"]
     for each in reversed(experts):  # what requires stands behind what is required
         if each.name in names:

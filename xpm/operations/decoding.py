@@ -76,24 +76,32 @@ def task_defaults(task: str, prompt: str) -> dict[str, Any]:
     }
 
 
-def sampling_params(
+def sampling_settings(
     manifests: Sequence[Manifest], given: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None
-) -> "SamplingParams":
-    """The runtime's parameters: what the user gives, else what the manifests say, else ``defaults``.
+) -> dict[str, Any]:
+    """What the user gives, else what the manifests say, else ``defaults``, by the names of the runtime's parameters.
 
     The defaults are left out where a manifest states a temperature: what it states was judged with nothing else added.
 
     Raises:
-        UsageError: a value is not valid.
+        UsageError: a manifest's value is not valid.
     """
-    from xpm_runtime import SamplingParams
-
     stated = sampling_defaults(manifests, given=given)
     below = {} if any("temperature" in each.decoding for each in manifests) else defaults or {}
     if below and not any(each.decoding.keys() & {"max_tokens", "max_new_tokens"} for each in manifests):
         stated.pop("max_tokens", None)
+    return {**below, **stated, **given}
+
+
+def sampling_params(
+    manifests: Sequence[Manifest], given: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None
+) -> "SamplingParams":
+    """``sampling_settings`` as the runtime's parameters; raises UsageError if a value is not valid."""
+    from xpm_runtime import SamplingParams
+
+    settings = sampling_settings(manifests, given, defaults=defaults)
     try:
-        return SamplingParams(**{**below, **stated, **given})
+        return SamplingParams(**settings)
     except TypeError as error:
         raise UsageError(f"the sampling settings are not valid: {error}") from error
 

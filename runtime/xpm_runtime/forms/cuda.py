@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.adapter import Adapter
-from xpm_runtime.forms.cuda_slots import CudaSlots
+from xpm_runtime.forms.cuda_slots import BUCKETS, CudaSlots
 from xpm_runtime.forms.form import KvForm, Logits, RowLogits, Runner
 from xpm_runtime.graph import CUDA_FILES, GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.rope import rope_tables
 from xpm_runtime.sampler import require_finite
 from xpm_runtime.session import CudaBinding, DeviceArray, Session
-from xpm_runtime.slots import Composition, SlotPack
+from xpm_runtime.slots import Acting, SlotPack, Voice
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class _Run:
     total: DeviceArray
     gates: dict[str, DeviceArray] = field(default_factory=dict)
     pack: CudaSlots | None = None
-    rows: tuple[Composition, ...] | None = None
+    rows: tuple[Acting, ...] | None = None
 
 
 class _DeviceLogits(RowLogits):
@@ -73,6 +73,7 @@ class CudaForm(KvForm):
     name = "cuda"
     file = CUDA_FILES["base"]
     devices = ("cuda",)  # a CPU can run it too, which tests do
+    max_rank = BUCKETS[-1]
 
     def __init__(self, graph: GraphSpec) -> None:
         super().__init__(replace(graph, dtype="float16"))
@@ -88,8 +89,8 @@ class CudaForm(KvForm):
     def runner(self, session: Session, lanes: KvLanes) -> "CudaRunner":
         return CudaRunner(session, self.graph, lanes)
 
-    def pack(self, needed: Mapping[str, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
-        return CudaSlots(self.graph, list(needed.values()))
+    def pack(self, needed: Mapping[Voice, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
+        return CudaSlots(self.graph, needed)
 
 
 class CudaRunner(Runner):
@@ -108,26 +109,24 @@ class CudaRunner(Runner):
         self._slots: dict[int, dict[str, DeviceArray]] = {}
         self._scales: dict[str, DeviceArray] = {}
         self._held: dict[int, CudaSlots] = {}  # what the slots of a bucket hold
-        self._scaled_rows: tuple[CudaSlots, tuple[Composition, ...]] | None = None
+        self._scaled_rows: tuple[CudaSlots, tuple[Acting, ...]] | None = None
         self._decodes: dict[tuple[str, int, int], _Run] = {}
 
     def prefill(
-        self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, composition: Composition, every: bool = False
+        self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, acting: Acting, every: bool = False
     ) -> Logits:
         assert isinstance(pack, CudaSlots)
         num_logits = len(ids) if every else 1
         positions = np.arange(len(ids))[None] if every else np.array([[len(ids) - 1]], np.int64)
-        kind = self._kind(pack, (composition,), ids)
+        kind = self._kind(pack, (acting,), ids)
         run = self._run(kind, pack, 1, length=len(ids), num_logits=num_logits, first_lane=lane)
         run.binding.put("logit_positions", positions)
-        self._fill(run, kind, pack, (composition,))
+        self._fill(run, kind, pack, (acting,))
         self._launch(run, [list(ids)], [start + len(ids) - 1], total=start + len(ids), graph_id=-1)
         result: Logits = run.logits.numpy()
         return result
 
-    def decode(
-        self, tokens: Items[int], lengths: Items[int], rows: tuple[Composition, ...], pack: SlotPack
-    ) -> RowLogits:
+    def decode(self, tokens: Items[int], lengths: Items[int], rows: tuple[Acting, ...], pack: SlotPack) -> RowLogits:
         assert isinstance(pack, CudaSlots)
         kind = self._kind(pack, rows, ())
         key = (kind, pack.bucket if kind != "base" else 0, len(tokens))
@@ -141,7 +140,7 @@ class CudaRunner(Runner):
         self._launch(run, [[token] for token in tokens], lengths, total=self._lanes.capacity, graph_id=number)
         return _DeviceLogits(run)
 
-    def _kind(self, pack: CudaSlots, rows: tuple[Composition, ...], ids: Items[int]) -> str:
+    def _kind(self, pack: CudaSlots, rows: tuple[Acting, ...], ids: Items[int]) -> str:
         kind = pack.kind(rows)
         has_soft = any(each >= self._graph.vocab_size for each in ids)
         return "slots" if kind == "base" and has_soft else kind
@@ -192,7 +191,7 @@ class CudaRunner(Runner):
             self._scales = {name: self._session.device_array(array) for name, array in arrays.items()}
         return self._scales
 
-    def _fill(self, run: _Run, kind: str, pack: CudaSlots, rows: tuple[Composition, ...]) -> None:
+    def _fill(self, run: _Run, kind: str, pack: CudaSlots, rows: tuple[Acting, ...]) -> None:
         """Put into the buffers what acts on which row, where it is not there yet."""
         if kind == "base":
             return

@@ -1,5 +1,6 @@
 """Adapters as the graphs made for CUDA take them: one slot for each group of linears, in buckets of ranks."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.adapter import Adapter
+from xpm_runtime.forms.portable import scaled
 from xpm_runtime.graph import GROUPS, GraphSpec
-from xpm_runtime.slots import Composition, SlotPack, combine_scales
+from xpm_runtime.slots import Acting, SlotPack, Voice, combine_scales
 
 BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 2560)
 Arrays = dict[str, NDArray[Any]]
@@ -53,10 +55,10 @@ def groups_of(graph: GraphSpec) -> tuple[_Group, ...]:
 
 
 class CudaSlots(SlotPack):
-    """Adapters side by side in a bucket of ranks: A of a group stacked, B block by block along the diagonal."""
+    """Adapters side by side in a bucket of ranks: A of a group stacked, B, at its scale, block by block along the diagonal."""
 
-    def __init__(self, graph: GraphSpec, adapters: Items[Adapter]) -> None:
-        super().__init__(graph, adapters)
+    def __init__(self, graph: GraphSpec, voices: Mapping[Voice, Adapter]) -> None:
+        super().__init__(graph, voices)
         self.bucket = next(size for size in (0, *BUCKETS) if size >= self.rank)
 
     @property
@@ -74,41 +76,41 @@ class CudaSlots(SlotPack):
             b = np.zeros((len(group.linears) * size, group.num_out), _HALF)
             first_out = 0
             for number, (linear, (_, num_out)) in enumerate(zip(group.linears, group.columns, strict=True)):
-                for name, adapter in self.adapters.items():
+                for voice, adapter in self._voices.items():
                     if linear in adapter.a:
-                        place = self._rank_of[name]
+                        place = self._rank_of[voice]
                         rows = slice(number * size + place.start, number * size + place.stop)
                         a[rows] = adapter.a[linear]
-                        b[rows, first_out : first_out + num_out] = adapter.b[linear]
+                        b[rows, first_out : first_out + num_out] = scaled(adapter.b[linear], voice)
                 first_out += num_out
             result[f"slots.{group.name}.A"], result[f"slots.{group.name}.B"] = a, b
         return result
 
-    def kind(self, rows: Items[Composition]) -> str:
+    def kind(self, rows: Items[Acting]) -> str:
         """Which graph the rows need."""
-        acting = [self.adapters[name] for row in rows for name in row]
+        acting = [self.adapters[name] for row in rows for name, _ in row]
         if any(adapter.scales is not None for adapter in acting):
             return "scaled"
         return "slots" if any(adapter.rank for adapter in acting) else "base"
 
-    def gates(self, rows: Items[Composition]) -> Arrays:
+    def gates(self, rows: Items[Acting]) -> Arrays:
         """``gate.{n}`` bool (rows, 1, n · bucket) for groups of n linears."""
         size = max(self.bucket, BUCKETS[0])
         gate = np.zeros((len(rows), 1, size), np.bool_)
-        for row, composition in enumerate(rows):
-            for name in composition:
-                gate[row, 0, self._rank_of[name]] = True
+        for row, acting in enumerate(rows):
+            for voice in acting:
+                gate[row, 0, self._rank_of[voice]] = True
         return {f"gate.{n}": np.tile(gate, (1, 1, n)) for n in sorted({len(each) for each in GROUPS.values()})}
 
-    def scaled(self, rows: Items[Composition], num_scales: int) -> Arrays:
+    def scaled(self, rows: Items[Acting], num_scales: int) -> Arrays:
         """``row_scales`` (rows,), and ``factors.{group}``, ``offsets.{group}`` (num_scales, 1, out); the first changes nothing."""
-        known: dict[Composition, int] = {}
+        known: dict[Acting, int] = {}
         factors = np.ones((num_scales, self._graph.total_out), _HALF)
         offsets = np.zeros((num_scales, self._graph.total_out), _HALF)
-        for composition in dict.fromkeys(rows):
-            scales = combine_scales(self._graph, [self.adapters[name] for name in composition])
+        for acting in dict.fromkeys(rows):
+            scales = combine_scales(self._graph, [(self.adapters[name], scale) for name, scale in acting])
             if scales is not None:
-                known[composition] = number = len(known) + 1
+                known[acting] = number = len(known) + 1
                 factors[number], offsets[number] = scales.scales + 1, scales.offsets
         result: Arrays = {"row_scales": np.array([known.get(row, 0) for row in rows], np.int64)}
         for group in groups_of(self._graph):

@@ -19,7 +19,7 @@ from xpm_runtime.forms.portable import PackedSlots
 from xpm_runtime.graph import EXPORTED_FORM, EXPORTED_GRAPH, ExportedGraph, GraphSpec
 from xpm_runtime.lanes import Lanes
 from xpm_runtime.session import Binding, Session
-from xpm_runtime.slots import Composition, SlotPack
+from xpm_runtime.slots import Acting, SlotPack, Voice
 
 Arrays = list[NDArray[Any]]
 
@@ -39,8 +39,8 @@ class ExportedForm(Form["ExportedLanes"]):
     def runner(self, session: Session, lanes: "ExportedLanes") -> "ExportedRunner":
         return ExportedRunner(session, self.graph, self._exported, lanes)
 
-    def pack(self, needed: Mapping[str, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
-        return PackedSlots(self.graph, list(needed.values()))
+    def pack(self, needed: Mapping[Voice, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
+        return PackedSlots(self.graph, needed)
 
     @property
     def _exported(self) -> ExportedGraph:
@@ -102,7 +102,7 @@ class _Bound:
 
     def __init__(self, binding: Binding) -> None:
         self.binding = binding
-        self.acting: tuple[SlotPack, Composition] | None = None
+        self.acting: tuple[SlotPack, Acting] | None = None
 
 
 class ExportedRunner(Runner):
@@ -113,31 +113,29 @@ class ExportedRunner(Runner):
         self._bound = [_Bound(session.binding()) for _ in range(lanes.num_lanes)]
 
     def prefill(
-        self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, composition: Composition, every: bool = False
+        self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, acting: Acting, every: bool = False
     ) -> Logits:
         positions = range(len(ids)) if every else [len(ids) - 1]
-        return self._run(ids, positions, lane=lane, start=start, pack=pack, composition=composition)
+        return self._run(ids, positions, lane=lane, start=start, pack=pack, acting=acting)
 
-    def decode(
-        self, tokens: Items[int], lengths: Items[int], rows: tuple[Composition, ...], pack: SlotPack
-    ) -> RowLogits:
+    def decode(self, tokens: Items[int], lengths: Items[int], rows: tuple[Acting, ...], pack: SlotPack) -> RowLogits:
         logits = np.zeros((len(tokens), self._graph.vocab_size), np.float32)
-        for lane, (token, length, composition) in enumerate(zip(tokens, lengths, rows, strict=True)):
+        for lane, (token, length, row) in enumerate(zip(tokens, lengths, rows, strict=True)):
             if length:  # else no sequence is there
-                logits[lane] = self._run([token], [0], lane=lane, start=length, pack=pack, composition=composition)[0]
+                logits[lane] = self._run([token], [0], lane=lane, start=length, pack=pack, acting=row)[0]
         return RowLogits(logits)
 
     def _run(
-        self, ids: Items[int], positions: Items[int], *, lane: int, start: int, pack: SlotPack, composition: Composition
+        self, ids: Items[int], positions: Items[int], *, lane: int, start: int, pack: SlotPack, acting: Acting
     ) -> Logits:
         """Logits of some of the tokens that a lane adds behind its first ``start``, float32 (len(positions), vocab)."""
         bound, end = self._bound[lane], start + len(ids)
         binding = bound.binding
-        if bound.acting != (pack, composition):
+        if bound.acting != (pack, acting):
             binding.clear()
-            for name, array in pack.inputs((composition,)).items():
+            for name, array in pack.inputs((acting,)).items():
                 binding.bind_resident(name, array)
-            bound.acting = (pack, composition)
+            bound.acting = (pack, acting)
         given = {
             "input_ids": np.array([ids], np.int64),
             "attention_mask": np.ones((1, end), np.int64),

@@ -18,7 +18,7 @@ from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import KvLanes, Lanes
 from xpm_runtime.sampler import require_finite
 from xpm_runtime.session import Session
-from xpm_runtime.slots import Composition, SlotPack
+from xpm_runtime.slots import Acting, SlotPack, Voice
 
 Logits = NDArray[np.float32]
 LanesT = TypeVar("LanesT", bound=Lanes)
@@ -46,7 +46,7 @@ class Runner(ABC):
 
     @abstractmethod
     def prefill(
-        self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, composition: Composition, every: bool = False
+        self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, acting: Acting, every: bool = False
     ) -> Logits:
         """Run prompt tokens through one lane.
 
@@ -59,15 +59,13 @@ class Runner(ABC):
         """
 
     @abstractmethod
-    def decode(
-        self, tokens: Items[int], lengths: Items[int], rows: tuple[Composition, ...], pack: SlotPack
-    ) -> RowLogits:
+    def decode(self, tokens: Items[int], lengths: Items[int], rows: tuple[Acting, ...], pack: SlotPack) -> RowLogits:
         """Run one token of each lane ``0 : len(tokens)``.
 
         Args:
             tokens: the token each lane adds; lanes without a sequence pass 0 of length 0 and are not looked at.
             lengths: tokens already in each lane.
-            rows: the composition of each lane.
+            rows: what acts on each lane.
         Returns:
             one row for each token.
         """
@@ -79,6 +77,8 @@ class Form(ABC, Generic[LanesT]):
     name: ClassVar[str]
     file: ClassVar[str]
     devices: ClassVar[tuple[str, ...]]
+    max_rank: ClassVar[int | None] = None
+    """The most that the ranks of all adapters of a run may come to, at least what one request may ask for."""
 
     def __init__(self, graph: GraphSpec) -> None:
         self.graph = graph
@@ -102,7 +102,7 @@ class Form(ABC, Generic[LanesT]):
         return load_adapter(spec, self.graph)
 
     @abstractmethod
-    def pack(self, needed: Mapping[str, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
+    def pack(self, needed: Mapping[Voice, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
         """A pack of the needed adapters, and of any others that are in memory if that costs nothing."""
 
     def still_serves(self, pack: SlotPack, rank: int) -> bool:

@@ -15,7 +15,7 @@ from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.rope import rope_tables
 from xpm_runtime.session import Binding, Session
-from xpm_runtime.slots import Composition, SlotPack
+from xpm_runtime.slots import Acting, SlotPack
 
 
 class RunArrays:
@@ -50,7 +50,7 @@ class _Bound:
     def __init__(self, binding: Binding) -> None:
         self.binding = binding
         self.pack: SlotPack | None = None
-        self.rows: tuple[Composition, ...] = ()
+        self.rows: tuple[Acting, ...] = ()
 
 
 class HostRunner(Runner):
@@ -72,19 +72,17 @@ class HostRunner(Runner):
         return RunArrays(self.graph, num_rows, positions, length)
 
     def prefill(
-        self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, composition: Composition, every: bool = False
+        self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, acting: Acting, every: bool = False
     ) -> Logits:
         arrays = self.arrays(1, range(len(ids)) if every else [len(ids) - 1], len(ids))
         arrays.input_ids[0] = ids
         arrays.seqlens_k[0] = start + len(ids) - 1
         arrays.total[...] = start + len(ids)
-        self._run(self._prefill, arrays, first_lane=lane, pack=pack, rows=(composition,))
+        self._run(self._prefill, arrays, first_lane=lane, pack=pack, rows=(acting,))
         logits: Logits = arrays.logits[0]
         return logits
 
-    def decode(
-        self, tokens: Items[int], lengths: Items[int], rows: tuple[Composition, ...], pack: SlotPack
-    ) -> RowLogits:
+    def decode(self, tokens: Items[int], lengths: Items[int], rows: tuple[Acting, ...], pack: SlotPack) -> RowLogits:
         count = len(tokens)
         arrays = self._decode_arrays.get(count)
         if arrays is None:
@@ -96,7 +94,7 @@ class HostRunner(Runner):
         return RowLogits(arrays.logits[:, 0])
 
     def _run(
-        self, bound: _Bound, arrays: RunArrays, *, first_lane: int, pack: SlotPack, rows: tuple[Composition, ...]
+        self, bound: _Bound, arrays: RunArrays, *, first_lane: int, pack: SlotPack, rows: tuple[Acting, ...]
     ) -> None:
         binding = bound.binding
         if bound.pack is not pack or bound.rows != rows:
@@ -107,7 +105,7 @@ class HostRunner(Runner):
         self._lanes.bind(binding, first_lane, len(rows))
         binding.run()
 
-    def _bind_slots(self, bound: _Bound, pack: SlotPack, rows: tuple[Composition, ...]) -> None:
+    def _bind_slots(self, bound: _Bound, pack: SlotPack, rows: tuple[Acting, ...]) -> None:
         """Bind what acts; what a portable graph is not fed falls back to its zero-rank defaults."""
         binding = bound.binding
         binding.clear()

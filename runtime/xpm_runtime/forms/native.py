@@ -1,6 +1,6 @@
 """The graph of our own operators, ``native.onnx``: quantised bases on a CPU that the kernels know (docs/explanation/adr/0007)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,9 @@ from xpm_runtime.graph import NATIVE_GRAPH, GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.native import library
 from xpm_runtime.session import Session
-from xpm_runtime.slots import Composition, Inputs, Scales, SlotPack
+from xpm_runtime.slots import Acting, Inputs, Scales, SlotPack, Voice
+
+_MAX_SCALES = 256  # of compositions that scale outputs, kept while they may come again
 
 
 class NativeForm(KvForm):
@@ -45,8 +47,8 @@ class NativeForm(KvForm):
     def load(self, spec: AdapterSpec) -> Adapter:
         return load_adapter(spec, self.graph, is_addressed=True)
 
-    def pack(self, needed: Mapping[str, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
-        return AddressedSlots(self.graph, list({**needed, **loaded}.values()))
+    def pack(self, needed: Mapping[Voice, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
+        return AddressedSlots(self.graph, {each.name: each for each in (*needed.values(), *loaded.values())})
 
     def still_serves(self, pack: SlotPack, rank: int) -> bool:
         return True  # only what acts is computed
@@ -66,26 +68,31 @@ class _NativeRunner(HostRunner):
 
 
 class AddressedSlots(SlotPack):
-    """Nothing is copied: the kernels read each adapter where it is."""
+    """Nothing is copied: the kernels read each adapter where it is, and its scale is a row's."""
 
-    def __init__(self, graph: GraphSpec, adapters: Sequence[Adapter]) -> None:
-        super().__init__(graph, adapters)
+    def __init__(self, graph: GraphSpec, adapters: Mapping[str, Adapter]) -> None:
+        super().__init__(graph, {(name, 1.0): adapter for name, adapter in adapters.items()})
         self._table = np.zeros((len(adapters), len(graph.linears), 2), np.int64)
         self._types = np.zeros((len(adapters), 2), np.int64)
-        for number, adapter in enumerate(adapters):
+        for number, adapter in enumerate(adapters.values()):
             self._table[number] = adapter.addresses
             self._types[number] = adapter.rank, adapter.is_half
-        self._number = {adapter.name: number for number, adapter in enumerate(adapters)}
-        self._scales: dict[Composition, Scales] = {}
+        self._number = {name: number for number, name in enumerate(adapters)}
+        self._scales: dict[Acting, Scales] = {}
 
-    def inputs(self, rows: Sequence[Composition]) -> Inputs:
+    def holds(self, voices: Iterable[Voice]) -> bool:
+        return {name for name, _ in voices} <= self._number.keys()
+
+    def inputs(self, rows: Sequence[Acting]) -> Inputs:
         """slot_table (E, linears, 2) and slot_types (E, 2); row_slots (rows, n), -1 for none; row_scales (rows, 2) addresses."""
         row_slots = np.full((len(rows), max(map(len, rows), default=0)), -1, np.int64)
         row_scales = np.zeros((len(rows), 2), np.int64)
+        if len(self._scales) > _MAX_SCALES:
+            self._scales = {acting: scales for acting, scales in self._scales.items() if acting in rows}
         self._scales |= self._scales_of(set(rows) - self._scales.keys())
-        for row, composition in enumerate(rows):
-            row_slots[row, : len(composition)] = [self._number[name] for name in composition]
-            if scales := self._scales.get(composition):
+        for row, acting in enumerate(rows):
+            row_slots[row, : len(acting)] = [_slot(self._number[name], scale) for name, scale in acting]
+            if scales := self._scales.get(acting):
                 row_scales[row] = scales.scales.ctypes.data, scales.offsets.ctypes.data
         return {
             "slot_table": self._table,
@@ -94,3 +101,9 @@ class AddressedSlots(SlotPack):
             "row_scales": row_scales,
             "soft_embeds": self._soft_embeds,
         }
+
+
+def _slot(number: int, scale: float) -> int:
+    """An adapter's number, and above it the bits of its scale, less those of 1: at 1 it is the number alone."""
+    bits = int(np.float32(scale).view(np.int32)) ^ int(np.float32(1).view(np.int32))
+    return number | bits << 32

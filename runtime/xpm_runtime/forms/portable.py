@@ -13,7 +13,7 @@ from xpm_runtime.forms.host_runner import HostRunner, RunArrays
 from xpm_runtime.graph import PORTABLE_GRAPH, GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.session import Session
-from xpm_runtime.slots import Composition, Inputs, SlotPack
+from xpm_runtime.slots import Acting, Inputs, SlotPack, Voice
 
 
 class PortableForm(KvForm):
@@ -28,8 +28,8 @@ class PortableForm(KvForm):
     def runner(self, session: Session, lanes: KvLanes) -> HostRunner:
         return _PortableRunner(session, self.graph, lanes)
 
-    def pack(self, needed: Mapping[str, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
-        return PackedSlots(self.graph, list(needed.values()))
+    def pack(self, needed: Mapping[Voice, Adapter], loaded: Mapping[str, Adapter]) -> SlotPack:
+        return PackedSlots(self.graph, needed)
 
 
 class _PortableRunner(HostRunner):
@@ -40,32 +40,32 @@ class _PortableRunner(HostRunner):
 
 
 class PackedSlots(SlotPack):
-    """Adapters concatenated along the rank, once; gates choose among them per row."""
+    """Adapters concatenated along the rank, once, B at its scale; gates choose among them per row."""
 
-    def __init__(self, graph: GraphSpec, adapters: Sequence[Adapter]) -> None:
-        super().__init__(graph, adapters)
+    def __init__(self, graph: GraphSpec, voices: Mapping[Voice, Adapter]) -> None:
+        super().__init__(graph, voices)
         self._packed = self._pack() if self.rank else {}
         if len(self._soft_embeds):
             self._packed["soft_embeds"] = self._soft_embeds
 
-    def inputs(self, rows: Sequence[Composition]) -> Inputs:
+    def inputs(self, rows: Sequence[Acting]) -> Inputs:
         """A and B of the pack, and gate_rank (rows, 1, R); if any row scales outputs, gate_scale (rows, 1, K), scales and offsets
         (K, total_out)."""
         result = dict(self._packed)
         dtype = self._graph.dtype
         if self.rank:
             gate = np.zeros((len(rows), 1, self.rank), np.bool_ if self._graph.selects_rows else dtype)
-            for row, composition in enumerate(rows):
-                for name in composition:
-                    gate[row, 0, self._rank_of[name]] = 1
+            for row, acting in enumerate(rows):
+                for voice in acting:
+                    gate[row, 0, self._rank_of[voice]] = 1
             result["gate_rank"] = gate
         scaled = self._scales_of(rows)
         if scaled:
-            place = {composition: number for number, composition in enumerate(scaled)}
+            place = {acting: number for number, acting in enumerate(scaled)}
             gate = np.zeros((len(rows), 1, len(scaled)), dtype)
-            for row, composition in enumerate(rows):
-                if composition in place:
-                    gate[row, 0, place[composition]] = 1
+            for row, acting in enumerate(rows):
+                if acting in place:
+                    gate[row, 0, place[acting]] = 1
             result["gate_scale"] = gate
             result["scales"] = np.stack([each.scales for each in scaled.values()]).astype(dtype)
             if self._graph.has_offsets:
@@ -74,22 +74,26 @@ class PackedSlots(SlotPack):
 
     def _pack(self) -> dict[str, NDArray[Any]]:
         packed: dict[str, NDArray[Any]] = {}
-        adapters = list(self.adapters.values())
         for linear in self._graph.linears:
             if linear.only_scales:
                 continue
-            for part, size, arrays in (
-                ("A", linear.num_in, [adapter.a.get(linear.name) for adapter in adapters]),
-                ("B", linear.num_out, [adapter.b.get(linear.name) for adapter in adapters]),
-            ):
-                packed[f"slots.{linear.name}.{part}"] = self._stack(arrays, adapters, size)
+            a = {voice: adapter.a.get(linear.name) for voice, adapter in self._voices.items()}
+            b = {voice: scaled(adapter.b.get(linear.name), voice) for voice, adapter in self._voices.items()}
+            packed[f"slots.{linear.name}.A"] = self._stack(a, linear.num_in)
+            packed[f"slots.{linear.name}.B"] = self._stack(b, linear.num_out)
         return packed
 
-    def _stack(self, arrays: list[NDArray[Any] | None], adapters: Sequence[Adapter], size: int) -> NDArray[Any]:
-        if len(arrays) == 1 and arrays[0] is not None:
-            return arrays[0]
+    def _stack(self, arrays: Mapping[Voice, NDArray[Any] | None], size: int) -> NDArray[Any]:
+        first = next(iter(arrays.values()))
+        if len(arrays) == 1 and first is not None:
+            return first
         packed = np.zeros((self.rank, size), self._graph.dtype)
-        for adapter, array in zip(adapters, arrays, strict=True):
+        for voice, array in arrays.items():
             if array is not None:
-                packed[self._rank_of[adapter.name]] = array
+                packed[self._rank_of[voice]] = array
         return packed
+
+
+def scaled(array: NDArray[Any] | None, voice: Voice) -> NDArray[Any] | None:
+    """An array at a voice's scale; itself if that is 1."""
+    return array if array is None or voice[1] == 1 else array * array.dtype.type(voice[1])

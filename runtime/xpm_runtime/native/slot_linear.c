@@ -1,5 +1,6 @@
 /* Shapes and addresses are checked before anything is computed: a graph comes from a package and is not trusted. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "call.h"
 #include "kernels/table.h"
@@ -8,13 +9,14 @@
 
 enum { MAX_PARTS = 3, MAX_RANK = 256 };
 
-/* SlotLinear: y = (W x) ⊙ (1 + scales) + bias + offsets + Σ over the row's adapters of (x·Aᵀ)·B
+/* SlotLinear: y = (W x) ⊙ (1 + scales) + bias + offsets + Σ over the row's adapters of scale·(x·Aᵀ)·B
  *
  * W may be several linears over one input, one below the other (`parts`); each has its own slot.
  * W is (num_out, blocks, block bytes) with scales, and perhaps minima, (num_out, blocks), in float32 or both in float16.
  *   slot_table [adapters, linears, 2]: addresses of A and B of each linear of the graph; 0 where an adapter has none
  *   slot_types [adapters, 2]: rank, and 1 if the numbers are float16
- *   row_slots  [rows, n]: the adapters of each row of the batch, -1 for none
+ *   row_slots  [rows, n]: the adapters of each row of the batch, -1 for none: the adapter's number in the lower 32 bits, in the upper
+ *     ones those of its scale as float32, exclusive-or those of 1.0f, so that a plain number acts as it was trained
  *   row_scales [rows, 2]: addresses of the row's scales and offsets, (total_out) float32 each, or 0
  */
 typedef struct {
@@ -27,6 +29,7 @@ typedef struct {
 
 typedef struct {
     size_t row, rank, first; /* `first`: of its coefficients in a token's, which are (parts, rank) */
+    float scale;
     AdapterRows a[MAX_PARTS], b[MAX_PARTS];
 } Acting;
 
@@ -76,9 +79,11 @@ static void product_task(void *data, size_t index) {
         if (last > acting->rank) last = acting->rank;
         if (first >= last || !acting->a[part].data) return;
         size_t token = acting->row * work->per_row;
+        float *made = work->coefficients + token * work->coefficient_stride + acting->first + part * acting->rank;
         work->kernels->rows_product(
-            work->x + token * op->num_in, work->per_row, op->num_in, acting->a[part], first, last,
-            work->coefficients + token * work->coefficient_stride + acting->first + part * acting->rank, work->coefficient_stride);
+            work->x + token * op->num_in, work->per_row, op->num_in, acting->a[part], first, last, made, work->coefficient_stride);
+        for (size_t t = 0; acting->scale != 1.0f && t < work->per_row; t++)
+            for (size_t r = first; r < last; r++) made[t * work->coefficient_stride + r] *= acting->scale;
         return;
     }
     size_t first = (index - work->num_rank_tasks) * ROWS_PER_TASK, last = first + ROWS_PER_TASK;
@@ -110,6 +115,16 @@ static void add_task(void *data, size_t index) {
     }
 }
 
+/* The number of an adapter, and its scale. */
+static size_t unpack_slot(int64_t slot, float *scale) {
+    static const float one = 1.0f;
+    uint32_t bits, of_one;
+    memcpy(&of_one, &one, sizeof of_one);
+    bits = (uint32_t)((uint64_t)slot >> 32) ^ of_one;
+    memcpy(scale, &bits, sizeof bits);
+    return (size_t)((uint64_t)slot & UINT32_MAX);
+}
+
 static void find_acting(Call *call, LinearWork *work, const Tensor *table, const Tensor *types, const Tensor *row_slots) {
     const SlotLinear *op = work->op;
     size_t per_row = row_slots->num_dims == 2 ? (size_t)row_slots->dims[1] : 0, num_adapters = (size_t)table->dims[0];
@@ -123,15 +138,17 @@ static void find_acting(Call *call, LinearWork *work, const Tensor *table, const
     for (size_t row = 0; row < work->num_rows; row++) {
         size_t first = 0;
         for (size_t i = 0; i < per_row; i++) {
-            int64_t adapter = ((int64_t *)row_slots->data)[row * per_row + i];
-            if (adapter < 0) continue;
-            require(call, (size_t)adapter < num_adapters, "row_slots names an adapter that is not in slot_table");
+            int64_t slot = ((int64_t *)row_slots->data)[row * per_row + i];
+            if (slot == -1) continue;
+            float scale;
+            size_t adapter = unpack_slot(slot, &scale);
+            require(call, adapter < num_adapters, "row_slots names an adapter that is not in slot_table");
             if (call->status) return;
             const int64_t *type = (int64_t *)types->data + 2 * adapter;
-            const int64_t *places = (int64_t *)table->data + 2 * (adapter * table->dims[1] + op->first_linear);
+            const int64_t *places = (int64_t *)table->data + 2 * (adapter * (size_t)table->dims[1] + (size_t)op->first_linear);
             require(call, type[0] >= 0 && type[0] <= MAX_RANK, "an adapter's rank is out of bounds");
             if (call->status) return;
-            Acting acting = {.row = row, .rank = (size_t)type[0], .first = first};
+            Acting acting = {.row = row, .rank = (size_t)type[0], .first = first, .scale = scale};
             size_t width = acting.rank * (type[1] ? sizeof(uint16_t) : sizeof(float));
             int any = 0;
             for (int part = 0; part < op->num_parts; part++) {

@@ -297,7 +297,7 @@ def test_a_sentencepiece_text_begins_as_the_grammar_says():
         tokens = constraints.encode(text.encode())
         assert constraints.decode(tokens) == text.encode()
     before = ids_before_a_text(tokenizer)
-    codec = SimpleNamespace(tokenizer=tokenizer)
+    codec = SimpleNamespace(tokenizer=tokenizer, bytes_of=None)
     for text in ("ab", " ab"):
         growing = GrowingText(codec, (), before)
         for token in constraints.encode(text.encode()):

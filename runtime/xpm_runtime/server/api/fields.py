@@ -1,0 +1,173 @@
+"""The fields that protocols share, checked strictly: a text is no number. Fields that nobody knows are passed over.
+
+Clients of other servers send more than a protocol names; what would change the answer and can't be done is refused by name.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from xpm_runtime import Grammar, RequestError
+from xpm_runtime.server.host import Choice, Scaled
+from xpm_runtime.server.wish import DEFAULT_PRIORITY, MAX_CHOICES
+
+MAX_EXPERTS = 10
+MAX_SCALE = 8.0
+MAX_STOPS = 16
+MAX_NAME = 200
+
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
+StopText = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+
+
+class Strict(BaseModel):
+    """A part of a request."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class Reply(BaseModel):
+    """A part of a response."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ExpertWish(Strict):
+    """An installed expert, and how strongly it acts: 0 switches it off, below 0 it acts the other way round."""
+
+    id: ModelName
+    scale: float = Field(1.0, ge=-MAX_SCALE, le=MAX_SCALE)
+
+
+class XpmOptions(Strict):
+    """What no other server has: who answers, with what strength."""
+
+    experts: list[ExpertWish] | None = Field(
+        default=None, max_length=MAX_EXPERTS, description="Who acts, beside `model`'s."
+    )
+    exclude: list[ModelName] = Field(default=[], max_length=1000, description="Whom the router passes over.")
+    max_experts: int | None = Field(default=None, ge=0, le=MAX_EXPERTS, description="How many the router may choose.")
+    priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=9, description="0 comes last, 9 first.")
+    timeout_ms: int | None = Field(default=None, ge=1, le=86_400_000)
+
+    @property
+    def wishes(self) -> dict[str, Any]:
+        """As fields of a Wish."""
+        return {
+            "experts": tuple(Scaled(id=each.id, scale=each.scale) for each in self.experts or ()),
+            "exclude": tuple(self.exclude),
+            "max_experts": self.max_experts,
+            "priority": self.priority,
+            "timeout_s": self.timeout_ms / 1e3 if self.timeout_ms is not None else None,
+        }
+
+
+class StreamOptions(Strict):
+    include_usage: bool | None = None
+
+
+class GrammarWish(Strict):
+    """A grammar by itself; a text alone is GBNF."""
+
+    kind: Literal["gbnf", "json_schema", "regex", "lark"] = "gbnf"
+    text: str = Field(max_length=2 << 20)
+
+
+class Sampling(Strict):
+    """How tokens are drawn: OpenAI's fields, and those that vLLM added."""
+
+    temperature: float | None = Field(None, ge=0, lt=100)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1, le=1 << 30, description="0 and -1: all.")
+    min_p: float | None = Field(None, ge=0, lt=1)
+    repetition_penalty: float | None = Field(None, gt=0, lt=100)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    logit_bias: (
+        dict[Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100)]]
+        | None
+    ) = Field(None, max_length=1024)
+    seed: int | None = Field(None, ge=-(1 << 63), lt=1 << 63)
+    stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those that were given, as ``SamplingParams`` names them."""
+        names = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+        found = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.top_k is not None:
+            found["top_k"] = max(0, self.top_k)
+        if self.logit_bias:
+            found["logit_bias"] = {int(token): value for token, value in self.logit_bias.items()}
+        if self.seed is not None:
+            found["seed"] = self.seed % (1 << 63)
+        if self.stop:
+            found["stop"] = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+        return found
+
+
+class OpenAIRequest(Sampling):
+    """What chat completions and completions share."""
+
+    model: ModelName = Field(description="`auto`, `base`, or the NAME or NAME@VERSION of an expert.")
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(None, ge=0, lt=1 << 31)
+    response_format: dict[str, Any] | None = Field(
+        None, description="`text`, `json_object`, or `json_schema` with a schema."
+    )
+    grammar: GrammarWish | str | None = None
+    xpm: XpmOptions = XpmOptions()
+
+    @property
+    def includes_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def grammar_settings(self) -> dict[str, Any]:
+        """``grammar`` as a setting, if the client says anything about the form of the answer."""
+        return grammar_of(self.grammar, self.response_format)
+
+
+def grammar_of(grammar: GrammarWish | str | None, response_format: dict[str, Any] | None) -> dict[str, Any]:
+    """``grammar`` as a setting, {} where nothing is said; raises RequestError or ConstraintError."""
+    if grammar is not None and response_format is not None:
+        raise RequestError("a grammar and another form of the answer contradict each other", hint="give one of them")
+    if isinstance(grammar, str):
+        return {"grammar": Grammar(kind="gbnf", text=grammar)}
+    if grammar is not None:
+        return {"grammar": Grammar(kind=grammar.kind, text=grammar.text)}
+    return {"grammar": Grammar.of_response_format(response_format)} if response_format is not None else {}
+
+
+class ActingReply(Reply):
+    id: str
+    version: str
+    scale: float
+    reason: str
+
+
+class XpmReply(Reply):
+    """Who answered, and why."""
+
+    experts: list[ActingReply]
+    reason: str
+    confidence: float | None = None
+    task: str = ""
+    notes: list[str] = []
+    finish_reason: str | None = None
+
+
+def xpm_reply(choice: Choice, *, notes: tuple[str, ...] = (), finish_reason: str | None = None) -> XpmReply:
+    return XpmReply(
+        experts=[
+            ActingReply(id=each.name, version=each.version, scale=each.scale, reason=each.reason)
+            for each in choice.experts
+        ],
+        reason=choice.reason,
+        confidence=choice.confidence,
+        task=choice.task,
+        notes=list(notes),
+        finish_reason=finish_reason,
+    )

@@ -1,0 +1,45 @@
+"""What a client wishes, whatever protocol it spoke."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from xpm_runtime import Message, RequestError
+from xpm_runtime.server.host import Scaled
+from xpm_runtime.server.tools import NO_TOOLS, Tools
+
+MAX_CHOICES = 4
+DEFAULT_PRIORITY = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """``prompt`` is a conversation, a text that is continued as it is, or token ids.
+
+    ``context`` bounds the tokens of prompt and answer together. ``settings`` are the ``SamplingParams`` that the client sets;
+    what it leaves out the experts' manifests say.
+    """
+
+    prompt: Sequence[Message] | str | Sequence[int]
+    model: str = "auto"
+    experts: tuple[Scaled, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_experts: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    tools: Tools = NO_TOOLS
+    num_choices: int = 1
+    priority: int = DEFAULT_PRIORITY
+    timeout_s: float | None = None
+    context: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prompt:
+            raise RequestError("the prompt is empty")
+
+    @property
+    def last_turn(self) -> str:
+        """What the router reads: the last thing that the user said."""
+        if isinstance(self.prompt, str):
+            return self.prompt
+        said = [each.content for each in self.prompt if isinstance(each, Message) and each.role == "user"]
+        return said[-1] if said else ""
