@@ -25,11 +25,15 @@ def open_engine(
     context: int | None = None,
     memory: int | None = None,
     kernels: str = "auto",
+    grammars: bool = True,
 ) -> "Engine":
     """Load the base of the project that ``folder`` lies in and attach all its experts, under their names, in the lock's order.
 
     Outside a project it is the user's default environment. What xpm.lock names and the store lacks is fetched and verified first.
     Close the engine after use (it is a context manager). The other arguments are those of ``Engine.load``.
+
+    Args:
+        grammars: whether answers match what the manifests of their experts ask for, where a request brings no grammar itself.
 
     Raises:
         XpmError: the project can't be read, resolved or fetched. EngineError: the base or an expert can't be loaded.
@@ -40,7 +44,7 @@ def open_engine(
     options = RunOptions(sampling={}, device=device, threads=threads, memory=memory, kernels=kernels, context=context)
     engine = load_engine(base, options, max_lanes=max_lanes)
     try:
-        attach(engine, experts)
+        attach(engine, experts, with_grammars=grammars)
     except BaseException:
         engine.close()
         raise

@@ -1,10 +1,14 @@
 """Export an encoder that makes vectors of texts, as a sentence-transformers folder or a plain one has it, through Optimum.
 
 The graph gives hidden states; how they become one vector is read from the folder's own modules and written to embedder.json.
+The table of word pieces, of which a text uses a few rows, is stored in 8 bits.
 """
 
+import copy
+import hashlib
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +22,10 @@ from transformers import AutoModel, AutoTokenizer
 from xpm_build.base.exporters import require_traceable
 from xpm_build.base.optimum_export import trace
 from xpm_build.base.text_files import TOKENIZER, copy_text_files
+from xpm_build.embedding_table import with_small_table
 from xpm_build.errors import BuildError, ParityError
-from xpm_runtime.embedder import EMBEDDER_FILE, ENCODER_GRAPH, FORMAT, OUTPUT, Embedder
+from xpm_build.routing.topics import make_topics
+from xpm_runtime.embedder import EMBEDDER_FILE, ENCODER_GRAPH, FORMAT, OUTPUT, TOPICS_FILE, Embedder
 
 TASK = "feature-extraction"
 LEAST_COSINE = 0.9999
@@ -61,11 +67,16 @@ class _Recipe:
     max_tokens: int | None = None
 
 
-def build_embedder(source: Path, out: Path) -> BuiltEmbedder:
+def build_embedder(
+    source: Path, out: Path, *, layers: int | None = None, report: Callable[[str], None] | None = None
+) -> BuiltEmbedder:
     """Export the encoder in ``source`` to the new folder ``out``, and compare the vectors of a few texts.
 
     A plain encoder's folder, without modules.json, gets what sentence-transformers gives it: the mean of all tokens.
 
+    Args:
+        layers: keep the first ones alone. What a text is about is known before the last layer, and sooner.
+        report: if it is given, the router's topics are trained with this embedder, which takes minutes; it is told of each.
     Raises:
         BuildError: the folder holds no encoder that can be exported, or makes vectors in a way that is not supported.
         ParityError: the exported one makes other vectors than Transformers.
@@ -81,6 +92,7 @@ def build_embedder(source: Path, out: Path) -> BuiltEmbedder:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BuildError(f"the model in {recipe.encoder} could not be loaded", context=str(error)[:300]) from error
     require_traceable(str(model.config.model_type), TASK)
+    model = _cut(model, layers)
     if not (recipe.encoder / TOKENIZER).is_file():
         raise BuildError(f"{recipe.encoder} has no {TOKENIZER}")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -88,9 +100,15 @@ def build_embedder(source: Path, out: Path) -> BuiltEmbedder:
         whole = Path(scratch) / "out"
         whole.mkdir()
         copy_text_files(recipe.encoder, whole)
-        graph = trace(recipe.encoder, Path(scratch) / "traced", task=TASK)
+        model.save_pretrained(Path(scratch) / "cut")
+        copy_text_files(recipe.encoder, Path(scratch) / "cut")
+        model.config.save_pretrained(Path(scratch) / "cut")
+        model.config.save_pretrained(whole)
+        graph = trace(Path(scratch) / "cut", Path(scratch) / "traced", task=TASK)
         document = _document(graph, recipe, model, tokenizer)
+        document["digest"] = _digest_of(model, document, (whole / TOKENIZER).read_bytes())
         (whole / EMBEDDER_FILE).write_text(json.dumps(document, indent=2) + "\n")
+        with_small_table(graph)
         onnx.save(graph, whole / ENCODER_GRAPH)
         got = Embedder.load(whole, threads=1).embed(_TEXTS)
         cosine = _least_cosine(got, _source_vectors(recipe, model, tokenizer, document))
@@ -99,8 +117,38 @@ def build_embedder(source: Path, out: Path) -> BuiltEmbedder:
                 "the exported encoder makes other vectors than Transformers",
                 context=f"least cosine {cosine:.6f}, allowed {LEAST_COSINE}",
             )
+        if report is not None:
+            data, lines = make_topics(Embedder.for_routing(whole))
+            (whole / TOPICS_FILE).write_bytes(data)
+            for line in lines:
+                report(line)
         whole.replace(out)
     return BuiltEmbedder(path=out, size=int(model.config.hidden_size), pooling=recipe.pooling, cosine=cosine)
+
+
+def _cut(model: Any, layers: int | None) -> Any:
+    """The same model with its first layers alone."""
+    there = int(model.config.num_hidden_layers)
+    if layers is None or layers == there:
+        return model
+    if not 0 < layers < there:
+        raise BuildError(f"the encoder has {there} layers, so {layers} of them can't be kept")
+    config = copy.deepcopy(model.config)
+    config.num_hidden_layers = layers
+    cut = AutoModel.from_config(config).eval()
+    absent = cut.load_state_dict(model.state_dict(), strict=False).missing_keys
+    if absent:
+        raise BuildError(f"layers of a {config.model_type} can't be left out", context=f"without {absent[0]}")
+    return cut
+
+
+def _digest_of(model: Any, document: dict[str, Any], tokenizer: bytes) -> str:
+    """What decides the vectors, and not how it was written: heads that others trained with the same encoder are known by it."""
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode() + tokenizer)
+    for name, tensor in sorted(model.state_dict().items()):
+        if "pooler" not in name:
+            digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _document(graph: onnx.ModelProto, recipe: _Recipe, model: Any, tokenizer: Any) -> dict[str, Any]:

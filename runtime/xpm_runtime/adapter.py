@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from xpm_runtime.errors import AdapterMismatchError
+from xpm_runtime.grammar import Grammar
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.native import AllowedMemory
 
@@ -25,6 +27,7 @@ _SLOT = re.compile(r"slots\.(.+)\.([AB])")
 
 
 Identity = tuple[int, ...]
+GrammarOf = Callable[[str], Grammar | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,18 +35,28 @@ class AdapterSpec:
     """Where an adapter is and under which name it is attached. ``load_order`` (1..10) orders it in compositions.
 
     ``digest``: of the package that it is from, if whoever attaches it vouches for that: prefixes computed with it are found again
-    after it was detached.
+    after it was detached. ``grammar`` gives that of an answer to a prompt's text, where a request brings none; None for none.
     """
 
     name: str
     path: Path
     load_order: int = DEFAULT_LOAD_ORDER
     digest: str = ""
+    grammar: GrammarOf | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def read(cls, name: str, path: Path, *, load_order: int = DEFAULT_LOAD_ORDER, digest: str = "") -> "AdapterSpec":
+    def read(
+        cls,
+        name: str,
+        path: Path,
+        *,
+        load_order: int = DEFAULT_LOAD_ORDER,
+        digest: str = "",
+        grammar: GrammarOf | None = None,
+    ) -> "AdapterSpec":
         """``path`` is a ``slots.safetensors`` or the folder that holds one."""
-        return cls(name=name, path=path / SLOTS if path.is_dir() else path, load_order=load_order, digest=digest)
+        slots = path / SLOTS if path.is_dir() else path
+        return cls(name=name, path=slots, load_order=load_order, digest=digest, grammar=grammar)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,13 @@ _OPENING = b"([{"
 _CLOSING = b"}])>"
 _BLANKS = b" \n\r\t"
 _OTHERS = b",:=;.-<([{"  # which are tried first
-# A text is never ended by an order to change something that it had not begun.
-_CHANGES = re.compile(rb"\b(delete|detach|set|drop|remove|create|merge|update|insert|truncate|alter)\b", re.IGNORECASE)
+# Words that close what was begun, in languages where a name might stand in their stead: no byte tells them from one.
+_ENDS = (b"end", b"END", b"fi", b"done", b"esac")
+# A text is never ended by an order to change something that it had not begun. What stands behind a dot or a colon, in quotes, or
+# has both cases is a name, and what begins with SELECT changes nothing.
+_WORDS = rb"delete|detach|set|drop|remove|create|merge|update|insert|truncate|alter"
+_CHANGES = re.compile(rb"(?<![.:`\"'\w])(?:" + _WORDS + rb"|" + _WORDS.upper() + rb")\b")
+_READS = re.compile(rb"\s*(?:select|SELECT)\b")
 
 
 class Following(Protocol):
@@ -77,7 +82,7 @@ class _Way:
 
 def shortest_end(start: Following, written: bytes) -> bytes | None:
     """What to write behind ``written`` so that the text is complete: b"" if it is, None if no way was found."""
-    may_change = _CHANGES.search(written) is not None
+    may_change = _changes(written)
     layer = [_Way(b"", start, _Nesting().behind(written))]
     met: set[tuple[bytes, _Nesting, bytes]] = set()
     num_looks = 0
@@ -86,7 +91,7 @@ def shortest_end(start: Following, written: bytes) -> bytes | None:
         for way in layer:
             if way.state.is_complete:
                 return way.text
-            for further, possible in _further(way, (way.text or written)[-1:], may_change):
+            for further, possible in _further(way, written, may_change):
                 if further.state.is_complete:
                     return further.text
                 key = (possible, further.nesting, further.word)
@@ -103,22 +108,35 @@ def shortest_end(start: Following, written: bytes) -> bytes | None:
     return None
 
 
-def _further(way: _Way, last: bytes, may_change: bool) -> list[tuple[_Way, bytes]]:
+def _changes(text: bytes, start: int = 0) -> bool:
+    """Whether a text orders a change from ``start`` on."""
+    return _READS.match(text) is None and _CHANGES.search(text, start) is not None
+
+
+def _further(way: _Way, written: bytes, may_change: bool) -> list[tuple[_Way, bytes]]:
     """The ways one decision on, each with the bytes that may follow it."""
     result = []
-    for byte in _candidates(way.state.next_bytes(), last, way.nesting.quote):
-        state, added = way.state.copy(), bytes([byte])
+    possible = way.state.next_bytes()
+    letters = [bytes([byte]) for byte in _candidates(possible, (way.text or written)[-1:], way.nesting.quote)]
+    ends = _ENDS if not way.nesting.quote and _has_names(possible) else ()
+    for begun in (*letters, *ends):
+        added, state = begun, way.state.copy()
         if not state.take(added):
             continue
         if not state.is_complete and (forced := state.forced_bytes()) and state.take(forced):
             added += forced
         text = way.text + added
-        if not may_change and _CHANGES.search(text):
+        if not may_change and _changes(written + text, len(written)):
             continue
-        is_word = len(added) > 1 and added[-2:].strip().isalpha()
+        is_word = len(added) > 1 and begun not in ends and added[-2:].strip().isalpha()
         nesting, word = way.nesting.behind(added), added if is_word else way.word
         result.append((_Way(text, state, nesting, word, way.num_words + is_word), state.next_bytes()))
     return result
+
+
+def _has_names(possible: bytes) -> bool:
+    """Whether what may come next is a name or a text: any letter will do."""
+    return sum(chr(byte).isalpha() or byte == ord("_") for byte in possible if byte < 0x80) >= 26
 
 
 def _candidates(possible: bytes, last: bytes, quote: int) -> list[int]:
@@ -130,7 +148,7 @@ def _candidates(possible: bytes, last: bytes, quote: int) -> list[int]:
     digits = [byte for byte in plain if chr(byte).isdigit()]
     blanks = [byte for byte in _BLANKS if byte in plain]
     others = [byte for byte in plain if byte not in letters and byte not in digits and byte not in _BLANKS]
-    if len(letters) >= 26:  # a name or a text
+    if _has_names(possible):
         letters = letters[-1:]
     if quote:
         return [quote] if quote in others else letters[:1] or digits[:1] or others[:16] + blanks[:1]

@@ -7,7 +7,6 @@ anybody's: its size, the time and memory of compiling it and of each step are bo
 import json
 import re
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,17 +17,15 @@ from numpy.typing import NDArray
 from xpm_runtime.errors import ConstraintError
 from xpm_runtime.gbnf import MAX_RULES, to_lark
 from xpm_runtime.grammar import Grammar
+from xpm_runtime.time_limit import TimeLimit
 from xpm_runtime.vocabulary import ByteVocabulary, Vocabulary
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
 COMPILE_S = 0.8  # of a processor's time
-_WAIT_S = 10.0
 _NUM_KEPT = 32  # compiled grammars
 _NUM_COMPILING = 2  # at once, those that were given up among them
-_STACK_BYTES = 512 << 20  # of which only what is used is memory
-_STACK_LOCK = threading.Lock()
 _MAX_DEPTH = 100  # of brackets in a regular expression or in Lark
 _LIMITS: dict[str, Any] = {
     "initial_lexer_fuel": 500_000,
@@ -135,7 +132,7 @@ class Constraints:
         self._lock = threading.Lock()
         self._tokenizer: LLTokenizer | None = None
         self._kept: OrderedDict[Grammar, LLMatcher] = OrderedDict()
-        self._slots = threading.BoundedSemaphore(_NUM_COMPILING)
+        self._compiling = TimeLimit(_NUM_COMPILING)
 
     def begin(self, grammar: Grammar) -> Constraint:
         """The constraint of a text that is empty yet.
@@ -158,7 +155,15 @@ class Constraints:
 
     def _compiled(self, grammar: Grammar) -> "LLMatcher":
         tokenizer, matcher = self._opened(), self._known(grammar)
-        return matcher or self._within(COMPILE_S, lambda: self._compile(tokenizer, grammar))
+        if matcher is not None:
+            return matcher
+        try:
+            return self._compiling.run(lambda: self._compile(tokenizer, grammar), seconds=COMPILE_S)
+        except TimeoutError:
+            raise ConstraintError(
+                f"the grammar takes longer than {COMPILE_S:g} s to compile",
+                hint="make it smaller, with fewer alternatives, repeats or patterns",
+            ) from None
 
     def _known(self, grammar: Grammar) -> "LLMatcher | None":
         with self._lock:
@@ -187,65 +192,6 @@ class Constraints:
                 self.special = frozenset(vocabulary.special_token_ids)
                 self._tokenizer = LLTokenizer(vocabulary, eos_token=vocabulary.eos_token_ids)  # type: ignore[arg-type]
             return self._tokenizer
-
-    def _within(self, seconds: float, work: Callable[[], "LLMatcher"]) -> "LLMatcher":
-        """What ``work`` returns, if it takes no longer. What does goes on by itself, and is known when it is done."""
-        done: list[LLMatcher | BaseException] = []
-        clocks: list[Callable[[], float]] = []
-
-        def run() -> None:
-            clocks.append(_clock())
-            try:
-                done.append(work())
-            except BaseException as error:
-                done.append(error)
-            finally:
-                self._slots.release()
-
-        deadline = time.monotonic() + _WAIT_S
-        if self._slots.acquire(timeout=_WAIT_S):
-            thread = threading.Thread(target=run, name="xpm-grammar", daemon=True)
-            _start_deep(thread)
-            while thread.is_alive() and time.monotonic() < deadline and all(clock() <= seconds for clock in clocks):
-                thread.join(0.02)
-        if not done:
-            raise ConstraintError(
-                f"the grammar takes longer than {seconds:g} s to compile",
-                hint="make it smaller, with fewer alternatives, repeats or patterns",
-            )
-        if isinstance(done[0], BaseException):
-            raise done[0]
-        return done[0]
-
-
-def _start_deep(thread: threading.Thread) -> None:
-    """Start a thread whose stack holds what llguidance comes to in grammars whose rules lead to ever more rules.
-
-    It follows them recursively, a thousand references of a JSON Schema to the end of an ordinary stack, and of the process.
-    """
-    with _STACK_LOCK:
-        ordinary = threading.stack_size(_STACK_BYTES)
-        try:
-            thread.start()
-        finally:
-            threading.stack_size(ordinary)
-
-
-def _clock() -> Callable[[], float]:
-    """For how long this thread had a processor from now on, in seconds; where no clock tells, how long it is since now."""
-    clock_of, read = getattr(time, "pthread_getcpuclockid", None), getattr(time, "clock_gettime", None)
-    if clock_of is None or read is None:  # Windows, macOS
-        started = time.monotonic()
-        return lambda: time.monotonic() - started
-    clock = clock_of(threading.get_ident())
-
-    def spent() -> float:
-        try:
-            return float(read(clock))
-        except OSError:  # the thread has ended
-            return 0.0
-
-    return spent
 
 
 def fitting(grammar: Grammar, texts: Iterable[str]) -> Iterator[bool]:

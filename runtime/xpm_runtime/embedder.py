@@ -1,8 +1,6 @@
 """Texts as vectors, by an encoder that ``xpm build embedder`` exported (docs/reference/formats/embedder.md)."""
 
-import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +16,10 @@ from xpm_runtime.session import Session
 FORMAT = "xpm-embedder-1"
 EMBEDDER_FILE = "embedder.json"
 ENCODER_GRAPH = "encoder.onnx"
+TOPICS_FILE = "topics.safetensors"
+_ROUTED_TOKENS = 96  # what a prompt is about is said early, and each costs a tenth of a millisecond or more
 OUTPUT = "last_hidden_state"
 _TOKENIZER = "tokenizer.json"
-_END_BYTES = 1 << 20
 
 Floats = NDArray[np.float32]
 
@@ -50,7 +49,10 @@ POOLING: dict[str, Callable[[Floats, Floats], Floats]] = {"mean": _mean, "max": 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedderSpec:
-    """``inputs`` are the graph's; ``max_tokens`` of a text are read; ``size`` is a vector's."""
+    """``inputs`` are the graph's; ``max_tokens`` of a text are read; ``size`` is a vector's.
+
+    ``digest`` is of the weights, the tokenizer and the rest: what was trained with the same model knows it by that.
+    """
 
     pooling: str
     is_normalized: bool
@@ -59,6 +61,7 @@ class EmbedderSpec:
     size: int
     inputs: tuple[str, ...]
     pad_token_id: int
+    digest: str
 
     @classmethod
     def read(cls, folder: Path) -> "EmbedderSpec":
@@ -76,6 +79,7 @@ class EmbedderSpec:
                 size=int(raw["size"]),
                 inputs=tuple(map(str, raw["inputs"])),
                 pad_token_id=int(raw["pad_token_id"]),
+                digest=str(raw["digest"])[:100],
             )
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelLoadError(
@@ -87,23 +91,32 @@ class EmbedderSpec:
 class Embedder:
     """Not to be used from several threads at once. ``digest`` names the model, for routing heads that were trained with it."""
 
-    def __init__(self, spec: EmbedderSpec, tokenizer: Tokenizer, session: Session, digest: str) -> None:
-        self.spec, self.digest = spec, digest
+    def __init__(self, spec: EmbedderSpec, tokenizer: Tokenizer, session: Session) -> None:
+        self.spec, self.digest = spec, spec.digest
         self._tokenizer = tokenizer
         self._session = session
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int | None = None) -> "Embedder":
-        """Load an exported embedder on the CPU; raises ModelLoadError if a file is missing or malformed."""
+    def load(cls, folder: Path, *, threads: int | None = None, max_tokens: int | None = None) -> "Embedder":
+        """Load an exported embedder on the CPU; raises ModelLoadError if a file is missing or malformed.
+
+        Args:
+            max_tokens: of a text that are read; the model's own limit if that is lower, or none is given.
+        """
         spec = EmbedderSpec.read(folder)
         try:
             tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
         except Exception as error:  # tokenizers raises its own, untyped
             raise ModelLoadError(f"{folder / _TOKENIZER} could not be read", context=str(error)[:200]) from error
-        tokenizer.enable_truncation(spec.max_tokens)
+        tokenizer.enable_truncation(min(max_tokens or spec.max_tokens, spec.max_tokens))
         tokenizer.enable_padding(pad_id=spec.pad_token_id)
         session = Session(folder, ENCODER_GRAPH, device="cpu", threads=threads, spinning=False)
-        return cls(spec, tokenizer, session, _digest_of(folder))
+        return cls(spec, tokenizer, session)
+
+    @classmethod
+    def for_routing(cls, folder: Path) -> "Embedder":
+        """As the router uses it, and as heads and topics are trained: one thread, of the beginning of a text."""
+        return cls.load(folder, threads=1, max_tokens=_ROUTED_TOKENS)
 
     def embed(self, texts: Sequence[str]) -> Floats:
         """One vector for each text, float32 (len(texts), size), of length 1 if the model normalises.
@@ -130,15 +143,3 @@ class Embedder:
         if spec.is_normalized:
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return vectors
-
-
-def _digest_of(folder: Path) -> str:
-    """Of the description, and of the graph's size and ends: it is loaded for each run, and too large to hash whole."""
-    digest = hashlib.sha256((folder / EMBEDDER_FILE).read_bytes())
-    with (folder / ENCODER_GRAPH).open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        digest.update(f"{size}".encode())
-        for start in (0, max(0, size - _END_BYTES)):
-            file.seek(start)
-            digest.update(file.read(_END_BYTES))
-    return f"sha256:{digest.hexdigest()}"

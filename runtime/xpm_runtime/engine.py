@@ -28,13 +28,14 @@ from xpm_runtime.conversation import EngineSession
 from xpm_runtime.errors import CapacityError, RequestError
 from xpm_runtime.forms import open_base
 from xpm_runtime.forms.form import Form
+from xpm_runtime.grammar import Grammar
 from xpm_runtime.graph import GraphSpec, stored_weights
 from xpm_runtime.guide import Guides
 from xpm_runtime.lanes import Lanes
 from xpm_runtime.memory import MemoryPlan, MemoryReport, plan_memory
 from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
-from xpm_runtime.prompts import checked_ids, encode_prompt
+from xpm_runtime.prompts import asked_in, checked_ids, encode_prompt
 from xpm_runtime.resident import ResidentAdapters
 from xpm_runtime.sampler import Sampler, SamplingParams, as_real
 from xpm_runtime.scheduler import Scheduler
@@ -44,7 +45,7 @@ from xpm_runtime.shared_steps import SharedSteps
 from xpm_runtime.slots import Acting, check_scale
 from xpm_runtime.stepper import Stepper, StepReport
 from xpm_runtime.text import GrowingText, TextCodec
-from xpm_runtime.vocabulary import TokenizerVocabulary
+from xpm_runtime.vocabulary import TokenizerVocabulary, ids_before_a_text
 
 MAX_EXPERTS = 10
 _CHUNK_TOKENS = 256
@@ -267,9 +268,10 @@ class Engine:
         )
         if any(token >= self.graph.vocab_size for token in request.sampling.logit_bias):
             raise RequestError("logit_bias names a token that the base does not have")
-        text = GrowingText(self._codec, request.sampling.stop)
-        grammar = request.sampling.grammar
+        grammar = request.sampling.grammar or self._stated_grammar(request)
         guide = self._guides.begin(grammar) if grammar else None
+        before = ids_before_a_text(self._codec.tokenizer) if guide else ()
+        text = GrowingText(self._codec, request.sampling.stop, before)
         with self._opened():
             acting = self._compose(request.experts, request.scales)
             num_soft = sum(self._adapters.attached[name].num_soft for name, _ in acting)
@@ -285,6 +287,16 @@ class Engine:
             )
             self._scheduler.check(sequence)
         return sequence
+
+    def _stated_grammar(self, request: Request) -> Grammar | None:
+        """What the request's experts say of their answers; the one that acts last and says something has the last word."""
+        with self._opened():
+            acting = self._compose(request.experts, request.scales)
+            specs = [self._adapters.attached[name].spec for name, _ in acting]
+        found = None
+        for spec in specs:
+            found = (spec.grammar(asked_in(request.prompt)) if spec.grammar else None) or found
+        return found
 
     def enqueue(self, sequence: Sequence) -> None:
         """Queue what was prepared, or preempted; raises RequestError if an expert of it was detached meanwhile."""

@@ -8,14 +8,25 @@ next one begins. Rules that can't be reached, or never end, are left out, so tha
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from xpm_runtime.errors import ConstraintError
+from xpm_runtime.gbnf_rules import (
+    EMPTY,
+    ROOT,
+    All,
+    Either,
+    Node,
+    Repeated,
+    Rule,
+    Text,
+    ending_rules,
+    reached_rules,
+    rules_used,
+)
 
 MAX_RULES = 10_000
 MAX_DEPTH = 64  # of groups in groups
 MAX_REPEATS = 100_000
-_ROOT = "root"
 _TOKEN = re.compile(
     r"""(?P<space>(?:\s|\#[^\n]*)+)
       | (?P<rule>[A-Za-z0-9_-]+)(?=\s*::=) | (?P<name>[A-Za-z0-9_-]+) | (?P<defines>::=)
@@ -29,42 +40,6 @@ _SURROGATES = (0xD800, 0xDFFF)
 _LAST = 0x10FFFF
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """Terminals, as Lark writes them."""
-
-    lark: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    name: str
-    place: int
-
-
-@dataclass(frozen=True, slots=True)
-class _All:
-    parts: tuple["_Node", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Any:
-    options: tuple["_Node", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Repeated:
-    """``most`` None: without end."""
-
-    node: "_Node"
-    least: int
-    most: int | None
-
-
-_Node = _Text | _Rule | _All | _Any | _Repeated
-_EMPTY = _All(())
-
-
 def to_lark(text: str) -> str:
     """The grammar ``text`` in Lark; its rule ``root`` becomes ``start``.
 
@@ -72,10 +47,10 @@ def to_lark(text: str) -> str:
         ConstraintError: it is malformed (says where), too large, or no text fits it.
     """
     rules = _Parser(text).rules()
-    rules = _ending(rules)
-    if _ROOT not in rules:
+    rules = ending_rules(rules)
+    if ROOT not in rules:
         raise ConstraintError("no text fits the grammar", context="every way through its rule root goes on without end")
-    names = {name: "start" if name == _ROOT else f"r{number}" for number, name in enumerate(_reached(rules))}
+    names = {name: "start" if name == ROOT else f"r{number}" for number, name in enumerate(reached_rules(rules))}
     lines = [f"{lark}: {_written(rules[name], names)}" for name, lark in names.items()]
     return "\n".join(["%llguidance {}", *lines, ""])
 
@@ -89,9 +64,9 @@ class _Parser:
         self._at = 0
         self._depth = 0
 
-    def rules(self) -> dict[str, _Node]:
+    def rules(self) -> dict[str, Node]:
         """All rules by name; every name that is used is among them."""
-        rules: dict[str, _Node] = {}
+        rules: dict[str, Node] = {}
         while self._at < len(self._tokens):
             token = self._tokens[self._at]
             if token.lastgroup != "rule":
@@ -102,9 +77,9 @@ class _Parser:
             rules[token["rule"]] = self._choice()
             if len(rules) > MAX_RULES:
                 raise ConstraintError(f"the grammar has more than {MAX_RULES:,} rules", hint="make it smaller")
-        if _ROOT not in rules:
+        if ROOT not in rules:
             raise ConstraintError("the grammar has no rule root", hint="name the rule that it begins with `root`")
-        for used in (each for node in rules.values() for each in _used(node)):
+        for used in (each for node in rules.values() for each in rules_used(node)):
             if used.name not in rules:
                 raise self._error(f"the rule {used.name} is not defined", used.place)
         return rules
@@ -123,15 +98,15 @@ class _Parser:
         """The sign that comes next, "" if something else does."""
         return (self._tokens[self._at]["sign"] or "") if self._at < len(self._tokens) else ""
 
-    def _choice(self) -> _Node:
+    def _choice(self) -> Node:
         options = [self._sequence()]
         while self._sign() == "|":
             self._at += 1
             options.append(self._sequence())
-        return options[0] if len(options) == 1 else _Any(tuple(options))
+        return options[0] if len(options) == 1 else Either(tuple(options))
 
-    def _sequence(self) -> _Node:
-        parts: list[_Node] = []
+    def _sequence(self) -> Node:
+        parts: list[Node] = []
         while self._at < len(self._tokens):
             token = self._tokens[self._at]
             if token.lastgroup == "rule" or token["sign"] in ("|", ")"):
@@ -143,23 +118,23 @@ class _Parser:
                 parts[-1] = self._repeated(parts[-1], token)
             else:
                 parts.append(self._item(token))
-        return parts[0] if len(parts) == 1 else _All(tuple(parts))
+        return parts[0] if len(parts) == 1 else All(tuple(parts))
 
-    def _item(self, token: re.Match[str]) -> _Node:
+    def _item(self, token: re.Match[str]) -> Node:
         if token["literal"] is not None:
             codes = [code for code, _ in self._characters(token["literal"], token.start("literal"))]
-            return _All(tuple(_Text(json.dumps(chr(code), ensure_ascii=False)) for code in codes))
+            return All(tuple(Text(json.dumps(chr(code), ensure_ascii=False)) for code in codes))
         if token["class"] is not None:
             return self._class(token)
         if token["name"] is not None:
-            return _Rule(token["name"], token.start())
+            return Rule(token["name"], token.start())
         if token["sign"] == ".":
-            return _Text(_class_of([(0, _LAST)]))
+            return Text(_class_of([(0, _LAST)]))
         if token["sign"] == "(":
             return self._group(token)
         raise self._error(f"{token[0]} is out of place", token.start())
 
-    def _group(self, opened: re.Match[str]) -> _Node:
+    def _group(self, opened: re.Match[str]) -> Node:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise self._error(f"groups are more than {MAX_DEPTH} deep", opened.start())
@@ -170,7 +145,7 @@ class _Parser:
         self._depth -= 1
         return node
 
-    def _repeated(self, node: _Node, token: re.Match[str]) -> _Node:
+    def _repeated(self, node: Node, token: re.Match[str]) -> Node:
         if token["sign"]:
             least, most = {"?": (0, 1), "*": (0, None), "+": (1, None)}[token["sign"]]
         else:
@@ -179,9 +154,9 @@ class _Parser:
             most = int(rest) if rest else None
         if max(least, most or 0) > MAX_REPEATS or (most is not None and most < least):
             raise self._error(f"repeats must be 0 to {MAX_REPEATS:,}, the first not above the second", token.start())
-        return _EMPTY if most == 0 else _Repeated(node, least, most)
+        return EMPTY if most == 0 else Repeated(node, least, most)
 
-    def _class(self, token: re.Match[str]) -> _Node:
+    def _class(self, token: re.Match[str]) -> Node:
         body, place = token["class"], token.start("class")
         is_negated = body.startswith("^")
         characters = list(self._characters(body[is_negated:], place + is_negated))
@@ -198,7 +173,7 @@ class _Parser:
             at += 1
         if not ranges and not is_negated:
             raise self._error("this class is empty", place)
-        return _Text(_class_of(_others(ranges) if is_negated else ranges))
+        return Text(_class_of(_others(ranges) if is_negated else ranges))
 
     def _characters(self, body: str, place: int) -> Iterator[tuple[int, bool]]:
         """(code point, whether it was escaped) of each character of a literal or class."""
@@ -246,80 +221,23 @@ def _class_of(ranges: list[tuple[int, int]]) -> str:
     return "/[" + "".join(rf"\x{{{first:x}}}-\x{{{last:x}}}" for first, last in parts) + "]/"
 
 
-def _used(node: _Node) -> Iterator[_Rule]:
-    """The rules that a node names."""
-    if isinstance(node, _Rule):
-        yield node
-    elif isinstance(node, _Repeated):
-        yield from _used(node.node)
-    elif isinstance(node, _All | _Any):
-        for each in node.parts if isinstance(node, _All) else node.options:
-            yield from _used(each)
-
-
-def _ending(rules: dict[str, _Node]) -> dict[str, _Node]:
-    """The rules without those, and without those ways through them, that never come to an end."""
-    users: dict[str, set[str]] = {name: set() for name in rules}
-    for name, node in rules.items():
-        for used in _used(node):
-            users[used.name].add(name)
-    ending: set[str] = set()
-    waiting = list(rules)
-    while waiting:
-        name = waiting.pop()
-        if name not in ending and _pruned(rules[name], ending) is not None:
-            ending.add(name)
-            waiting += users[name]
-    pruned = {name: _pruned(rules[name], ending) for name in rules if name in ending}
-    return {name: node for name, node in pruned.items() if node is not None}
-
-
-def _pruned(node: _Node, ending: set[str]) -> _Node | None:
-    """A node without the options that need another rule than those in ``ending``; None if there is no way through it."""
+def _written(node: Node, names: dict[str, str]) -> str:
     match node:
-        case _Rule():
-            return node if node.name in ending else None
-        case _Repeated():
-            inner = _pruned(node.node, ending)
-            return _Repeated(inner, node.least, node.most) if inner is not None else _EMPTY if node.least == 0 else None
-        case _All():
-            parts = [_pruned(each, ending) for each in node.parts]
-            whole = tuple(each for each in parts if each is not None)
-            return _All(whole) if len(whole) == len(parts) else None
-        case _Any():
-            options = tuple(each for each in (_pruned(each, ending) for each in node.options) if each is not None)
-            return _Any(options) if options else None
-    return node
-
-
-def _reached(rules: dict[str, _Node]) -> list[str]:
-    """The root and what it needs, directly or not."""
-    found, waiting = {_ROOT: None}, [_ROOT]
-    while waiting:
-        for used in _used(rules[waiting.pop()]):
-            if used.name not in found:
-                found[used.name] = None
-                waiting.append(used.name)
-    return list(found)
-
-
-def _written(node: _Node, names: dict[str, str]) -> str:
-    match node:
-        case _Text():
+        case Text():
             return node.lark
-        case _Rule():
+        case Rule():
             return names[node.name]
-        case _Repeated():
+        case Repeated():
             inner = _written(node.node, names)
             most = "" if node.most is None else node.most
             return f"({inner}){{{node.least},{most}}}" if (node.least, node.most) != (0, None) else f"({inner})*"
-        case _All():
+        case All():
             return (
                 " ".join(
-                    f"({_written(each, names)})" if isinstance(each, _Any) else _written(each, names)
+                    f"({_written(each, names)})" if isinstance(each, Either) else _written(each, names)
                     for each in node.parts
                 )
                 or '""'
             )
-        case _Any():
+        case Either():
             return " | ".join(_written(each, names) for each in node.options)

@@ -34,6 +34,14 @@ def encode_prompt(
     return checked_ids(ids, vocab_size)
 
 
+def asked_in(prompt: Prompt) -> str:
+    """The text that is to be answered: of a conversation its last turn; "" of ids."""
+    if isinstance(prompt, str):
+        return prompt
+    last = prompt[-1] if len(prompt) else None
+    return last.content if isinstance(last, Message) else ""
+
+
 def checked_ids(ids: Items[int], vocab_size: int) -> list[int]:
     """Ids of the vocabulary; what lies beyond it belongs to soft prompts and is nobody's to pass."""
     checked = []

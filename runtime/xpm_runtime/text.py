@@ -166,13 +166,17 @@ class GrowingText:
     the beginning of a stop string, are held back, until ``take(final=True)`` or ``finish`` says that nothing comes any more.
     """
 
-    def __init__(self, codec: TextCodec, stop: Sequence[str]) -> None:
+    def __init__(self, codec: TextCodec, stop: Sequence[str], before: Sequence[int] = ()) -> None:
+        """
+        Args:
+            before: tokens that the text follows, which are not part of it.
+        """
         self._tokenizer = codec.tokenizer
         self.bytes_of = codec.bytes_of
         self._stop = tuple(stop)
         self._num_taken = 0
         # The tokens of the last piece of text, which a decoder may look back at, and those that came after it.
-        self._context: list[int] = []
+        self._context: list[int] = list(before)
         self._pending: list[int] = []
         self.text = ""
         self.is_stopped = False

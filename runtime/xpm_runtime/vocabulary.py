@@ -12,6 +12,7 @@ from xpm_runtime.errors import ConstraintError
 
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _METASPACE = "▁"
+_BEFORE = "\0"  # no vocabulary has a token in which more follows it
 
 
 class Vocabulary(Protocol):
@@ -60,6 +61,7 @@ class TokenizerVocabulary:
         if not eos_token_ids:
             raise ConstraintError("answers of this base can't be constrained: no token ends them")
         self._tokenizer = tokenizer
+        self._before = ids_before_a_text(tokenizer)
         added = tokenizer.get_added_tokens_decoder()
         self.eos_token_ids = list(eos_token_ids)
         self.eos_token_id = self.eos_token_ids[0]
@@ -74,10 +76,27 @@ class TokenizerVocabulary:
                 self.tokens[number] = token.encode() if number in added else write(token)
 
     def __call__(self, text: str) -> list[int]:
-        """Ids of a text, cut within what reads like a special token."""
+        """Ids of a text as it is written behind another, cut within what reads like a special token."""
         cuts = [0, *(found.end() for found in self._special_start.finditer(text)), len(text)]
-        pieces = (text[first:last] for first, last in pairwise(cuts))
-        return [each for piece in pieces for each in self._tokenizer.encode(piece, add_special_tokens=False).ids]
+        return [each for first, last in pairwise(cuts) for each in self._encode(text[first:last])]
+
+    def _encode(self, piece: str) -> list[int]:
+        if num_before := len(self._before):
+            ids = self._tokenizer.encode(_BEFORE + piece, add_special_tokens=False).ids
+            if ids[:num_before] == self._before:
+                return list(ids[num_before:])
+        return list(self._tokenizer.encode(piece, add_special_tokens=False).ids)
+
+
+def ids_before_a_text(tokenizer: Tokenizer) -> list[int]:
+    """Tokens behind which a text is encoded, and its tokens are decoded, as within another text.
+
+    SentencePiece's tokenizers put a blank before all text and take the first one away from all tokens; a grammar's text begins
+    with a blank if the grammar says so, and with none else. Where there is nothing of the kind it is [].
+    """
+    if tokenizer.decoder is None or "ByteLevel" in tokenizer.decoder.__getstate__().decode():
+        return []
+    return list(tokenizer.encode(_BEFORE, add_special_tokens=False).ids)
 
 
 def token_writer(decoder: Any) -> Callable[[str], bytes]:

@@ -3,6 +3,7 @@
 import json
 import zlib
 
+import numpy as np
 import pytest
 
 from xpm.project import EMBEDDED_EXPERTS, Project
@@ -46,6 +47,27 @@ def test_the_explanation(xpm):
     for part in ("expert-sql", "chosen", "topic sql", "keywords list, schema", "because", "decoding", "took"):
         assert part in shown
     assert "topic +" in xpm("route", "-v", SQL).stdout
+
+
+def test_the_embedder_that_is_set_is_used_with_its_topics(xpm, tmp_path, monkeypatch):
+    read = []
+
+    class Embedder:
+        digest = "other"
+
+        def embed(self, texts):
+            read.extend(texts)
+            return np.zeros((len(texts), 4), np.float32)
+
+    folder = tmp_path / "embedder"
+    folder.mkdir()
+    monkeypatch.setenv("XPM_ROUTER_EMBEDDER", str(folder))
+    assert "not an exported embedder" in str(xpm("route", SQL, code=1))
+    monkeypatch.setattr("xpm_runtime.embedder.Embedder.for_routing", lambda folder: Embedder())
+    assert json.loads(xpm("route", "--json", SQL).stdout)["experts"] == ["expert-sql"]
+    assert read == [SQL]
+    (folder / "topics.safetensors").write_bytes(b"x" * 100)
+    assert "topics.safetensors cannot be read" in str(xpm("route", SQL, code=1))
 
 
 @pytest.fixture

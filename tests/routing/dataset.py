@@ -4,16 +4,16 @@ import random
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from xpm_build.routing.frames import filled
-from xpm_build.routing.heads import train_head
+from xpm_build.routing.heads import embedded, train_head
 from xpm_runtime.router.card import RoutingCard
 from xpm_runtime.router.evaluation import Evaluation, Routed, evaluate
 from xpm_runtime.router.head import Head
-from xpm_runtime.router.route import Router
-from xpm_runtime.router.vectors import WordVectors
+from xpm_runtime.router.route import Encoder, Router
 
 REQUESTS = tomllib.loads(Path(__file__).with_name("requests.toml").read_text(encoding="utf-8"))
 PER_FRAME = {"train": 8, "tune": 8, "held": 8}
@@ -63,7 +63,7 @@ def cards(*, with_examples: bool = True) -> list[RoutingCard]:
     ]
 
 
-def heads(vectors: WordVectors, kept: Path | None = None) -> dict[str, Head]:
+def heads(encoder: Encoder, kept: Path | None = None) -> dict[str, Head]:
     """Each profile's head, trained from its own `train` rows and nobody else's, as it is read from its file.
 
     ``kept`` is a folder where heads are kept: what is there is not trained again.
@@ -71,7 +71,7 @@ def heads(vectors: WordVectors, kept: Path | None = None) -> dict[str, Head]:
     train = labelled("train")
     result = {}
     for card in cards():
-        path = kept / f"{card.name}.safetensors" if kept else None
+        path = kept / encoder.digest[-12:] / f"{card.name}.safetensors" if kept else None
         if path and path.is_file():
             result[card.name] = Head.from_bytes(path.read_bytes(), where=card.name)
             continue
@@ -80,8 +80,8 @@ def heads(vectors: WordVectors, kept: Path | None = None) -> dict[str, Head]:
             [row.prompt for row in rows],
             called=(*card.capabilities, *card.title.split()),
             groups=[row.family for row in rows],
-            embed=vectors.embed,
-            embedder=vectors.digest,
+            embed=partial(embedded, encoder),
+            embedder=encoder.digest,
         )
         data = trained.head.to_bytes()
         result[card.name] = Head.from_bytes(data, where=card.name)

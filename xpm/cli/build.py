@@ -116,7 +116,7 @@ def build_base_command(
 @click.option(
     "--embedder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Train the routing head with this exported embedder instead of the vectors that come with xpm.",
+    help="Train the routing head with this exported embedder, too, for whoever has it (`router.embedder`).",
 )
 @click.option("--in-place", is_flag=True, help="Compile into the folder itself, for `xpm install --editable`.")
 @_out
@@ -152,14 +152,20 @@ def build_expert_command(
 @build_command.command("embedder")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
+@click.option("--layers", type=click.IntRange(min=1), help="Keep the encoder's first layers alone: it is quicker.")
+@click.option(
+    "--topics/--no-topics", default=True, show_default=True, help="Train the router's topics with it: minutes."
+)
 @_json
 @click.pass_obj
-def build_embedder_command(console: Console, folder: Path, out: Path, as_json: bool) -> None:
+def build_embedder_command(
+    console: Console, folder: Path, out: Path, layers: int | None, topics: bool, as_json: bool
+) -> None:
     """Export the sentence-transformers model or plain encoder in FOLDER, for routing, and compare its vectors.
 
-    Example: xpm build embedder ./all-MiniLM-L6-v2 --out embedder
+    Example: xpm build embedder ./multilingual-e5-small --layers 4 --out e5
     """
-    built = operations.build_embedder(folder, out)
+    built = operations.build_embedder(folder, out, layers=layers, report=console.say if topics else None)
     if as_json:
         console.json(
             {"path": str(built.path), "size": built.size, "pooling": built.pooling, "least_cosine": built.cosine}

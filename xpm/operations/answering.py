@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -216,16 +217,27 @@ def load_engine(base: Part, options: RunOptions, *, max_lanes: int = 1) -> "Engi
     )
 
 
-def attach(engine: "Engine", experts: Sequence[Part]) -> float:
-    """Attach experts under their names, to act in the order in which they are given; milliseconds in all."""
-    return sum(engine.attach(spec_of(each, position)).attach_ms for position, each in enumerate(experts, start=1))
+def attach(engine: "Engine", experts: Sequence[Part], *, with_grammars: bool = False) -> float:
+    """Attach experts under their names, to act in the order in which they are given; milliseconds in all.
+
+    Args:
+        with_grammars: whether answers that are asked of the engine without a grammar have those that manifests state.
+    """
+    specs = [spec_of(each, position, with_grammar=with_grammars) for position, each in enumerate(experts, start=1)]
+    return sum(engine.attach(spec).attach_ms for spec in specs)
 
 
-def spec_of(expert: Part, position: int, *, name: str = "") -> "AdapterSpec":
+def spec_of(expert: Part, position: int, *, name: str = "", with_grammar: bool = False) -> "AdapterSpec":
     """An expert as an engine takes it, under its own name or another, to act behind those of lower positions."""
     from xpm_runtime import AdapterSpec
 
-    return AdapterSpec.read(name or expert.name, expert.folder, load_order=position, digest=expert.digest)
+    return AdapterSpec.read(
+        name or expert.name,
+        expert.folder,
+        load_order=position,
+        digest=expert.digest,
+        grammar=partial(stated_by, [expert]) if with_grammar else None,
+    )
 
 
 def installed_parts(environment: Environment, *, progress: Progress) -> tuple[Part, list[Part]]:

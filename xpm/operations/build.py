@@ -59,12 +59,14 @@ def build_base(
     )
 
 
-def build_embedder(source: Path, out: Path) -> "BuiltEmbedder":
-    """Export the encoder in a folder to the new folder ``out``."""
+def build_embedder(
+    source: Path, out: Path, *, layers: int | None = None, report: Callable[[str], None] | None = None
+) -> "BuiltEmbedder":
+    """Export the encoder in a folder, or its first layers, to the new folder ``out``; with ``report`` topics are trained, too."""
     require_extra()
     from xpm_build.embedder import build_embedder as build
 
-    return build(source, out)
+    return build(source, out, layers=layers, report=report)
 
 
 def build_expert(

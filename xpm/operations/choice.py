@@ -20,7 +20,8 @@ from xpm.operations.route import note_of_nobody, router_of
 from xpm.progress import Progress
 
 if TYPE_CHECKING:
-    from xpm_runtime.router.route import Decision, Router
+    from xpm_runtime.router.decision import Decision
+    from xpm_runtime.router.route import Router
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from xpm.operations.options import Options
 from xpm.progress import Progress
 
 if TYPE_CHECKING:
-    from xpm_runtime.router.route import Decision
+    from xpm_runtime.router.decision import Decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

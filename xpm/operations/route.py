@@ -23,8 +23,10 @@ from xpm_index.errors import XpmError
 
 if TYPE_CHECKING:
     from xpm_runtime.router.card import RoutingCard
+    from xpm_runtime.router.decision import Decision
     from xpm_runtime.router.evaluation import Evaluation
-    from xpm_runtime.router.route import Decision, Encoder, Router
+    from xpm_runtime.router.route import Encoder, Router
+    from xpm_runtime.router.topics import Topics
 
 _NO_EXPERT = (
     f"no installed expert fits this prompt, and {DEFAULT_BASE} alone can't answer it; get a real base, e.g."
@@ -44,7 +46,8 @@ def router_of(environment: Environment, experts: Sequence[Part], *, progress: Pr
 
     cards = [_with_sound_hint(card, progress) for card in cards_of(experts)]
     needs_language = any("language" in card.hint for card in cards)
-    return Router(cards, encoders=_encoders(environment), language_of=language_detector() if needs_language else None)
+    encoders, topics = _encoders(environment)
+    return Router(cards, encoders=encoders, topics=topics, language_of=language_detector() if needs_language else None)
 
 
 def _with_sound_hint(card: "RoutingCard", progress: Progress) -> "RoutingCard":
@@ -121,16 +124,19 @@ def _published_for(environment: Environment, prompt: str) -> list[str]:
     return sorted(hits, key=lambda name: (-hits[name], name))[:3]
 
 
-def _encoders(environment: Environment) -> "list[Encoder]":
-    """The vectors that come with xpm, and the embedder that the user set."""
+def _encoders(environment: Environment) -> "tuple[list[Encoder], Topics]":
+    """The vectors that come with xpm, and the embedder that the user set; the topics of that, or those that come with xpm."""
+    from xpm_runtime.router.topics import read_topics, shipped_topics
     from xpm_runtime.router.vectors import own_vectors
 
-    found: list[Encoder] = [own_vectors()]
-    if folder := str(Config.read(environment.home.root).get("router.embedder")):
-        from xpm_runtime.embedder import Embedder
+    if not (setting := str(Config.read(environment.home.root).get("router.embedder"))):
+        return [own_vectors()], shipped_topics()
+    from xpm_runtime.embedder import TOPICS_FILE, Embedder
 
-        found.append(Embedder.load(Path(folder).expanduser(), threads=1))
-    return found
+    folder = Path(setting).expanduser()
+    encoders: list[Encoder] = [own_vectors(), Embedder.for_routing(folder)]
+    path = folder / TOPICS_FILE
+    return encoders, read_topics(path.read_bytes(), where=str(path)) if path.is_file() else shipped_topics()
 
 
 def _labelled(path: Path, names: set[str]) -> list[tuple[str, frozenset[str]]]:

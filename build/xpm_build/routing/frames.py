@@ -14,6 +14,7 @@ from xpm_build.domains import DOMAINS, draw_case
 _SLOT = re.compile(r"\$(\$|[A-Za-z_]+|\{[A-Za-z_]+\})")
 _OWN = Path(__file__).with_name("requests.toml")
 _WORDS = Path(__file__).with_name("vocabulary.toml")
+_EVERYDAY = Path(__file__).with_name("everyday.toml")
 _PER_FRAME = 3
 _PER_DOMAIN = 90
 _PER_VOCABULARY = 30
@@ -49,10 +50,11 @@ def corpus(seed: int = 7) -> list[RequestRow]:
     """The fixed corpus: the same rows for the same seed and version of xpm."""
     slots = tomllib.loads(_OWN.read_text(encoding="utf-8"))["slots"]
     vocabulary = tomllib.loads(_WORDS.read_text(encoding="utf-8"))
+    everyday = tomllib.loads(_EVERYDAY.read_text(encoding="utf-8"))
     rng = random.Random(seed)
     rows = []
     for name, topic in own_topics().items():
-        for frame in topic["requests"]:
+        for frame in (*topic["requests"], *everyday.get(name, ())):
             texts = dict.fromkeys(filled(frame, slots, rng) for _ in range(_PER_FRAME))
             rows += [RequestRow(text, name, frame) for text in texts]
         words = vocabulary[name].split()

@@ -1,7 +1,7 @@
 """Training one head: one expert's prompts against requests for others, by logistic regression, calibrated on unseen phrasings."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,13 @@ from xpm_build.routing.frames import RequestRow, corpus, own_topics
 from xpm_runtime.router.evaluation import calibration_error
 from xpm_runtime.router.head import NUM_FEATURES, Features, Head
 from xpm_runtime.router.prompt import read_prompt
+from xpm_runtime.router.route import Encoder
 
 MAX_POSITIVES = 1500
 MAX_NEGATIVES = 2000
 LEAST_POSITIVES = 5
 _FOLDS = 3
+_BATCH = 32  # texts
 _PENALTY = 5e-5
 _STEPS = 150
 _RATE = 0.8
@@ -61,6 +63,16 @@ class TrainedHead:
     accuracy: float
     calibration_error: float
     own_topics: tuple[str, ...]
+
+
+def embedded(encoder: Encoder, texts: Sequence[str]) -> Floats:
+    """Vectors of texts, float32 (texts, size): some at a time, alike in length, for all are filled up to the longest of them."""
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    parts = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
+    found = np.concatenate([encoder.embed([texts[place] for place in part]) for part in parts])
+    result = np.empty_like(found)
+    result[order] = found
+    return result
 
 
 def material_of(texts: Sequence[str], embed: Embed | None = None) -> Material:
@@ -126,6 +138,7 @@ def fit(
     material: Material, labels: Floats, folds: NDArray[np.int64], *, embedder: str = ""
 ) -> tuple[Head, float, float]:
     """(a head, its accuracy and its calibration error on the fold that was left out, over all folds)."""
+    material, centre, unit = _centred(material)
     odds, alone = np.zeros(material.num_rows, np.float32), np.zeros(material.num_rows, np.float32)
     for fold in range(_FOLDS):
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
@@ -138,10 +151,14 @@ def fit(
     slope, shift = _platt(odds, labels)
     weights, bias, vector = _logistic(material, labels)
     alone_slope, alone_bias = (1.0, 0.0) if vector is None else _platt(alone * slope, labels)
+    bias = bias * slope + shift
+    if vector is not None:
+        vector = vector * np.float32(slope / unit)
+        bias -= float(vector @ centre)
     head = Head(
         lexical=weights * slope,
-        bias=bias * slope + shift,
-        vector=None if vector is None else vector * slope,
+        bias=bias,
+        vector=vector,
         alone_slope=alone_slope,
         alone_bias=alone_bias,
         embedder=embedder,
@@ -150,6 +167,18 @@ def fit(
     right = (sure > 0.5) == (labels > 0.5)
     error = calibration_error(np.maximum(sure, 1 - sure).tolist(), right.tolist())
     return head, float(right.mean()), error
+
+
+def _centred(material: Material) -> tuple[Material, Floats, float]:
+    """(the same with vectors about their mean and of length 1 on the average, that mean, the unit): all vectors of an encoder
+    lean to one side, more than they differ.
+    """
+    if material.vectors is None:
+        return material, np.zeros(0, np.float32), 1.0
+    centre: Floats = material.vectors.mean(axis=0)
+    moved = material.vectors - centre
+    unit = max(float(np.linalg.norm(moved, axis=1).mean()), 1e-6)
+    return replace(material, vectors=moved / np.float32(unit)), centre, unit
 
 
 def _named_topics(called: Sequence[str]) -> set[str]:

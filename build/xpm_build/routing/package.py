@@ -1,24 +1,21 @@
 """The routing head of an expert's folder, from the data that it is trained on."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xpm_build.dataset.settings import dataset_settings
 from xpm_build.dataset.split import TRAIN
-from xpm_build.routing.heads import LEAST_POSITIVES, train_head
+from xpm_build.routing.heads import LEAST_POSITIVES, TrainedHead, embedded, train_head
 from xpm_build.rows import prompt_of, read_sound_rows
 from xpm_index.manifest import Manifest
 from xpm_runtime.embedder import Embedder
-from xpm_runtime.router.head import Floats
 from xpm_runtime.router.route import Encoder
 from xpm_runtime.router.vectors import own_vectors
 
 _MAX_ROWS = 20_000
-_BATCH = 32
 
 
 def head_of_folder(
@@ -27,7 +24,8 @@ def head_of_folder(
     """(the head's file, what the manifest tells of it); (b"", {}) where the folder holds no prompts to learn from.
 
     Args:
-        embedder: a folder that `xpm build embedder` wrote; by default the vectors of words that come with xpm.
+        embedder: a folder that `xpm build embedder` wrote: the head gets weights for it beside those for the vectors of words
+            that come with xpm.
     Raises:
         DatasetError: a row of the data is malformed; names the line.
     """
@@ -47,9 +45,12 @@ def head_of_folder(
         )
         return b"", {}
     report(f"training the routing head on {len(set(prompts)):,} prompts")
-    vectors = own_vectors() if embedder is None else Embedder.load(embedder)
     called = (*manifest.capabilities, *manifest.name.removeprefix("expert-").split("-"))
-    trained = train_head(prompts, called=called, groups=groups, embed=partial(_embed, vectors), embedder=vectors.digest)
+    trained = _trained(prompts, groups, called, own_vectors())
+    head = trained.head
+    if embedder is not None:
+        trained = _trained(prompts, groups, called, Embedder.for_routing(embedder))
+        head = replace(head, embedded=trained.head)
     facts = {
         "prompts": trained.num_positives,
         "others": trained.num_negatives,
@@ -60,12 +61,11 @@ def head_of_folder(
         f"routing head: right on {trained.accuracy:.1%} of phrasings that were left out,"
         f" calibration error {trained.calibration_error:.3f}"
     )
-    return trained.head.to_bytes(), facts
+    return head.to_bytes(), facts
 
 
-def _embed(encoder: Encoder, texts: Sequence[str]) -> Floats:
-    """Some at a time: an embedder fills all up to the longest of them."""
-    return np.concatenate([encoder.embed(texts[start : start + _BATCH]) for start in range(0, len(texts), _BATCH)])
+def _trained(prompts: Sequence[str], groups: Sequence[str], called: Sequence[str], encoder: Encoder) -> TrainedHead:
+    return train_head(prompts, called=called, groups=groups, embed=partial(embedded, encoder), embedder=encoder.digest)
 
 
 def _files(folder: Path, manifest: Manifest) -> list[Path]:

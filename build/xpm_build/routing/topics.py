@@ -1,20 +1,24 @@
-"""The topics that come with xpm: a head for each, trained against all others."""
+"""The topics that come with xpm, and with an exported embedder: a head for each, trained against all others."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 
 from xpm_build.routing.frames import corpus, own_topics
-from xpm_build.routing.heads import fit, folds_of, material_of
+from xpm_build.routing.heads import embedded, fit, folds_of, material_of
+from xpm_runtime.router.route import Encoder
 from xpm_runtime.router.topics import Topic, write_topics
-from xpm_runtime.router.vectors import own_vectors
 
 
-def make_topics(seed: int = 7) -> tuple[bytes, Iterable[str]]:
-    """(the file, a line for each topic on how well it is told from the others in phrasings that were left out)."""
+def make_topics(encoder: Encoder, seed: int = 7) -> tuple[bytes, Iterable[str]]:
+    """Train them with the vectors of an encoder.
+
+    Returns:
+        The file, and a line for each topic on how well it is told from the others in phrasings that were left out.
+    """
     rows = corpus(seed)
-    encoder = own_vectors()
-    material = material_of([row.text for row in rows], encoder.embed)
+    material = material_of([row.text for row in rows], partial(embedded, encoder))
     folds = folds_of([row.frame for row in rows], np.random.default_rng(seed))
     topics, heads, lines = [], [], []
     for name, facts in own_topics().items():

@@ -6,8 +6,8 @@ trained by itself, against requests that are for others; heads of different expe
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import sqrt
 from pathlib import Path
@@ -26,6 +26,7 @@ NUM_FEATURES = 8192
 MAX_BYTES = 64 << 10
 MAX_VECTOR = 1024
 _LEXICAL, _VECTOR = "lexical", "vector"
+_EMBEDDED = "embedded."  # before the names of what the second set of weights consists of
 _MAX_WORDS = 400
 _SIGN_WEIGHT = 0.5
 
@@ -71,7 +72,8 @@ class Head:
     """
     lexical: float32 (NUM_FEATURES,). vector: float32 (size,) for the embedder of the digest ``embedder``, None without one.
     Both sums and ``bias`` are calibrated log-odds. Where that embedder is not at hand, the lexical sum times ``alone_slope`` plus
-    ``alone_bias`` are.
+    ``alone_bias`` are. ``embedded`` are the same expert's weights for another embedder, to be used in its stead where that one is
+    at hand.
     """
 
     lexical: Floats
@@ -80,6 +82,11 @@ class Head:
     alone_slope: float = 1.0
     alone_bias: float = 0.0
     embedder: str = ""
+    embedded: "Head | None" = None
+
+    def used_with(self, embedders: Collection[str]) -> "Head":
+        """The weights to use where the embedders of these digests are at hand."""
+        return self.embedded if self.embedded is not None and self.embedded.embedder in embedders else self
 
     def log_odds(self, features: Features, vector: Floats | None = None) -> float:
         """That the expert answers the prompt; by the vector too if it is given and this head knows its embedder."""
@@ -92,13 +99,22 @@ class Head:
 
     def to_bytes(self) -> bytes:
         """The file: weights in 8 bits, everything else in its metadata."""
+        tensors, facts = self._parts()
+        metadata = {"format": FORMAT, "head": json.dumps(facts, sort_keys=True)}
+        if self.embedded is not None:
+            more, facts = self.embedded._parts()
+            tensors |= {_EMBEDDED + name: tensor for name, tensor in more.items()}
+            metadata["embedded"] = json.dumps(facts, sort_keys=True)
+        return tensor_bytes(tensors, metadata)
+
+    def _parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         scale = float(np.abs(self.lexical).max()) / 127 or 1.0
         tensors: dict[str, NDArray[Any]] = {_LEXICAL: np.rint(self.lexical / scale).astype(np.int8)}
         facts: dict[str, Any] = {"lexical_scale": scale, "bias": self.bias}
         if self.vector is not None:
             tensors[_VECTOR] = self.vector.astype(np.float16)
             facts |= {"alone_slope": self.alone_slope, "alone_bias": self.alone_bias, "embedder": self.embedder}
-        return tensor_bytes(tensors, {"format": FORMAT, "head": json.dumps(facts, sort_keys=True)})
+        return tensors, facts
 
     @classmethod
     def from_bytes(cls, data: bytes, *, where: str) -> "Head":
@@ -121,8 +137,17 @@ class Head:
         metadata = metadata_of(data)
         if metadata.get("format") != FORMAT:
             raise ValueError(f"its format is {str(metadata.get('format'))[:40]!r}, {FORMAT} is read")
-        facts = json.loads(metadata["head"])
         tensors = load(data)
+        second = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_EMBEDDED)}
+        head = cls._assembled(tensors, json.loads(metadata["head"]))
+        if not second:
+            return head
+        parts = {name.removeprefix(_EMBEDDED): tensor for name, tensor in second.items()}
+        return replace(head, embedded=cls._assembled(parts, json.loads(metadata["embedded"])))
+
+    @classmethod
+    def _assembled(cls, tensors: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> "Head":
+        """Raises KeyError, TypeError or ValueError if the parts are not those of a head."""
         if unknown := set(tensors) - {_LEXICAL, _VECTOR}:
             raise ValueError(f"it has a tensor {min(unknown)[:40]!r}")
         lexical, vector = tensors[_LEXICAL], tensors.get(_VECTOR)

@@ -28,19 +28,20 @@ class Heads:
     def of(cls, heads: Sequence[Head], embedder: str) -> "Heads":
         """Heads as they are used with the embedder of a digest, "" for none."""
         scales = np.array([float(np.abs(head.lexical).max()) / 127 or 1.0 for head in heads], np.float32)
-        lexical = np.zeros((NUM_FEATURES, len(heads)), np.int8)
+        rows = np.zeros((len(heads), NUM_FEATURES), np.int8)
         known = [head.vector is not None and bool(embedder) and head.embedder == embedder for head in heads]
         size = next((len(head.vector) for head in heads if head.vector is not None and head.embedder == embedder), 0)
         vectors = np.zeros((size, len(heads)), np.float32)
         alone, with_vector = np.ones((2, len(heads)), np.float32), np.ones((2, len(heads)), np.float32)
         for position, head in enumerate(heads):
-            lexical[:, position] = np.rint(head.lexical / scales[position])
+            rows[position] = np.rint(head.lexical / scales[position])
             has_vector = head.vector is not None
             alone[:, position] = (head.alone_slope, head.alone_bias) if has_vector else (1, head.bias)
             with_vector[:, position] = alone[:, position]
             if known[position] and head.vector is not None:
                 vectors[:, position] = head.vector
                 with_vector[:, position] = (1, head.bias)
+        lexical = np.ascontiguousarray(rows.T)
         return cls(
             lexical=lexical, scales=scales, vectors=vectors, with_vector=with_vector, alone=alone, embedder=embedder
         )

@@ -4,6 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xpm_runtime.router.card import RoutingCard
 from xpm_runtime.router.words import first_word, occurs
 
@@ -19,6 +22,7 @@ ORDINARY = frozenset(
     ).split()
 )
 """Words that occur in requests of every kind: a keyword that is one says little by itself."""
+_TELLING, _ORDINARY, _EXCLUDED = range(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +34,56 @@ class Matches:
     excluded: tuple[str, ...] = ()
 
 
-class KeywordIndex:
-    def __init__(self, cards: Sequence[RoutingCard]) -> None:
-        self._by_word: dict[str, list[tuple[str, int, bool]]] = defaultdict(list)
-        for position, card in enumerate(cards):
-            for keywords, excludes in ((card.keywords, False), (card.exclude_keywords, True)):
-                for keyword in dict.fromkeys(keywords):
-                    if word := first_word(keyword):
-                        self._by_word[word].append((keyword, position, excludes))
+@dataclass(frozen=True, slots=True)
+class _Keyword:
+    """``positions`` are of the cards that have it, int64; ``kind`` is the place of its kind in ``Matches``."""
 
-    def matches(self, folded: str, words: Sequence[str]) -> dict[int, Matches]:
-        """Position of a card → what of its keywords occurs in a folded text, whose words are given too."""
-        found: dict[int, tuple[list[str], list[str], list[str]]] = {}
-        for word in dict.fromkeys(each.rstrip("+#") for each in words):
-            for keyword, position, excludes in self._by_word.get(word, ()):
-                if not occurs(keyword, folded):
-                    continue
-                kinds = found.setdefault(position, ([], [], []))
-                kinds[2 if excludes else 1 if keyword.casefold() in ORDINARY else 0].append(keyword)
-        return {position: Matches(*map(tuple, kinds)) for position, kinds in found.items()}
+    keyword: str
+    kind: int
+    positions: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What of all keywords occurs in one text; ``counts`` are int64 (3, cards): telling, ordinary and excluded ones."""
+
+    counts: NDArray[np.int64]
+    occurring: tuple[_Keyword, ...]
+
+    def of(self, position: int) -> Matches:
+        kinds: tuple[list[str], list[str], list[str]] = ([], [], [])
+        if self.counts[:, position].any():
+            for each in self.occurring:
+                if (each.positions == position).any():
+                    kinds[each.kind].append(each.keyword)
+        return Matches(*map(tuple, kinds))
+
+
+class KeywordIndex:
+    """Each keyword once, with the cards that have it, by its first word."""
+
+    def __init__(self, cards: Sequence[RoutingCard]) -> None:
+        having: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for position, card in enumerate(cards):
+            for keyword in dict.fromkeys(card.keywords):
+                having[keyword, _ORDINARY if keyword.casefold() in ORDINARY else _TELLING].append(position)
+            for keyword in dict.fromkeys(card.exclude_keywords):
+                having[keyword, _EXCLUDED].append(position)
+        self._num_cards = len(cards)
+        self._by_word: dict[str, list[_Keyword]] = defaultdict(list)
+        for (keyword, kind), positions in having.items():
+            if word := first_word(keyword):
+                self._by_word[word].append(_Keyword(keyword, kind, np.array(positions, np.int64)))
+
+    def matches(self, folded: str, words: Sequence[str]) -> Found:
+        """What occurs in a folded text, whose words are given too."""
+        occurring = tuple(
+            each
+            for word in dict.fromkeys(word.rstrip("+#") for word in words)
+            for each in self._by_word.get(word, ())
+            if occurs(each.keyword, folded)
+        )
+        counts = np.zeros((3, self._num_cards), np.int64)
+        for each in occurring:
+            counts[each.kind, each.positions] += 1
+        return Found(counts, occurring)

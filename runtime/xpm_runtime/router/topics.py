@@ -58,10 +58,11 @@ class Topics:
 
 @cache
 def shipped_topics() -> Topics:
-    return read_topics(FILE.read_bytes())
+    return read_topics(FILE.read_bytes(), where="the file of topics that comes with xpm")
 
 
-def read_topics(data: bytes) -> Topics:
+def read_topics(data: bytes, *, where: str) -> Topics:
+    """Read topics; raises ModelLoadError if they are malformed."""
     from safetensors.numpy import load
 
     from xpm_runtime.router.head import metadata_of
@@ -76,8 +77,8 @@ def read_topics(data: bytes) -> Topics:
             for each in raw
         )
         return Topics(topics=topics, heads=Heads.from_tensors(load(data), str(metadata["embedder"])))
-    except (KeyError, ValueError, TypeError) as error:
-        raise ModelLoadError("the topics that come with xpm cannot be read", context=str(error)[:200]) from error
+    except Exception as error:  # safetensors raises its own, untyped
+        raise ModelLoadError(f"{where} cannot be read", context=f"{type(error).__name__}: {error}"[:200]) from error
 
 
 def write_topics(topics: Sequence[Topic], heads: Sequence[Head], embedder: str) -> bytes:

@@ -120,3 +120,27 @@ def test_what_is_not_supported_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
     with pytest.raises(ModelLoadError, match="is not an exported embedder"):
         Embedder.load(tmp_path)
+
+
+def test_the_first_layers_alone(tmp_path):
+    source = _save(tmp_path / "model")
+    whole = build_embedder(source, tmp_path / "whole")
+    cut = build_embedder(source, tmp_path / "cut", layers=1)
+    assert cut.cosine >= LEAST_COSINE
+    assert (cut.path / "encoder.onnx").stat().st_size < (whole.path / "encoder.onnx").stat().st_size
+    digests = {Embedder.load(each.path).digest for each in (whole, cut)}
+    assert len(digests) == 2
+    for layers in (0, 3):
+        with pytest.raises(BuildError, match="has 2 layers"):
+            build_embedder(source, tmp_path / "no", layers=layers)
+
+
+def test_the_same_encoder_has_the_same_digest(tmp_path):
+    source = _save(tmp_path / "model")
+    digests = {Embedder.load(build_embedder(source, tmp_path / name).path).digest for name in ("one", "two")}
+    assert len(digests) == 1
+
+
+def test_for_routing_the_beginning_is_read(tmp_path):
+    embedder = Embedder.for_routing(build_embedder(_save(tmp_path / "model"), tmp_path / "out").path)
+    assert embedder.embed(["a b " * 200]).shape == (1, 32)

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 
 from xpm_build.errors import BuildError
@@ -67,6 +68,23 @@ def test_it_knows_its_prompts(made):
 def test_the_same_data_give_the_same_head(made, manifest):
     folder, data, _, _ = made
     assert head_of_folder(folder, manifest, report=lambda text: None)[0] == data
+
+
+def test_with_an_embedder_there_are_weights_for_both(made, manifest, tmp_path, monkeypatch):
+    class Other:
+        digest = "other"
+
+        def embed(self, texts):
+            return np.array([[5.0 + ("ring" in text), 1.0] for text in texts], np.float32)
+
+    monkeypatch.setattr("xpm_build.routing.package.Embedder.for_routing", lambda folder: Other())
+    data, _ = head_of_folder(made[0], manifest, embedder=tmp_path, report=lambda text: None)
+    head = Head.from_bytes(data, where="x")
+    assert head.embedder == own_vectors().digest
+    assert head.embedded.embedder == "other"
+    features = read_prompt("x").features
+    first, second = (head.embedded.log_odds(features, vector) for vector in Other().embed(["ring", "bird"]))
+    assert first > second
 
 
 def test_without_data_there_is_none(tmp_path, manifest):

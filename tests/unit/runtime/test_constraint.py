@@ -6,18 +6,21 @@ import re
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from tests.benchmarks import grammars
 from tests.support.grammars import HOSTILE, THOUSAND_RULES, byte_constraints
-from xpm_runtime import ConstraintError, Engine, Grammar, Request, RequestError, SamplingParams
+from xpm_runtime import AdapterSpec, ConstraintError, Engine, Grammar, Message, Request, RequestError, SamplingParams
+from xpm_runtime.closing import shortest_end
 from xpm_runtime.constraint import Constraints, fitting
 from xpm_runtime.grammars import BUILT_IN
-from xpm_runtime.vocabulary import TokenizerVocabulary
+from xpm_runtime.text import GrowingText
+from xpm_runtime.vocabulary import TokenizerVocabulary, ids_before_a_text
 
 SUMS = Grammar(
     kind="gbnf",
@@ -191,6 +194,20 @@ def test_what_took_too_long_is_known_when_it_is_asked_again(monkeypatch):
     assert byte_constraints()._known(slow)
 
 
+def sentencepiece():
+    """A tokenizer as SentencePiece has it: blanks as ▁, one before each text, bytes as <0x…>."""
+    vocab = {"<unk>": 0, "</s>": 1, **{f"<0x{byte:02X}>": 2 + byte for byte in range(256)}}
+    for piece in ("▁", "a", "b", "▁ab", "ab"):
+        vocab[piece] = len(vocab)
+    merges = [("a", "b"), ("▁", "ab")]
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(parts)
+    tokenizer.add_special_tokens(["</s>"])
+    return tokenizer
+
+
 def test_byte_fallback_and_added_tokens_are_understood():
     """As SentencePiece has them: blanks as ▁, bytes as <0x…>; special tokens are never text, other added ones are."""
     vocab = {"<unk>": 0, "</s>": 1, **{f"<0x{byte:02X}>": 2 + byte for byte in range(256)}}
@@ -246,6 +263,68 @@ def test_short_of_tokens_an_answer_still_ends_legally(name, tiny_engine):
         assert result.missing is None, result
         assert len(result.token_ids) <= request.sampling.max_tokens
         assert grammars.JUDGES[name](result.text) == ""
+
+
+@pytest.mark.parametrize(
+    ("grammar", "written", "end"),
+    [
+        (Grammar(kind="lark", text='start: "begin" (" " /[a-z]+/ ";")* " " "end"'), "begin ab;", " end"),
+        (
+            Grammar(kind="lark", text='start: "SELECT " /[a-z]+/ " FROM " ("merge" | "truncate")'),
+            "SELECT a",
+            " FROM merge",
+        ),
+        (Grammar(kind="lark", text='start: "MATCH (n:" ("Set" | "Zip") ") RETURN n"'), "MATCH (n:", "Set) RETURN n"),
+        (Grammar(kind="lark", text='start: "MATCH (n:" "DELETE"+ ") RETURN n"'), "MATCH (", "n:DELETE) RETURN n"),
+        (Grammar(kind="lark", text='start: "MATCH (n) " ("DELETE n" | "RETURN n")'), "MATCH (n)", " RETURN n"),
+        (Grammar(kind="lark", text='start: "MATCH (n) " ("DELETE n" | "SET n.x=1")'), "MATCH (n) DELE", "TE n"),
+        (Grammar(kind="lark", text='start: "MATCH (n) " ("DELETE n" | "SET n.x=1")'), "MATCH (n)", None),
+    ],
+)
+def test_the_shortest_end_where_names_look_like_keywords(grammar, written, end):
+    state = byte_constraints().begin_bytes(grammar)
+    assert state.take(written.encode())
+    found = shortest_end(state, written.encode())
+    assert found == (None if end is None else end.encode())
+
+
+def test_a_sentencepiece_text_begins_as_the_grammar_says():
+    """The tokenizer puts a blank before all text, and its decoder takes one away."""
+    tokenizer = sentencepiece()
+    vocabulary = TokenizerVocabulary(tokenizer, 300, [1])
+    constraints = Constraints(lambda: vocabulary)
+    for text in ("ab", " ab", "</s> ab"):
+        tokens = constraints.encode(text.encode())
+        assert constraints.decode(tokens) == text.encode()
+    before = ids_before_a_text(tokenizer)
+    codec = SimpleNamespace(tokenizer=tokenizer, bytes_of=None)
+    for text in ("ab", " ab"):
+        growing = GrowingText(codec, (), before)
+        for token in constraints.encode(text.encode()):
+            growing.append(token)
+        assert growing.finish() == text
+
+
+def test_an_expert_s_own_grammar_is_followed_where_a_request_brings_none(tiny_base, tiny_adapter):
+    asked = []
+
+    def grammar(text):
+        asked.append(text)
+        return WORD
+
+    folder = tiny_adapter("lora").slots
+    with Engine.load(tiny_base.graph, device="cpu", threads=1, max_lanes=1, context=256) as engine:
+        engine.attach(AdapterSpec.read("writes", folder, grammar=grammar))
+        engine.attach(AdapterSpec.read("silent", folder, load_order=9))
+        for experts in (("writes",), ("writes", "silent")):
+            assert re.fullmatch("[a-f]{3,5}", engine.generate("hello", experts=experts).text)
+        conversation = [Message("user", "one"), Message("assistant", "two"), Message("user", "three")]
+        assert re.fullmatch("[a-f]{3,5}", engine.generate(conversation, experts=["writes"]).text)
+        digits = SamplingParams(grammar=Grammar(kind="regex", text="[0-9]"))
+        assert re.fullmatch("[0-9]", engine.generate("hello", experts=["writes"], sampling=digits).text)
+        free = SamplingParams(max_tokens=9)
+        assert len(engine.generate("hello", experts=["silent"], sampling=free).token_ids) == 9
+    assert asked == ["hello", "hello", "three"]
 
 
 def test_what_is_missing_is_said(tiny_engine):

@@ -16,6 +16,7 @@ from xpm_runtime.router.hint import MAX_CHARACTERS, MAX_DEPTH, Seen, parse_hint
 from xpm_runtime.router.keywords import KeywordIndex
 from xpm_runtime.router.prompt import read_prompt
 from xpm_runtime.router.route import Router
+from xpm_runtime.router.weights import place
 from xpm_runtime.router.words import MAX_CHARACTERS as MOST_READ
 from xpm_runtime.router.words import bounded, words_of
 
@@ -48,7 +49,7 @@ def test_of_a_long_prompt_beginning_and_end_are_read():
 def test_keywords_are_told_apart():
     index = KeywordIndex([RoutingCard(name="a", keywords=("group by", "list", "翻译"), exclude_keywords=("cypher",))])
     text = "list them, group  by city, no cypher; 请翻译"
-    (found,) = index.matches(text, words_of(text)).values()
+    found = index.matches(text, words_of(text)).of(0)
     assert (found.telling, found.ordinary, found.excluded) == (("group by", "翻译"), ("list",), ("cypher",)) or set(
         found.telling
     ) == {"group by", "翻译"}
@@ -127,6 +128,48 @@ def test_a_head_is_what_it_was():
         assert both[1] == pytest.approx(head().log_odds(features), abs=0.05)
 
 
+def two_heads():
+    """Of which the second, for the embedder "better", says the opposite of the first."""
+    vector = np.array([4.0, 0.0], np.float32)
+    flat = {"lexical": np.zeros(NUM_FEATURES, np.float32), "bias": 0.0}
+    return Head(
+        **flat,
+        vector=vector,
+        embedder="words",
+        embedded=Head(**flat, vector=-vector, embedder="better", alone_bias=-1.0),
+    )
+
+
+def test_a_head_for_another_embedder_comes_along():
+    both = Head.from_bytes(two_heads().to_bytes(), where="x")
+    assert both.embedded.embedder == "better"
+    assert both.used_with({"words"}).embedder == "words"
+    assert both.used_with({"words", "better"}).embedder == "better"
+    assert both.used_with(()).embedder == "words"
+
+
+class Always:
+    """An embedder of one vector."""
+
+    def __init__(self, digest):
+        self.digest = digest
+
+    def embed(self, texts):
+        return np.array([[1.0, 0.0]] * len(texts), np.float32)
+
+
+def test_the_embedder_that_is_here_decides_which_weights_count():
+    cards = [RoutingCard(name="expert-alpha", head=Head.from_bytes(two_heads().to_bytes(), where="x"))]
+
+    def odds(*digests):
+        signals = Router(cards, encoders=[Always(each) for each in digests]).signals("anything")[0]
+        return signals[0, place("head")]
+
+    assert odds("words") == pytest.approx(4)
+    assert odds("words", "better") == pytest.approx(-4)
+    assert odds() == pytest.approx(0)
+
+
 def altered(data, **changes):
     """The file with another description in its metadata."""
     size = int.from_bytes(data[:8], "little")
@@ -149,12 +192,14 @@ def altered(data, **changes):
         lambda data: altered(data, lexical_scale=float("nan")),
         lambda data: data.replace(b"xpm-routing-head-1", b"xpm-routing-head-9"),
         lambda data: data.replace(b'"I8"', b'"U8"'),
+        lambda data: data.replace(b"embedded.lexical", b"embedded.lexicol"),
+        lambda data: data.replace(b'"embedded"', b'"embeddid"'),
         lambda data: b"\x10\0\0\0\0\0\0\0" + b"[" * 16,
     ],
 )
 def test_a_spoiled_head_is_refused(spoil):
     with pytest.raises(ModelLoadError, match="x is not a routing head"):
-        Head.from_bytes(spoil(head().to_bytes()), where="x")
+        Head.from_bytes(spoil(head(embedded=head()).to_bytes()), where="x")
 
 
 def test_a_vector_that_is_no_number_is_refused():
@@ -191,6 +236,17 @@ def test_what_is_hot_wins_a_tie():
     assert Router(twins).route("do alpha now", hot=frozenset({"expert-two"})).experts == ("expert-two",)
     first = RoutingCard(name="expert-two", keywords=("alpha",), priority=0.9)
     assert Router([twins[0], first]).route("do alpha now").experts == ("expert-two",)
+
+
+@pytest.mark.parametrize("number", [2, 300])
+def test_priority_and_heat_decide_between_equals_however_many_they_are(number):
+    equals = [RoutingCard(name=f"expert-{place:03}", keywords=("alpha",)) for place in range(number)]
+    preferred = RoutingCard(name="expert-last", keywords=("alpha",), priority=0.7)
+    router = Router([*equals, preferred])
+    assert router.route("do alpha now").experts == ("expert-last",)
+    assert router.route("do alpha now", hot=frozenset({"expert-001"})).experts == ("expert-001",)
+    worse = RoutingCard(name="expert-other", priority=1.0)
+    assert Router([*equals, worse]).route("do alpha now").experts == ("expert-000",)
 
 
 def test_names_are_unique():
