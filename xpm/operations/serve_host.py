@@ -27,7 +27,8 @@ from xpm_runtime.server.host import Acting, Candidate, Choice, InUseError, Liste
 
 if TYPE_CHECKING:
     from xpm_runtime.embedder import Embedder
-    from xpm_runtime.router.route import Decision, Router
+    from xpm_runtime.router.decision import Decision
+    from xpm_runtime.router.route import Router
 
 AUTO, BASE = "auto", "base"
 MAX_EXPERTS = 10
