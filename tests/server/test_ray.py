@@ -27,6 +27,8 @@ class Candidates:
     ("asked", "key"),
     [
         ({"model": "expert-sql"}, "expert-sql"),
+        ({"model": "expert-sql@0.2.0"}, "expert-sql"),
+        ({"model": "expert-sql:latest"}, "expert-sql"),
         ({"model": "base", "messages": []}, ""),
         (
             {"model": "base", "xpm": {"experts": [{"id": "b"}, {"id": "a", "scale": 0.5}, {"id": "c", "scale": 0}]}},

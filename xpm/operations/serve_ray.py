@@ -110,7 +110,7 @@ def _key_of(asked: dict[str, Any], candidates: Candidates) -> str:
     if not names and model == AUTO:
         names = [each.name for each in candidates.compose(_last_turn(asked), None).experts]
         scales = [1.0] * len(names)
-    return composition_key(names, scales)
+    return composition_key([name.replace(":", "@").partition("@")[0] for name in names], scales)
 
 
 def _last_turn(asked: dict[str, Any]) -> str:
