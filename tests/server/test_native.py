@@ -130,6 +130,9 @@ def test_the_page_needs_no_script(http):
     assert "expert-sql" in reply.text
     assert not re.search(r"<script|<style|\sstyle=|\son\w+=", reply.text)
     assert http.get("/status.css").headers["content-type"].startswith("text/css")
+    assert http.get("/favicon.ico").status_code == 204
+    assert 'http-equiv="refresh"' not in reply.text
+    assert 'http-equiv="refresh"' in http.get("/", params={"follow": "1"}).text
 
 
 def test_the_interface_is_described(http):

@@ -1,4 +1,4 @@
-"""``/``: a page for people that says how the server is. Made here, without a script; it asks for itself again every few seconds."""
+"""``/``: a page for people that says how the server is. Made here, without a script. Whoever follows it is shown it anew every 5 seconds."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _HEADERS = {
 
 @router.get("/", response_class=HTMLResponse)
 @router.head("/", response_class=HTMLResponse)
-async def status_page(request: Request) -> Response:
+async def status_page(request: Request, follow: bool = False) -> Response:
     service = service_of(request)
     now = service.worker.snapshot()
     speeds: deque[float] = request.app.state.speeds
@@ -33,6 +33,7 @@ async def status_page(request: Request) -> Response:
         "base": service.host.base,
         "experts": service.host.list_experts(),
         "now": now,
+        "follows": follow,
         "waiting": sum(now.waiting),
         "points": sparkline(speeds),
         "width": _WIDTH,
@@ -44,6 +45,12 @@ async def status_page(request: Request) -> Response:
 @router.get("/status.css", response_class=PlainTextResponse)
 async def style() -> Response:
     return Response(_file("status.css"), media_type="text/css", headers={"cache-control": "max-age=3600"})
+
+
+@router.get("/favicon.ico")
+async def icon() -> Response:
+    """There is none, and no browser needs to ask twice."""
+    return Response(status_code=204, headers={"cache-control": "max-age=86400"})
 
 
 def new_speeds() -> deque[float]:
