@@ -3,6 +3,7 @@
 import json
 import logging
 import socket
+import time
 
 import httpx
 import pytest
@@ -86,8 +87,15 @@ def test_what_is_logged(http, caplog):
     caplog.set_level(logging.INFO, "xpm.serve")
     reply = http.post("/v1/chat/completions", json=BODY, headers={"x-request-id": "mine-1"})
     assert reply.headers["x-request-id"] == "mine-1"
-    fields = [each.fields for each in caplog.records if getattr(each, "fields", {}).get("request_id") == "mine-1"]
-    assert [(each["path"], each["status"]) for each in fields] == [("/v1/chat/completions", 200)]
+
+    def logged():
+        fields = [getattr(each, "fields", {}) for each in caplog.records]
+        return [(each["path"], each["status"]) for each in fields if each.get("request_id") == "mine-1"]
+
+    deadline = time.monotonic() + 10  # the line is written once the answer has gone
+    while not logged() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert logged() == [("/v1/chat/completions", 200)]
     other = http.get("/health", headers={"x-request-id": "two words"}).headers["x-request-id"]
     assert other.startswith("req_")
     http.post("/v1/infer", json={"prompt": "a secret", "model": "base", "max_tokens": 1})

@@ -1,4 +1,4 @@
-"""``/``: a page for people that says how the server is. Made here, without a script. Whoever follows it is shown it anew every 5 seconds."""
+"""``/``: a page for people that says how the server is, made here, without a script; anew every 5 seconds for who follows it."""
 
 from collections import deque
 from collections.abc import Sequence
