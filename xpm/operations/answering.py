@@ -183,8 +183,8 @@ class Answerer:
         if self._num_beams > 1:
             found = engine.search(Request(prompt=prompt, experts=names, sampling=samplings[0]), stopped=stopped)
             best = [_sound(each) for each in found[: len(samplings)]]
-            for number, each in enumerate(best):
-                show(number, each.text)
+            for number, result in enumerate(best):
+                show(number, result.text)
             return best
         shown = 0
         try:
