@@ -2,8 +2,21 @@
 
 from pathlib import Path
 
+from xpm_build.domains.everyday.code_requests import (
+    make_everyday_python,
+    make_everyday_rust,
+    make_everyday_typescript,
+)
 from xpm_build.domains.everyday.json_requests import make_everyday_json
 
 JSON_PHRASES = Path(__file__).with_name("json.toml")
+CODE_PHRASES = Path(__file__).with_name("code.toml")
 
-__all__ = ["JSON_PHRASES", "make_everyday_json"]
+__all__ = [
+    "CODE_PHRASES",
+    "JSON_PHRASES",
+    "make_everyday_json",
+    "make_everyday_python",
+    "make_everyday_rust",
+    "make_everyday_typescript",
+]
