@@ -54,7 +54,9 @@ class Drawer:
             "matrix": self.matrix,
             "square": self.square,
             "digits": lambda count: "".join(rng.choice("0123456789") for _ in range(count)),
-            "letters": lambda least=1, most=8, of="abcdefghij": "".join(rng.choice(of) for _ in range(rng.randint(least, most))),
+            "letters": lambda least=1, most=8, of="abcdefghij": "".join(
+                rng.choice(of) for _ in range(rng.randint(least, most))
+            ),
             "day": self.day,
             "clock": lambda: f"{rng.randint(0, 23):02}:{rng.choice((0, 5, 15, 30, 45, rng.randint(0, 59))):02}",
             "maybe": lambda value, other: value if rng.random() < 0.5 else other,

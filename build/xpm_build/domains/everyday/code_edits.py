@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from xpm_build.domains.everyday.code_arguments import Drawer
 from xpm_build.domains.everyday.code_tasks import Function
 from xpm_build.domains.everyday.code_wording import called, third_person
 from xpm_build.domains.functions.task import Code
@@ -115,7 +114,9 @@ def _disagreement(function: Function, tests: list[Any], body: str) -> tuple[list
     return None
 
 
-def _forgotten(function: Function, tests: list[Any], words: Vocabulary, speaker: Speaker, language: Code) -> Edit | None:
+def _forgotten(
+    function: Function, tests: list[Any], words: Vocabulary, speaker: Speaker, language: Code
+) -> Edit | None:
     """The last line without what makes it the result."""
     own = function.body(language)
     head, _, last = own.rpartition("\n")
@@ -135,9 +136,13 @@ def _forgotten(function: Function, tests: list[Any], words: Vocabulary, speaker:
 def _syntax(function: Function, tests: list[Any], words: Vocabulary, speaker: Speaker, language: Code) -> Edit | None:
     whole = function.written(language)
     if language is Python:
-        broken = words.rng.choice((whole.replace(":\n", "\n", 1), re.sub(r"\)$", "", whole), re.sub(r"\) ->", " ->", whole, count=1)))
+        broken = words.rng.choice(
+            (whole.replace(":\n", "\n", 1), re.sub(r"\)$", "", whole), re.sub(r"\) ->", " ->", whole, count=1))
+        )
     else:
-        broken = words.rng.choice((whole.removesuffix("\n}"), whole.replace(" {\n", "\n", 1), re.sub(r"\)(:| ->)", r"\1", whole, count=1)))
+        broken = words.rng.choice(
+            (whole.removesuffix("\n}"), whole.replace(" {\n", "\n", 1), re.sub(r"\)(:| ->)", r"\1", whole, count=1))
+        )
     if broken == whole:
         return None
     return speaker.say("syntax", code=_fenced(broken, speaker, language)), whole, function.check(tests), "fix"
@@ -160,7 +165,7 @@ def _change(function: Function, tests: list[Any], words: Vocabulary, speaker: Sp
 
 
 def _rename(function: Function, tests: list[Any], words: Vocabulary, speaker: Speaker, language: Code) -> Edit | None:
-    names = [name for name in function.purpose.names if name != function.name]
+    names = [name for name in function.purpose.names_of(function.variant) if name != function.name]
     if not names or "_" not in function.name:
         return None
     renamed = replace(function, name=words.rng.choice(names))
@@ -175,7 +180,9 @@ def _rename_parameter(
     number = rng.randrange(len(function.params))
     old, type_ = function.params[number]
     taken = [name for name, _ in function.params]
-    usable = [each for each in function.purpose.params[number][0] if each not in taken and each not in function.purpose.locals]
+    usable = [
+        each for each in function.purpose.params[number][0] if each not in taken and each not in function.purpose.locals
+    ]
     if not usable:
         return None
     params = list(function.params)
@@ -217,13 +224,15 @@ def _type_said(type_: str) -> str:
     if type_.endswith("?"):
         return f"{_type_said(type_[:-1])} or nothing"
     if type_.startswith("["):
-        return "a list of " + {"int": "whole numbers", "str": "texts", "bool": "booleans"}.get(type_[1:-1], "lists of numbers")
-    return {"int": "a whole number", "str": "a text", "bool": "a boolean", "{int}": "a map from texts to numbers"}[type_]
+        return "a list of " + {"int": "whole numbers", "str": "texts", "bool": "booleans"}.get(
+            type_[1:-1], "lists of numbers"
+        )
+    return {"int": "a whole number", "str": "a text", "bool": "a boolean", "{int}": "a map from texts to numbers"}[
+        type_
+    ]
 
 
-def _document(
-    function: Function, tests: list[Any], words: Vocabulary, speaker: Speaker, language: Code
-) -> Edit | None:
+def _document(function: Function, tests: list[Any], words: Vocabulary, speaker: Speaker, language: Code) -> Edit | None:
     text = third_person(function.said(speaker.one_of(function.purpose.do, f"do_{function.purpose.key}"))).rstrip(".")
     text = text[0].upper() + text[1:] + "."
     if '"' in text or "\\" in text or "*/" in text:
@@ -232,7 +241,9 @@ def _document(
     if language is Python:
         documented = whole.replace(f"{header}:\n", f'{header}:\n    """{text}"""\n', 1)
     else:
-        documented = whole.replace(header, (f"/** {text} */\n" if language is TypeScript else f"/// {text}\n") + header, 1)
+        documented = whole.replace(
+            header, (f"/** {text} */\n" if language is TypeScript else f"/// {text}\n") + header, 1
+        )
     named = [word for word in re.findall(r"[A-Za-z]{5,}", text) if not re.search(rf"\b{word}\b", whole)][:2]
     check = function.check(tests) | ({"named": named} if named else {})
     return speaker.say("document", doc=text, code=_fenced(whole, speaker, language)), documented, check, "document"

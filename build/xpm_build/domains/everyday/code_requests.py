@@ -59,7 +59,13 @@ def _request(function: Function, tests: list[Any], speaker: Speaker, language: C
     forms = _FORMS[language.name]
     form = rng.choices(list(forms), weights=list(forms.values()))[0]
     do = function.said(speaker.one_of(function.purpose.do, f"do_{function.purpose.key}"))
-    values = {"do": do, "Do": do[0].upper() + do[1:], "does": third_person(do), "lang": language.spoken, "name": function.name}
+    values = {
+        "do": do,
+        "Do": do[0].upper() + do[1:],
+        "does": third_person(do),
+        "lang": language.spoken,
+        "name": function.name,
+    }
     if form == "stub":
         return speaker.say("stub", code=_stub(function, language, rng.random()), **values)
     if form == "free":
@@ -103,9 +109,22 @@ def _with_example(prompt: str, function: Function, tests: list[Any], speaker: Sp
     return prompt.rstrip() + (example.lstrip() if "\n" in example and prompt.endswith("\n") else example)
 
 
-_TYPES = {"int": "int", "id": "int", "count": "int", "pick": "int", "bool": "bool", "choice": "str", "date": "str", "time": "str"}
+_TYPES = {
+    "int": "int",
+    "id": "int",
+    "count": "int",
+    "pick": "int",
+    "bool": "bool",
+    "choice": "str",
+    "date": "str",
+    "time": "str",
+}
 _NO_FIELDS = ("list", "money", "dec", "digits")
-_SAID = {"int": ("int", "number", "integer"), "str": ("str", "string", "text"), "bool": ("bool", "boolean", "true or false")}
+_SAID = {
+    "int": ("int", "number", "integer"),
+    "str": ("str", "string", "text"),
+    "bool": ("bool", "boolean", "true or false"),
+}
 
 
 def _define(words: Vocabulary, speaker: Speaker, language: Code) -> Draft | None:
@@ -119,7 +138,10 @@ def _define(words: Vocabulary, speaker: Speaker, language: Code) -> Draft | None
     if any(key in ("from", "to", "type", "in", "number", "for", "where") for key, _ in typed):
         return None
     name = "".join(part.capitalize() for part in kind.name.split("_"))
-    said = ", ".join(rng.choice(("{k} ({t})", "{k}: {t}")).replace("{k}", key).replace("{t}", rng.choice(_SAID[type_])) for key, type_ in typed)
+    said = ", ".join(
+        rng.choice(("{k} ({t})", "{k}: {t}")).replace("{k}", key).replace("{t}", rng.choice(_SAID[type_]))
+        for key, type_ in typed
+    )
     record = Record(name=name, fields=typed)
     thing = kind.name.replace("_", " ")
     prompt = speaker.say("define", name=name, kind=language.record_kind, lang=language.spoken, fields=said, thing=thing)

@@ -1,9 +1,10 @@
 """Everyday functions: what each does in words, its body in three languages, and how calls of it are drawn.
 
-The tasks are kept in ``code/*.toml``. ``f`` is a signature such as ``text:str, n/count:int -> int`` (names parted by / may stand for
-each other), ``n`` names that people would choose, ``do`` what it does as a command, ``ask`` the same as a question or in key words,
-``py``, ``ts`` and ``rs`` the bodies, ``args`` what draws a call's arguments. ``vary`` lists axes of alternatives; each alternative
-gives values for ``$key`` in code and for ``<key>`` in words. ``$name`` in a body is a parameter, ``$self`` the function itself.
+The tasks are kept in ``code/*.toml``. ``f`` is a signature such as ``text:str, n/count:int -> int`` (names parted by / may
+stand for each other), ``n`` names that people would choose, ``do`` what it does as a command, ``ask`` the same as a question
+or in key words, ``py``, ``ts`` and ``rs`` the bodies, ``args`` what draws a call's arguments. ``vary`` lists axes of
+alternatives; each alternative gives values for ``$key`` in code and for ``<key>`` in words, and perhaps its own ``n``.
+``$name`` in a body is a parameter, ``$self`` the function itself.
 """
 
 import random
@@ -53,6 +54,10 @@ class Purpose:
     @property
     def group(self) -> int:
         return group_of(self.key)
+
+    def names_of(self, variant: dict[str, str]) -> tuple[str, ...]:
+        """The names that fit a variant."""
+        return tuple(variant["n"].split()) if "n" in variant else self.names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +154,9 @@ def _imports(text: str, language: Code) -> str:
         used = [each for each in _MODULES if re.search(rf"(?<![\w.]){each}\.\w", text)]
         lines = [f"import {each}" for each in used]
         if re.search(r"\bdate\(|\bdate\.", text):
-            lines.append("from datetime import date, timedelta" if "timedelta(" in text else "from datetime import date")
+            lines.append(
+                "from datetime import date, timedelta" if "timedelta(" in text else "from datetime import date"
+            )
         if re.search(r"\bCounter\(", text):
             lines.append("from collections import Counter")
         return "\n".join(lines) + "\n\n\n" if lines else ""
@@ -161,19 +168,17 @@ def draw_function(purpose: Purpose, schema: random.Random, language: Code) -> Fu
     snake = language is not TypeScript or schema.random() < 0.45
     if language is Python and schema.random() < 0.06:
         snake = False
-    name = schema.choice(purpose.names)
+    variant: dict[str, str] = {}
+    for axis in purpose.axes:
+        variant |= schema.choice(axis)
     params: list[tuple[str, str]] = []
     for names, type_ in purpose.params:
         taken = [name for name, _ in params]
         usable = [each for each in names if each not in taken and each not in purpose.locals]
         chosen = names[0] if schema.random() < 0.55 else schema.choice(usable or names[:1])
         params.append((chosen if snake else camel(chosen), type_))
-    variant: dict[str, str] = {}
-    for axis in purpose.axes:
-        variant |= schema.choice(axis)
-    name = name if snake else camel(name)
-    return Function(purpose=purpose, name=name, params=tuple(params), variant=variant)
-
+    name = schema.choice(purpose.names_of(variant))
+    return Function(purpose=purpose, name=name if snake else camel(name), params=tuple(params), variant=variant)
 
 
 @cache

@@ -9,7 +9,7 @@ from xpm_build.domains.functions.task import Code
 from xpm_build.judges.python import Python
 
 _SECOND_VERBS = re.compile(
-    r"\b(and|or|to a list and) (return|give|put|add|find|leave|count|keep|drop|compare|cut|write|take|sort|join|insert|skip|print|turn)\b"
+    r"\b(and|or) (return|give|put|add|find|leave|count|keep|drop|compare|cut|write|take|sort|join|insert|print|turn)\b"
 )
 
 
