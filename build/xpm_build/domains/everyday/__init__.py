@@ -1,0 +1,1 @@
+"""Domains of everyday requests: real words and shapes, wording as people write."""
