@@ -9,7 +9,8 @@ from pathlib import Path
 
 from xpm_build.domains.case import Case, Draft, difficulty_of
 from xpm_build.domains.cypher import make_cypher
-from xpm_build.domains.everyday.sql import PHRASES as SQL_PHRASES
+from xpm_build.domains.everyday.cypher import make_everyday_cypher
+from xpm_build.domains.everyday.sql import PHRASES as DATA_PHRASES
 from xpm_build.domains.everyday.sql import make_everyday_sql
 from xpm_build.domains.functions import make_python, make_rust, make_typescript
 from xpm_build.domains.json_values import make_json
@@ -55,7 +56,10 @@ OWN = {
 EVERYDAY = {
     domain.name: domain
     for domain in (
-        Domain(name="everyday-sql", phrases=SQL_PHRASES, make=make_everyday_sql, written_in="sql", load_order=6),
+        Domain(name="everyday-sql", phrases=DATA_PHRASES, make=make_everyday_sql, written_in="sql", load_order=6),
+        Domain(
+            name="everyday-neo4j", phrases=DATA_PHRASES, make=make_everyday_cypher, written_in="neo4j", load_order=6
+        ),
     )
 }
 """Requests as people write them, with real words; no expert that the wheel carries is of them."""

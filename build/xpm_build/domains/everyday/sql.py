@@ -14,7 +14,7 @@ from xpm_build.domains.everyday.schema import Table, draw_schema, written
 from xpm_build.domains.speech import ENGLISH, Speaker
 from xpm_build.domains.words import Vocabulary
 
-PHRASES = Path(__file__).with_name("phrases") / "sql.toml"
+PHRASES = Path(__file__).with_name("phrases") / "data.toml"
 _Make = Callable[[Asker], tuple[str, str]]
 _NO_SCHEMA = ("named", "define")
 
@@ -26,7 +26,7 @@ def make_everyday_sql(words: Vocabulary, speaker: Speaker) -> Draft:
     is_foreign = speaker.language != ENGLISH
     families = {name: each for name, each in _FAMILIES.items() if not is_foreign or each[2]}
     family, request, sql = _question(asker, families)
-    request = _closed(asker, request)
+    request = closed(asker, request)
     is_bare = bool(asker.missing) or (family in _NO_SCHEMA and rng.random() < 0.85)
     if family not in ("define", "dates-grouped") and rng.random() < 0.02 and not is_foreign:
         request = speaker.say("dialect", request=request)
@@ -79,21 +79,31 @@ def _placed(asker: Asker, request: str, tables: list[Table]) -> str:
     return asker.speaker.say(kind, request=request, schema=schema)
 
 
-def _closed(asker: Asker, request: str) -> str:
+def closed(asker: Asker, request: str) -> str:
     """A request as its writer begins and ends it."""
     rng = asker.rng
     request = re.sub(" +", " ", request).strip()
     request = re.sub(r"\ba~ (?=(\W?\w))", lambda match: "an " if match[1][-1].lower() in "aeiou" else "a ", request)
-    if rng.random() < 0.5:
-        request = request[0].lower() + request[1:]
-    elif rng.random() < 0.6:
-        request = request[0].upper() + request[1:]
+    first = request.split(" ", 1)[0].strip("\"',.:")
+    draw = rng.random()
+    if draw < 0.8 and not _is_fixed(asker, first):
+        request = (request[0].lower() if draw < 0.5 else request[0].upper()) + request[1:]
     if request[-1] in "?.!:" or asker.speaker.careless == "lower":
         return request.rstrip(".") if asker.speaker.careless == "lower" else request
     first = request.split(" ", 1)[0].lower()
     if first in _QUESTIONS:
         return request + rng.choice(("?", "?", "?", ""))
     return request + (rng.choice((".", "", "")) if rng.random() < 0.7 else rng.choice(("", "!", " please", "")))
+
+
+def _is_fixed(asker: Asker, word: str) -> bool:
+    """Whether a word is a value or an identifier, whose capitals matter."""
+    identifiers = {each.name for table in asker.shown for each in table.columns} | {each.name for each in asker.shown}
+    return (
+        word in identifiers
+        or word[1:] != word[1:].lower()
+        or any(str(each).startswith(word) for each in asker.literals)
+    )
 
 
 _QUESTIONS = frozenset(

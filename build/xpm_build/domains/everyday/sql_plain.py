@@ -5,6 +5,7 @@ from collections.abc import Callable
 from xpm_build.domains.everyday.asking import Asker, Unfit, where
 from xpm_build.domains.everyday.conditions import Condition, quoted
 from xpm_build.domains.everyday.schema import Column, Table
+from xpm_build.domains.everyday.worlds import plural
 from xpm_build.domains.speech import ENGLISH
 
 Question = tuple[str, str]
@@ -279,7 +280,7 @@ def having(asker: Asker) -> Question:
     if table is None:
         raise Unfit
     column = asker.any(asker.groupable(table))
-    cols = _many(asker, table, column)
+    cols = many_of(asker.mention(table, column))
     measured = [each for each in asker.measurable(table) if each != column]
     if measured and asker.rng.random() < 0.45:
         number = asker.any(measured)
@@ -298,11 +299,9 @@ def having(asker: Asker) -> Question:
     return request, f"SELECT {column.name} FROM {table.name} GROUP BY {column.name} HAVING {condition}"
 
 
-def _many(asker: Asker, table: Table, column: Column) -> str:
-    said = asker.mention(table, column)
-    if said.endswith("s") or "_" in said:
-        return said
-    return f"{said[:-1]}ies" if said.endswith("y") and said[-2:-1] not in "aeo" else f"{said}s"
+def many_of(said: str) -> str:
+    """Several of a column, as it is called."""
+    return said if said.endswith("s") or "_" in said else plural(said)
 
 
 def superlatives(asker: Asker, table: Table) -> list[tuple[str, Column, bool]]:
@@ -448,7 +447,7 @@ def distinct(asker: Asker) -> Question:
         raise Unfit
     column = asker.any(asker.groupable(table))
     conditions = [each for each in asker.some_conditions(table, (0.3, 0.0)) if each.column != column]
-    noun, cols = asker.np(table, conditions), _many(asker, table, column)
+    noun, cols = asker.np(table, conditions), many_of(asker.mention(table, column))
     if asker.rng.random() < 0.45:
         request = asker.speaker.say("count_distinct", cols=cols, np=noun)
         return request, f"SELECT COUNT(DISTINCT {column.name}) FROM {table.name}{where(conditions)}"

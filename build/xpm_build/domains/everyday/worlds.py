@@ -14,6 +14,7 @@ from typing import Any
 from xpm_build.domains.words import NUM_GROUPS
 
 _FOLDER = Path(__file__).parent
+_OF_PEOPLE = ("person", "last_name", "nick", "first_name_n", "author_n", "painter_n")
 _DEFAULT_VALUES = ("alpha", "beta", "gamma")
 
 
@@ -72,7 +73,7 @@ class Entity:
 
     @property
     def is_people(self) -> bool:
-        return any(each.meaning.name in ("person", "last_name", "nick") for each in self.fields)
+        return any(each.meaning.name in _OF_PEOPLE for each in self.fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +168,15 @@ def _entity(name: str, raw: Mapping[str, Any]) -> Entity:
         name=name,
         one=raw.get("one", singular(name).replace("_", " ")),
         also=tuple(raw.get("also", ())),
-        fields=tuple(_field(each, values) for each in raw["columns"].split()),
+        fields=tuple(field_of(each, values) for each in raw["columns"].split()),
         of={key: tuple(each) for key, each in raw.get("of", {}).items()},
         did=raw.get("did", {}),
         worth=(worth[0], worth[1]),
     )
 
 
-def _field(text: str, values: Mapping[str, Any]) -> Field:
+def field_of(text: str, values: Mapping[str, Any]) -> Field:
+    """A field as a TOML file writes it: ``name``, ``name:meaning`` or ``name>table``."""
     if ">" in text:
         name, refers = text.split(">")
         return Field(name, Meaning(name="reference", kind="reference"), refers)
