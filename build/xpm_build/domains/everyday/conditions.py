@@ -275,7 +275,9 @@ class Conditions:
     def _null(self, table: Table, column: Column, form: str, is_one: bool) -> Condition:
         own = "none" if form == "null" else "some"
         place, said = self._worded(table, column, (own, form), is_one, 0.75)
-        return Condition(column, "IS NULL" if form == "null" else "IS NOT NULL", said, place, form, ())
+        test = "is null" if form == "null" else "is not null"
+        hint = f"{self.rng.choice(('', '', 'i.e. '))}{column.name} {test}" if self.rng.random() < 0.12 else ""
+        return Condition(column, test.upper(), said, place, form, (), hint)
 
     def _flag(self, table: Table, column: Column, is_one: bool) -> Condition:
         value = self.rng.choice((0, 1))
@@ -287,8 +289,21 @@ class Conditions:
         if own is None or self.rng.random() < 0.12:
             said = self.speaker.say("flag", col=self.mention(table, column), v=str(value))
             return Condition(column, f"= {value}", said, AFTER, "eq", (value,))
-        hint = f"{column.name} = {value}" if self.rng.random() < 0.25 else ""
+        hint = self._flag_hint(column, value) if self.rng.random() < 0.32 else ""
         return Condition(column, f"= {value}", own[1], own[0], "eq", (value,), hint)
+
+    def _flag_hint(self, column: Column, value: int) -> str:
+        if self.speaker.language != ENGLISH:
+            return f"{column.name} = {value}"
+        forms = (
+            f"{column.name} = {value}",
+            f"{column.name} is {value}",
+            f"{column.name} = {value}",
+            f"{column.name} is 1 or 0",
+            f"{column.name} is {value} then",
+            f"{column.name}: 1 yes, 0 no",
+        )
+        return self.rng.choice(forms)
 
 
 def _leap(year: int, month: int) -> int:

@@ -110,6 +110,8 @@ _LINKED: dict[str, tuple[float, _Linked]] = {
     "chain": (4, cypher_links.chain),
     "steps": (4, cypher_links.steps),
     "best-linked": (2, cypher_links.best_linked),
+    "link-nouns": (5, cypher_links.nouns),
+    "compared": (0.8, cypher_links.compared_ends),
     "between": (1, cypher_links.between),
     "change-link": (4.5, cypher_links.change_link),
 }

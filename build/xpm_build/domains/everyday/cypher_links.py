@@ -17,6 +17,7 @@ from xpm_build.domains.everyday.cypher_plain import (
 from xpm_build.domains.everyday.graph import Graph, Link
 from xpm_build.domains.everyday.schema import Column, Table
 from xpm_build.domains.everyday.sql_plain import chosen_columns, compared_count, superlatives
+from xpm_build.domains.everyday.worlds import singular
 
 
 @dataclass(slots=True)
@@ -176,7 +177,9 @@ def by_property(linker: Linker) -> Question:
     start = variable(link.start.name)
     alias = variable(link.type, start)
     tests = compared(condition, alias)
-    article = asker.rng.choice(("a~ {}", "any {}", "some {}"))
+    article = asker.rng.choice(
+        ("a~ {}", "a~ {}", "any {}", "some {}", "someone" if link.end.entity.is_people else "something")
+    )
     if len(link.end.naming) == 1 and asker.rng.random() < 0.4:
         said, anchored = anchor(asker, link.end)
         end, distinct = f":{link.end.name} {anchored}", False
@@ -257,7 +260,8 @@ def count_per(linker: Linker) -> Question:
         column = child.naming[0] if child.naming else asker.any(child.columns)
         request = asker.speaker.say("collect", cols=asker.mentions(child, [column], many=True), **words)
         return request, f"MATCH {pattern}{where(conditions, c)} RETURN {shown}, collect({c}.{column.name})"
-    request = asker.speaker.say("count_per", **words)
+    kind = "count_per" if asker.rng.random() < 0.5 else "plain_count_per"
+    request = asker.speaker.say(kind, parents=asker.nouns(parent), **words)
     return ordered_count(asker, request, f"MATCH {pattern}{where(conditions, c)}", shown, c)
 
 
@@ -279,7 +283,8 @@ def aggregate_per(linker: Linker) -> Question:
         pattern = _pattern(link, anonymous if is_end else start, end if is_end else anonymous, alias)
         return request, f"MATCH {pattern} RETURN {shown}, {kind}({alias}.{column.name})"
     said, cypher = aggregated(asker, child, c)
-    request = asker.speaker.say("average_per", agg=said, np=asker.nouns(child), parent=asker.one(parent), pcols=pcols)
+    kind = "average_per" if asker.rng.random() < 0.5 else "plain_average_per"
+    request = asker.speaker.say(kind, agg=said, np=asker.nouns(child), parent=asker.one(parent), pcols=pcols)
     return request, f"MATCH {_pattern(link, start, end)} RETURN {shown}, {cypher}"
 
 
@@ -425,6 +430,95 @@ def steps(linker: Linker) -> Question:
     request = asker.speaker.say("common", ends=nouns, v=said, w=other, **words)
     pattern = f"{start}-[:{link.type}]->({alias}:{table.name})<-[:{link.type}]-(:{table.name} {second})"
     return request + suffix, f"MATCH {pattern} {returned}"
+
+
+def compared_ends(linker: Linker) -> Question:
+    """Those who manage somebody who earns more than they do."""
+    asker, link = linker.asker, linker.link(own=True, verbal=True)
+    numbers = asker.measurable(link.start)
+    if not numbers:
+        raise Unfit
+    column, nouns = asker.any(numbers), asker.nouns(link.start)
+    request = asker.speaker.say(
+        "more_than_them", starts=nouns, ends=nouns, verb=link.meaning.verb, col=asker.mention(link.start, column)
+    )
+    pattern = _pattern(link, _node("a", link.start), _node("b", link.end))
+    return request, f"MATCH {pattern} WHERE b.{column.name} > a.{column.name} RETURN DISTINCT a"
+
+
+def nouns(linker: Linker) -> Question:
+    """Links that have a noun, as flights do: all of them, over a price, from one place to another, the cheapest."""
+    asker = linker.asker
+    links = [each for each in linker.graph.links if each.meaning.noun and each.columns]
+    if not links:
+        raise Unfit
+    link = asker.rng.choice(links)
+    linker.use(link)
+    table, alias = link.as_table(), variable(link.type)
+    a, b, noun = f":{link.start.name}", f":{link.end.name}", link.meaning.noun
+    draw = asker.rng.random()
+    if draw < 0.55:
+        if asker.rng.random() < 0.7:
+            said, pattern = anchor(asker, link.start)
+            a, noun = (
+                f"{a} {pattern}",
+                f"{noun} {asker.rng.choice(('from', 'out of') if link.meaning.noun in _WAYS else ('from', 'by', 'of'))} {said}",
+            )
+        if asker.rng.random() < 0.45:
+            said, pattern = anchor(asker, link.end)
+            b, noun = f"{b} {pattern}", f"{noun} to {said}"
+    conditions = [asker.conditions.draw(table, asker.any(link.columns))] if asker.rng.random() < 0.4 else []
+    conditions = [each for each in conditions if not each.place]
+    noun = asker.np(table, conditions, noun=noun)
+    clause = f"MATCH {_pattern(link, a, b, alias)}{where(conditions, alias)}"
+    return _of_links(
+        asker, link, table, alias, noun, clause, has_ends=(a, b) == (f":{link.start.name}", f":{link.end.name}")
+    )
+
+
+def _of_links(
+    asker: Asker, link: Link, table: Table, alias: str, noun: str, clause: str, *, has_ends: bool
+) -> Question:
+    draw = asker.rng.random()
+    numbers = [each for each in link.columns if each.kind == "number" and each.meaning.means]
+    texts = [each for each in link.columns if each.kind == "text"]
+    found = superlatives(asker, table)
+    if draw < 0.2 and found:
+        word, column, is_greatest = asker.rng.choice(found)
+        one = noun.replace(link.meaning.noun, singular(link.meaning.noun), 1)
+        request = asker.speaker.say("link_best", sup=word, links=one, prop=asker.mention(table, column))
+        order = f"ORDER BY {alias}.{column.name}{' DESC' if is_greatest else ''} LIMIT 1"
+        is_value = asker.mention(table, column) in request or f" {column.field.spoken}" in request
+        return request, f"{clause} RETURN {alias}{f'.{column.name}' if is_value else ''} {order}"
+    if draw < 0.35 and numbers:
+        column = asker.any(numbers)
+        kind = asker.rng.choice(("sum", "sum", "avg", "max") if column.meaning.adds else ("avg", "max"))
+        agg = asker.speaker.say(kind, col=asker.mention(table, column))
+        return asker.speaker.say("link_sum", agg=agg, links=noun), f"{clause} RETURN {kind}({alias}.{column.name})"
+    if draw < 0.45 and texts:
+        column = asker.any(texts)
+        request = asker.speaker.say("link_group", links=noun, prop=asker.mention(table, column))
+        return request, f"{clause} RETURN {alias}.{column.name}, count({alias})"
+    if draw < 0.7 and has_ends and link.start.naming and link.end.naming:
+        column = asker.any(link.columns)
+        request = asker.speaker.say(
+            "link_columns",
+            links=noun,
+            prop=asker.mention(table, column),
+            cols=asker.mentions(link.start, link.start.naming),
+            ocols=asker.mentions(link.end, link.end.naming),
+        )
+        a, b = ("a", "b") if alias not in ("a", "b") else ("x", "y")
+        clause = clause.replace(f"(:{link.start.name})", f"({a}:{link.start.name})", 1)
+        clause = clause.replace(f"(:{link.end.name})", f"({b}:{link.end.name})", 1)
+        shown = f"{properties(a, link.start.naming)}, {properties(b, link.end.naming)}, {alias}.{column.name}"
+        return request, f"{clause} RETURN {shown}"
+    if draw < 0.8:
+        return asker.speaker.say("link_count", links=noun), f"{clause} RETURN count({alias})"
+    return asker.speaker.say("link_rows", links=noun), f"{clause} RETURN {alias}"
+
+
+_WAYS = ("flights", "trains", "roads", "lines")
 
 
 def spoken(asker: Asker, number: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from xpm_build.domains.everyday.asking import Asker, Unfit
-from xpm_build.domains.everyday.conditions import Condition, Value
+from xpm_build.domains.everyday.conditions import AFTER, Condition, Value
 from xpm_build.domains.everyday.schema import Column, Table
 from xpm_build.domains.everyday.sql_plain import chosen_columns, many_of, spoken_count, superlatives
 from xpm_build.domains.speech import ENGLISH
@@ -77,7 +77,12 @@ def rows(asker: Asker) -> Question:
     table = asker.table()
     conditions = asker.some_conditions(table, (0.8, 0.1))
     alias, clause = match(table)
-    request = asker.speaker.say("rows", np=asker.np(table, conditions))
+    is_english = asker.speaker.language == ENGLISH
+    if len(conditions) == 1 and is_english and conditions[0].place == AFTER and asker.rng.random() < 0.15:
+        asker.literals += conditions[0].values
+        request = asker.speaker.say("everyone" if table.entity.is_people else "whats", post=conditions[0].text)
+    else:
+        request = asker.speaker.say("rows", np=asker.np(table, conditions))
     return request, f"{clause}{where(conditions, alias)} RETURN {alias}"
 
 
@@ -128,6 +133,13 @@ def aggregate(asker: Asker) -> Question:
     table = asker.table("number")
     alias, clause = match(table)
     said, cypher = aggregated(asker, table, alias)
+    owners = [
+        each
+        for each in asker.schema.tables.values()
+        if cypher.rpartition(".")[2][:-1] in [column.name for column in each.columns]
+    ]
+    if len(owners) == 1 and asker.speaker.language == ENGLISH and asker.rng.random() < 0.2:
+        return asker.speaker.say("aggregate_bare", agg=said), f"{clause} RETURN {cypher}"
     conditions = asker.some_conditions(table, (0.5, 0.0))
     request = asker.speaker.say("aggregate", agg=said, np=asker.np(table, conditions))
     return request, f"{clause}{where(conditions, alias)} RETURN {cypher}"

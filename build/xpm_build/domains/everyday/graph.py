@@ -26,6 +26,7 @@ class LinkMeaning:
 
     of: said between starts and an end: "people working at Globex".
     is_single: a start has one end.
+    noun: what several of its links are called ("flights"), "" if nothing.
     """
 
     type: str
@@ -36,6 +37,7 @@ class LinkMeaning:
     of: tuple[str, ...] = ()
     did: str = ""
     is_single: bool = False
+    noun: str = ""
 
     @property
     def third(self) -> str:
@@ -126,7 +128,7 @@ def _graph(name: str, raw: Mapping[str, Any]) -> GraphMeaning:
 def _link(text: str, values: Mapping[str, Any]) -> LinkMeaning:
     head, *parts = (each.strip() for each in text.split(";"))
     start, type_, end, *properties = head.split()
-    verb, of, did, single = (*parts, "", "", "", "")[:4]
+    verb, of, did, single, noun = (*parts, "", "", "", "", "")[:5]
     return LinkMeaning(
         type=type_,
         start=start,
@@ -136,6 +138,7 @@ def _link(text: str, values: Mapping[str, Any]) -> LinkMeaning:
         of=tuple(each.strip() for each in of.split(",")),
         did=did,
         is_single=single == "one",
+        noun=noun,
     )
 
 

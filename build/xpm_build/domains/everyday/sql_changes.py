@@ -31,12 +31,15 @@ def insert(asker: Asker) -> Question:
     chosen = sorted(chosen[:count], key=table.columns.index) if asker.rng.random() < 0.7 else chosen[:count]
     values = [_value(asker, each) for each in chosen]
     style = asker.speaker.frame("pair")
+    is_mixed = asker.rng.random() < 0.35
     said = [
-        asker.speaker.fill(style, col=asker.mention(table, column), v=_said(asker, value))
+        asker.speaker.fill(
+            asker.speaker.frame("pair") if is_mixed else style, col=asker.mention(table, column), v=_said(asker, value)
+        )
         for column, value in zip(chosen, values, strict=True)
     ]
     if chosen[0].meaning.names and asker.rng.random() < 0.5 and asker.speaker.language == ENGLISH:
-        said[0] = str(values[0])
+        said[0] = f"{asker.rng.choice(('', '', 'called ', 'named '))}{values[0]}"
     joined = ", ".join(said)
     if asker.speaker.language == ENGLISH and len(said) > 1 and asker.rng.random() < 0.35:
         joined = f"{', '.join(said[:-1])} and {said[-1]}"
@@ -69,6 +72,22 @@ def update_one(asker: Asker) -> Question:
         column = asker.any(optional)
         request = asker.speaker.say("clear", col=asker.mention(table, column), one=asker.one(table), id=str(number))
         return request, f"UPDATE {table.name} SET {column.name} = NULL WHERE {key} = {number}"
+    numbers = asker.measurable(table)
+    if numbers and english and asker.rng.random() < 0.2:
+        column, step = asker.any(numbers), asker.rng.choice((1, 2, 5, 10, 20, 50, 100, 500))
+        asker.literals.append(step)
+        kind, sign = asker.rng.choice((("increase_one", "+"), ("decrease_one", "-")))
+        words = {"one": asker.one(table), "id": _numbered(asker, number), "n": str(step)}
+        request = asker.speaker.say(kind, col=asker.mention(table, column), **words)
+        return request, f"UPDATE {table.name} SET {column.name} = {column.name} {sign} {step} WHERE {key} = {number}"
+    if len(table.naming) == 1 and english and asker.rng.random() < 0.15:
+        column = table.naming[0]
+        value = _value(asker, column)
+        words = {"one": asker.one(table), "id": _numbered(asker, number), "v": _said(asker, value)}
+        return (
+            asker.speaker.say("rename_one", **words),
+            f"UPDATE {table.name} SET {column.name} = {quoted(value)} WHERE {key} = {number}",
+        )
     column = asker.any(table.of("number", "text", "date"))
     value = _value(asker, column)
     request = asker.speaker.say(

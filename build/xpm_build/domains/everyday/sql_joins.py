@@ -145,6 +145,12 @@ def _belonging(asker: Asker, pair: Pair) -> tuple[str, list[Condition]]:
         said = f"the {pair.role} {plain}" if asker.rng.random() < 0.25 else plain
         asker.literals.append(value)
         return f"{preposition} {said}", [Condition(naming[0], f"= {quoted(value)}", "", "", "eq", (value,))]
+    places = [each for each in pair.parent.columns if each.meaning.name in ("city", "country", "place")]
+    if places and asker.rng.random() < 0.5:
+        condition = asker.conditions.draw(pair.parent, asker.any(places), form="eq")
+        if condition.text.startswith(("in ", "from ")):
+            asker.literals += condition.values
+            return condition.text, [condition]
     conditions = asker.conditions_on(pair.parent, 1)
     return f"{preposition} {asker.np(pair.parent, conditions)}", conditions
 
@@ -243,7 +249,8 @@ def count_per_parent(asker: Asker) -> Question:
     said, order = "", ""
     if asker.rng.random() < 0.25:
         said, order = asker.speaker.say("most_first"), " ORDER BY COUNT(*) DESC"
-    request = asker.speaker.say("count_per", **words) + said
+    kind = "count_per" if asker.rng.random() < 0.65 else "plain_count_per"
+    request = asker.speaker.say(kind, parents=asker.nouns(pair.parent), **words) + said
     return (
         request,
         f"SELECT {shown}, COUNT(*) FROM {pair.from_parent}{where(ours, pair.c + '.')}{_grouping(pair)}{order}",
@@ -270,7 +277,8 @@ def sum_per_parent(asker: Asker) -> Question:
     said, order = "", ""
     if asker.rng.random() < 0.2:
         said, order = asker.speaker.say("most_first"), f" ORDER BY {sql} DESC"
-    request = asker.speaker.say("average_per", **words) + said
+    kind = "average_per" if asker.rng.random() < 0.65 else "plain_average_per"
+    request = asker.speaker.say(kind, **words) + said
     return request, f"SELECT {shown}, {sql} FROM {pair.from_parent}{clause}{_grouping(pair)}{order}"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from xpm_build.domains.everyday.asking import Asker, Unfit, where
-from xpm_build.domains.everyday.conditions import Condition, quoted
+from xpm_build.domains.everyday.conditions import AFTER, Condition, quoted
 from xpm_build.domains.everyday.schema import Column, Table
 from xpm_build.domains.everyday.worlds import plural
 from xpm_build.domains.speech import ENGLISH
@@ -19,8 +19,13 @@ def names_of(columns: list[Column], qualifier: str = "") -> str:
 def rows(asker: Asker, shares: tuple[float, float] = (0.8, 0.12), form: str = "") -> Question:
     table = asker.table()
     conditions = asker.conditions_on(table, 1, form=form) if form else asker.some_conditions(table, shares)
-    request = asker.speaker.say("rows", np=asker.np(table, conditions))
+    kind = "who_are" if _is_about_people(asker, table) and asker.rng.random() < 0.08 else "rows"
+    request = asker.speaker.say(kind, np=asker.np(table, conditions))
     return request, f"SELECT * FROM {table.name}{where(conditions)}"
+
+
+def _is_about_people(asker: Asker, table: Table) -> bool:
+    return table.entity.is_people and asker.speaker.language == ENGLISH
 
 
 def two(asker: Asker) -> Question:
@@ -60,6 +65,17 @@ def select(asker: Asker, shares: tuple[float, float] = (0.6, 0.08)) -> Question:
     return request, f"SELECT {names_of(columns)} FROM {table.name}{where(conditions)}"
 
 
+def everyone(asker: Asker) -> Question:
+    """ "Everybody born before 1990", "anything under 20": the rows, without a word for them."""
+    table = asker.table()
+    condition = _plain_one(asker, table, is_one=False)
+    if condition is None or (len(asker.schema.tables) > 1 and asker.rng.random() < 0.3):
+        raise Unfit
+    asker.literals += condition.values
+    kind = "everyone" if table.entity.is_people else "whats"
+    return asker.speaker.say(kind, post=condition.text), f"SELECT * FROM {table.name}{where([condition])}"
+
+
 def who(asker: Asker) -> Question:
     people = [each for each in asker.schema.tables.values() if each.entity.is_people and each.naming]
     if not people:
@@ -73,11 +89,13 @@ def who(asker: Asker) -> Question:
     return request, f"SELECT {names_of(table.naming)} FROM {table.name}{where([condition])}"
 
 
-def _plain_one(asker: Asker, table: Table) -> Condition | None:
-    """A condition that goes behind "who is"."""
+def _plain_one(asker: Asker, table: Table, *, is_one: bool = True) -> Condition | None:
+    """A condition that goes behind "who is", or with ``is_one`` False behind "everyone" alone."""
     for _ in range(8):
         condition = asker.conditions_on(table, 1, one=True)[0]
         first = condition.text.split(" ")[0]
+        if condition.place == AFTER and not is_one and first not in ("that", "except"):
+            return condition
         if (
             first not in ("who", "with", "that", "whose", "where", "without", "of", "not", "except")
             and not condition.hint
@@ -180,8 +198,12 @@ def aggregate(asker: Asker) -> Question:
     found = aggregated(asker, table)
     if found is None:
         raise Unfit
-    conditions = asker.some_conditions(table, (0.5, 0.05))
     said, sql = found
+    name = sql[4:-1]
+    owners = [each for each in asker.schema.tables.values() if any(column.name == name for column in each.columns)]
+    if len(owners) == 1 and asker.speaker.language == ENGLISH and asker.rng.random() < 0.3:
+        return asker.speaker.say("aggregate_bare", agg=said), f"SELECT {sql} FROM {table.name}"
+    conditions = asker.some_conditions(table, (0.5, 0.05))
     request = asker.speaker.say("aggregate", agg=said, np=asker.np(table, conditions))
     return request, f"SELECT {sql} FROM {table.name}{where(conditions)}"
 
@@ -227,8 +249,9 @@ def group_count(asker: Asker) -> Question:
     conditions = [each for each in asker.some_conditions(table, (0.25, 0.0)) if each.column != column]
     said, order = _sorted_groups(asker, "COUNT(*)")
     if said and asker.rng.random() < 0.12:
-        said = f", sorted by {asker.mention(table, column)}"
-        order = f" ORDER BY {column.name}"
+        is_down = asker.rng.random() < 0.4
+        said = asker.speaker.say("desc" if is_down else "asc", col=asker.mention(table, column))
+        order = f" ORDER BY {column.name}{' DESC' if is_down else ''}"
     request = asker.speaker.say("group_count", np=asker.np(table, conditions), col=asker.mention(table, column)) + said
     grouped = f"{where(conditions)} GROUP BY {column.name}"
     return request, f"SELECT {column.name}, COUNT(*) FROM {table.name}{grouped}{order}"
@@ -260,6 +283,34 @@ def group_aggregate(asker: Asker) -> Question:
         request + said,
         f"SELECT {column.name}, {sql} FROM {table.name}{where(conditions)} GROUP BY {column.name}{having}{order}",
     )
+
+
+def group_top(asker: Asker) -> Question:
+    """The most common city; the genres, those with the highest average rating first; rooms without a sensor of some kind."""
+    table = _grouped_table(asker)
+    texts = [each for each in asker.groupable(table) if each.kind == "text"] if table is not None else []
+    if table is None or not texts:
+        raise Unfit
+    column = asker.any(texts)
+    said, draw = asker.mention(table, column), asker.rng.random()
+    words = {"col": said, "cols": many_of(said)}
+    conditions = [each for each in asker.some_conditions(table, (0.25, 0.0)) if each.column != column]
+    if draw < 0.2 and conditions and all(each.form not in ("null", "not_null") for each in conditions):
+        request = asker.speaker.say("group_without", np=asker.np(table, conditions), **words)
+        tests = " AND ".join([*(each.sql() for each in conditions), f"{column.name} IS NOT NULL"])
+        inner = f"SELECT {column.name} FROM {table.name} WHERE {tests}"
+        return request, f"SELECT DISTINCT {column.name} FROM {table.name} WHERE {column.name} NOT IN ({inner})"
+    words["np"] = asker.np(table, conditions)
+    sql, kind, is_ranked = "COUNT(*)", "", draw > 0.75
+    numbers = asker.measurable(table)
+    if numbers and asker.rng.random() < 0.45:
+        number = asker.any(numbers)
+        function = asker.rng.choice(("avg", "sum", "sum") if number.meaning.adds else ("avg",))
+        sql, kind = f"{function.upper()}({number.name})", "_agg"
+        words["agg"] = asker.speaker.say(function, col=asker.mention(table, number))
+    request = asker.speaker.say(f"{'group_ranked' if is_ranked else 'group_top'}{kind}", **words)
+    grouped = f"{where(conditions)} GROUP BY {column.name} ORDER BY {sql} DESC{'' if is_ranked else ' LIMIT 1'}"
+    return request, f"SELECT {column.name} FROM {table.name}{grouped}"
 
 
 def compared_count(asker: Asker, most: int = 10) -> tuple[str, str]:
