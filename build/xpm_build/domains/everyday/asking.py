@@ -47,6 +47,13 @@ class Asker:
         return table
 
     def any(self, columns: Sequence[Column]) -> Column:
+        """One of the columns.
+
+        Raises:
+            Unfit: there are none.
+        """
+        if not columns:
+            raise Unfit
         return self.rng.choice(list(columns))
 
     def mention(self, table: Table, column: Column) -> str:
@@ -165,6 +172,8 @@ class Asker:
         kinds = {"like": ("text",), "between": ("number", "date"), "null": ("text", "date", "number")}
         columns = [each for each in table.columns if each.kind in kinds.get(form, ("number", "text", "date", "flag"))]
         columns = columns or table.of("number", "text", "date", "flag")
+        if not columns:
+            raise Unfit
         weights = [_WEIGHTS.get(each.kind, 1.0) for each in columns]
         chosen: list[Column] = []
         while len(chosen) < min(count, len(columns)):

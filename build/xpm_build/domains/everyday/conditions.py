@@ -245,6 +245,7 @@ class Conditions:
             if form == "between":
                 start = f"{year}-{month:02}-{day:02}"
                 end = f"{year + self.rng.randint(0, 2)}-12-{self.rng.randint(10, 31)}"
+                start, end = sorted((start, end))
                 mention = self.mention(table, column)
                 said = (
                     f"{done} between {start} and {end}"

@@ -2,8 +2,10 @@
 
 import random
 import re
+import unicodedata
 from dataclasses import dataclass
 
+from xpm_build.domains.everyday.translations import translated
 from xpm_build.domains.everyday.worlds import Entity, Field, Meaning, World, worlds_of
 from xpm_build.domains.words import Vocabulary
 
@@ -119,6 +121,26 @@ def identifier(name: str, style: str) -> str:
     return name.upper() if style == "upper" else name
 
 
+def localized(schema: Schema, language: str) -> Schema:
+    """The schema with those identifiers translated that are known in a language."""
+
+    def name_in(word: str, name: str) -> str:
+        text = translated(word, language)
+        plain = unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode()
+        return identifier(re.sub(r"\W+", "_", plain.lower()), schema.style) if plain else name
+
+    tables = {}
+    for key, table in schema.tables.items():
+        names = [name_in(each.field.spoken, each.name) for each in table.columns]
+        if len(set(names)) < len(names):
+            names = [each.name for each in table.columns]
+        columns = tuple(Column(name, each.field) for name, each in zip(names, table.columns, strict=True))
+        tables[key] = Table(table.entity, name_in(table.entity.many, table.name), columns)
+    if len({each.name for each in tables.values()}) < len(tables):
+        return schema
+    return Schema(schema.world, tables, schema.style)
+
+
 def written(tables: list[Table], form: str, rng: random.Random) -> str:
     """The tables in one form: plain, typed, ddl, prose or lines."""
     if form == "plain":
@@ -182,8 +204,3 @@ def _typed(table: Table, types: str, upper: bool, *, ddl: bool, joiner: str = ",
             type_ += " PRIMARY KEY"
         texts.append(f"{each.name} {type_ if upper else type_.lower()}")
     return joiner.join(texts)
-
-
-def without_words(text: str) -> str:
-    """A text without double spaces."""
-    return re.sub("  +", " ", text).strip()

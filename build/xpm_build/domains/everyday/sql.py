@@ -10,7 +10,7 @@ from pathlib import Path
 from xpm_build.domains.case import Draft
 from xpm_build.domains.everyday import sql_changes, sql_joins, sql_plain, sql_special
 from xpm_build.domains.everyday.asking import Asker, Unfit
-from xpm_build.domains.everyday.schema import Table, draw_schema, written
+from xpm_build.domains.everyday.schema import Table, draw_schema, localized, written
 from xpm_build.domains.speech import ENGLISH, Speaker
 from xpm_build.domains.words import Vocabulary
 
@@ -22,8 +22,10 @@ _NO_SCHEMA = ("named", "define")
 def make_everyday_sql(words: Vocabulary, speaker: Speaker) -> Draft:
     """Draw one request with its SQL."""
     rng = words.rng
-    asker = Asker(rng, speaker, draw_schema(words))
-    is_foreign = speaker.language != ENGLISH
+    schema, is_foreign = draw_schema(words), speaker.language != ENGLISH
+    if is_foreign and rng.random() < 0.35:
+        schema = localized(schema, speaker.language)
+    asker = Asker(rng, speaker, schema)
     families = {name: each for name, each in _FAMILIES.items() if not is_foreign or each[2]}
     family, request, sql = _question(asker, families)
     request = closed(asker, request)
@@ -82,7 +84,7 @@ def _placed(asker: Asker, request: str, tables: list[Table]) -> str:
 def closed(asker: Asker, request: str) -> str:
     """A request as its writer begins and ends it."""
     rng = asker.rng
-    request = re.sub(" +", " ", request).strip()
+    request = re.sub(" +", " ", request).strip().replace(" ,", ",").replace(" ?", "?")
     request = re.sub(r"\ba~ (?=(\W?\w))", lambda match: "an " if match[1][-1].lower() in "aeiou" else "a ", request)
     first = request.split(" ", 1)[0].strip("\"',.:")
     draw = rng.random()
@@ -91,6 +93,8 @@ def closed(asker: Asker, request: str) -> str:
     if request[-1] in "?.!:" or asker.speaker.careless == "lower":
         return request.rstrip(".") if asker.speaker.careless == "lower" else request
     first = request.split(" ", 1)[0].lower()
+    if first in _QUESTIONS and "?" in request:
+        return request
     if first in _QUESTIONS:
         return request + rng.choice(("?", "?", "?", ""))
     return request + (rng.choice((".", "", "")) if rng.random() < 0.7 else rng.choice(("", "!", " please", "")))

@@ -49,6 +49,8 @@ def chosen_columns(asker: Asker, table: Table, most: int = 3) -> list[Column]:
     """Columns that somebody may want to see, the naming one often among them."""
     count = min(asker.rng.choices((1, 2, 3), weights=(6, 4, 1.5))[0], most)
     columns = [each for each in table.columns if each.kind not in ("key", "reference", "flag")]
+    if not columns:
+        raise Unfit
     naming = table.naming
     if naming and asker.rng.random() < 0.7:
         others = [each for each in columns if each not in naming]
@@ -85,7 +87,8 @@ def who(asker: Asker) -> Question:
     if condition is None:
         raise Unfit
     asker.literals += condition.values
-    request = asker.speaker.say("who", post=condition.text, nouns=asker.nouns(table))
+    kind = "everyone_names" if condition.place == AFTER and asker.rng.random() < 0.3 else "who"
+    request = asker.speaker.say(kind, post=condition.text, nouns=asker.nouns(table))
     return request, f"SELECT {names_of(table.naming)} FROM {table.name}{where([condition])}"
 
 
@@ -275,7 +278,7 @@ def group_aggregate(asker: Asker) -> Question:
     request = asker.speaker.say("group_agg", agg=text, np=noun, col=asker.mention(table, column))
     having = ""
     if not said and asker.speaker.language == ENGLISH and asker.rng.random() < 0.15:
-        cmp, comparison = compared_count(asker)
+        cmp, comparison = compared_count(asker, most=2 if conditions else 8)
         cols = asker.mentions(table, [column], many=True)
         request = asker.speaker.say("having_group", group=request, cols=cols, cmp=cmp, nouns=asker.nouns(table))
         having = f" HAVING COUNT(*) {comparison}"
