@@ -96,7 +96,7 @@ def _contents(database: sqlite3.Connection) -> list[list[Any]]:
     names = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
     contents: list[list[Any]] = []
     for (name,) in database.execute(names).fetchall():
-        cursor = database.execute(f'SELECT * FROM "{name}"')
+        cursor = database.execute('SELECT * FROM "{}"'.format(name.replace('"', '""')))
         contents.append([name.lower(), [each[0].lower() for each in cursor.description], cursor.fetchmany(_MAX_ROWS)])
     return sorted(contents)
 

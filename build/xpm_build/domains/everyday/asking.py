@@ -169,7 +169,7 @@ class Asker:
 
     def conditions_on(self, table: Table, count: int, *, form: str = "", one: bool = False) -> list[Condition]:
         """``count`` conditions on different columns, those with a meaning first."""
-        kinds = {"like": ("text",), "between": ("number", "date"), "null": ("text", "date", "number")}
+        kinds = {"like": ("text",), "between": ("number", "date"), "null": ("text", "date")}
         columns = [each for each in table.columns if each.kind in kinds.get(form, ("number", "text", "date", "flag"))]
         columns = columns or table.of("number", "text", "date", "flag")
         if not columns:

@@ -206,12 +206,18 @@ def listed(linker: Linker) -> Question:
         "ocols": asker.mentions(link.end, link.end.naming),
     }
     shown = f"{properties(a, link.start.naming)}, {properties(b, link.end.naming)}"
-    if link.columns and asker.rng.random() < 0.6:
+    if link.columns and asker.rng.random() < 0.7:
         column = asker.any(link.columns)
         alias = variable(link.type, a, b)
         request = asker.speaker.say("linked_property", prop=asker.mention(link.as_table(), column), **words)
+        condition = asker.conditions.draw(link.as_table(), asker.any(link.columns))
+        test = ""
+        if not condition.place and asker.rng.random() < 0.5:
+            asker.literals += condition.values
+            request = f"{request}, {asker.rng.choice(('only', 'only those', 'but only'))} {condition.text}"
+            test = f" WHERE {compared(condition, alias)}"
         pattern = _pattern(link, _node(a, link.start), _node(b, link.end), alias)
-        return request, f"MATCH {pattern} RETURN {shown}, {alias}.{column.name}"
+        return request, f"MATCH {pattern}{test} RETURN {shown}, {alias}.{column.name}"
     request = asker.speaker.say("linked_names", **words)
     return request, f"MATCH {_pattern(link, _node(a, link.start), _node(b, link.end))} RETURN {shown}"
 

@@ -83,9 +83,7 @@ class Link:
 
     def as_table(self) -> Table:
         """A table that holds its columns alone, to say conditions on them."""
-        return Table(
-            Entity(name="links", one="link", also=(), fields=(), of={}, did={}, worth=("", "")), self.type, self.columns
-        )
+        return Table(Entity(name="links", one="link", also=(), fields=(), of={}, did={}), self.type, self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,6 @@ def _graph(name: str, raw: Mapping[str, Any]) -> GraphMeaning:
             fields=tuple(field_of(each, values.get(label, {})) for each in properties.split()),
             of={},
             did={},
-            worth=("", ""),
         )
     return GraphMeaning(name, group_of_world(name), entities, tuple(_link(each, values) for each in raw["links"]))
 
@@ -152,7 +149,7 @@ def _graph_of(world: World) -> GraphMeaning | None:
         )
         if fields:
             entities[labels[name]] = Entity(
-                name=entity.name, one=entity.one, also=entity.also, fields=fields, of={}, did={}, worth=("", "")
+                name=entity.name, one=entity.one, also=entity.also, fields=fields, of={}, did={}
             )
     links: dict[str, LinkMeaning] = {}
     for name, entity in world.entities.items():

@@ -11,8 +11,12 @@ from xpm_build.domains.words import Vocabulary
 
 _KEY = Meaning(name="key", kind="key")
 _JUDGED = {"flag": "number"}
+# What databases keep for themselves, so that no table or column is called so.
 _KEYWORDS = frozenset(
-    "case check class column commit default group index join key limit match order plan row set table transaction user view".split()
+    "add all alter and as asc between by case check class column commit create cross current_date default delete desc "
+    "distinct drop else end except exists foreign from full grant group having in index inner insert intersect into is join "
+    "key left like limit match natural not null offset on or order outer plan primary references right row select set "
+    "table then to transaction trigger union unique update user using values view when where with".split()
 )
 _STYLES = {"snake": 58, "camel": 16, "pascal": 9, "upper": 5, "one": 12}
 
@@ -126,8 +130,8 @@ def localized(schema: Schema, language: str) -> Schema:
 
     def name_in(word: str, name: str) -> str:
         text = translated(word, language)
-        plain = unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode()
-        return identifier(re.sub(r"\W+", "_", plain.lower()), schema.style) if plain else name
+        plain = unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode().lower()
+        return name if plain in {"", *_KEYWORDS} else identifier(re.sub(r"\W+", "_", plain), schema.style)
 
     tables = {}
     for key, table in schema.tables.items():

@@ -130,6 +130,7 @@ _FAMILIES: dict[str, tuple[float, _Make, bool]] = {
     "named": (2.5, sql_plain.named, False),
     "count": (6, sql_plain.count, True),
     "aggregate": (5.5, sql_plain.aggregate, True),
+    "worth": (0.9, sql_plain.worth, False),
     "group": (6, sql_plain.group_count, True),
     "group-aggregate": (5.5, sql_plain.group_aggregate, True),
     "group-top": (3, sql_plain.group_top, False),

@@ -10,6 +10,7 @@ from xpm_build.domains.everyday.sql_plain import (
     aggregated,
     chosen_columns,
     compared_count,
+    many_of,
     names_of,
     superlatives,
 )
@@ -312,11 +313,18 @@ def per_attribute(asker: Asker) -> Question:
     if found is not None and asker.rng.random() < 0.5:
         kind, sql = "agg_per_attribute", found[1]
         words["agg"] = found[0]
+    name = f"{pair.p}.{column.name}"
+    if asker.rng.random() < 0.25:
+        is_counted = kind == "per_attribute"
+        words["cols"] = (
+            f"{many_of(words['col'])} of the {asker.nouns(pair.parent)}" if is_counted else many_of(words["col"])
+        )
+        request = asker.speaker.say("group_ranked" if is_counted else "group_ranked_agg", **words)
+        return request, f"SELECT {name} FROM {pair.from_parent} GROUP BY {name} ORDER BY {sql} DESC"
     said, order = "", ""
     if asker.rng.random() < 0.25:
         said, order = asker.speaker.say("most_first"), f" ORDER BY {sql} DESC"
     request = asker.speaker.say(kind, **words) + said
-    name = f"{pair.p}.{column.name}"
     return request, f"SELECT {name}, {sql} FROM {pair.from_parent} GROUP BY {name}{order}"
 
 

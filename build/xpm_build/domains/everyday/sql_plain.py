@@ -196,8 +196,6 @@ def aggregated(asker: Asker, table: Table, qualifier: str = "") -> tuple[str, st
 
 def aggregate(asker: Asker) -> Question:
     table = asker.table("number")
-    if asker.rng.random() < 0.3 and (worth := _worth(asker)) is not None:
-        return worth
     found = aggregated(asker, table)
     if found is None:
         raise Unfit
@@ -206,25 +204,44 @@ def aggregate(asker: Asker) -> Question:
     owners = [each for each in asker.schema.tables.values() if any(column.name == name for column in each.columns)]
     if len(owners) == 1 and asker.speaker.language == ENGLISH and asker.rng.random() < 0.3:
         return asker.speaker.say("aggregate_bare", agg=said), f"SELECT {sql} FROM {table.name}"
-    conditions = asker.some_conditions(table, (0.5, 0.05))
+    conditions = asker.some_conditions(table, (0.5, 0.12))
     request = asker.speaker.say("aggregate", agg=said, np=asker.np(table, conditions))
     return request, f"SELECT {sql} FROM {table.name}{where(conditions)}"
 
 
-def _worth(asker: Asker) -> Question | None:
-    """The sum of a product of two columns, where an entity says what it means."""
-    for table in asker.schema.tables.values():
-        product, meaning = table.entity.worth
-        names = {each.field.name: each.name for each in table.columns}
-        parts = product.split(" * ")
-        if product and all(each in names for each in parts) and asker.speaker.language == ENGLISH:
-            asker.shown.clear()
-            asker.show(table)
-            conditions = asker.some_conditions(table, (0.4, 0.0))
-            request = asker.speaker.say("product", worth=meaning, np=asker.np(table, conditions))
-            expression = " * ".join(names[each] for each in parts)
-            return request, f"SELECT SUM({expression}) FROM {table.name}{where(conditions)}"
-    return None
+def worth(asker: Asker) -> Question:
+    """The sum of a product of two columns: the value of the stock, what was taken."""
+    found = [
+        (table, first, second, words)
+        for table in asker.schema.tables.values()
+        for first in table.of("number")
+        for second in table.of("number")
+        for (one, other), words in _PRODUCTS.items()
+        if (first.meaning.name, second.meaning.name) == (one, other)
+    ]
+    if not found:
+        raise Unfit
+    table, first, second, words = asker.rng.choice(found)
+    asker.show(table)
+    conditions = asker.some_conditions(table, (0.35, 0.0))
+    conditions = [each for each in conditions if each.column not in (first, second)]
+    request = asker.speaker.say("product", worth=asker.rng.choice(words), np=asker.np(table, conditions))
+    return request, f"SELECT SUM({first.name} * {second.name}) FROM {table.name}{where(conditions)}"
+
+
+_PRODUCTS = {
+    ("price", "stock"): ("value of the stock", "stock value", "inventory value", "price times stock"),
+    ("quantity", "price"): ("revenue", "turnover", "price times quantity", "sales value"),
+    ("count", "price"): ("value", "price times number", "traded value"),
+    ("price", "seats"): ("price times seats", "revenue if every seat is sold"),
+    ("price", "tickets"): ("ticket revenue", "takings", "price times tickets sold"),
+    ("wage", "hours_sum"): ("wages", "labor cost"),
+    ("minutes", "servings"): ("minutes times servings",),
+    ("price", "mileage"): ("price times mileage",),
+    ("hours", "price"): ("hours times price", "price by hours"),
+    ("fee", "spaces"): ("hourly takings when full", "fee times spaces"),
+    ("beds", "price"): ("price times beds",),
+}
 
 
 def _grouped_table(asker: Asker, *, with_number: bool = False) -> Table | None:
@@ -547,4 +564,9 @@ def _best_of_each(asker: Asker, table: Table, groups: list[Column]) -> Question:
     alias = table.name[0].lower()
     function = "MAX" if is_greatest else "MIN"
     inner = f"SELECT {function}({column.name}) FROM {table.name} WHERE {group.name} = {alias}.{group.name}"
-    return request, f"SELECT * FROM {table.name} {alias} WHERE {column.name} = ({inner})"
+    what = "*"
+    if asker.rng.random() < 0.4:
+        columns = chosen_columns(asker, table)
+        what = names_of(columns)
+        request = f"{request}{asker.rng.choice((', ', ': ', ', just ', ' - '))}{asker.mentions(table, columns)}"
+    return request, f"SELECT {what} FROM {table.name} {alias} WHERE {column.name} = ({inner})"

@@ -65,7 +65,6 @@ class Entity:
     fields: tuple[Field, ...]
     of: Mapping[str, tuple[str, ...]]
     did: Mapping[str, str]
-    worth: tuple[str, str]
 
     @property
     def many(self) -> str:
@@ -163,7 +162,6 @@ def worlds_of(group: int) -> tuple[World, ...]:
 
 def _entity(name: str, raw: Mapping[str, Any]) -> Entity:
     values = raw.get("values", {})
-    worth = raw.get("worth", ("", ""))
     return Entity(
         name=name,
         one=raw.get("one", singular(name).replace("_", " ")),
@@ -171,7 +169,6 @@ def _entity(name: str, raw: Mapping[str, Any]) -> Entity:
         fields=tuple(field_of(each, values) for each in raw["columns"].split()),
         of={key: tuple(each) for key, each in raw.get("of", {}).items()},
         did=raw.get("did", {}),
-        worth=(worth[0], worth[1]),
     )
 
 
