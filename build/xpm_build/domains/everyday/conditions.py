@@ -16,6 +16,7 @@ _SEVERAL = re.compile(
     r"\b(are|have|were|haven't|earn|weigh|cost|hold|scored?|take|last|speak|gave|don't|came|need|each)\b"
 )
 _MONTHS = "January February March April May June July August September October November December".split()
+_NUMBER_WORDS = "zero one two three four five six seven eight nine ten".split()
 _LAST_DAY = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
@@ -122,6 +123,8 @@ class Conditions:
         return self.rng.randrange(least, most + 1, step)
 
     def spoken_number(self, value: int) -> str:
+        if 1 < value < len(_NUMBER_WORDS) and self.speaker.language == ENGLISH and self.rng.random() < 0.15:
+            return _NUMBER_WORDS[value]
         if value >= 1000 and self.rng.random() < 0.12 and not 1850 <= value <= 2030:
             return f"{value:,}"
         if value >= 10_000 and value % 1000 == 0 and self.rng.random() < 0.12:

@@ -108,10 +108,10 @@ _LINKED: dict[str, tuple[float, _Linked]] = {
     "having": (3.5, cypher_links.having),
     "missing": (5, cypher_links.missing),
     "chain": (4, cypher_links.chain),
-    "steps": (4, cypher_links.steps),
+    "steps": (8, cypher_links.steps),
     "best-linked": (2, cypher_links.best_linked),
-    "link-nouns": (6, cypher_links.nouns),
-    "compared": (0.8, cypher_links.compared_ends),
+    "link-nouns": (28, cypher_links.nouns),
+    "compared": (2.5, cypher_links.compared_ends),
     "between": (1, cypher_links.between),
     "change-link": (4.5, cypher_links.change_link),
 }

@@ -97,7 +97,7 @@ def draw_schema(words: Vocabulary) -> Schema:
 
 def _table(entity: Entity, style: str, has_long_key: bool, rng: random.Random) -> Table:
     fields = list(entity.fields)
-    most = rng.choice((4, 5, 6, 6, 7, 8))
+    most = rng.choice((3, 4, 4, 5, 5, 6, 7))
     droppable = [each for each in fields if not each.refers and not each.meaning.names]
     rng.shuffle(droppable)
     for each in droppable[: max(0, len(fields) - most)]:
@@ -148,9 +148,12 @@ def localized(schema: Schema, language: str) -> Schema:
 def written(tables: list[Table], form: str, rng: random.Random) -> str:
     """The tables in one form: plain, typed, ddl, prose or lines."""
     if form == "plain":
-        return rng.choice((", ", ", ", "; ")).join(map(str, tables))
+        space = rng.choice(("", "", "", " "))
+        joiner = rng.choice((", ", ", ", "; "))
+        return joiner.join(f"{each.name}{space}({_listed(each)})" for each in tables)
     if form == "lines":
-        return "\n".join(map(str, tables))
+        before, between, behind = rng.choice(_LINES)
+        return "\n".join(f"{before}{each.name}{between}{_listed(each)}{behind}" for each in tables)
     types = rng.choice(list(_TYPES))
     if form == "typed":
         joiner, upper = rng.choice((", ", "; ", "\n")), rng.random() < 0.4
@@ -169,6 +172,20 @@ def written(tables: list[Table], form: str, rng: random.Random) -> str:
         for each in tables
     ]
     return " and ".join(described)
+
+
+_LINES = (
+    ("", "(", ")"),
+    ("", ": ", ""),
+    ("- ", ": ", ""),
+    ("Table ", ": ", ""),
+    ("* ", " (", ")"),
+    ("table ", " - ", ""),
+)
+
+
+def _listed(table: Table) -> str:
+    return ", ".join(each.name for each in table.columns)
 
 
 _TYPES = {

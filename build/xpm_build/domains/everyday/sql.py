@@ -66,7 +66,7 @@ def _question(asker: Asker, families: dict[str, tuple[float, _Make, bool]]) -> t
 def _shown(asker: Asker) -> list[Table]:
     """The tables that a question needs, and now and then others of the world."""
     others = [each for each in asker.schema.tables.values() if each not in asker.shown + asker.missing]
-    count = asker.rng.choices((0, 1, 2), weights=(70, 22, 8))[0]
+    count = asker.rng.choices((0, 1, 2), weights=(76, 18, 6))[0]
     tables = [*asker.shown, *asker.rng.sample(others, min(count or not asker.shown, len(others)))]
     if len(tables) > 1 and asker.rng.random() < 0.5:
         asker.rng.shuffle(tables)
@@ -75,7 +75,7 @@ def _shown(asker: Asker) -> list[Table]:
 
 def _placed(asker: Asker, request: str, tables: list[Table]) -> str:
     """The request with its schema before, behind or around it."""
-    form = asker.rng.choices(("plain", "typed", "ddl", "prose", "lines"), weights=(66, 9, 13, 8, 4))[0]
+    form = asker.rng.choices(("plain", "typed", "ddl", "prose", "lines"), weights=(66, 8, 11, 8, 7))[0]
     kind = {"ddl": "placed_ddl", "prose": "placed_prose"}.get(form, "placed")
     schema = written(tables, form, asker.rng)
     return asker.speaker.say(kind, request=request, schema=schema)
@@ -86,6 +86,10 @@ def closed(asker: Asker, request: str) -> str:
     rng = asker.rng
     request = re.sub(" +", " ", request).strip().replace(" ,", ",").replace(" ?", "?")
     request = re.sub(r"\ba~ (?=(\W?\w))", lambda match: "an " if match[1][-1].lower() in "aeiou" else "a ", request)
+    if asker.speaker.language == ENGLISH and rng.random() < 0.07:
+        request = asker.speaker.say(
+            "chatty", request=request[0].lower() + request[1:] if not request[:2].isupper() else request
+        )
     first = request.split(" ", 1)[0].strip("\"',.:")
     draw = rng.random()
     if draw < 0.8 and not _is_fixed(asker, first):
@@ -130,7 +134,7 @@ _FAMILIES: dict[str, tuple[float, _Make, bool]] = {
     "named": (2.5, sql_plain.named, False),
     "count": (6, sql_plain.count, True),
     "aggregate": (5.5, sql_plain.aggregate, True),
-    "worth": (0.9, sql_plain.worth, False),
+    "worth": (6, sql_plain.worth, False),
     "group": (6, sql_plain.group_count, True),
     "group-aggregate": (5.5, sql_plain.group_aggregate, True),
     "group-top": (3, sql_plain.group_top, False),
@@ -150,12 +154,12 @@ _FAMILIES: dict[str, tuple[float, _Make, bool]] = {
     "join-attribute": (1.5, sql_joins.per_attribute, False),
     "without": (2.5, sql_joins.without, True),
     "exists": (0.6, sql_joins.exists, False),
-    "join-three": (1.5, sql_joins.three, False),
+    "join-three": (3, sql_joins.three, False),
     "self-join": (1, sql_joins.self_join, False),
-    "sets": (0.8, sql_joins.sets, False),
+    "sets": (7, sql_joins.sets, False),
     "case": (1.2, sql_special.case, False),
     "window": (1.6, sql_special.ranks, False),
-    "running": (0.8, sql_special.running, False),
+    "running": (1.2, sql_special.running, False),
     "dates-grouped": (1, sql_special.dated, False),
     "cte": (0.5, sql_special.common_table, False),
     "insert": (4, sql_changes.insert, True),

@@ -343,7 +343,8 @@ def compared_count(asker: Asker, most: int = 10) -> tuple[str, str]:
         number += 1
     if kind == "more_than" and number == 1 and asker.rng.random() < 0.5:
         return "more than one", "> 1"
-    return asker.speaker.say(kind, n=asker.literal(number)), f"{operator} {number}"
+    asker.literals.append(number)
+    return asker.speaker.say(kind, n=spoken_count(asker, number)), f"{operator} {number}"
 
 
 def having(asker: Asker) -> Question:
@@ -477,7 +478,7 @@ def order(asker: Asker) -> Question:
     """Rows or columns in an order."""
     draw = asker.rng.random()
     table = asker.table()
-    conditions = asker.some_conditions(table, (0.35, 0.0))
+    conditions = asker.some_conditions(table, (0.5, 0.0))
     noun = asker.np(table, conditions)
     if draw < 0.5:
         columns = chosen_columns(asker, table)
