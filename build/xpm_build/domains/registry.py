@@ -19,6 +19,9 @@ from xpm_build.domains.everyday import (
     make_everyday_talk,
     make_everyday_typescript,
 )
+from xpm_build.domains.everyday.cypher import make_everyday_cypher
+from xpm_build.domains.everyday.sql import PHRASES as DATA_PHRASES
+from xpm_build.domains.everyday.sql import make_everyday_sql
 from xpm_build.domains.functions import make_python, make_rust, make_typescript
 from xpm_build.domains.json_values import make_json
 from xpm_build.domains.speech import Speaker
@@ -73,18 +76,30 @@ OWN = {
     )
 }
 
+EVERYDAY = {
+    domain.name: domain
+    for domain in (
+        Domain(name="everyday-sql", phrases=DATA_PHRASES, make=make_everyday_sql, written_in="sql", load_order=6),
+        Domain(
+            name="everyday-neo4j", phrases=DATA_PHRASES, make=make_everyday_cypher, written_in="neo4j", load_order=6
+        ),
+    )
+}
+"""Requests as people write them, with real words; no expert that the wheel carries is of them."""
+BUILT_IN = {**OWN, **EVERYDAY}
+
 
 class _Domains(Mapping[str, Domain]):
     """Name -> domain: ours, whose names nobody else's domain takes, then others'; another package is imported when it is asked."""
 
     def __getitem__(self, name: str) -> Domain:
-        return OWN[name] if name in OWN else _load(_registered()[name])
+        return BUILT_IN[name] if name in BUILT_IN else _load(_registered()[name])
 
     def __contains__(self, name: object) -> bool:
-        return name in OWN or name in _registered()
+        return name in BUILT_IN or name in _registered()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys((*OWN, *_registered())))
+        return iter(dict.fromkeys((*BUILT_IN, *_registered())))
 
     def __len__(self) -> int:
         return len(list(iter(self)))

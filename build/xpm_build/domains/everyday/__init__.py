@@ -1,4 +1,4 @@
-"""Everyday domains: requests in ordinary words about ordinary things."""
+"""Everyday domains: requests in ordinary words about ordinary things, in real words and shapes."""
 
 from pathlib import Path
 
