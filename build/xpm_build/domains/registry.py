@@ -60,6 +60,16 @@ OWN = {
         Domain(name="python", phrases="functions", make=make_python, load_order=4),
         Domain(name="typescript", phrases="functions", make=make_typescript, load_order=4),
         Domain(name="rust", phrases="functions", make=make_rust, load_order=4),
+    )
+}
+
+EVERYDAY = {
+    domain.name: domain
+    for domain in (
+        Domain(name="everyday-sql", phrases=DATA_PHRASES, make=make_everyday_sql, written_in="sql", load_order=6),
+        Domain(
+            name="everyday-neo4j", phrases=DATA_PHRASES, make=make_everyday_cypher, written_in="neo4j", load_order=6
+        ),
         Domain(name="everyday-json", phrases=JSON_PHRASES, make=make_everyday_json, written_in="json", load_order=1),
         Domain(
             name="everyday-python", phrases=CODE_PHRASES, make=make_everyday_python, written_in="python", load_order=4
@@ -73,16 +83,6 @@ OWN = {
         ),
         Domain(name="everyday-rust", phrases=CODE_PHRASES, make=make_everyday_rust, written_in="rust", load_order=4),
         Domain(name="everyday-talk", phrases=TALK_PHRASES, make=make_everyday_talk, written_in="text"),
-    )
-}
-
-EVERYDAY = {
-    domain.name: domain
-    for domain in (
-        Domain(name="everyday-sql", phrases=DATA_PHRASES, make=make_everyday_sql, written_in="sql", load_order=6),
-        Domain(
-            name="everyday-neo4j", phrases=DATA_PHRASES, make=make_everyday_cypher, written_in="neo4j", load_order=6
-        ),
     )
 }
 """Requests as people write them, with real words; no expert that the wheel carries is of them."""
