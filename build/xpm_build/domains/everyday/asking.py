@@ -46,6 +46,10 @@ class Asker:
             self.shown.append(table)
         return table
 
+    @property
+    def _tables(self) -> list[Table]:
+        return list(self.schema.tables.values())
+
     def any(self, columns: Sequence[Column]) -> Column:
         """One of the columns.
 
@@ -107,6 +111,8 @@ class Asker:
         entity = table.entity
         if self.speaker.language != ENGLISH:
             return translated(entity.many, self.speaker.language) or table.name
+        if entity.is_people and self.rng.random() < 0.05 and sum(each.entity.is_people for each in self._tables) == 1:
+            return "people"
         if entity.also and self.rng.random() < 0.22 and not self._is_ambiguous(entity.also):
             return self.rng.choice(entity.also)
         return entity.many

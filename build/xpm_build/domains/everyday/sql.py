@@ -84,6 +84,7 @@ def _placed(asker: Asker, request: str, tables: list[Table]) -> str:
 def closed(asker: Asker, request: str) -> str:
     """A request as its writer begins and ends it."""
     rng = asker.rng
+    request = re.sub(r"\b(all the|all|every one of the|each of the|our|the) (every(?:one|body))\b", r"\2", request)
     request = re.sub(" +", " ", request).strip().replace(" ,", ",").replace(" ?", "?")
     request = re.sub(r"\ba~ (?=(\W?\w))", lambda match: "an " if match[1][-1].lower() in "aeiou" else "a ", request)
     if asker.speaker.language == ENGLISH and rng.random() < 0.07:
@@ -135,6 +136,7 @@ _FAMILIES: dict[str, tuple[float, _Make, bool]] = {
     "count": (6, sql_plain.count, True),
     "aggregate": (5.5, sql_plain.aggregate, True),
     "worth": (6, sql_plain.worth, False),
+    "measured": (14, sql_plain.measured, False),
     "group": (6, sql_plain.group_count, True),
     "group-aggregate": (5.5, sql_plain.group_aggregate, True),
     "group-top": (3, sql_plain.group_top, False),

@@ -60,6 +60,10 @@ def update_one(asker: Asker) -> Question:
     english = asker.speaker.language == ENGLISH
     if flags and english and asker.rng.random() < 0.5:
         column, on = asker.any(flags), asker.rng.choice((1, 1, 0))
+        if column.meaning.name in ("done", "completed") and on and asker.rng.random() < 0.3:
+            asker.literals.append(on)
+            request = asker.speaker.say("tick", one=asker.one(table), id=str(number))
+            return request, f"UPDATE {table.name} SET {column.name} = 1 WHERE {key} = {number}"
         state = asker.conditions.flag(table, column, on, is_one=True)
         if state.place == "^":
             asker.literals.append(on)
@@ -72,6 +76,20 @@ def update_one(asker: Asker) -> Question:
         column = asker.any(optional)
         request = asker.speaker.say("clear", col=asker.mention(table, column), one=asker.one(table), id=str(number))
         return request, f"UPDATE {table.name} SET {column.name} = NULL WHERE {key} = {number}"
+    states = [each for each in table.of("text") if each.meaning.name in ("status", "state")]
+    if states and english and asker.rng.random() < 0.6:
+        column = asker.any(states)
+        value = _value(asker, column)
+        words = {
+            "one": asker.one(table),
+            "id": str(number),
+            "v": _said(asker, value),
+            "col": asker.mention(table, column),
+        }
+        return (
+            asker.speaker.say("mark_text", **words),
+            f"UPDATE {table.name} SET {column.name} = {quoted(value)} WHERE {key} = {number}",
+        )
     numbers = asker.measurable(table)
     if numbers and english and asker.rng.random() < 0.2:
         column, step = asker.any(numbers), asker.rng.choice((1, 2, 5, 10, 20, 50, 100, 500))
@@ -126,6 +144,8 @@ def update_many(asker: Asker) -> Question:
         kind = asker.rng.choice(("increase_percent", "decrease_percent"))
         percent = asker.rng.choice((5, 10, 15, 20, 25, 30, 50))
         factor = (100 + percent if kind == "increase_percent" else 100 - percent) / 100
+        if column.meaning.name in ("salary", "wage") and kind == "increase_percent":
+            kind = "raise"
         request = asker.speaker.say(kind, np=noun, col=asker.mention(table, column), n=str(percent))
         return request, f"UPDATE {table.name} SET {column.name} = {column.name} * {factor:g}{clause}"
     flags = [each for each in table.of("flag") if each not in [c.column for c in conditions]]

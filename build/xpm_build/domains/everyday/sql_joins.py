@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from xpm_build.domains.everyday.asking import Asker, Unfit, where
-from xpm_build.domains.everyday.conditions import Condition, quoted
+from xpm_build.domains.everyday.conditions import AFTER, Condition, quoted
 from xpm_build.domains.everyday.schema import Column, Table
 from xpm_build.domains.everyday.sql_plain import (
     Question,
@@ -208,7 +208,8 @@ def parents_of_children(asker: Asker) -> Question:
         raise Unfit
     theirs = asker.some_conditions(pair.parent, (0.3, 0.0))
     ours = asker.conditions_on(pair.child, 1) if asker.rng.random() < 0.75 else []
-    children = asker.np(pair.child, ours)
+    is_vague = len(ours) == 1 and ours[0].place == AFTER and asker.rng.random() < 0.12
+    children = asker.np(pair.child, ours, noun="something" if is_vague else "")
     parents = asker.np(pair.parent, theirs)
     conditions = [each.sql(f"{pair.p}.") for each in theirs] + [each.sql(f"{pair.c}.") for each in ours]
     clause = f" WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -341,6 +342,10 @@ def without(asker: Asker) -> Question:
     if pair.naming and asker.rng.random() < 0.35 and asker.speaker.language == ENGLISH:
         kind, what = "without_names", names_of(pair.naming)
         words["pcols"] = _pcols(asker, pair)
+    did = child.entity.did.get(pair.by.field.name, "")
+    if did and asker.speaker.language == ENGLISH and asker.rng.random() < 0.35:
+        kind, what = "never_did", "*"
+        words["did"] = did
     inner = [*(each.sql() for each in ours), f"{pair.by.name} IS NOT NULL"]
     query = f"SELECT {pair.by.name} FROM {child.name} WHERE {' AND '.join(inner)}"
     return (

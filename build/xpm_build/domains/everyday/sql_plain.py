@@ -63,7 +63,9 @@ def select(asker: Asker, shares: tuple[float, float] = (0.6, 0.08)) -> Question:
     columns = chosen_columns(asker, table)
     conditions = asker.some_conditions(table, shares)
     cols = asker.mentions(table, columns, many=True)
-    request = asker.speaker.say("select", cols=cols, np=asker.np(table, conditions))
+    is_everyone = _is_about_people(asker, table) and conditions and all(each.place == AFTER for each in conditions)
+    noun = asker.rng.choice(("everyone", "everybody")) if is_everyone and asker.rng.random() < 0.15 else ""
+    request = asker.speaker.say("select", cols=cols, np=asker.np(table, conditions, noun=noun))
     return request, f"SELECT {names_of(columns)} FROM {table.name}{where(conditions)}"
 
 
@@ -75,6 +77,8 @@ def everyone(asker: Asker) -> Question:
         raise Unfit
     asker.literals += condition.values
     kind = "everyone" if table.entity.is_people else "whats"
+    if kind == "whats" and condition.text.split(" ")[0] in ("with", "whose", "where", "of", "without"):
+        raise Unfit
     return asker.speaker.say(kind, post=condition.text), f"SELECT * FROM {table.name}{where([condition])}"
 
 
@@ -190,7 +194,10 @@ def aggregated(asker: Asker, table: Table, qualifier: str = "") -> tuple[str, st
         return None
     weights = [{"avg": 4, "sum": 5, "max": 2, "min": 1.5}.get(kind, 0.6) for kind, _ in options]
     kind, column = asker.rng.choices(options, weights=weights)[0]
-    said = asker.speaker.say(kind, col=asker.mention(table, column))
+    mention = asker.mention(table, column)
+    if asker.speaker.language == ENGLISH and mention != column.name and asker.rng.random() < 0.1:
+        mention = f"{table.entity.one} {mention}"
+    said = asker.speaker.say(kind, col=mention)
     return said, f"{kind[:3].upper()}({qualifier}{column.name})"
 
 
@@ -305,6 +312,41 @@ def group_aggregate(asker: Asker) -> Question:
     )
 
 
+def measured(asker: Asker) -> Question:
+    """Average humidity per room, where a table holds several kinds of values."""
+    found = [
+        (table, kind, value)
+        for table in asker.schema.tables.values()
+        for kind in table.of("text")
+        for value in table.of("number")
+        if (kind.meaning.name, value.meaning.name) == ("quantity_kind", "value")
+    ]
+    if not found:
+        raise Unfit
+    table, kind, value = asker.rng.choice(found)
+    asker.show(table)
+    name = asker.conditions.text(kind)
+    asker.literals.append(name)
+    function = asker.rng.choice(("avg", "avg", "max", "min"))
+    agg = asker.speaker.say(function, col=name)
+    if asker.rng.random() < 0.25:
+        agg += f" ({kind.name} = {name})"
+    tests = [f"{kind.name} = {quoted(name)}"]
+    groups = [each for each in asker.groupable(table) if each != kind]
+    sql = f"{function.upper()}({value.name})"
+    if groups and asker.rng.random() < 0.5:
+        group = asker.any(groups)
+        request = f"{agg} {asker.rng.choice(('per', 'by', 'for each', 'in each'))} {asker.mention(table, group)}"
+        return request, f"SELECT {group.name}, {sql} FROM {table.name} WHERE {tests[0]} GROUP BY {group.name}"
+    others = [each for each in asker.some_conditions(table, (0.6, 0.0)) if each.column not in (kind, value)]
+    others = [each for each in others if each.place == AFTER]
+    for each in others:
+        asker.literals += each.values
+    request = " ".join([asker.speaker.say("aggregate_bare", agg=agg), *(each.text for each in others)])
+    tests += [each.sql() for each in others]
+    return request, f"SELECT {sql} FROM {table.name} WHERE {' AND '.join(tests)}"
+
+
 def group_top(asker: Asker) -> Question:
     """The most common city; the genres, those with the highest average rating first; rooms without a sensor of some kind."""
     table = _grouped_table(asker)
@@ -362,11 +404,17 @@ def having(asker: Asker) -> Question:
         cmp = asker.speaker.say(word, n=asker.conditions.spoken_number(value))
         asker.literals.append(value)
         agg = asker.speaker.say(kind, col=asker.mention(table, number))
-        request = asker.speaker.say("having_agg", cols=cols, agg=agg, cmp=cmp, nouns=asker.nouns(table))
+        words = {"cols": cols, "nouns": asker.nouns(table), "col": asker.mention(table, number), "n": str(value)}
+        if kind == "sum" and operator == ">" and asker.rng.random() < 0.5:
+            request = asker.speaker.say("having_sum", **words)
+        else:
+            request = asker.speaker.say("having_agg", agg=agg, cmp=cmp, **words)
         condition = f"{kind.upper()}({number.name}) {operator} {value}"
     else:
         cmp, comparison = compared_count(asker)
-        request = asker.speaker.say("having_count", cols=cols, cmp=cmp, nouns=asker.nouns(table))
+        is_doer = column.meaning.name in _DOERS and asker.rng.random() < 0.5
+        kind = "having_who" if is_doer else "having_count"
+        request = asker.speaker.say(kind, cols=cols, cmp=cmp, nouns=asker.nouns(table))
         condition = f"COUNT(*) {comparison}"
     return request, f"SELECT {column.name} FROM {table.name} GROUP BY {column.name} HAVING {condition}"
 
