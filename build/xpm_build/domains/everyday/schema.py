@@ -135,7 +135,9 @@ def localized(schema: Schema, language: str) -> Schema:
 
     tables = {}
     for key, table in schema.tables.items():
-        names = [name_in(each.field.spoken, each.name) for each in table.columns]
+        names = [
+            each.name if each.kind == "reference" else name_in(each.field.spoken, each.name) for each in table.columns
+        ]
         if len(set(names)) < len(names):
             names = [each.name for each in table.columns]
         columns = tuple(Column(name, each.field) for name, each in zip(names, table.columns, strict=True))
