@@ -37,7 +37,8 @@ def serve_by_ray(
     Args:
         ready: told of the address once requests are answered.
     Raises:
-        MissingExtraError: the extra is not installed. UsageError: the address is public and there is no key; there are too few processors.
+        MissingExtraError: the extra is not installed.
+        UsageError: the address is public and there is no key, or processors are too few.
         XpmError, EngineError: what is installed can't be read or fetched, or no replica starts.
     """
     require_extra(("ray",), what="xpm serve --replicas", extra="ray")

@@ -9,6 +9,16 @@ from pathlib import Path
 
 from xpm_build.domains.case import Case, Draft, difficulty_of
 from xpm_build.domains.cypher import make_cypher
+from xpm_build.domains.everyday import (
+    CODE_PHRASES,
+    JSON_PHRASES,
+    TALK_PHRASES,
+    make_everyday_json,
+    make_everyday_python,
+    make_everyday_rust,
+    make_everyday_talk,
+    make_everyday_typescript,
+)
 from xpm_build.domains.everyday.cypher import make_everyday_cypher
 from xpm_build.domains.everyday.sql import PHRASES as DATA_PHRASES
 from xpm_build.domains.everyday.sql import make_everyday_sql
@@ -60,6 +70,19 @@ EVERYDAY = {
         Domain(
             name="everyday-neo4j", phrases=DATA_PHRASES, make=make_everyday_cypher, written_in="neo4j", load_order=6
         ),
+        Domain(name="everyday-json", phrases=JSON_PHRASES, make=make_everyday_json, written_in="json", load_order=1),
+        Domain(
+            name="everyday-python", phrases=CODE_PHRASES, make=make_everyday_python, written_in="python", load_order=4
+        ),
+        Domain(
+            name="everyday-typescript",
+            phrases=CODE_PHRASES,
+            make=make_everyday_typescript,
+            written_in="typescript",
+            load_order=4,
+        ),
+        Domain(name="everyday-rust", phrases=CODE_PHRASES, make=make_everyday_rust, written_in="rust", load_order=4),
+        Domain(name="everyday-talk", phrases=TALK_PHRASES, make=make_everyday_talk, written_in="text"),
     )
 }
 """Requests as people write them, with real words; no expert that the wheel carries is of them."""
