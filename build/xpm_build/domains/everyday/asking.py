@@ -1,4 +1,4 @@
-"""What the families of questions share: noun phrases with conditions, columns as people call them, the literals used so far."""
+"""What the families of questions share: noun phrases with conditions, columns as people call them, the literals."""
 
 import random
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Unfit(Exception):
 
 @dataclass(slots=True)
 class Asker:
-    """``shown`` are the tables that a question needs, in the order in which it came upon them; ``missing`` must not be there."""
+    """``shown`` are the tables that a question needs, as it came upon them; those ``missing`` may not be there."""
 
     rng: random.Random
     speaker: Speaker

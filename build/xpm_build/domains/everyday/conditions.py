@@ -24,7 +24,7 @@ _LAST_DAY = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """``text`` is said before the noun, after it or instead of it (``place``); ``tail`` is SQL behind the column's name."""
+    """``text`` is said before the noun, after it or instead of it: ``place``. ``tail`` is SQL behind the column."""
 
     column: Column
     tail: str

@@ -124,10 +124,8 @@ def nouns(linker: Linker) -> Question:
     if draw < 0.55:
         if asker.rng.random() < 0.7:
             said, pattern = anchor(asker, link.start)
-            a, noun = (
-                f"{a} {pattern}",
-                f"{noun} {asker.rng.choice(('from', 'out of') if link.meaning.noun in _WAYS else ('from', 'by', 'of'))} {said}",
-            )
+            words = ("from", "out of") if link.meaning.noun in _WAYS else ("from", "by", "of")
+            a, noun = f"{a} {pattern}", f"{noun} {asker.rng.choice(words)} {said}"
         if asker.rng.random() < 0.45:
             said, pattern = anchor(asker, link.end)
             b, noun = f"{b} {pattern}", f"{noun} to {said}"

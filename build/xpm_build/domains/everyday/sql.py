@@ -116,9 +116,9 @@ def _is_fixed(asker: Asker, word: str) -> bool:
 
 
 _QUESTIONS = frozenset(
-    "what what's which how who who's where is are can could do does would will whose qué cuál cuáles cuántos quel quels "
-    "quelle quelles combien welche wie was wer wieviele kannst peux-tu pouvez-vous puedes podrías quanti quali qual puoi "
-    "potresti quantos quais pode poderia".split()
+    "what what's which how who who's where is are can could do does would will whose qué cuál cuáles "
+    "cuántos quel quels quelle quelles combien welche wie was wer wieviele kannst peux-tu pouvez-vous "
+    "puedes podrías quanti quali qual puoi potresti quantos quais pode poderia".split()
 )
 
 # family -> weight, what makes it, whether it is worded in other languages too

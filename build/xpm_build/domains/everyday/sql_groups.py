@@ -172,7 +172,7 @@ def measured(asker: Asker) -> Question:
 
 
 def group_top(asker: Asker) -> Question:
-    """The most common city; the genres, those with the highest average rating first; rooms without a sensor of some kind."""
+    """The most common city; the genres, highest average rating first; rooms without a sensor of some kind."""
     table = _grouped_table(asker)
     texts = [each for each in asker.groupable(table) if each.kind == "text"] if table is not None else []
     if table is None or not texts:

@@ -1,4 +1,4 @@
-"""Questions about what other rows belong to: customers with certain orders, orders counted per customer, those without any."""
+"""Questions about what rows belong to: customers with certain orders, orders per customer, customers without any."""
 
 from xpm_build.domains.everyday.asking import Asker, Unfit, where
 from xpm_build.domains.everyday.conditions import AFTER
