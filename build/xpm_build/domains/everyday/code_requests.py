@@ -8,6 +8,7 @@ them.
 import json
 import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from xpm_build.domains.case import Draft
@@ -24,6 +25,7 @@ from xpm_build.judges.python import Python
 from xpm_build.judges.rust import Rust
 from xpm_build.judges.typescript import TypeScript
 
+PHRASES = Path(__file__).with_name("code.toml")
 _DEFINE_SHARE, _EDIT_SHARE, _EXAMPLE_SHARE = 0.03, 0.27, 0.22
 _FORMS: dict[str, dict[str, int]] = {
     "python": {"call": 42, "def": 8, "full": 22, "stub": 7, "named": 13, "free": 4},

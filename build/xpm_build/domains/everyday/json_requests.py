@@ -5,6 +5,7 @@ parses to the wanted value, types included.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 from xpm_build.domains.case import Draft
 from xpm_build.domains.everyday.json_change import change_object
@@ -28,6 +29,7 @@ from xpm_build.domains.everyday.manner import mannered
 from xpm_build.domains.speech import ENGLISH, Speaker
 from xpm_build.domains.words import Vocabulary
 
+PHRASES = Path(__file__).with_name("json.toml")
 _FAMILIES: dict[str, tuple[int, Callable[[Vocabulary, Speaker], Made]]] = {
     "extract": (20, extract),
     "shape": (13, shape),
