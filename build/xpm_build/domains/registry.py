@@ -9,16 +9,6 @@ from pathlib import Path
 
 from xpm_build.domains.case import Case, Draft, difficulty_of
 from xpm_build.domains.cypher import make_cypher
-from xpm_build.domains.everyday import (
-    CODE_PHRASES,
-    JSON_PHRASES,
-    TALK_PHRASES,
-    make_everyday_json,
-    make_everyday_python,
-    make_everyday_rust,
-    make_everyday_talk,
-    make_everyday_typescript,
-)
 from xpm_build.domains.everyday.code_requests import PHRASES as CODE_PHRASES
 from xpm_build.domains.everyday.code_requests import make_everyday_python, make_everyday_rust, make_everyday_typescript
 from xpm_build.domains.everyday.json_requests import PHRASES as JSON_PHRASES
@@ -63,19 +53,6 @@ OWN = {
         Domain(name="python", phrases="functions", make=make_python, load_order=4),
         Domain(name="typescript", phrases="functions", make=make_typescript, load_order=4),
         Domain(name="rust", phrases="functions", make=make_rust, load_order=4),
-        Domain(name="everyday-json", phrases=JSON_PHRASES, make=make_everyday_json, written_in="json", load_order=1),
-        Domain(
-            name="everyday-python", phrases=CODE_PHRASES, make=make_everyday_python, written_in="python", load_order=4
-        ),
-        Domain(
-            name="everyday-typescript",
-            phrases=CODE_PHRASES,
-            make=make_everyday_typescript,
-            written_in="typescript",
-            load_order=4,
-        ),
-        Domain(name="everyday-rust", phrases=CODE_PHRASES, make=make_everyday_rust, written_in="rust", load_order=4),
-        Domain(name="everyday-talk", phrases=TALK_PHRASES, make=make_everyday_talk, written_in="text"),
     )
 }
 
