@@ -4,7 +4,7 @@ import json
 import random
 from typing import Any
 
-from xpm_build.domains.everyday.asking import Wanted, answer, listed_keys, schema_of, shaped_keys, want
+from xpm_build.domains.everyday.json_asking import Wanted, answer, listed_keys, schema_of, shaped_keys, want
 from xpm_build.domains.everyday.records import Kind, Record, draw_kind, draw_record, plain, tell
 from xpm_build.domains.everyday.values import Value, draw_value, listed, pool
 from xpm_build.domains.speech import Speaker
