@@ -22,7 +22,7 @@ def change_list(words: Vocabulary, speaker: Speaker) -> Made:
     return made
 
 
-def _rows(words: Vocabulary, *, least: int = 2) -> tuple[list[Row], list[str], list[str]]:
+def rows_of(words: Vocabulary, *, least: int = 2) -> tuple[list[Row], list[str], list[str]]:
     """(objects with the same keys, keys of numbers, keys of texts); one of each kind at least, where there is one."""
     rng = words.rng
     kind = draw_kind(words, "en")
@@ -43,13 +43,13 @@ def _rows(words: Vocabulary, *, least: int = 2) -> tuple[list[Row], list[str], l
 
 
 def _pluck(words: Vocabulary, speaker: Speaker) -> Made | None:
-    rows, _, _ = _rows(words)
+    rows, _, _ = rows_of(words)
     key = words.rng.choice(list(rows[0]))
     return speaker.say("pluck", a=key, json=dump(rows)), [row[key] for row in rows]
 
 
 def _filter(words: Vocabulary, speaker: Speaker) -> Made | None:
-    rows, numbers, _ = _rows(words, least=3)
+    rows, numbers, _ = rows_of(words, least=3)
     if not numbers:
         return None
     key = words.rng.choice(numbers)
@@ -64,7 +64,7 @@ def _filter(words: Vocabulary, speaker: Speaker) -> Made | None:
 
 def _filter_equal(words: Vocabulary, speaker: Speaker) -> Made | None:
     rng = words.rng
-    rows, _, texts = _rows(words, least=3)
+    rows, _, texts = rows_of(words, least=3)
     flags = [key for key, value in rows[0].items() if isinstance(value, bool)]
     if not texts and not flags:
         return None
@@ -77,7 +77,7 @@ def _filter_equal(words: Vocabulary, speaker: Speaker) -> Made | None:
 
 
 def _sort(words: Vocabulary, speaker: Speaker) -> Made | None:
-    rows, numbers, texts = _rows(words)
+    rows, numbers, texts = rows_of(words)
     names = [key for key in texts if all(str(row[key])[:1].isupper() for row in rows)]
     if not numbers and not names:
         return None
@@ -90,7 +90,7 @@ def _sort(words: Vocabulary, speaker: Speaker) -> Made | None:
     )
 
 
-def _people(words: Vocabulary) -> tuple[list[Row], str, str]:
+def people(words: Vocabulary) -> tuple[list[Row], str, str]:
     """Objects of which some share a value: (rows, key of the name, key that is shared)."""
     rng = words.rng
     who, what, pools = rng.choice(
@@ -114,7 +114,7 @@ def _people(words: Vocabulary) -> tuple[list[Row], str, str]:
 
 
 def _group(words: Vocabulary, speaker: Speaker) -> Made | None:
-    rows, who, what = _people(words)
+    rows, who, what = people(words)
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(row[what], []).append(row[who])
@@ -122,7 +122,7 @@ def _group(words: Vocabulary, speaker: Speaker) -> Made | None:
 
 
 def _count_by(words: Vocabulary, speaker: Speaker) -> Made | None:
-    rows, _, what = _people(words)
+    rows, _, what = people(words)
     found: dict[str, int] = {}
     for row in rows:
         found[row[what]] = found.get(row[what], 0) + 1
@@ -130,7 +130,7 @@ def _count_by(words: Vocabulary, speaker: Speaker) -> Made | None:
 
 
 def _sum(words: Vocabulary, speaker: Speaker) -> Made | None:
-    rows, numbers, _ = _rows(words)
+    rows, numbers, _ = rows_of(words)
     whole = [key for key in numbers if all(isinstance(row[key], int) for row in rows)]
     if not whole or max(row[whole[0]] for row in rows) > 400:
         return None
@@ -138,7 +138,7 @@ def _sum(words: Vocabulary, speaker: Speaker) -> Made | None:
 
 
 def _extreme(words: Vocabulary, speaker: Speaker) -> Made | None:
-    rows, numbers, _ = _rows(words)
+    rows, numbers, _ = rows_of(words)
     if not numbers or len({row[numbers[0]] for row in rows}) < len(rows):
         return None
     kind = words.rng.choice(("max_of", "min_of"))
@@ -147,7 +147,7 @@ def _extreme(words: Vocabulary, speaker: Speaker) -> Made | None:
 
 
 def _index_by(words: Vocabulary, speaker: Speaker) -> Made | None:
-    rows, _, texts = _rows(words)
+    rows, _, texts = rows_of(words)
     if not texts or len(rows[0]) < 2 or len({row[texts[0]] for row in rows}) < len(rows):
         return None
     key, keep = texts[0], words.rng.random() < 0.3
@@ -159,7 +159,7 @@ def _index_by(words: Vocabulary, speaker: Speaker) -> Made | None:
 
 
 def _to_map(words: Vocabulary, speaker: Speaker) -> Made | None:
-    rows, who, what = _people(words)
+    rows, who, what = people(words)
     if words.rng.random() < 0.5:
         rows = [{who: row[who], "score": words.rng.randint(1, 90)} for row in rows]
         what = "score"
@@ -168,7 +168,7 @@ def _to_map(words: Vocabulary, speaker: Speaker) -> Made | None:
 
 def _change_number(words: Vocabulary, speaker: Speaker) -> Made | None:
     rng = words.rng
-    rows, numbers, _ = _rows(words)
+    rows, numbers, _ = rows_of(words)
     whole = [key for key in numbers if all(isinstance(row[key], int) for row in rows)]
     if not whole:
         return None
@@ -180,7 +180,7 @@ def _change_number(words: Vocabulary, speaker: Speaker) -> Made | None:
 
 def _each(words: Vocabulary, speaker: Speaker) -> Made | None:
     rng = words.rng
-    rows, _, _ = _rows(words)
+    rows, _, _ = rows_of(words)
     if rng.random() < 0.5 and len(rows[0]) > 1:
         key = rng.choice(list(rows[0]))
         return speaker.say("drop_from_each", a=key, json=dump(rows)), [
@@ -195,7 +195,7 @@ def _each(words: Vocabulary, speaker: Speaker) -> Made | None:
 
 def _number_them(words: Vocabulary, speaker: Speaker) -> Made | None:
     rng = words.rng
-    rows, _, _ = _rows(words)
+    rows, _, _ = rows_of(words)
     key, start = rng.choice(("id", "nr", "position", "index", "rank")), rng.choice((0, 1, 1, 10, 100))
     if key in rows[0]:
         return None
@@ -203,7 +203,7 @@ def _number_them(words: Vocabulary, speaker: Speaker) -> Made | None:
     return speaker.say("number_them", a=key, n=str(start), m=str(start + 1), json=dump(rows)), found
 
 
-def _simple(words: Vocabulary) -> list[Any]:
+def simple_list(words: Vocabulary) -> list[Any]:
     rng = words.rng
     if rng.random() < 0.5:
         return [rng.randint(-5, 90) for _ in range(rng.randint(3, 6))]
@@ -212,7 +212,7 @@ def _simple(words: Vocabulary) -> list[Any]:
 
 def _cut(words: Vocabulary, speaker: Speaker) -> Made | None:
     rng = words.rng
-    items = _simple(words) if rng.random() < 0.6 else _rows(words, least=3)[0]
+    items = simple_list(words) if rng.random() < 0.6 else rows_of(words, least=3)[0]
     count, kind = rng.randint(1, len(items) - 1), rng.choice(("first_n", "last_n"))
     said = ("one", "two", "three", "four", "five")[count - 1] if rng.random() < 0.5 else str(count)
     return speaker.say(kind, n=said, json=dump(items)), items[:count] if kind == "first_n" else items[-count:]
@@ -220,7 +220,7 @@ def _cut(words: Vocabulary, speaker: Speaker) -> Made | None:
 
 def _order(words: Vocabulary, speaker: Speaker) -> Made | None:
     rng = words.rng
-    items = _simple(words)
+    items = simple_list(words)
     kind = rng.choice(("reverse", "sort_list", "unique"))
     if kind == "reverse":
         return speaker.say(kind, json=dump(items)), items[::-1]
@@ -235,7 +235,7 @@ def _order(words: Vocabulary, speaker: Speaker) -> Made | None:
 
 def _element(words: Vocabulary, speaker: Speaker) -> Made | None:
     rng = words.rng
-    items = _simple(words)
+    items = simple_list(words)
     number = rng.randrange(min(len(items), 4))
     said = "last" if number == len(items) - 1 and rng.random() < 0.5 else _NTH[number]
     new = rng.randint(0, 99) if isinstance(items[0], int) else rng.choice(pool("tag"))
@@ -273,7 +273,7 @@ def _join(words: Vocabulary, speaker: Speaker) -> Made | None:
     parts = [[rng.randint(0, 60) for _ in range(rng.randint(1, 3))] for _ in range(rng.randint(2, 3))]
     if rng.random() < 0.5:
         return speaker.say("flat_list", json=dump(parts)), [each for part in parts for each in part]
-    first, second = _simple(words), _simple(words)
+    first, second = simple_list(words), simple_list(words)
     return speaker.say("concat", json=dump(first), other=dump(second)), first + second
 
 

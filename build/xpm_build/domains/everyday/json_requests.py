@@ -22,6 +22,7 @@ from xpm_build.domains.everyday.json_extract import (
     shape,
 )
 from xpm_build.domains.everyday.json_list import change_list
+from xpm_build.domains.everyday.json_more import change_more
 from xpm_build.domains.everyday.json_notations import notation, table
 from xpm_build.domains.everyday.json_repair import comments, cut_off, layout, repair, schema, valid
 from xpm_build.domains.everyday.json_write import write_json
@@ -47,6 +48,7 @@ _FAMILIES: dict[str, tuple[int, Callable[[Vocabulary, Speaker], Made]]] = {
     "valid": (2, valid),
     "change": (13, change_object),
     "list": (12, change_list),
+    "more": (9, change_more),
     "write": (8, write_json),
     "schema": (3, schema),
 }
