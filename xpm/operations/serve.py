@@ -135,7 +135,8 @@ def application(
             needs_key=not _is_loopback(options.host),
             max_body_bytes=options.max_body_bytes,
         )
-        service = Service(engine, worker, host, Metrics(worker.snapshot), spend=security.quotas.spend)
+        metrics, quotas = Metrics(worker.snapshot), security.quotas
+        service = Service(engine, worker, host, metrics, spend=quotas.spend, priority_of=security.keys.priority)
         yield create_app(service, security, jobs=jobs, version=version("xpm-experts")), worker
 
 

@@ -163,11 +163,14 @@ class Service:
         metrics: Metrics,
         *,
         spend: Callable[[str, int], None] = lambda tenant, num_tokens: None,
+        priority_of: Callable[[str, int], int] = lambda tenant, wanted: wanted,
     ) -> None:
         """
         Args:
             spend: told of the tokens that were computed for a tenant.
+            priority_of: what a tenant gets who wants a priority.
         """
+        self.priority_of = priority_of
         self.engine, self.worker, self.host, self.metrics = engine, worker, host, metrics
         self._spend = spend
         self._reading: set[asyncio.Task[None]] = set()
@@ -205,11 +208,11 @@ class Service:
     async def _submit(self, wish: Wish, tenant: str, *, is_anew: bool = False) -> tuple[Choice, list[Ticket]]:
         """(who answers, a ticket for each choice); chosen anew, once, if an expert left the engine at that very moment."""
         choice, request = await asyncio.to_thread(self._prepare, wish)
-        tickets: list[Ticket] = []
+        tickets, priority = list[Ticket](), self.priority_of(tenant, wish.priority)
         try:
             for number in range(wish.num_choices):
                 order = Order(
-                    request=_seeded(request, number), priority=wish.priority, timeout_s=wish.timeout_s, tenant=tenant
+                    request=_seeded(request, number), priority=priority, timeout_s=wish.timeout_s, tenant=tenant
                 )
                 tickets.append(await self.worker.submit(order))
         except BaseException as error:
