@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpm_build.domains.everyday.json_change import counts, object_of
-from xpm_build.domains.everyday.json_extract import Made, dump
+from xpm_build.domains.everyday.json_extract import Made, dump, pasted
 from xpm_build.domains.everyday.json_list import people, rows_of, simple_list
 from xpm_build.domains.everyday.json_notations import any_words
 from xpm_build.domains.everyday.values import draw_value, listed, pool
@@ -40,7 +40,7 @@ def _same_again(words: Vocabulary, speaker: Speaker) -> Made | None:
             lambda given: {who: [row[who] for row in given], what: [row[what] for row in given]},
         )
     )
-    prompt = speaker.say("same_again", json=dump(chosen), other=dump(convert(chosen)), a=dump(others))
+    prompt = speaker.say("same_again", json=pasted(chosen, words), other=dump(convert(chosen)), a=dump(others))
     return prompt, convert(others)
 
 
@@ -49,14 +49,14 @@ def _nth_of(words: Vocabulary, speaker: Speaker) -> Made | None:
     items: list[Any] = rows_of(words, least=3)[0] if rng.random() < 0.6 else simple_list(words)
     at = rng.randrange(min(len(items), len(_NTH)))
     said = "last" if at == len(items) - 1 else _NTH[at]
-    return speaker.say("nth_of", n=said, json=dump(items)), items[at]
+    return speaker.say("nth_of", n=said, json=pasted(items, words)), items[at]
 
 
 def _in_chunks(words: Vocabulary, speaker: Speaker) -> Made | None:
     items = simple_list(words)
     items += [each for each in simple_list(words) if type(each) is type(items[0])]
     size = words.rng.choice((2, 3))
-    return speaker.say("in_chunks", n=str(size), json=dump(items)), [
+    return speaker.say("in_chunks", n=str(size), json=pasted(items, words)), [
         items[at : at + size] for at in range(0, len(items), size)
     ]
 
@@ -66,18 +66,24 @@ def _computed(words: Vocabulary, speaker: Speaker) -> Made | None:
     a, b, name = rng.choice(_PRODUCTS)
     facts = [(each, rng.randint(2, 20), rng.randint(2, 12)) for each in any_words(rng, rng.randint(1, 3))]
     rows: list[dict[str, Any]] = [{"name": each, a: x, b: y} for each, x, y in facts]
-    return speaker.say("computed", a=a, b=b, n=name, json=dump(rows)), [row | {name: row[a] * row[b]} for row in rows]
+    return speaker.say("computed", a=a, b=b, n=name, json=pasted(rows, words)), [
+        row | {name: row[a] * row[b]} for row in rows
+    ]
 
 
 def _toggle(words: Vocabulary, speaker: Speaker) -> Made | None:
     row = object_of(words, least=3)
     flags = [key for key, value in row.items() if isinstance(value, bool)]
-    return (speaker.say("toggle", a=flags[0], json=dump(row)), row | {flags[0]: not row[flags[0]]}) if flags else None
+    return (
+        (speaker.say("toggle", a=flags[0], json=pasted(row, words)), row | {flags[0]: not row[flags[0]]})
+        if flags
+        else None
+    )
 
 
 def _sort_keys(words: Vocabulary, speaker: Speaker) -> Made | None:
     row = object_of(words, least=3)
-    return speaker.say("sort_keys", json=dump(row)), {key: row[key] for key in sorted(row)}
+    return speaker.say("sort_keys", json=pasted(row, words)), {key: row[key] for key in sorted(row)}
 
 
 def _of_numbers(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -86,11 +92,11 @@ def _of_numbers(words: Vocabulary, speaker: Speaker) -> Made | None:
     kind = rng.choice(("count_of", "average_of", "extremes_of"))
     if kind == "count_of":
         items: list[Any] = numbers if rng.random() < 0.5 else rows_of(words)[0]
-        return speaker.say(kind, json=dump(items)), {"count": len(items)}
+        return speaker.say(kind, json=pasted(items, words)), {"count": len(items)}
     if kind == "average_of":
         numbers[-1] += -sum(numbers) % len(numbers)
-        return speaker.say(kind, json=dump(numbers)), {"average": sum(numbers) // len(numbers)}
-    return speaker.say(kind, json=dump(numbers)), {"min": min(numbers), "max": max(numbers)}
+        return speaker.say(kind, json=pasted(numbers, words)), {"average": sum(numbers) // len(numbers)}
+    return speaker.say(kind, json=pasted(numbers, words)), {"min": min(numbers), "max": max(numbers)}
 
 
 def _each(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -101,13 +107,13 @@ def _each(words: Vocabulary, speaker: Speaker) -> Made | None:
         old, new = rng.choice(keys), rng.choice(("label", "title", "value", "code", "when", "kind"))
         if new in keys:
             return None
-        return speaker.say("rename_each", a=old, b=new, json=dump(rows)), [
+        return speaker.say("rename_each", a=old, b=new, json=pasted(rows, words)), [
             {new if key == old else key: value for key, value in row.items()} for row in rows
         ]
     if len(keys) < 2:
         return None
     kept = sorted(rng.sample(keys, rng.randint(1, len(keys) - 1)), key=keys.index)
-    return speaker.say("keep_each", keys=listed(kept), json=dump(rows)), [
+    return speaker.say("keep_each", keys=listed(kept), json=pasted(rows, words)), [
         {key: row[key] for key in kept} for row in rows
     ]
 
@@ -117,10 +123,10 @@ def _strings(words: Vocabulary, speaker: Speaker) -> Made | None:
     items = any_words(rng, rng.randint(2, 4))
     kind = rng.choice(("lengths_of", "joined", "split_string"))
     if kind == "lengths_of":
-        return speaker.say(kind, json=dump(items)), [len(item) for item in items]
+        return speaker.say(kind, json=pasted(items, words)), [len(item) for item in items]
     mark, said = rng.choice(((", ", "a comma and a space"), ("-", "-"), (" / ", "' / '"), (";", ";"), ("|", "|")))
     if kind == "joined":
-        return speaker.say(kind, a=said, json=dump(items)), mark.join(items)
+        return speaker.say(kind, a=said, json=pasted(items, words)), mark.join(items)
     return speaker.say(kind, a=said, json=dump(mark.join(items))), items
 
 
@@ -132,7 +138,7 @@ def _defaults(words: Vocabulary, speaker: Speaker) -> Made | None:
     given = {**other, rng.choice(("mode", "label", "owner")): rng.choice(pool("tag"))}
     if len(other) == len(names):
         return None
-    return speaker.say("defaults", json=dump(given), other=dump(default)), given | {
+    return speaker.say("defaults", json=pasted(given, words), other=dump(default)), given | {
         key: value for key, value in default.items() if key not in given
     }
 
@@ -142,7 +148,7 @@ def _only_changed(words: Vocabulary, speaker: Speaker) -> Made | None:
     before = counts(words)
     after = {key: value + rng.choice((0, 0, 1, 5)) for key, value in before.items()}
     changed = {key: value for key, value in after.items() if value != before[key]}
-    return (speaker.say("only_changed", json=dump(before), other=dump(after)), changed) if changed else None
+    return (speaker.say("only_changed", json=pasted(before, words), other=dump(after)), changed) if changed else None
 
 
 def _title_off(words: Vocabulary, speaker: Speaker) -> Made | None:
