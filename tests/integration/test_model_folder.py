@@ -89,9 +89,10 @@ def test_what_is_nowhere(environment):
         pass
 
 
-def test_training_tells_nobody():
+@pytest.mark.parametrize("package", ["xpm_build", "examples.embedded.real"])
+def test_training_tells_nobody(package):
     """TRL counts trainings at its hub; here that is off, unless somebody turns it on."""
-    code = "import xpm_build, huggingface_hub.constants as c; print(c.HF_HUB_DISABLE_TELEMETRY)"
+    code = f"import {package}, huggingface_hub.constants as c; print(c.HF_HUB_DISABLE_TELEMETRY)"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == "True"
