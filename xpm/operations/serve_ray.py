@@ -57,8 +57,6 @@ def serve_by_ray(
         max_ongoing=2 * options.max_lanes,
     )
     ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     home, folder = environment.home.root, environment.folder
     require_stored(environment, Options(progress=progress))  # fetched once, not by each replica
     try:
@@ -69,6 +67,8 @@ def serve_by_ray(
         with _told_as("the replicas could not be started"):
             serve.start(http_options={"host": options.host, "port": options.port})
             serve.run(app, name="xpm", route_prefix="/")
+        for number in (signal.SIGTERM, signal.SIGINT):  # behind Ray's own, which end the process at once
+            signal.signal(number, lambda *_: ended.set())
         ready(f"http://{options.host}:{options.port}")
         ended.wait()
         serve.shutdown()
