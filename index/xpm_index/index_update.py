@@ -56,9 +56,7 @@ def check_update(
 
 def _reader_of(repo: BareRepo, commit: str, paths: Sequence[str]) -> Read:
     """Reads a commit, with ``paths`` read ahead together if they are not too many to hold."""
-    ahead = dict(repo.read_blobs(commit, paths)) if len(paths) <= _MAX_AHEAD else {}
-    read = repo.reader(commit)
-    return lambda path: ahead[path] if path in ahead else read(path)
+    return repo.reader(commit, ahead=paths if len(paths) <= _MAX_AHEAD else ())
 
 
 def _require_bins(before: Read, after: Read, changed: Sequence[str], files: TufFiles) -> None:

@@ -18,6 +18,7 @@ from xpm.operations.install import require_stored
 from xpm.operations.installed import Installed, find_in, find_installed, installed, made_here, packages_of, yanked_among
 from xpm.operations.verify import Checked, verify, verify_file
 from xpm.search import Query, words_of
+from xpm_index.entries import newest_of
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
 
@@ -216,7 +217,7 @@ def verify_command(console: Console, file: Path | None, key: str | None, repair:
 
 
 def _card(found: Published, own: Manifest | None) -> dict[str, object]:
-    entry, manifest = operations.newest_of(found.entries), own or found.manifest
+    entry, manifest = newest_of(found.entries), own or found.manifest
     yanked = {each.version for each in found.entries if each.yanked}
     return {
         "name": f"{entry.name} {marked(entry.version, entry.yanked is not None)}",

@@ -54,6 +54,7 @@ COMMANDS = {
     "yank": ("xpm.cli.publish", "Take a version out of circulation."),
     "unyank": ("xpm.cli.publish", "Take a yank back."),
     "index": ("xpm.cli.maintain", "Manage indexes."),
+    "market": ("xpm.cli.market", "Show an index to people, as web pages."),
     "doctor": ("xpm.cli.doctor", "Look for what may keep xpm from working."),
     "cache": ("xpm.cli.doctor", "Look at and clean downloads."),
     "config": ("xpm.cli.config", "Look at and change settings."),
@@ -67,7 +68,7 @@ GROUPS = {
     "Look around": "list search info versions outdated tree why path verify base",
     "Make an expert": "new check dataset train validate compare",
     "Build and publish": "build convert key sign publish yank unyank",
-    "Keep an index": "index trust",
+    "Keep an index": "index market trust",
     "This machine": "doctor config cache gc bench completion",
 }
 

@@ -1,0 +1,56 @@
+"""market: the pages of an index, as files or served."""
+
+from pathlib import Path
+
+import click
+
+from xpm.cli.context import here, options
+from xpm.cli.render import Console
+from xpm.operations import market as operations
+from xpm.project import EMBEDDED
+
+_index = click.argument("index", default=EMBEDDED, metavar="[INDEX]")
+_clone = click.option("--clone-url", default="", metavar="URL", help="Where others clone the index from.")
+_fingerprint = click.option(
+    "--fingerprint", default="", help="The root to trust; of a path or URL by default the newest that it has."
+)
+
+
+@click.group("market")
+def market_command() -> None:
+    """Show an index to people: what it has, by whom, how good, and who vouches for it."""
+
+
+@market_command.command("build")
+@_index
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
+@click.option("--url", default="", metavar="URL", help="Where the site will be; without it there is no sitemap.")
+@_clone
+@_fingerprint
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.pass_obj
+def market_build_command(
+    console: Console, index: str, out: Path, url: str, clone_url: str, fingerprint: str, as_json: bool
+) -> None:
+    """Write the pages of an index into a folder that any web server can serve. INDEX is a name, a path or a URL; by default what
+    comes with xpm. Only what changed since the last time is written.
+
+    Example: xpm market build ./acme.git --out site --url https://experts.example.org/
+    """
+    built = operations.build(
+        here(), index, out, url=url, clone_url=clone_url, fingerprint=fingerprint, options=options(console)
+    )
+    for name, reason in built.problems.items():
+        console.warn(f"{name} is not shown: {reason}")
+    if as_json:
+        console.json(
+            {
+                "pages": built.num_pages,
+                "written": built.num_rendered,
+                "removed": built.num_removed,
+                "problems": dict(built.problems),
+            }
+        )
+        return
+    removed = f", {built.num_removed} files removed" if built.num_removed else ""
+    console.say(f"{built.num_pages} pages in {out}: {built.num_rendered} written{removed}")
