@@ -1,5 +1,6 @@
 """market: the pages of an index, as files or served."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -7,6 +8,7 @@ import click
 from xpm.cli.context import here, options
 from xpm.cli.render import Console
 from xpm.operations import market as operations
+from xpm.operations.market_serve import DEFAULT_PORT, MarketOptions, serve_market
 from xpm.project import EMBEDDED
 
 _index = click.argument("index", default=EMBEDDED, metavar="[INDEX]")
@@ -54,3 +56,30 @@ def market_build_command(
         return
     removed = f", {built.num_removed} files removed" if built.num_removed else ""
     console.say(f"{built.num_pages} pages in {out}: {built.num_rendered} written{removed}")
+
+
+@market_command.command("serve")
+@_index
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0 takes a free one."
+)
+@click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Answer to this host name too. Repeatable.")
+@_clone
+@_fingerprint
+@click.pass_obj
+def market_serve_command(
+    console: Console, index: str, host: str, port: int, hosts: tuple[str, ...], clone_url: str, fingerprint: str
+) -> None:
+    """Serve the pages of an index, with a search over everything in it. INDEX is a name or the path of a repository, whose new
+    commits are seen at once. The address is printed once requests are answered.
+
+    Example: xpm market serve ./acme.git --port 8000
+    """
+    market = MarketOptions(host=host, port=port, allowed_hosts=hosts, clone_url=clone_url, fingerprint=fingerprint)
+
+    def ready(address: str) -> None:
+        console.out(address)
+        sys.stdout.flush()
+
+    serve_market(here(), index, market, ready=ready, options=options(console))

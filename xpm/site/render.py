@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from xpm.site.graph import to_svg
 from xpm.site.markdown import is_web, to_html
 from xpm.site.pages import Page, Site, folder_of
+from xpm.site.search import Wanted
 from xpm_index.digests import sha256_bytes
 
 STATIC = ("style.css", "site.js", "icon.svg")
@@ -61,7 +62,7 @@ def _templates() -> Environment:
     )
     environment.filters |= {"day": _day, "size": _size, "percent": _percent, "markdown": to_html, "folder": folder_of}
     environment.tests["web_url"] = is_web
-    environment.globals["svg"] = to_svg
+    environment.globals |= {"svg": to_svg, "nothing_wanted": Wanted().to_dict()}
     return environment
 
 
