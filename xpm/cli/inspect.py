@@ -10,6 +10,7 @@ from xpm.cli.completion import installed_names
 from xpm.cli.context import here, options
 from xpm.cli.entries import entry_document, marked
 from xpm.cli.render import Console, size
+from xpm.cli.review import rated
 from xpm.errors import NotFoundError, UsageError
 from xpm.lockfile import Editable, Indexed, LockedPackage, Made
 from xpm.operations import inspect as operations
@@ -106,6 +107,7 @@ def info_command(console: Console, name: str, as_json: bool) -> None:
                 "installed": str(own.version) if own else None,
                 "manifest": manifest.raw if manifest else None,
                 "limitations": found.limitations,
+                "rating": found.rating.to_dict() if found.rating else None,
             }
         )
         return
@@ -234,6 +236,7 @@ def _card(found: Published, own: Manifest | None) -> dict[str, object]:
         "installed": marked(own.version, own.version in yanked) if own else "no",
         "license": manifest.license if manifest else "",
         "quality": _quality_lines(manifest.quality_metrics if manifest else {}),
+        "reviews": rated(found.rating) if found.rating else "",
         "limitations": found.limitations,
     }
 

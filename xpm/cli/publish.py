@@ -187,6 +187,8 @@ def _render(
     console: Console, published: operations.Published, index: str, done: str, *, as_json: bool, dry_run: bool
 ) -> None:
     entry, place = published.entry, without_credentials(index)
+    for each in published.findings:
+        console.warn(f"[{each.rule}] {each.where}: {each.what} ({each.hint})")
     if as_json:
         console.json(
             {
@@ -195,6 +197,7 @@ def _render(
                 "publisher": entry.publisher,
                 "branch": published.branch,
                 "dry_run": dry_run,
+                "findings": [each.to_dict() for each in published.findings],
             }
         )
     elif published.branch is None:

@@ -15,6 +15,7 @@ from xpm_index.errors import XpmError
 from xpm_index.held import held_texts
 from xpm_index.manifest import Manifest
 from xpm_index.publishing import quality_of
+from xpm_index.reviews import Rating, rating_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +35,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What is published under a name; ``manifest`` is the newest version's own, None where it can't be had without fetching."""
+    """What is published under a name; ``manifest`` is the newest version's own, None where it can't be had without fetching.
+
+    ``rating`` is None if nobody reviewed it.
+    """
 
     index: str
     entries: tuple[Entry, ...]
     manifest: Manifest | None
+    rating: Rating | None = None
 
     @property
     def limitations(self) -> tuple[str, ...]:
@@ -58,7 +63,10 @@ def published(environment: Environment, name: str, options: Options = DEFAULTS) 
     index, entries = versions_of(environment, name, options)
     with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
         return Published(
-            index=index, entries=entries, manifest=_manifest_at_hand(environment, indexes, index, newest_of(entries))
+            index=index,
+            entries=entries,
+            manifest=_manifest_at_hand(environment, indexes, index, newest_of(entries)),
+            rating=rating_of(indexes.snapshot(index).reviews(entries[-1].name)),
         )
 
 

@@ -16,11 +16,12 @@ from xpm_index.entries import Entry, newest_of
 from xpm_index.errors import TrustError, XpmError
 from xpm_index.held import held_texts
 from xpm_index.index import IndexSnapshot
-from xpm_index.layout import ENTRIES, PUBLISHERS, entry_path, publisher_path
+from xpm_index.layout import ENTRIES, PUBLISHERS, REVIEWS, entry_path, publisher_path
 from xpm_index.manifest import Manifest
 from xpm_index.names import spellings
 from xpm_index.publishers import Publisher
 from xpm_index.publishing import quality_of
+from xpm_index.reviews import rating_of
 
 README = "README.md"
 _MOST_ALIKE = 200
@@ -31,7 +32,8 @@ class Package:
     """What listings say of a name, by its newest version.
 
     ``requires`` are names; ``size`` is the largest archive's, in bytes; ``quality`` the share of cases passed, 0 to 1, that the
-    publisher claims. ``source`` identifies the bytes it was read from, ``digest`` those of its entry file.
+    publisher claims; ``stars`` the mean to be expected of its reviews, None if there are none. ``source`` identifies the bytes
+    it was read from, ``vouched`` are ``path digest`` of the files that the index has to vouch for.
     """
 
     name: str
@@ -51,8 +53,10 @@ class Package:
     quality: float | None
     license: str
     is_yanked: bool
+    stars: float | None
+    num_reviews: int
     source: str
-    digest: str
+    vouched: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         return {each.name: getattr(self, each.name) for each in fields(self)}
@@ -99,10 +103,14 @@ class Catalogue:
         """
         repo, commit = snapshot.repo, snapshot.commit
         ids = repo.blob_ids(commit, PUBLISHERS) | repo.blob_ids(commit, ENTRIES)
+        reviews: dict[str, list[str]] = defaultdict(list)
+        for path, id in repo.blob_ids(commit, REVIEWS).items():
+            reviews[path.split("/")[1]].append(path)
+            ids[path] = id
         packages, publishers, problems = {}, {}, {}
         for name in sorted(path.rsplit("/", 1)[1].removesuffix(".jsonl") for path in ids if path.endswith(".jsonl")):
             try:
-                packages[name] = _package(snapshot, ids, name, (known or {}).get(name))
+                packages[name] = _package(snapshot, ids, name, reviews.get(name, ()), (known or {}).get(name))
             except XpmError as error:
                 problems[name] = error.message
         for path in ids:
@@ -158,18 +166,21 @@ class Catalogue:
         return self._alike[name]
 
 
-def _package(snapshot: IndexSnapshot, ids: Mapping[str, str], name: str, known: Package | None) -> Package:
+def _package(
+    snapshot: IndexSnapshot, ids: Mapping[str, str], name: str, reviews: Sequence[str], known: Package | None
+) -> Package:
     path = entry_path(name)
     if path not in ids:
         raise TrustError(f"the entries of {name} are not at {path}, where clients look")
     if known is not None:
-        source = _source(ids, name, known.publisher)
-        if known.source == source and snapshot.files.promises(path, known.digest):
+        is_same = known.source == _source(ids, name, known.publisher, reviews)
+        if is_same and all(snapshot.files.promises(*each.split(" ", 1)) for each in known.vouched):
             return known
     entries = snapshot.entries(name)
     if not entries:
         raise TrustError(f"the index has no entries of {name}")
-    data = snapshot.files.read(path) or b""
+    vouched = [(each, sha256_bytes(snapshot.files.read(each) or b"")) for each in (path, *reviews)]
+    rating = rating_of(snapshot.review_file(each) for each in reviews)
     newest = newest_of(entries)
     manifest = manifest_of(snapshot, newest)
     return Package(
@@ -190,13 +201,15 @@ def _package(snapshot: IndexSnapshot, ids: Mapping[str, str], name: str, known: 
         quality=newest.quality if newest.quality is not None or manifest is None else quality_of(manifest),
         license=manifest.license if manifest else "",
         is_yanked=newest.yanked is not None,
-        source=_source(ids, name, newest.publisher),
-        digest=sha256_bytes(data),
+        stars=rating.mean if rating else None,
+        num_reviews=rating.count if rating else 0,
+        source=_source(ids, name, newest.publisher, reviews),
+        vouched=tuple(f"{each} {digest}" for each, digest in vouched),
     )
 
 
-def _source(ids: Mapping[str, str], name: str, publisher: str) -> str:
-    return f"{ids.get(entry_path(name), '')} {ids.get(publisher_path(publisher), '')}"
+def _source(ids: Mapping[str, str], name: str, publisher: str, reviews: Sequence[str]) -> str:
+    return " ".join(ids.get(path, "") for path in (entry_path(name), publisher_path(publisher), *reviews))
 
 
 def manifest_of(snapshot: IndexSnapshot, entry: Entry) -> Manifest | None:

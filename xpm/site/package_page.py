@@ -10,9 +10,10 @@ from xpm.site.markdown import MAX_CHARS, examples_in
 from xpm_index.entries import ArchiveRef, Entry, newest_of
 from xpm_index.manifest import Manifest
 from xpm_index.requirements import Requirement
+from xpm_index.reviews import rating_of
 
 _PROVENANCE = ("author", "training", "build", "source", "perf")
-_MAX_ROWS, _MAX_TEXT, _MAX_NAMES = 80, 500, 200
+_MAX_ROWS, _MAX_TEXT, _MAX_NAMES, _MAX_REVIEWS = 80, 500, 200, 50
 
 
 def package_document(catalogue: Catalogue, package: Package, *, card: dict[str, Any]) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def package_document(catalogue: Catalogue, package: Package, *, card: dict[str, 
         "graph": graph_of(catalogue, package.name).to_dict(),
         "compare": catalogue.alike(package.name) if package.kind == "expert" else [],
         "keys": _keys(catalogue, package.publisher, entries),
+        **_reviews(catalogue, package.name),
         "manifest_held": manifest is not None,
         **_stated(manifest),
         "examples": [each.to_dict() for each in examples_in(readme)],
@@ -110,6 +112,35 @@ def _requirement(catalogue: Catalogue, requirement: Requirement) -> dict[str, An
         "text": str(requirement),
         "name": found.name if found else requirement.name.name,
         "kind": found.kind if found else None,
+    }
+
+
+def _reviews(catalogue: Catalogue, name: str) -> dict[str, Any]:
+    """The rating, and the reviews, the latest first."""
+    files = catalogue.snapshot.reviews(name)
+    rating = rating_of(files)
+    reviews = [
+        {
+            "key_id": file.key.key_id,
+            "version": str(each.version),
+            "stars": each.stars,
+            "text": each.text,
+            "written_at": each.written_at,
+            "used_with": list(each.used_with),
+        }
+        for file in files
+        for each in file.reviews
+    ]
+    removed = [
+        {"key_id": file.key.key_id, "version": str(each.version), "reason": each.reason, "at": each.removed_at}
+        for file in files
+        for each in file.removed
+    ]
+    reviews.sort(key=lambda each: (each["written_at"], each["key_id"]), reverse=True)
+    return {
+        "rating": rating.to_dict() if rating else None,
+        "reviews": reviews[:_MAX_REVIEWS],
+        "removed_reviews": removed[:_MAX_REVIEWS],
     }
 
 

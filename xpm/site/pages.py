@@ -98,6 +98,8 @@ def card(package: Package) -> dict[str, Any]:
         "capabilities": [{"name": each[:80], "slug": slug(each)} for each in package.capabilities[:6]],
         "license": package.license[:80],
         "yanked": package.is_yanked,
+        "stars": round(package.stars, 1) if package.stars is not None else None,
+        "num_reviews": package.num_reviews,
     }
 
 
