@@ -25,6 +25,7 @@ README = "README.md"
 PACKED = (MANIFEST, README, "LICENSE", "grammar.*", "adapter_config.json", "adapter_model.safetensors")
 """The files of an expert's folder that `xpm build` puts into its package."""
 _DATA = frozenset({".safetensors", ".json", ".jsonl", ".md", ".txt", ".gbnf", ".lark", ".regex", ".toml", ".csv", ""})
+_OF_BASES = frozenset({".onnx", ".onnx_data", ".jinja", ".model"})
 _TEXT = _DATA - {".safetensors"}
 _MAX_TEXT_BYTES = 8 << 20
 _MAX_FILE_BYTES = 4 << 30
@@ -58,7 +59,7 @@ class Rule:
 
 RULES = {
     "file-kind": Rule(True, "a file of a kind that programs run or unpickle", "take it out: weights are safetensors"),
-    "file-size": Rule(True, "a file of more than 4 GiB", "lower the rank, or store it in 16 bits"),
+    "file-size": Rule(True, "an expert's file of more than 4 GiB", "lower the rank, or store it in 16 bits"),
     "tensor-file": Rule(True, "a safetensors file that can't be read", "save it anew"),
     "tensor-name": Rule(True, "a tensor's name of other than 1 to 256 printable ASCII characters", "rename it"),
     "tensor-shape": Rule(True, "a tensor that is empty, or more than 8 dimensions or 20,000 tensors", "save it anew"),
@@ -93,7 +94,7 @@ def scan(
     findings = [
         finding
         for name, path in files.items()
-        for finding in (*_kinds(name, path), *_tensors(name, path), *_secrets(name, path))
+        for finding in (*_kinds(name, path, manifest), *_tensors(name, path), *_secrets(name, path))
     ]
     findings += _completeness(manifest, files)
     findings += _names(manifest.name, others)
@@ -127,10 +128,12 @@ def _finding(rule: str, where: str, what: str = "") -> Finding:
     return Finding(is_error=known.is_error, where=where[:200], what=what or known.reason, hint=known.remedy, rule=rule)
 
 
-def _kinds(name: str, path: Path) -> Iterator[Finding]:
-    if path.suffix.lower() not in _DATA:
+def _kinds(name: str, path: Path, manifest: Manifest) -> Iterator[Finding]:
+    is_base = manifest.kind == "base"
+    is_known = path.suffix.lower() in _DATA | (_OF_BASES if is_base else frozenset())
+    if not is_known and name != manifest.decoding.get("grammar_file"):
         yield _finding("file-kind", name)
-    if path.stat().st_size > _MAX_FILE_BYTES:
+    if not is_base and path.stat().st_size > _MAX_FILE_BYTES:
         yield _finding("file-size", name)
 
 

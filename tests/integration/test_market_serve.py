@@ -1,5 +1,6 @@
 """The served site: pages of the index as it is now, search, conditional requests, headers, hosts; harmless whatever is asked."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,14 +11,23 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 from starlette.testclient import TestClient
 
+from tests.support.packages import make_manifest
 from tests.support.pages import read_page
 from tests.support.payloads import PAYLOADS
 from xpm.errors import UsageError
+from xpm.home import Home
+from xpm.operations.clock import now
 from xpm.operations.market_serve import MarketOptions, application
-from xpm_index.errors import TrustError
+from xpm.operations.upload import RefusedUpload, _Sending, upload
+from xpm_index.archive import write_archive
+from xpm_index.errors import KeyFileError, TrustError
+from xpm_index.publishing import sign_archive
+from xpm_index.web import WebError
 
 
 @pytest.fixture
@@ -156,19 +166,55 @@ def test_a_url_or_another_root_is_refused_before_anything_is_served(index, envir
         pass
 
 
-def test_the_command_serves_what_comes_with_xpm_until_it_is_told_to_end(tmp_path):
-    command = [sys.executable, "-m", "xpm", "market", "serve", "--port", "0"]
+@contextlib.contextmanager
+def serving(tmp_path, *arguments):
+    """The command in a process of its own; its address, and the process."""
+    command = [sys.executable, "-m", "xpm", "market", "serve", *arguments, "--port", "0"]
     started = subprocess.Popen(
         command, cwd=tmp_path, env=os.environ | {"XPM_HOME": str(tmp_path / "home")}, stdout=subprocess.PIPE, text=True
     )
     try:
         assert started.stdout is not None
-        address = started.stdout.readline().strip()
+        yield started.stdout.readline().strip(), started
+    finally:
+        started.kill()
+        started.wait()
+
+
+def test_the_command_serves_what_comes_with_xpm_until_it_is_told_to_end(tmp_path):
+    with serving(tmp_path) as (address, started):
         with urllib.request.urlopen(f"{address}/experts/expert-sql.json") as reply:
             assert json.load(reply)["name"] == "expert-sql"
         started.send_signal(signal.SIGTERM)
         began = time.monotonic()
         started.wait(20)
         assert time.monotonic() - began < 10
-    finally:
-        started.kill()
+
+
+def test_an_archive_is_handed_in_in_pieces_and_again_after_a_break(index, tmp_path, monkeypatch):
+    noise = np.random.default_rng(1).standard_normal(100_000).astype(np.float32)
+    manifest = make_manifest("expert-n", license="MIT")
+    archive = tmp_path / "n.expert"
+    write_archive(archive, {"manifest.json": manifest.to_bytes(), "slots.safetensors": save({"w": noise})})
+    sign_archive(archive, index.key, publisher="acme", created_at=now())
+    monkeypatch.setattr("xpm.operations.upload.CHUNK_BYTES", 100_000)
+    home, breaks = Home(tmp_path / "publisher"), iter([WebError("broke", transient=True)])
+    send = _Sending._send
+
+    def breaking(self, offset):
+        if offset >= 200_000 and (error := next(breaks, None)):
+            raise error
+        return send(self, offset)
+
+    monkeypatch.setattr(_Sending, "_send", breaking)
+    with serving(tmp_path, str(index.path), "--uploads") as (address, _):
+        with pytest.raises(KeyFileError, match="is not here"):
+            upload(home, address, archive)
+        index.key.save(home.keys / "acme.json")
+        done = upload(home, address, archive, sleep=lambda seconds: None)
+        assert (done.name, done.version, done.branch) == ("expert-n", "1.0.0", "publish/expert-n-1.0.0")
+        assert [each["rule"] for each in done.findings] == ["readme-missing"]
+        index.writer.put_publisher(index.writer.publisher("acme").without_key(index.key.key_id, at=now()))
+        with pytest.raises(RefusedUpload, match="takes nothing by this key"):
+            upload(home, address, archive)
+    assert index.writer.repo.branch_head("publish/expert-n-1.0.0") is not None

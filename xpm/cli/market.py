@@ -65,18 +65,28 @@ def market_build_command(
     "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0 takes a free one."
 )
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Answer to this host name too. Repeatable.")
+@click.option("--uploads", is_flag=True, help="Let publishers hand in archives, staged as branches of the index.")
 @_clone
 @_fingerprint
 @click.pass_obj
 def market_serve_command(
-    console: Console, index: str, host: str, port: int, hosts: tuple[str, ...], clone_url: str, fingerprint: str
+    console: Console,
+    index: str,
+    host: str,
+    port: int,
+    hosts: tuple[str, ...],
+    uploads: bool,
+    clone_url: str,
+    fingerprint: str,
 ) -> None:
     """Serve the pages of an index, with a search over everything in it. INDEX is a name or the path of a repository, whose new
     commits are seen at once. The address is printed once requests are answered.
 
     Example: xpm market serve ./acme.git --port 8000
     """
-    market = MarketOptions(host=host, port=port, allowed_hosts=hosts, clone_url=clone_url, fingerprint=fingerprint)
+    market = MarketOptions(
+        host=host, port=port, allowed_hosts=hosts, clone_url=clone_url, fingerprint=fingerprint, takes_uploads=uploads
+    )
 
     def ready(address: str) -> None:
         console.out(address)

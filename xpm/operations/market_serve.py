@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,22 @@ from xpm.operations.extras import require_extra
 from xpm.operations.listening import address_of, is_loopback, listening_at
 from xpm.operations.market import read_snapshot
 from xpm.operations.options import DEFAULTS, Options
+from xpm.operations.publish import publish
 from xpm.site.pages import Site
+from xpm_index.archive import read_manifest
+from xpm_index.digests import sha256_bytes
+from xpm_index.errors import SignatureError
 from xpm_index.git import BareRepo
 from xpm_index.index import IndexSnapshot
+from xpm_index.integrity import read_signature
+from xpm_index.keys import PublicKey
+from xpm_index.tuf_keys import Keyring
+from xpm_index.uploads import UploadClaim
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+    from xpm.site.upload import Uploads
 
 DEFAULT_PORT = 8643
 _HEADER_BYTES = 32 << 10
@@ -27,13 +38,17 @@ _DRAIN_S = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketOptions:
-    """``allowed_hosts`` are names beside the bound one that a request may be addressed to; "*" is any."""
+    """``allowed_hosts`` are names beside the bound one that a request may be addressed to; "*" is any.
+
+    ``takes_uploads``: publishers may hand in archives, which are staged as branches of the index.
+    """
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     allowed_hosts: tuple[str, ...] = ()
     clone_url: str = ""
     fingerprint: str = ""
+    takes_uploads: bool = False
 
 
 class RepositorySource:
@@ -137,7 +152,49 @@ def application(
     with contextlib.closing(source), tempfile.TemporaryDirectory(prefix="xpm-market-") as scratch:
         live = LiveSite(source, site, Path(scratch))
         live.reply("index.html", {})  # an index that can't be read is told before anybody asks
-        yield create_app(live, hosts=_hosts(market))
+        routes = _uploads(environment, Path(index), source, market).routes if market.takes_uploads else ()
+        yield create_app(live, hosts=_hosts(market), routes=routes)
+
+
+def _uploads(
+    environment: Environment, index: Path, source: RepositorySource | NamedSource, market: MarketOptions
+) -> "Uploads":
+    """What takes archives in for an index on this machine; raises UsageError if it is none."""
+    from xpm.site.upload import Desk, Uploads
+
+    if not isinstance(source, RepositorySource):
+        raise UsageError("uploads are staged in a repository on this machine", hint="serve the index by its path")
+
+    def key_of(claim: UploadClaim, now: datetime) -> PublicKey:
+        """Read from a repository of its own: that of the pages is read by another thread."""
+        with BareRepo.open(index) as repo:
+            publisher = read_snapshot(repo, fingerprint=market.fingerprint).publisher(claim.publisher)
+        return publisher.key(claim.key_id, at=f"{now:%Y-%m-%dT%H:%M:%SZ}")
+
+    def stage(archive: Path, claim: UploadClaim) -> dict[str, Any]:
+        return staged(environment, index, archive, claim)
+
+    index_id = source.snapshot().info.id
+    desk = Desk(index_id=index_id, key_of=key_of, stage=stage)
+    return Uploads(desk, environment.home.root / "market-uploads" / sha256_bytes(index_id.encode())[7:23])
+
+
+def staged(environment: Environment, index: Path, archive: Path, claim: UploadClaim) -> dict[str, Any]:
+    """Verify and scan an archive and propose it on a branch, whatever keys this machine has; what the publisher is told.
+
+    Raises:
+        SignatureError: it is signed by another than who hands it in. What ``publish`` raises.
+    """
+    signature = read_signature(read_manifest(archive))
+    if (signature.publisher, signature.key_id) != (claim.publisher, claim.key_id):
+        raise SignatureError("the archive is signed by another than who hands it in")
+    done = publish(environment.home, str(index), [archive], keys=Keyring())
+    return {
+        "name": done.entry.name,
+        "version": str(done.entry.version),
+        "branch": done.branch,
+        "findings": [each.to_dict() for each in done.findings],
+    }
 
 
 def _hosts(market: MarketOptions) -> tuple[str, ...]:
