@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := xpm index/xpm_index runtime/xpm_runtime build/xpm_build examples
 
-.PHONY: demo test check docs bench real gpu faults embedded evaluate clean
+.PHONY: demo test check docs bench real gpu faults embedded experts-real evaluate clean
 
 demo: $(VENV)/.core  ## install xpm without torch, install two experts into a new project, ask them
 	@sh examples/demo.sh $(CURDIR)/$(BIN)/xpm
@@ -40,6 +40,9 @@ faults: $(VENV)/.test  ## inject faults into the file-system calls of every comm
 
 embedded: $(VENV)/.test  ## retrain and repackage the embedded base and experts (see docs/explanation/embedded.md for the time)
 	$(BIN)/python -m examples.embedded rebuild --work .embedded --out xpm/embedded
+
+experts-real: $(VENV)/.test  ## train six experts for SmolLM2-135M-Instruct (two hours each on two cores, goes on where it was; EXPERT=expert-sql for one)
+	$(BIN)/python -m examples.embedded real --work .real $(if $(EXPERT),--only $(EXPERT))
 
 evaluate: $(VENV)/.test  ## judge the embedded experts and the base alone on the held-back cases
 	$(BIN)/python -m examples.embedded evaluate

@@ -1,13 +1,15 @@
-"""``python -m examples.embedded rebuild | evaluate | tables | variants``: make the embedded default, judge it, tell of it."""
+"""``python -m examples.embedded rebuild | evaluate | tables | variants | real``: make what comes with xpm, judge it, tell of it."""
 
 import argparse
 from pathlib import Path
 
+from examples.embedded.real import make_real
 from examples.embedded.rebuild import EXPERTS, evaluate_bundle, rebuild, say
 from examples.embedded.tables import write_tables
 from examples.embedded.variants import compare_adapters
 
 _BUNDLE = Path("xpm/embedded/index.bundle")
+_EVERYDAY = Path("tests/everyday")
 _PAGE = Path("docs/reference/experts.md")
 
 
@@ -30,6 +32,14 @@ def main() -> None:
     compare = commands.add_parser("variants", help="train two experts with other adapters and print how they compare")
     compare.add_argument("--work", type=Path, required=True)
     compare.set_defaults(run=lambda args: print(compare_adapters(args.work, report=say)))
+    real = commands.add_parser(
+        "real", help="train experts for SmolLM2-135M-Instruct and judge them on everyday requests"
+    )
+    real.add_argument("--work", type=Path, required=True, help="where the model, data and trainings are kept")
+    real.add_argument("--only", action="append", default=[], choices=EXPERTS, help="this expert; repeatable")
+    real.set_defaults(
+        run=lambda args: make_real(args.work, args.work / "packages", everyday=_EVERYDAY, only=args.only, report=say)
+    )
     args = parser.parse_args()
     args.run(args)
 

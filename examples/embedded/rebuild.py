@@ -124,8 +124,15 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def make_expert(source: Path, folder: Path, base: Path, *, report: Report) -> Path:
-    """Generate, split, train and judge the expert whose manifest and card are in ``source``; ``folder`` is ready to be built."""
+def make_expert(
+    source: Path, folder: Path, base: Path, *, cases: int = _CASES, threads: int | None = 1, report: Report
+) -> Path:
+    """Generate, split, train and judge the expert whose manifest and card are in ``source``; ``folder`` is ready to be built.
+
+    Args:
+        cases: the most of a circle that are judged.
+        threads: of the engine that answers them, all cores if None.
+    """
     shutil.copytree(source, folder, dirs_exist_ok=True)
     manifest = Manifest.parse((source / MANIFEST).read_bytes())
     settings = dataset_settings(manifest.raw)
@@ -137,7 +144,7 @@ def make_expert(source: Path, folder: Path, base: Path, *, report: Report) -> Pa
         train(folder, base, report=report)
     if not (folder / VALIDATED).is_file():
         report(f"{manifest.name}: judging")
-        validate(folder, base, ValidationOptions(cases=_CASES, threads=1), report=report)
+        validate(folder, base, ValidationOptions(cases=cases, threads=threads), report=report)
     else:  # what it found goes into the manifest that was just copied
         metrics = json.loads((folder / "quality_metrics.json").read_text())
         write_manifest(folder, manifest.with_values(quality_metrics=metrics))

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from collections.abc import Sequence as Items
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_runtime.adapter import AdapterSpec
+from xpm_runtime.beams import BeamSearch
 from xpm_runtime.constraint import Constraints
 from xpm_runtime.conversation import EngineSession
 from xpm_runtime.errors import CapacityError, RequestError
@@ -101,6 +102,7 @@ class Engine:
             self.graph, self._runner, lanes, self._scheduler, self._prefixes, self._adapters, self._packs
         )
         self._lock = threading.RLock()
+        self._searching = threading.Lock()
         self._shared = SharedSteps(self.step)
         self._is_closed = False
         _LIVE.add(self)
@@ -259,6 +261,11 @@ class Engine:
 
     def prepare(self, request: Request) -> Sequence:
         """Check a request and encode its prompt, without queueing it; raises as ``submit`` does."""
+        if request.sampling.num_beams > 1:
+            raise RequestError("a beam search is no single sequence", hint="use Engine.search, or take num_beams out")
+        return self._begun(request)
+
+    def _begun(self, request: Request) -> Sequence:
         ids = encode_prompt(  # may take long: nobody waits for it
             request.prompt,
             self._codec,
@@ -356,9 +363,12 @@ class Engine:
     def as_completed(self, requests: Items[Request]) -> Iterator[tuple[int, GenerationResult]]:
         """Like ``generate_batch``, but yield (place in ``requests``, result) as each is done. Leaving the loop cancels the rest."""
         sequences: list[Sequence] = []
+        searched = [number for number, request in enumerate(requests) if request.sampling.num_beams > 1]
+        for number in searched:
+            yield number, self.search(requests[number])[0]
         try:
-            sequences += [self.submit(request) for request in requests]
-            waiting = dict(enumerate(sequences))
+            sequences += [self.submit(request) for number, request in enumerate(requests) if number not in searched]
+            waiting = dict(zip((n for n in range(len(requests)) if n not in searched), sequences, strict=True))
             while waiting:
                 self.step()
                 for number in [number for number, sequence in waiting.items() if sequence.is_finished]:
@@ -367,11 +377,49 @@ class Engine:
             for sequence in sequences:
                 self.cancel(sequence)
 
+    def search(self, request: Request, *, stopped: Callable[[], bool] = lambda: False) -> list[GenerationResult]:
+        """The likeliest answers that a beam search finds, best first: as many as ``num_beams``, unless there are fewer.
+
+        Args:
+            stopped: asked after each step; what is unfinished then is cancelled, and follows what is finished.
+        Raises:
+            RequestError: there are more beams than lanes. Else as ``submit``.
+        """
+        if request.sampling.num_beams > self.num_lanes:
+            raise RequestError(
+                f"{request.sampling.num_beams} beams need as many lanes, and there are {self.num_lanes}",
+                hint="lower num_beams, or load the base with a larger max_lanes",
+            )
+        first = self._begun(request)
+        with self._searching:  # one at a time: two that wait for each other's lanes would wait for ever
+            self.enqueue(first)
+            search = BeamSearch(first, self._stepper)
+            try:
+                while not search.is_done:
+                    self.step()
+                    with self._opened():
+                        search.advance()
+                        if stopped():
+                            search.stop()
+            finally:
+                with self._lock:
+                    if not self._is_closed:
+                        search.cancel()
+        return [sequence.result() for sequence in search.found]
+
     def stream(
         self, prompt: Prompt, *, experts: Items[str] = (), sampling: SamplingParams | None = None
     ) -> Iterator[str | GenerationResult]:
-        """Yield pieces of text as they become certain, then the result. Leaving the loop cancels the request."""
-        sequence = self.submit(Request(prompt=prompt, experts=tuple(experts), sampling=sampling or SamplingParams()))
+        """Yield pieces of text as they become certain, then the result. Leaving the loop cancels the request.
+
+        What a beam search finds is certain at its end.
+        """
+        request = Request(prompt=prompt, experts=tuple(experts), sampling=sampling or SamplingParams())
+        if request.sampling.num_beams > 1:
+            best = self.search(request)[0]
+            yield from (best.text, best) if best.text else (best,)
+            return
+        sequence = self.submit(request)
         try:
             while not sequence.is_finished:
                 self.step()
@@ -386,6 +434,11 @@ class Engine:
     ) -> AsyncIterator[str | GenerationResult]:
         """Like ``stream``, for asyncio: the loop stays free, and all streams share their steps. Cancelling the task cancels it."""
         request = Request(prompt=prompt, experts=tuple(experts), sampling=sampling or SamplingParams())
+        if request.sampling.num_beams > 1:
+            best = (await asyncio.to_thread(self.search, request))[0]
+            for piece in (best.text, best) if best.text else (best,):
+                yield piece
+            return
         submission = _Submission(self, request)
         try:
             sequence = await asyncio.to_thread(submission.submit)

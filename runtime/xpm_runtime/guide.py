@@ -1,5 +1,6 @@
 """Leads one text under a grammar, and to a legal end within the tokens that it may have."""
 
+from copy import copy
 from functools import cached_property
 
 from xpm_runtime.closing import shortest_end
@@ -50,18 +51,25 @@ class Guide:
         """Whether the text must end here."""
         return self._constraint.is_closed
 
-    def write(self, token: int, most: int) -> tuple[list[int], bool]:
+    def copy(self) -> "Guide":
+        """Another of the same text, which may go on differently."""
+        other = copy(self)
+        other._constraint, other._written = self._constraint.copy(), [*self._written]
+        return other
+
+    def write(self, token: int, most: int, *, is_alone: bool = False) -> tuple[list[int], bool]:
         """Go on behind an allowed token that does not end the text.
 
         Args:
             most: how many tokens there may still be, at least 1.
+            is_alone: what must follow is left for the next time.
         Returns:
             (it and those that must follow it, or instead the shortest way to a legal end if behind it there would be none in time;
             whether that was it)
         """
         before = self._constraint.copy()
         self._constraint.accept([token])
-        forced = self._without_control(self._constraint.forced())[: most - 1]
+        forced = [] if is_alone else self._without_control(self._constraint.forced())[: most - 1]
         self._constraint.accept(forced)
         tokens = [token, *forced]
         left = most - len(tokens)

@@ -46,8 +46,12 @@ class Lanes(ABC):
         """Put what ``read`` gave into a lane, from token ``first`` on."""
 
     @abstractmethod
+    def copy(self, source: int, target: int, length: int) -> bool:
+        """Put the first ``length`` tokens of a lane onto another, too; False if the device can't."""
+
     def move(self, source: int, target: int, length: int) -> bool:
-        """Put the first ``length`` tokens of a lane onto another; False if the device can't (the lane then stays)."""
+        """As ``copy``, where what the first one holds is needed no more."""
+        return self.copy(source, target, length)
 
     @abstractmethod
     def release(self, lane: int, length: int) -> None:
@@ -100,7 +104,7 @@ class KvLanes(Lanes):
         for array, part in zip(self._arrays(), block, strict=True):
             array[lane, :, first : first + part.shape[1]] = part
 
-    def move(self, source: int, target: int, length: int) -> bool:
+    def copy(self, source: int, target: int, length: int) -> bool:
         if not self.can_copy:
             return False
         for array in self._arrays():

@@ -19,6 +19,8 @@ _COLD = 1e-3  # temperature below which float32 does not hold the quotients
 _BLOCK = 64
 _NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
 MAX_LOGPROBS = 20
+MAX_BEAMS = 64
+_REAL = "temperature top_p min_p repetition_penalty presence_penalty frequency_penalty length_penalty".split()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,9 @@ class SamplingParams:
     ``repetition_penalty`` looks at the prompt too. ``logit_bias`` is added to the logits of token ids (-100 to 100). ``logprobs``
     asks for the log-probability of each token and of as many alternatives: 0 for its own alone, None for nothing; with
     ``prompt_logprobs`` also of those of the prompt.
+
+    ``num_beams`` above 1 follows so many answers at once and takes the likeliest: of each the log-probability, divided by its
+    number of tokens to the power of ``length_penalty``, as in Transformers. Nothing is drawn then: ``temperature`` must be 0.
     """
 
     max_tokens: int = 256
@@ -48,6 +53,8 @@ class SamplingParams:
     prompt_logprobs: bool = False
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    num_beams: int = 1
+    length_penalty: float = 1.0
     grammar: Grammar | None = None
     response_format: InitVar[Mapping[str, Any] | None] = None
 
@@ -58,11 +65,11 @@ class SamplingParams:
             object.__setattr__(self, "grammar", Grammar.of_response_format(response_format))
         if not isinstance(self.grammar, Grammar | None):
             raise RequestError("grammar must be a Grammar", context=f"got {type(self.grammar).__name__}")
-        for name in ("max_tokens", "top_k", "seed", "logprobs"):
+        for name in ("max_tokens", "top_k", "seed", "logprobs", "num_beams"):
             value = getattr(self, name)
             if value is not None or name not in ("seed", "logprobs"):
                 object.__setattr__(self, name, _whole(name, value))
-        for name in ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"):
+        for name in _REAL:
             object.__setattr__(self, name, as_real(name, getattr(self, name)))
         object.__setattr__(self, "logit_bias", _checked_bias(self.logit_bias))
         stop: object = self.stop
@@ -80,6 +87,10 @@ class SamplingParams:
             ("frequency_penalty", -2 <= self.frequency_penalty <= 2, "-2 to 2"),
             ("logprobs", self.logprobs is None or 0 <= self.logprobs <= MAX_LOGPROBS, f"0 to {MAX_LOGPROBS}"),
             ("logprobs", self.logprobs is not None or not self.prompt_logprobs, "given with prompt_logprobs"),
+            ("num_beams", 1 <= self.num_beams <= MAX_BEAMS, f"1 to {MAX_BEAMS}"),
+            ("length_penalty", -10 <= self.length_penalty <= 10, "-10 to 10"),
+            ("temperature", self.num_beams == 1 or self.temperature == 0, "0 with num_beams"),
+            ("logprobs", self.num_beams == 1 or self.logprobs is None, "left out with num_beams"),
             ("seed", self.seed is None or self.seed >= 0, "at least 0"),
         )
         for name, holds, wanted in bounds:
@@ -159,6 +170,37 @@ class Sampler:
         Raises:
             EngineError: a logit is NaN or infinite; nothing was drawn.
         """
+        logits = self._adjusted(logits, seen, written)
+        if allowed is None:
+            return self._draw(logits)
+        ids = np.flatnonzero(allowed)  # often few: what follows costs less than without a constraint
+        logits = logits[ids]
+        require_finite(logits.max())
+        return int(ids[self._draw(logits)])
+
+    def ranked(
+        self,
+        logits: Row,
+        seen: NDArray[np.int64],
+        allowed: NDArray[np.bool_] | None,
+        written: NDArray[np.int64],
+        count: int,
+    ) -> list[tuple[int, float]]:
+        """The ``count`` likeliest tokens of those that are allowed, best first, of equals the lower id: (id, log-probability).
+
+        Arguments and errors as of ``choose``. What is not allowed keeps its probability: nothing gets likelier by it.
+        """
+        logits = self._adjusted(logits, seen, written)
+        ids = _all(len(logits)) if allowed is None else np.flatnonzero(allowed)
+        found = ids[_likeliest(logits[ids], count)]
+        wide = logits.astype(np.float64)
+        largest = wide.max()
+        best = found[np.argsort(-wide[found], kind="stable")]
+        logprobs = wide[best] - largest - np.log(np.exp(wide - largest).sum())
+        return list(zip(best.tolist(), logprobs.tolist(), strict=True))
+
+    def _adjusted(self, logits: Row, seen: NDArray[np.int64], written: NDArray[np.int64]) -> Row:
+        """Logits with biases and penalties."""
         params = self.params
         require_finite(logits.max())
         if params.logit_bias:
@@ -168,12 +210,7 @@ class Sampler:
             logits = penalise(logits, seen, params.repetition_penalty)
         if params.presence_penalty or params.frequency_penalty:
             logits = subtract(logits, written, params.presence_penalty, params.frequency_penalty)
-        if allowed is None:
-            return self._draw(logits)
-        ids = np.flatnonzero(allowed)  # often few: what follows costs less than without a constraint
-        logits = logits[ids]
-        require_finite(logits.max())
-        return int(ids[self._draw(logits)])
+        return logits
 
     def _draw(self, logits: Row) -> int:
         if self.params.temperature == 0:

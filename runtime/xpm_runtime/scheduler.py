@@ -95,8 +95,9 @@ class Scheduler:
     def plan(self) -> Plan:
         """One step of those that have a lane."""
         chunks, rows, left = [], [], self.chunk_tokens
-        num_decoding = sum(sequence.is_prefilled for sequence in self.running)
-        for sequence in self.running:
+        running = [sequence for sequence in self.running if sequence.ranked is None]
+        num_decoding = sum(sequence.is_prefilled for sequence in running)
+        for sequence in running:
             # A run of its own costs about as much as one of all rows: several tokens must wait for it, more than there are rows.
             if sequence.is_prefilled and sequence.num_pending <= max(1, num_decoding):
                 rows.append(sequence)
@@ -117,6 +118,19 @@ class Scheduler:
             sequence.lane = None
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
+
+    def replace(self, sequence: Sequence, other: Sequence) -> None:
+        """Give a running sequence's lane to another."""
+        assert sequence.lane is not None
+        self.lanes[sequence.lane], other.lane, sequence.lane = other, sequence.lane, None
+
+    def place(self, sequence: Sequence) -> int | None:
+        """Give a sequence a free lane at once, ahead of those that wait; None if there is none, or no budget for it."""
+        if None not in self.lanes or self.reserve(sequence) + sum(map(self.reserve, self.running)) > self.token_budget:
+            return None
+        sequence.lane = self.lanes.index(None)
+        self.lanes[sequence.lane] = sequence
+        return sequence.lane
 
     def gap(self) -> tuple[int, int] | None:
         """(a free lane, the last used lane above it) that moving down would close, or None."""

@@ -1,7 +1,7 @@
 """A request, the sequence it becomes, and what comes of it."""
 
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -92,6 +92,7 @@ class Sequence:
     scales: tuple[float, ...] = ()  # of ``composition``; 1 for all if empty
     reports: list[TokenReport] = field(default_factory=list)
     prompt_reports: list[TokenReport | None] = field(default_factory=list)
+    ranked: list[tuple[int, float]] | None = None  # for a beam search to choose from: (token, log-probability)
     num_to_prefill: int = field(init=False)
     acting: Acting = field(init=False)
 
@@ -108,6 +109,12 @@ class Sequence:
         self.num_computed, self.num_to_prefill = 0, self.num_tokens
         if not self.token_ids:
             self.prompt_reports.clear()
+
+    def fork(self) -> "Sequence":
+        """Another with the same beginning and as much computed, on no lane."""
+        guide = None if self.guide is None else self.guide.copy()
+        token_ids = [*self.token_ids]
+        return replace(self, token_ids=token_ids, text=self.text.copy(), guide=guide, lane=None, ranked=None)
 
     @property
     def num_tokens(self) -> int:

@@ -203,34 +203,75 @@ class Stepper:
 
     def _advance(self, sequence: Sequence, logits: RowLogits, *, row: int, num_computed: int) -> None:
         """Draw the next token and commit it, and what must follow it, with what was computed; whatever goes wrong is this
-        sequence's."""
-        most = min(sequence.sampler.params.max_tokens, self._lanes.capacity + 1 - len(sequence.prompt_ids))
-        guide, written, is_closed = sequence.guide, [], False
+        sequence's. One of a beam search is ranked instead, and waits until that has chosen."""
         reports: list[TokenReport] = []
         try:
-            token = self._draw(sequence, logits, row)
-            is_end = token in self._graph.eos_token_ids
-            if not is_end:
-                tokens = [token]
-                if guide is not None:
-                    tokens, is_closed = guide.write(token, most - len(sequence.token_ids))
-                for each in tokens:
-                    sequence.text.append(each)
-                    written.append(each)
-                    if sequence.text.is_stopped:
-                        break
+            if sequence.sampler.params.num_beams > 1:
+                sequence.ranked = self._rank(sequence, logits[row])
+                sequence.num_computed = num_computed
+                return
+            written, is_over = self._write(sequence, self._draw(sequence, logits, row))
             if sequence.sampler.params.logprobs is not None:
-                reports = self._report(sequence, logits[row], [token] if is_end else written)
+                reports = self._report(sequence, logits[row], written)
         except Exception as error:  # a sampler's, a tokenizer's, or a grammar's
             self._fail(sequence, error)
             return
         sequence.num_computed = num_computed
-        sequence.token_ids += [token] if is_end else written
+        sequence.token_ids += written
         sequence.reports += reports
-        if is_end or is_closed or (guide is not None and guide.is_closed) or sequence.text.is_stopped:
-            self._end(sequence, "stop")
-        elif len(sequence.token_ids) >= most:
-            self._end(sequence, "length")
+        if reason := self._reason(sequence, is_over=is_over):
+            self._end(sequence, reason)
+
+    def follow(self, sequence: Sequence, token: int) -> FinishReason | None:
+        """Write a token that was chosen for a sequence that was ranked; how that ends it, None if it goes on."""
+        written, is_over = self._write(sequence, token)
+        sequence.token_ids += written
+        return self._reason(sequence, is_over=is_over)
+
+    def replace(self, sequence: Sequence, other: Sequence) -> None:
+        """Give a running sequence's lane, and what is computed on it, to another that begins as it does."""
+        self._scheduler.replace(sequence, other)
+        sequence.finish_reason = "cancelled"
+
+    def place_beside(self, sequence: Sequence, other: Sequence) -> None:
+        """Give a sequence that begins as a running one does a copy of its lane; queue it if none is free."""
+        source, target = sequence.lane, self._scheduler.place(other)
+        if source is None or target is None or not self._lanes.copy(source, target, other.num_computed):
+            self._scheduler.remove(other)
+            other.forget()
+            self._scheduler.add(other)
+
+    def _write(self, sequence: Sequence, token: int) -> tuple[list[int], bool]:
+        """(what is written, whether the text is over): the token, and what must follow it."""
+        if token in self._graph.eos_token_ids:
+            return [token], True
+        guide, tokens, is_closed = sequence.guide, [token], False
+        if guide is not None:
+            is_alone = sequence.sampler.params.num_beams > 1  # beams are compared token by token
+            tokens, is_closed = guide.write(token, self._most(sequence) - len(sequence.token_ids), is_alone=is_alone)
+        written = []
+        for each in tokens:
+            sequence.text.append(each)
+            written.append(each)
+            if sequence.text.is_stopped:
+                break
+        return written, is_closed or (guide is not None and guide.is_closed) or sequence.text.is_stopped
+
+    def _reason(self, sequence: Sequence, *, is_over: bool) -> FinishReason | None:
+        if is_over:
+            return "stop"
+        return "length" if len(sequence.token_ids) >= self._most(sequence) else None
+
+    def _most(self, sequence: Sequence) -> int:
+        """Tokens that an answer may have."""
+        return min(sequence.sampler.params.max_tokens, self._lanes.capacity + 1 - len(sequence.prompt_ids))
+
+    def _rank(self, sequence: Sequence, row: NDArray[np.float32]) -> list[tuple[int, float]]:
+        """The likeliest tokens that may follow, with their log-probabilities: if all that end the text are among them, still as
+        many as beams go on."""
+        allowed = None if sequence.guide is None else sequence.guide.allowed()
+        count = sequence.sampler.params.num_beams + len(self._graph.eos_token_ids)
+        return sequence.sampler.ranked(row, sequence.seen, allowed, np.array(sequence.token_ids, np.int64), count)
 
     def _draw(self, sequence: Sequence, logits: RowLogits, row: int) -> int:
         """The next token, drawn of those that are allowed.

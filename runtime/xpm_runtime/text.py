@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -180,6 +181,12 @@ class GrowingText:
         self._pending: list[int] = []
         self.text = ""
         self.is_stopped = False
+
+    def copy(self) -> "GrowingText":
+        """Another text with the same beginning."""
+        other = copy(self)
+        other._pending = [*self._pending]
+        return other
 
     def append(self, token_id: int) -> None:
         self._pending.append(token_id)

@@ -19,6 +19,7 @@ from xpm.parse_source import parse_source
 from xpm.progress import Silent
 from xpm.project import DEFAULT_BASE_LIMITATIONS, EMBEDDED_EXPERTS, Project
 from xpm_build.domains import DOMAINS, draw_case
+from xpm_build.domains.registry import OWN
 from xpm_runtime import AdapterSpec, Engine, SamplingParams
 
 _EXAMPLE = re.compile(r"```prompt\n(.*?)\n```\n+```\w+\n(.*?)\n```", re.DOTALL)
@@ -87,7 +88,7 @@ def test_the_manifest_states_what_was_measured(name, packages):
         assert f"{found['right']:.1f} %" in card
 
 
-@pytest.mark.parametrize(("domain", "least"), [(name, 0.95 if name != "json" else 0.8) for name in DOMAINS])
+@pytest.mark.parametrize(("domain", "least"), [(name, 0.95 if name != "json" else 0.8) for name in OWN])
 def test_the_router_sends_most_requests_of_a_domain_to_its_expert(domain, least, environment):
     rng = random.Random(3)
     prompts = [draw_case(DOMAINS[domain], rng).prompt for _ in range(100)]

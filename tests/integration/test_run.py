@@ -224,3 +224,11 @@ def test_what_destroys_and_what_is_cut_is_marked(run):
     assert json.loads(cut.stdout)["text"] == "SELECT"
     assert json.loads(cut.stdout)["missing"]
     assert "warning: the answer is not complete: it lacks" in cut.stderr
+
+
+def test_the_likeliest_answers_of_a_beam_search(run):
+    told = json.loads(run("run", "--num-beams", "3", "--n", "2", "--json", QUESTION).stdout)
+    assert [each["text"] == ANSWER for each in told["answers"]] == [True, False]
+    assert run("run", "--num-beams", "3", QUESTION).stdout == ANSWER + "\n"
+    assert "at most 3 answers" in str(run("run", "--num-beams", "3", "--n", "4", QUESTION, code=2))
+    assert "temperature must be 0" in str(run("run", "--num-beams", "3", "--temperature", "1", QUESTION, code=1))

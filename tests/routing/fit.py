@@ -1,21 +1,21 @@
-"""``python -m tests.routing.fit [HEADS]``: fit the weights of the router's signals to the `tune` families, and print them.
+"""Fit the weights of the router's signals to the `tune` families, and print them.
+
+    python -m tests.routing.fit [--heads FOLDER] [--embedder FOLDER]
 
 A conditional logit: of the cards that are installed and the base, which one answers. The experts installed are drawn anew for
 each prompt, so that the right answer is often the base because the expert for it is not there. Nothing of `held` is read.
-Heads are kept in the folder HEADS.
 """
 
+import argparse
 import random
-import sys
-from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
-from tests.routing.dataset import cards, heads, labelled
+from tests.routing.dataset import cards, labelled
+from tests.routing.measure import add_options, setting
 from xpm_runtime.router.route import Router
-from xpm_runtime.router.vectors import own_vectors
-from xpm_runtime.router.weights import BARE, OWN_HEAD, SIGNALS, TOPIC, WEIGHTS, place
+from xpm_runtime.router.weights import BARE, OWN_HEAD, SIGNALS, TOPIC, place, weights_of
 
 # The sign that a weight must have; what is at its bound is left there.
 _POSITIVE = ("head", "topic", "keywords", "ordinary keywords", "named", "shown", "words in common")
@@ -72,19 +72,17 @@ def fit(found, start, *, steps=1500, rate=0.05):
 
 
 def main() -> None:
+    options = add_options(argparse.ArgumentParser(description=__doc__.partition("\n")[0])).parse_args()
     rows = labelled("tune")
-    profiles = cards()
-    vectors = own_vectors()
-    trained = heads(vectors, Path(sys.argv[1]) if len(sys.argv) > 1 else None)
-    routers = {
-        OWN_HEAD: Router([replace(card, head=trained[card.name]) for card in profiles], encoders=[vectors]),
-        TOPIC: Router(profiles, encoders=[vectors]),
-        BARE: Router(profiles, encoders=[vectors], ablated=frozenset({"topics"})),
-    }
-    fitted = {kind: fit(samples(router, rows), WEIGHTS[kind]) for kind, router in routers.items()}
+    read_with = setting(options.heads, options.embedder)
+    make = partial(Router, encoders=[read_with.encoder], topics=read_with.topics)
+    routers = {OWN_HEAD: make(read_with.profiles), TOPIC: make(cards())}
+    if options.embedder is None:
+        routers[BARE] = make(cards(), ablated=frozenset({"topics"}))
+    start = weights_of(by_encoder=options.embedder is not None)
+    fitted = [fit(samples(router, rows), start[kind]) for kind, router in routers.items()]
     for name in SIGNALS:
-        numbers = ", ".join(f"{fitted[kind][place(name)]:.2f}" for kind in (OWN_HEAD, TOPIC, BARE))
-        print(f'    "{name}": ({numbers}),')
+        print(f'    "{name}": ({", ".join(f"{each[place(name)]:.2f}" for each in fitted)}),')
 
 
 if __name__ == "__main__":

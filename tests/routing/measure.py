@@ -105,11 +105,14 @@ def timed(function: Callable[[str], object], prompts: Sequence[str]) -> tuple[fl
     return float(np.percentile(taken, 50)), float(np.percentile(taken, 99))
 
 
+def add_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--heads", type=Path, help="where heads are kept, so that a second run need not train them")
+    parser.add_argument("--embedder", type=Path, help="a folder that `xpm build embedder` wrote")
+    return parser
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--heads", type=Path)
-    parser.add_argument("--embedder", type=Path)
-    given = parser.parse_args()
+    given = add_options(argparse.ArgumentParser(description=__doc__.partition("\n")[0])).parse_args()
     held = labelled("held")
     print(f"{len(held)} prompts of families that nothing was tuned to\n")
     found_with = setting(given.heads, given.embedder)

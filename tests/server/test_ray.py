@@ -11,7 +11,7 @@ import pytest
 
 from xpm.cli.serve import _replicas
 from xpm.errors import UsageError
-from xpm.operations.serve_ray import _key_of
+from xpm.operations.serve_ray import _key_of, _require_room
 
 
 class Candidates:
@@ -57,6 +57,12 @@ def test_how_many_replicas():
     for text in ("0", "8-1", "-3", "x", "2-", "1-2-3"):
         with pytest.raises(UsageError, match="is no number of servers"):
             _replicas(text)
+
+
+def test_servers_that_no_processor_is_left_for_are_refused():
+    _require_room(2, 1.0, 2.0)
+    with pytest.raises(UsageError, match="3 servers of 2 CPUs each need 6, and there are 4"):
+        _require_room(3, 2.0, 4.0)
 
 
 def test_two_replicas_answer_as_one_does(environment, tmp_path):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 THREADS_PER_CORE = 4
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_SAMPLING = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
+_SAMPLING = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "num_beams")
 
 _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
@@ -59,6 +59,12 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option("--repetition-penalty", type=float, help="Above 1, tokens seen before become less likely."),
     click.option("--stop", multiple=True, help="End before this text; repeatable."),
     click.option("--seed", type=int, help="Make drawing repeatable."),
+    click.option(
+        "--num-beams",
+        type=click.IntRange(1, 64),
+        metavar="N",
+        help="Follow N answers at once and take the likeliest; nothing is drawn then.",
+    ),
     click.option(
         "--grammar",
         type=_FILE,

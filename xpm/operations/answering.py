@@ -110,7 +110,7 @@ class Answerer:
         if self._loader is None:
             self._loader = ThreadPoolExecutor(1, thread_name_prefix="xpm-load")
             self._loaded = self._loader.submit(
-                load_engine, self.candidates.base, self.options, max_lanes=self._max_lanes
+                load_engine, self.candidates.base, self.options, max_lanes=max(self._max_lanes, self._num_beams)
             )
 
     @property
@@ -129,9 +129,18 @@ class Answerer:
         """How an answer is decoded: as the user says, else as the experts' manifests do, else as its kind of task needs."""
         experts, decision = composition.experts, composition.decision
         grammar = self.options.grammar(prompt) if self.options.grammar else stated_by(experts, prompt)
-        given = {**self.options.sampling, "grammar": grammar}
+        given = {**self._nothing_drawn, **self.options.sampling, "grammar": grammar}
         defaults = task_defaults(decision.task, prompt) if decision else {}
         return sampling_params([each.manifest for each in experts if each.manifest], given, defaults=defaults)
+
+    @property
+    def _nothing_drawn(self) -> Mapping[str, Any]:
+        """What a beam search needs, unless the user says otherwise, which is refused then."""
+        return {"temperature": 0.0} if self._num_beams > 1 else {}
+
+    @property
+    def _num_beams(self) -> int:
+        return int(self.options.sampling.get("num_beams", 1))
 
     def attach(self, experts: Sequence[Part]) -> float:
         """Attach what is not attached yet, so that experts act in the order in which they are given; milliseconds in all.
@@ -162,7 +171,8 @@ class Answerer:
     ) -> list["GenerationResult"]:
         """Several answers to one prompt by attached experts, all at once, shown one after the other.
 
-        Where it is stopped, the answer that was being shown is the last of those returned, as cancelled.
+        Where it is stopped, the answer that was being shown is the last of those returned, as cancelled. Those of a beam search
+        are its likeliest, best first.
 
         Args:
             samplings: one for each answer.
@@ -170,6 +180,12 @@ class Answerer:
         from xpm_runtime import Request
 
         engine, names, running = self.engine, tuple(each.name for each in experts), list["Running"]()
+        if self._num_beams > 1:
+            found = engine.search(Request(prompt=prompt, experts=names, sampling=samplings[0]), stopped=stopped)
+            best = [_sound(each) for each in found[: len(samplings)]]
+            for number, result in enumerate(best):
+                show(number, result.text)
+            return best
         shown = 0
         try:
             for sampling in samplings:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
+from xpm.errors import UsageError
 from xpm.operations.answering import Answerer, Interruption, RunOptions, Show, never
 from xpm.progress import Progress
 
@@ -44,7 +45,9 @@ def run(
         chosen = answerer.candidates.compose(prompt, options.experts)
         answerer.candidates.warn_of_nobody(prompt, chosen)
         sampling = answerer.sampling(chosen, prompt)
-        if num_answers > 1 and sampling.temperature == 0:
+        if num_answers > sampling.num_beams > 1:
+            raise UsageError(f"{sampling.num_beams} beams find at most {sampling.num_beams} answers", hint="lower --n")
+        if num_answers > 1 and sampling.temperature == 0 and sampling.num_beams == 1:
             progress.warn(f"all {num_answers} answers will be the same: the temperature is 0 (--temperature)")
         samplings = [seeded(sampling, number) for number in range(num_answers)]
         attach_ms = answerer.attach(chosen.experts)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xpm.environment import Environment
+from xpm.errors import UsageError
 from xpm.home import Home
 from xpm.operations.choice import Candidates
 from xpm.operations.extras import require_extra
@@ -18,6 +19,7 @@ from xpm.operations.options import Options
 from xpm.operations.serve import ServeOptions, application, require_key
 from xpm.operations.serve_host import AUTO, BASE
 from xpm.progress import Progress, Silent
+from xpm_runtime.errors import ModelLoadError
 from xpm_runtime.server.affinity import composition_key
 
 
@@ -35,8 +37,9 @@ def serve_by_ray(
     Args:
         ready: told of the address once requests are answered.
     Raises:
-        MissingExtraError: the extra is not installed. UsageError: the address is public and there is no key.
-        XpmError, EngineError: what is installed can't be read or fetched.
+        MissingExtraError: the extra is not installed.
+        UsageError: the address is public and there is no key, or processors are too few.
+        XpmError, EngineError: what is installed can't be read or fetched, or no replica starts.
     """
     require_extra(("ray",), what="xpm serve --replicas", extra="ray")
     require_key(environment, options.host)
@@ -58,16 +61,39 @@ def serve_by_ray(
         signal.signal(number, lambda *_: ended.set())
     home, folder = environment.home.root, environment.folder
     require_stored(environment, Options(progress=progress))  # fetched once, not by each replica
-    ray.init(ignore_reinit_error=True, include_dashboard=False, log_to_driver=False)
     try:
-        serve.start(http_options={"host": options.host, "port": options.port})
+        with _told_as("Ray could not be started"):
+            ray.init(ignore_reinit_error=True, include_dashboard=False, log_to_driver=False)
+        _require_room(settings.min_replicas, settings.num_cpus, ray.cluster_resources().get("CPU", 0.0))
         app = ray_application(_opener(home, folder, options), _key_maker(home, folder, options), settings)
-        serve.run(app, name="xpm", route_prefix="/")
+        with _told_as("the replicas could not be started"):
+            serve.start(http_options={"host": options.host, "port": options.port})
+            serve.run(app, name="xpm", route_prefix="/")
         ready(f"http://{options.host}:{options.port}")
         ended.wait()
         serve.shutdown()
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _told_as(message: str) -> Iterator[None]:
+    """What Ray raises, bare exceptions among it, as an error of ours."""
+    try:
+        yield
+    except Exception as error:
+        raise ModelLoadError(
+            message, context=str(error)[-300:], hint="try again, or `xpm serve` without --replicas"
+        ) from error
+
+
+def _require_room(num_servers: int, cpus_each: float, cpus: float) -> None:
+    """Raise UsageError where Ray would wait for processors that do not come."""
+    if num_servers * cpus_each > cpus:
+        raise UsageError(
+            f"{num_servers} servers of {cpus_each:g} CPUs each need {num_servers * cpus_each:g}, and there are {cpus:g}",
+            hint="lower --replicas or --threads, or add machines to the Ray cluster",
+        )
 
 
 def _opener(home: Path, folder: Path, options: ServeOptions) -> Callable[[], Any]:

@@ -9,6 +9,19 @@ from pathlib import Path
 
 from xpm_build.domains.case import Case, Draft, difficulty_of
 from xpm_build.domains.cypher import make_cypher
+from xpm_build.domains.everyday import (
+    CODE_PHRASES,
+    JSON_PHRASES,
+    TALK_PHRASES,
+    make_everyday_json,
+    make_everyday_python,
+    make_everyday_rust,
+    make_everyday_talk,
+    make_everyday_typescript,
+)
+from xpm_build.domains.everyday.cypher import make_everyday_cypher
+from xpm_build.domains.everyday.sql import PHRASES as DATA_PHRASES
+from xpm_build.domains.everyday.sql import make_everyday_sql
 from xpm_build.domains.functions import make_python, make_rust, make_typescript
 from xpm_build.domains.json_values import make_json
 from xpm_build.domains.speech import Speaker
@@ -50,18 +63,43 @@ OWN = {
     )
 }
 
+EVERYDAY = {
+    domain.name: domain
+    for domain in (
+        Domain(name="everyday-sql", phrases=DATA_PHRASES, make=make_everyday_sql, written_in="sql", load_order=6),
+        Domain(
+            name="everyday-neo4j", phrases=DATA_PHRASES, make=make_everyday_cypher, written_in="neo4j", load_order=6
+        ),
+        Domain(name="everyday-json", phrases=JSON_PHRASES, make=make_everyday_json, written_in="json", load_order=1),
+        Domain(
+            name="everyday-python", phrases=CODE_PHRASES, make=make_everyday_python, written_in="python", load_order=4
+        ),
+        Domain(
+            name="everyday-typescript",
+            phrases=CODE_PHRASES,
+            make=make_everyday_typescript,
+            written_in="typescript",
+            load_order=4,
+        ),
+        Domain(name="everyday-rust", phrases=CODE_PHRASES, make=make_everyday_rust, written_in="rust", load_order=4),
+        Domain(name="everyday-talk", phrases=TALK_PHRASES, make=make_everyday_talk, written_in="text"),
+    )
+}
+"""Requests as people write them, with real words; no expert that the wheel carries is of them."""
+BUILT_IN = {**OWN, **EVERYDAY}
+
 
 class _Domains(Mapping[str, Domain]):
     """Name -> domain: ours, whose names nobody else's domain takes, then others'; another package is imported when it is asked."""
 
     def __getitem__(self, name: str) -> Domain:
-        return OWN[name] if name in OWN else _load(_registered()[name])
+        return BUILT_IN[name] if name in BUILT_IN else _load(_registered()[name])
 
     def __contains__(self, name: object) -> bool:
-        return name in OWN or name in _registered()
+        return name in BUILT_IN or name in _registered()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys((*OWN, *_registered())))
+        return iter(dict.fromkeys((*BUILT_IN, *_registered())))
 
     def __len__(self) -> int:
         return len(list(iter(self)))

@@ -100,11 +100,15 @@ class Speaker:
         """One wording of ``kind``, its placeholders still open."""
         kinds = frames_of(self.phrases)[kind]
         language = self.language if self.language in kinds else ANY if ANY in kinds else ENGLISH
-        number = self.rng.randrange(len(kinds[language]))
+        return self.one_of(kinds[language], kind, language=language)
+
+    def one_of(self, frames: Sequence[str], kind: str, *, language: str = ENGLISH) -> str:
+        """One of some wordings of ``kind``, its placeholders still open."""
+        number = self.rng.randrange(len(frames))
         self.languages.add(language)
-        if len(kinds[language]) >= LEAST_FRAMES and number >= NUM_PLAIN:
+        if len(frames) >= LEAST_FRAMES and number >= NUM_PLAIN:
             self.frames.append(f"{kind}/{language}/{number}")
-        text = self._choose(kinds[language][number])
+        text = self._choose(frames[number])
         if self.strangers and kind != _IN_WORDS and self.rng.random() < _STRANGE_SHARE:
             text = self._estrange(text)
         if self.careless == "lower":

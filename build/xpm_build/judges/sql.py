@@ -1,5 +1,7 @@
 """SQL: the answer must return the gold rows and leave the gold tables, on three databases made around the question's values.
 
+Tables and views are compared by their names, columns and rows; the types of columns do not matter.
+
 Where the gold statement finds and changes nothing in them, more are made until it does.
 
 Rows are compared in order where the gold statement orders, as a multiset otherwise; where it returns none, what an answer
@@ -75,7 +77,7 @@ def _comparable(rows: list[Any], is_ordered: bool) -> list[str]:
 def _effect(
     check: dict[str, Any], seed: int, statement: str, *, guarded: bool
 ) -> tuple[list[Any] | None, list[list[Any]]]:
-    """(the rows that the statement returns, None if it returns none; all rows of each table afterwards)."""
+    """(the rows that the statement returns, None if it returns none; all tables and views afterwards)."""
     database = build_database(check, seed)
     try:
         if guarded:
@@ -84,9 +86,19 @@ def _effect(
             database.set_progress_handler(lambda: 1, _MAX_STEPS)
         cursor = database.execute(statement)
         rows = None if cursor.description is None else cursor.fetchmany(_MAX_ROWS)
-        return rows, [database.execute(f'SELECT * FROM "{name}"').fetchall() for name, _ in check["tables"]]
+        return rows, _contents(database)
     finally:
         database.close()
+
+
+def _contents(database: sqlite3.Connection) -> list[list[Any]]:
+    """Name, columns and rows of every table and view."""
+    names = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
+    contents: list[list[Any]] = []
+    for (name,) in database.execute(names).fetchall():
+        cursor = database.execute('SELECT * FROM "{}"'.format(name.replace('"', '""')))
+        contents.append([name.lower(), [each[0].lower() for each in cursor.description], cursor.fetchmany(_MAX_ROWS)])
+    return sorted(contents)
 
 
 def build_database(check: dict[str, Any], seed: int) -> sqlite3.Connection:

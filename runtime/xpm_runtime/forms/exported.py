@@ -89,6 +89,10 @@ class ExportedLanes(Lanes):
             lane, [np.concatenate([a[:, :, :first], b[None]], axis=2) for a, b in zip(before, block, strict=True)]
         )
 
+    def copy(self, source: int, target: int, length: int) -> bool:
+        self._arrays[target] = [*self._arrays[source]]  # a run makes new ones, and alters none
+        return True
+
     def move(self, source: int, target: int, length: int) -> bool:
         self._arrays[target], self._arrays[source] = self._arrays[source], self.empty(0)
         return True

@@ -18,8 +18,8 @@ from xpm_runtime.router.keywords import Found, KeywordIndex
 from xpm_runtime.router.lexical import LexicalIndex
 from xpm_runtime.router.prompt import ReadPrompt, read_prompt
 from xpm_runtime.router.signs import CONCEPT_OF, LANGUAGES
-from xpm_runtime.router.topics import Topics
-from xpm_runtime.router.weights import BARE, OWN_HEAD, SIGNALS, TOPIC, WEIGHTS, place
+from xpm_runtime.router.topics import Topics, shipped_topics
+from xpm_runtime.router.weights import BARE, OWN_HEAD, SIGNALS, TOPIC, place, weights_of
 from xpm_runtime.router.words import folded, words_of
 
 _MOST_LOG_ODDS = 8
@@ -62,7 +62,8 @@ class Signals:
         uses_head = np.array([card.head is not None and "head" not in ablated for card in cards], bool)
         self.kinds: NDArray[np.int64] = np.where(uses_head, OWN_HEAD, np.where(uses_topics, TOPIC, BARE))
         self._uses_topics = uses_topics
-        self._weights = np.ascontiguousarray(WEIGHTS[self.kinds].T)
+        by_encoder = topics.heads.embedder != shipped_topics().heads.embedder
+        self._weights = np.ascontiguousarray(weights_of(by_encoder=by_encoder)[self.kinds].T)
         self._heads = [] if "head" in ablated else _by_embedder(cards, embedders)
         self._priorities = np.array([card.priority - DEFAULT_PRIORITY for card in cards], np.float32)
         self._makes = np.array(

@@ -8,7 +8,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ _PORT = re.compile(r":\d{1,5}$")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _OPEN = frozenset({"/health", "/ready"})
 _SCOPES = (("/metrics", "metrics"), ("/v1/experts/", "admin"))
+MAX_BODY_BYTES = 8 << 20
 _BODY_S = 30.0
 _HEADER_BYTES = 32 << 10
 ErrorResponse = Callable[[str, ApiError], Response]
@@ -40,7 +41,7 @@ class Security:
     keys: KeyFile
     hosts: tuple[str, ...]
     needs_key: bool = False
-    max_body_bytes: int = 8 << 20
+    max_body_bytes: int = MAX_BODY_BYTES
     quotas: Quotas = field(default_factory=Quotas)
 
 
@@ -134,12 +135,7 @@ class Guard:
             raise ApiError(413, f"the body has more than {limit:,} bytes", "body_too_large")
         if scope["method"] in ("GET", "HEAD", "OPTIONS") and "transfer-encoding" not in headers and int(length) == 0:
             return receive
-        try:
-            async with asyncio.timeout(_BODY_S):
-                messages = await _whole_body(receive, limit)
-        except TimeoutError:
-            raise ApiError(408, f"the body did not come within {_BODY_S:.0f} s", "timeout") from None
-        pending = iter(messages)
+        pending = iter(await whole_body(receive, limit))
 
         async def replay() -> Message:
             return next(pending, None) or await receive()
@@ -147,17 +143,23 @@ class Guard:
         return replay
 
 
-async def _whole_body(receive: Receive, limit: int) -> Iterable[Message]:
+async def whole_body(receive: Receive, limit: int = MAX_BODY_BYTES) -> list[Message]:
+    """The messages that a request's body comes in, the last one of a client that left instead; raises ApiError if it is too large
+    or too slow."""
     messages: list[Message] = []
     size = 0
-    while True:
-        message = await receive()
-        messages.append(message)
-        size += len(message.get("body", b""))
-        if size > limit:
-            raise ApiError(413, f"the body has more than {limit:,} bytes", "body_too_large")
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            return messages
+    try:
+        async with asyncio.timeout(_BODY_S):
+            while True:
+                message = await receive()
+                messages.append(message)
+                size += len(message.get("body", b""))
+                if size > limit:
+                    raise ApiError(413, f"the body has more than {limit:,} bytes", "body_too_large")
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return messages
+    except TimeoutError:
+        raise ApiError(408, f"the body did not come within {_BODY_S:.0f} s", "timeout") from None
 
 
 def _secret(headers: Headers) -> str:

@@ -5,7 +5,6 @@ what that answers streams back. Ray keeps the replicas alive, scales them and re
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,6 +18,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from xpm_runtime.server.affinity import Ring
+from xpm_runtime.server.app import error_response
+from xpm_runtime.server.errors import ApiError
+from xpm_runtime.server.guard import whole_body
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Any]
@@ -27,7 +29,6 @@ Application = Callable[[Message, Receive, Send], Any]
 OpenApplication = Callable[[], AbstractContextManager[Application]]
 MakeKeyOf = Callable[[], Callable[[str, bytes], str]]
 _PASSED_ON = ("http_version", "method", "scheme", "path", "query_string", "root_path", "headers", "client", "server")
-_MAX_BODY_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +103,14 @@ class Front:
         return Starlette(routes=[Mount("/", app=self._answer)])
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
-        body = await _body(receive)
-        if body is None:
-            await _refuse(send)
+        try:
+            messages = await whole_body(receive)
+        except ApiError as error:
+            await error_response(scope["path"], error)(scope, receive, send)
             return
+        if messages[-1]["type"] == "http.disconnect":
+            return
+        body = b"".join(each.get("body", b"") for each in messages)
         key = await asyncio.to_thread(self._key_of, scope["path"], body)
         passed_on = {"type": "http", "asgi": {"version": "3.0"}, **{name: scope.get(name) for name in _PASSED_ON}}
         answer = self._replicas.remote(key, passed_on, body)
@@ -117,31 +122,10 @@ class Front:
             watch.cancel()
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """A request's body; None if it is too large."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > _MAX_BODY_BYTES:
-            return None
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            return b"".join(parts)
-
-
 async def _until_gone(receive: Receive, cancel: Callable[[], None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     cancel()
-
-
-async def _refuse(send: Send) -> None:
-    text = json.dumps({"error": {"message": f"the body has more than {_MAX_BODY_BYTES:,} bytes"}}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode())]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": text})
 
 
 def ray_application(
@@ -167,7 +151,7 @@ def ray_application(
         request_router_config=RequestRouterConfig(request_router_class=AffinityRouter),
         graceful_shutdown_timeout_s=45,
     )
-    front = serve.deployment(
-        serve.ingress()(Front), name="front", max_ongoing_requests=1024, ray_actor_options={"num_cpus": 0.1}
+    front = serve.deployment(  # it waits more than it computes: no processor is set aside, for the replicas may need them all
+        serve.ingress()(Front), name="front", max_ongoing_requests=1024, ray_actor_options={"num_cpus": 0}
     )
     return front.bind(replica.bind(open_application), make_key_of)

@@ -164,6 +164,31 @@ def test_one_bad_answer_costs_no_other():
             False,
             True,
         ),
+        (
+            "CREATE TABLE pets (id INTEGER PRIMARY KEY, name TEXT);",
+            "CREATE TABLE Pets (ID INT, Name CHAR(9))",
+            True,
+            True,
+        ),
+        (
+            "CREATE TABLE pets (id INTEGER PRIMARY KEY, name TEXT);",
+            "CREATE TABLE pets (id INT, title TEXT)",
+            False,
+            True,
+        ),
+        ("CREATE TABLE pets (id INTEGER PRIMARY KEY, name TEXT);", "SELECT 1", False, True),
+        ("ALTER TABLE users RENAME COLUMN age TO years;", "ALTER TABLE users RENAME age TO years", True, True),
+        ("ALTER TABLE users RENAME COLUMN age TO years;", "SELECT 1", False, True),
+        ("DROP TABLE users;", "DROP TABLE IF EXISTS users", True, True),
+        ("DROP TABLE users;", "DELETE FROM users", False, True),
+        ("CREATE VIEW old AS SELECT * FROM users WHERE age > 30;", "SELECT * FROM users WHERE age > 30", False, True),
+        ("SELECT name FROM users;", "CREATE TABLE copies AS SELECT name FROM users", False, True),
+        (
+            "SELECT 1;",
+            "CREATE VIEW v AS WITH RECURSIVE t(x) AS (SELECT 1 UNION ALL SELECT x FROM t) SELECT COUNT(*) FROM t",
+            False,
+            True,
+        ),
     ],
 )
 def test_sql(gold, answer, right, parses):

