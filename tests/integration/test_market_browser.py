@@ -8,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.integration.test_market_build import METRICS, README, hostile
+from tests.integration.test_market_build import METRICS, README, hostile, said
 from tests.support.payloads import PAYLOADS
 from tests.support.shelf import Shelved, make_shelf
 from xpm.site.build import build_site
@@ -38,7 +38,11 @@ def site(tmp_path_factory):
         ),
         Shelved(name="expert-b", more={"capabilities": ["sql"], "constraints": {"requires": ["a@^1"]}}),
     ]
-    snapshot = make_shelf(folder / "x.git", [*ordinary, *(hostile(*each) for each in enumerate(PAYLOADS))])
+    snapshot = make_shelf(
+        folder / "x.git",
+        [*ordinary, *(hostile(*each) for each in enumerate(PAYLOADS))],
+        reviews={**said(), "expert-a": "right, mostly"},
+    )
     build_site(snapshot, folder / "site", Site())
     handler = functools.partial(_Quiet, directory=str(folder / "site"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from xpm.site.catalogue import Catalogue
 from xpm.site.feeds import atom, sitemaps
@@ -62,7 +62,7 @@ class LiveSite:
     def __init__(self, source: Source, site: Site, scratch: Path) -> None:
         self._source, self._site, self._words = source, site, scratch / "words.sqlite"
         self._lock = threading.Lock()
-        self._head = ""
+        self._known: Catalogue | None = None
         self._pages: dict[str, Page] = {}
         self._kept: OrderedDict[str, Reply] = OrderedDict()
 
@@ -98,15 +98,19 @@ class LiveSite:
             return f"compare/{min(first, second)}/{max(first, second)}.html"
 
     def _follow(self) -> None:
+        """Read the index anew if its head has moved; if that fails, nothing is answered until it can be read."""
         head = self._source.head()
-        if head != self._head:
-            self._catalogue = Catalogue.read(self._source.snapshot(), known=self._known())
-            self._pages = {each.path: each for each in pages_of(self._catalogue, self._site)}
+        if self._known is None or head != self._known.snapshot.commit:
+            before = self._known.packages if self._known else None
+            catalogue = Catalogue.read(self._source.snapshot(), known=before)
+            self._pages = {each.path: each for each in pages_of(catalogue, self._site)}
             self._kept.clear()
-            self._head = head
+            self._known = catalogue
 
-    def _known(self) -> Mapping[str, Any]:
-        return self._catalogue.packages if self._head else {}
+    @property
+    def _catalogue(self) -> Catalogue:
+        assert self._known is not None, "ask _follow first"
+        return self._known
 
     def _made(self, path: str) -> Reply:
         if path in STATIC:
