@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from xpm_runtime.errors import ModelLoadError, RequestError
 from xpm_runtime.session import Session
@@ -118,6 +118,16 @@ class Embedder:
         """As the router uses it, and as heads and topics are trained: one thread, of the beginning of a text."""
         return cls.load(folder, threads=1, max_tokens=_ROUTED_TOKENS)
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Tokens that are read of texts, without those that fill up."""
+        return sum(sum(each.attention_mask) for each in self._encoded(texts))
+
+    def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
+        found: list[Encoding] = self._tokenizer.encode_batch(
+            [text.lower() if self.spec.lowercases else text for text in texts]
+        )
+        return found
+
     def embed(self, texts: Sequence[str]) -> Floats:
         """One vector for each text, float32 (len(texts), size), of length 1 if the model normalises.
 
@@ -127,7 +137,7 @@ class Embedder:
         if not texts:
             raise RequestError("there are no texts to embed")
         spec = self.spec
-        encoded = self._tokenizer.encode_batch([text.lower() if spec.lowercases else text for text in texts])
+        encoded = self._encoded(texts)
         arrays = {
             "input_ids": np.array([each.ids for each in encoded], np.int64),
             "attention_mask": np.array([each.attention_mask for each in encoded], np.int64),

@@ -149,6 +149,13 @@ def test_quotas(served, keys):
     assert [httpx.post(url, json=body, headers=headers).status_code for _ in range(2)] == [200, 429]
 
 
+def test_a_key_gets_no_higher_priority_than_it_may_have(environment, keys):
+    keys.add("batch", max_priority=2)
+    keys.add("one")
+    assert [keys.priority("batch", wanted) for wanted in (1, 2, 9)] == [1, 2, 2]
+    assert keys.priority("one", 9) == keys.priority("", 9) == 9
+
+
 def test_quotas_fill_again():
     now = 0.0
     quotas = Quotas(clock=lambda: now)

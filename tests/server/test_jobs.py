@@ -10,6 +10,8 @@ import pytest
 
 from tests.server.conftest import ANSWER, QUESTION
 from tests.support.serving import serving
+from xpm.operations.serve import KEYS_FILE
+from xpm_runtime.server.keys import KeyFile
 
 LONG = {"prompt": "x", "model": "base", "grammar": {"kind": "regex", "text": "[ab]{60}"}, "max_tokens": 400}
 
@@ -48,6 +50,17 @@ def test_a_job_is_cancelled(client):
     assert ended(client, id)["state"] == "cancelled"
     assert client.get("/v1/jobs/job_none").status_code == 404
     assert client.delete("/v1/jobs/job_none").status_code == 404
+
+
+def test_a_job_gets_no_higher_priority_than_its_key_may_have(client, environment):
+    keys = KeyFile(environment.home.root / KEYS_FILE)
+    secret, _ = keys.add("later", max_priority=1)
+    try:
+        headers = {"authorization": f"Bearer {secret}"}
+        accepted = client.post("/v1/jobs", json={"prompt": QUESTION, "priority": 9}, headers=headers)
+        assert accepted.json()["priority"] == 1
+    finally:
+        keys.revoke("later")
 
 
 def test_what_cannot_be_done_is_told(client):

@@ -15,7 +15,7 @@ from xpm.operations.answering import RunOptions
 from xpm.operations.local import is_path
 from xpm.operations.serve import DEFAULT_PORT, JOBS_FILE, KEYS_FILE, ServeOptions, serve
 from xpm.operations.serve_ray import serve_by_ray
-from xpm_runtime.server.keys import SCOPES, KeyFile
+from xpm_runtime.server.keys import MAX_PRIORITY, SCOPES, KeyFile
 from xpm_runtime.server.logs import log_as_json
 
 
@@ -153,6 +153,13 @@ def keys_command() -> None:
 )
 @click.option("--requests-per-minute", type=click.IntRange(1), help="More are refused.")
 @click.option("--tokens-per-minute", type=click.IntRange(1), help="More are refused.")
+@click.option(
+    "--max-priority",
+    type=click.IntRange(0, MAX_PRIORITY),
+    default=MAX_PRIORITY,
+    show_default=True,
+    help="Requests get no higher one.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 def keys_add_command(
@@ -161,6 +168,7 @@ def keys_add_command(
     scopes: tuple[str, ...],
     requests_per_minute: int | None,
     tokens_per_minute: int | None,
+    max_priority: int,
     as_json: bool,
 ) -> None:
     """Make a key and print it, this once: only its hash is kept. A server that runs knows it at once.
@@ -168,7 +176,11 @@ def keys_add_command(
     Example: xpm serve keys add notebook --tokens-per-minute 20000
     """
     secret, key = _keys().add(
-        name, scopes=scopes, requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute
+        name,
+        scopes=scopes,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        max_priority=max_priority,
     )
     if as_json:
         console.json({"name": key.name, "key": secret, "scopes": list(key.scopes)})
@@ -189,10 +201,16 @@ def keys_list_command(console: Console, as_json: bool) -> None:
         console.json([each.shown for each in keys])
     else:
         rows = [
-            (each.name, " ".join(each.scopes), _or_none(each.requests_per_minute), _or_none(each.tokens_per_minute))
+            (
+                each.name,
+                " ".join(each.scopes),
+                _or_none(each.requests_per_minute),
+                _or_none(each.tokens_per_minute),
+                str(each.max_priority),
+            )
             for each in keys
         ]
-        console.table(("name", "scopes", "requests a minute", "tokens a minute"), rows)
+        console.table(("name", "scopes", "requests a minute", "tokens a minute", "priority up to"), rows)
 
 
 @keys_command.command("revoke")

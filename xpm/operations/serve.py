@@ -95,6 +95,7 @@ def application(
     from xpm_runtime.server.keys import KeyFile
     from xpm_runtime.server.metrics import Metrics
     from xpm_runtime.server.service import Service
+    from xpm_runtime.server.traces import tracer_of_environment
     from xpm_runtime.server.work import Limits
     from xpm_runtime.server.worker import Worker
 
@@ -114,7 +115,17 @@ def application(
             needs_key=not is_loopback(options.host),
             max_body_bytes=options.max_body_bytes,
         )
-        service = Service(engine, worker, host, Metrics(worker.snapshot), spend=security.quotas.spend)
+        if (tracer := tracer_of_environment()) is not None:
+            stack.callback(tracer.close)
+        service = Service(
+            engine,
+            worker,
+            host,
+            Metrics(worker.snapshot),
+            spend=security.quotas.spend,
+            priority_of=security.keys.priority,
+            tracer=tracer,
+        )
         yield create_app(service, security, jobs=jobs, version=version("xpm-experts")), worker
 
 

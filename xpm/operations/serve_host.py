@@ -145,7 +145,7 @@ class InstalledHost:
         state, attached = self._state, set(self._engine.attached)
         return [_listed(each, kind="expert", is_loaded=state.key(each) in attached) for each in state.parts.values()]
 
-    def embed(self, texts: Sequence[str]) -> tuple[str, list[list[float]]] | None:
+    def embed(self, texts: Sequence[str]) -> tuple[str, list[list[float]], int] | None:
         folder = str(Config.read(self._environment.home.root).get("router.embedder"))
         if not folder:
             return None
@@ -154,8 +154,8 @@ class InstalledHost:
                 from xpm_runtime.embedder import Embedder
 
                 self._embedder = Embedder.load(Path(folder).expanduser(), threads=1)
-            vectors = self._embedder.embed(texts)
-        return Path(folder).name, [[float(each) for each in vector] for vector in vectors]
+            vectors, num_tokens = self._embedder.embed(texts), self._embedder.count_tokens(texts)
+        return Path(folder).name, vectors.tolist(), num_tokens
 
     def reload(self) -> Reloaded:
         before = self._state

@@ -9,19 +9,15 @@ from pathlib import Path
 
 from xpm_build.domains.case import Case, Draft, difficulty_of
 from xpm_build.domains.cypher import make_cypher
-from xpm_build.domains.everyday import (
-    CODE_PHRASES,
-    JSON_PHRASES,
-    TALK_PHRASES,
-    make_everyday_json,
-    make_everyday_python,
-    make_everyday_rust,
-    make_everyday_talk,
-    make_everyday_typescript,
-)
+from xpm_build.domains.everyday.code_requests import PHRASES as CODE_PHRASES
+from xpm_build.domains.everyday.code_requests import make_everyday_python, make_everyday_rust, make_everyday_typescript
 from xpm_build.domains.everyday.cypher import make_everyday_cypher
+from xpm_build.domains.everyday.json_requests import PHRASES as JSON_PHRASES
+from xpm_build.domains.everyday.json_requests import make_everyday_json
 from xpm_build.domains.everyday.sql import PHRASES as DATA_PHRASES
 from xpm_build.domains.everyday.sql import make_everyday_sql
+from xpm_build.domains.everyday.talk import PHRASES as TALK_PHRASES
+from xpm_build.domains.everyday.talk import make_everyday_talk
 from xpm_build.domains.functions import make_python, make_rust, make_typescript
 from xpm_build.domains.json_values import make_json
 from xpm_build.domains.speech import Speaker
@@ -66,11 +62,11 @@ OWN = {
 EVERYDAY = {
     domain.name: domain
     for domain in (
+        Domain(name="everyday-json", phrases=JSON_PHRASES, make=make_everyday_json, written_in="json", load_order=1),
         Domain(name="everyday-sql", phrases=DATA_PHRASES, make=make_everyday_sql, written_in="sql", load_order=6),
         Domain(
             name="everyday-neo4j", phrases=DATA_PHRASES, make=make_everyday_cypher, written_in="neo4j", load_order=6
         ),
-        Domain(name="everyday-json", phrases=JSON_PHRASES, make=make_everyday_json, written_in="json", load_order=1),
         Domain(
             name="everyday-python", phrases=CODE_PHRASES, make=make_everyday_python, written_in="python", load_order=4
         ),

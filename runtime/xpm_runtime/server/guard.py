@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from xpm_runtime.server.errors import ApiError, as_api_error
 from xpm_runtime.server.keys import Key, KeyFile
 from xpm_runtime.server.quotas import Quotas
+from xpm_runtime.server.traces import CARRIED, carrier
 
 _LOG = logging.getLogger("xpm.serve")
 _PORT = re.compile(r":\d{1,5}$")
@@ -73,6 +74,7 @@ class Guard:
             key = self._admitted(scope, headers)
             tenant = key.name if key else ""
             scope["xpm.tenant"], scope["xpm.request_id"] = tenant, request_id
+            carrier.set({name: value for name in CARRIED if (value := headers.get(name)) is not None})
             if scope["path"].startswith("/api/"):  # whoever asks ollama by curl says of no body that it is JSON
                 MutableHeaders(scope=scope)["content-type"] = "application/json"
             await self._app(scope, await self._read(scope, headers, receive), told.send)

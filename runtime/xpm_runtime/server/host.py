@@ -126,8 +126,8 @@ class Host(Protocol):
 
     def list_experts(self) -> Sequence[Listed]: ...
 
-    def embed(self, texts: Sequence[str]) -> tuple[str, list[list[float]]] | None:
-        """(the embedder's name, a vector of length 1 for each text); None where no embedder is configured."""
+    def embed(self, texts: Sequence[str]) -> tuple[str, list[list[float]], int] | None:
+        """(the embedder's name, a vector of length 1 for each text, tokens read); None where no embedder is configured."""
 
     def reload(self) -> Reloaded:
         """Read the lock again. What runs is answered by what it began with."""

@@ -20,6 +20,7 @@ from typing import Any
 from xpm_runtime.errors import RequestError
 
 SCOPES = ("infer", "admin", "metrics")
+MAX_PRIORITY = 9
 _PREFIX = "xpm-"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 
@@ -27,13 +28,14 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
     """``sha256`` is that of the secret, in hexadecimal. ``scopes``: "infer" asks for answers, "admin" also loads and unloads
-    experts, "metrics" reads figures. A quota of None is no bound."""
+    experts, "metrics" reads figures. A quota of None is no bound. What asks for more than ``max_priority`` gets that."""
 
     name: str
     sha256: str
     scopes: tuple[str, ...] = ("infer",)
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    max_priority: int = MAX_PRIORITY
     created_at: str = ""
 
     @property
@@ -67,6 +69,10 @@ class KeyFile:
                 found = each
         return found
 
+    def priority(self, tenant: str, wanted: int) -> int:
+        """What a tenant gets who wants a priority: no more than its key may have."""
+        return min([wanted, *(each.max_priority for each in self.active() if each.name == tenant)])
+
     def add(
         self,
         name: str,
@@ -74,6 +80,7 @@ class KeyFile:
         scopes: Sequence[str] = ("infer",),
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        max_priority: int = MAX_PRIORITY,
     ) -> tuple[str, Key]:
         """(the secret of a new key, the key). Raises RequestError if the name is taken or is none."""
         if not _NAME.fullmatch(name):
@@ -89,6 +96,7 @@ class KeyFile:
             scopes=tuple(each for each in SCOPES if each in scopes),
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
+            max_priority=max_priority,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         self._write([*self.active(), key])

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from xpm_runtime.server.errors import ApiError
 from xpm_runtime.server.host import Choice, Host
 from xpm_runtime.server.metrics import Metrics
 from xpm_runtime.server.tools import Tools
+from xpm_runtime.server.traces import Tracer, carrier
 from xpm_runtime.server.wish import Wish
 from xpm_runtime.server.work import Delta, Order
 from xpm_runtime.server.worker import Ticket, Worker
@@ -163,13 +164,17 @@ class Service:
         metrics: Metrics,
         *,
         spend: Callable[[str, int], None] = lambda tenant, num_tokens: None,
+        priority_of: Callable[[str, int], int] = lambda tenant, wanted: wanted,
+        tracer: Tracer | None = None,
     ) -> None:
         """
         Args:
             spend: told of the tokens that were computed for a tenant.
+            priority_of: what a tenant gets who wants a priority.
         """
+        self.priority_of = priority_of
         self.engine, self.worker, self.host, self.metrics = engine, worker, host, metrics
-        self._spend = spend
+        self._spend, self._tracer = spend, tracer
         self._reading: set[asyncio.Task[None]] = set()
 
     async def begin(self, wish: Wish, *, tenant: str = "") -> Answer:
@@ -196,7 +201,7 @@ class Service:
             for each in tickets:
                 each.cancel()
             raise
-        answer = Answer(wishes[0].tools, choices, tickets, partial(self._count, tenant))
+        answer = Answer(wishes[0].tools, choices, tickets, partial(self._count, tenant, carrier.get()))
         for reader in answer.readers:  # which outlive whoever has gone
             self._reading.add(reader)
             reader.add_done_callback(self._reading.discard)
@@ -205,11 +210,11 @@ class Service:
     async def _submit(self, wish: Wish, tenant: str, *, is_anew: bool = False) -> tuple[Choice, list[Ticket]]:
         """(who answers, a ticket for each choice); chosen anew, once, if an expert left the engine at that very moment."""
         choice, request = await asyncio.to_thread(self._prepare, wish)
-        tickets: list[Ticket] = []
+        tickets, priority = list[Ticket](), self.priority_of(tenant, wish.priority)
         try:
             for number in range(wish.num_choices):
                 order = Order(
-                    request=_seeded(request, number), priority=wish.priority, timeout_s=wish.timeout_s, tenant=tenant
+                    request=_seeded(request, number), priority=priority, timeout_s=wish.timeout_s, tenant=tenant
                 )
                 tickets.append(await self.worker.submit(order))
         except BaseException as error:
@@ -220,8 +225,10 @@ class Service:
             return await self._submit(wish, tenant, is_anew=True)
         return choice, tickets
 
-    def _count(self, tenant: str, ended: Ended) -> None:
+    def _count(self, tenant: str, carried: Mapping[str, str], ended: Ended) -> None:
         result = ended.result
+        if self._tracer is not None:
+            self._tracer.record(ended, result.experts, carried)
         self._spend(tenant, result.num_prompt_tokens - result.num_reused_tokens + len(result.token_ids))
         self.metrics.count_end(ended)
 

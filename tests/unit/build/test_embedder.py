@@ -1,57 +1,17 @@
 """`xpm build embedder`: tiny random encoders, as sentence-transformers lays them out and plain."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import AutoModel, BertConfig, DistilBertConfig, PreTrainedTokenizerFast
+from transformers import AutoModel, PreTrainedTokenizerFast
 
+from tests.support.encoders import save_encoder
 from xpm_build.embedder import LEAST_COSINE, build_embedder
 from xpm_build.errors import BuildError
 from xpm_runtime.embedder import Embedder
 from xpm_runtime.errors import ModelLoadError, RequestError
 
-_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,:/!?"
 TEXTS = ["a short one", "another, rather longer than the first: 1, 2, 3!", "z"]
-
-
-def _tokenizer():
-    words = [*_SPECIAL, *_LETTERS, *(f"##{letter}" for letter in _LETTERS)]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer.enable_padding(length=20)
-    tokenizer.enable_truncation(20)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=64
-    )
-
-
-def _save(folder, *, kind="bert", modules=None, pooling=None, settings=None):
-    torch.manual_seed(0)
-    common = {"vocab_size": 200, "max_position_embeddings": 64, "initializer_range": 0.3}
-    config = (
-        BertConfig(**common, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
-        if kind == "bert"
-        else DistilBertConfig(**common, dim=32, n_layers=2, n_heads=4, hidden_dim=48)
-    )
-    AutoModel.from_config(config).save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
-    if modules is not None:
-        entries = [
-            {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{name}"}
-            for number, (name, path) in enumerate(modules.items())
-        ]
-        (folder / "modules.json").write_text(json.dumps(entries))
-        (folder / "1_Pooling").mkdir()
-        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 32, **pooling}))
-        (folder / "sentence_bert_config.json").write_text(json.dumps(settings or {}))
-    return folder
 
 
 def _plain(folder, texts):
@@ -80,7 +40,7 @@ _ALL = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
 )
 def test_vectors_are_those_of_the_source(tmp_path, kind, mode, pool):
     pooling = {"pooling_mode_mean_tokens": False, f"pooling_mode_{mode}": True}
-    source = _save(tmp_path / "source", kind=kind, modules=_ALL, pooling=pooling)
+    source = save_encoder(tmp_path / "source", kind=kind, modules=_ALL, pooling=pooling)
     built = build_embedder(source, tmp_path / "out")
     assert built.cosine >= LEAST_COSINE
     got = Embedder.load(built.path, threads=1).embed(TEXTS)
@@ -89,7 +49,7 @@ def test_vectors_are_those_of_the_source(tmp_path, kind, mode, pool):
 
 
 def test_a_plain_encoder_gives_the_mean_of_its_tokens(tmp_path):
-    source = _save(tmp_path / "source")
+    source = save_encoder(tmp_path / "source")
     built = build_embedder(source, tmp_path / "out")
     got = Embedder.load(built.path, threads=1).embed(TEXTS)
     np.testing.assert_allclose(got, [hidden.mean(0).numpy() for hidden in _plain(source, TEXTS)], atol=1e-5)
@@ -97,7 +57,7 @@ def test_a_plain_encoder_gives_the_mean_of_its_tokens(tmp_path):
 
 def test_of_a_long_text_as_much_is_read_as_the_source_reads(tmp_path):
     pooling = {"pooling_mode_mean_tokens": True}
-    source = _save(tmp_path / "source", modules=_ALL, pooling=pooling, settings={"max_seq_length": 10})
+    source = save_encoder(tmp_path / "source", modules=_ALL, pooling=pooling, settings={"max_seq_length": 10})
     embedder = Embedder.load(build_embedder(source, tmp_path / "out").path, threads=1)
     start, end = embedder.embed(["a b c d e f g h", "a b c d e f g h i j k"])
     np.testing.assert_allclose(start, end, atol=1e-6)
@@ -109,12 +69,14 @@ def test_what_is_not_supported_is_refused(tmp_path):
     (tmp_path / "there").mkdir()
     with pytest.raises(BuildError, match="is there already"):
         build_embedder(tmp_path, tmp_path / "there")
-    dense = _save(tmp_path / "dense", modules={**_ALL, "Dense": "3_Dense"}, pooling={"pooling_mode_cls_token": True})
+    dense = save_encoder(
+        tmp_path / "dense", modules={**_ALL, "Dense": "3_Dense"}, pooling={"pooling_mode_cls_token": True}
+    )
     with pytest.raises(BuildError, match="module Dense, which is not supported"):
         build_embedder(dense, tmp_path / "out")
     both = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}
     with pytest.raises(BuildError, match="pools in a way that is not supported"):
-        build_embedder(_save(tmp_path / "both", modules=_ALL, pooling=both), tmp_path / "out")
+        build_embedder(save_encoder(tmp_path / "both", modules=_ALL, pooling=both), tmp_path / "out")
     with pytest.raises(BuildError, match="could not be loaded"):
         build_embedder(tmp_path / "there", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -123,7 +85,7 @@ def test_what_is_not_supported_is_refused(tmp_path):
 
 
 def test_the_first_layers_alone(tmp_path):
-    source = _save(tmp_path / "model")
+    source = save_encoder(tmp_path / "model")
     whole = build_embedder(source, tmp_path / "whole")
     cut = build_embedder(source, tmp_path / "cut", layers=1)
     assert cut.cosine >= LEAST_COSINE
@@ -136,11 +98,11 @@ def test_the_first_layers_alone(tmp_path):
 
 
 def test_the_same_encoder_has_the_same_digest(tmp_path):
-    source = _save(tmp_path / "model")
+    source = save_encoder(tmp_path / "model")
     digests = {Embedder.load(build_embedder(source, tmp_path / name).path).digest for name in ("one", "two")}
     assert len(digests) == 1
 
 
 def test_for_routing_the_beginning_is_read(tmp_path):
-    embedder = Embedder.for_routing(build_embedder(_save(tmp_path / "model"), tmp_path / "out").path)
+    embedder = Embedder.for_routing(build_embedder(save_encoder(tmp_path / "model"), tmp_path / "out").path)
     assert embedder.embed(["a b " * 200]).shape == (1, 32)

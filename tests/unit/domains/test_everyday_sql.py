@@ -1,4 +1,4 @@
-"""Everyday questions about tables and graphs: their answers are right when they are run, and answers like them are not."""
+"""Everyday questions about tables and graphs: their answers are right when they run, and answers like them are not."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""What the families of questions share: noun phrases with conditions, columns as people call them, the literals used so far."""
+"""What the families of questions share: noun phrases with conditions, columns as people call them, the literals."""
 
 import random
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Unfit(Exception):
 
 @dataclass(slots=True)
 class Asker:
-    """``shown`` are the tables that a question needs, in the order in which it came upon them; ``missing`` must not be there."""
+    """``shown`` are the tables that a question needs, as it came upon them; those ``missing`` may not be there."""
 
     rng: random.Random
     speaker: Speaker
@@ -45,6 +45,10 @@ class Asker:
         if table not in self.shown:
             self.shown.append(table)
         return table
+
+    @property
+    def _tables(self) -> list[Table]:
+        return list(self.schema.tables.values())
 
     def any(self, columns: Sequence[Column]) -> Column:
         """One of the columns.
@@ -107,6 +111,8 @@ class Asker:
         entity = table.entity
         if self.speaker.language != ENGLISH:
             return translated(entity.many, self.speaker.language) or table.name
+        if entity.is_people and self.rng.random() < 0.05 and sum(each.entity.is_people for each in self._tables) == 1:
+            return "people"
         if entity.also and self.rng.random() < 0.22 and not self._is_ambiguous(entity.also):
             return self.rng.choice(entity.also)
         return entity.many

@@ -155,7 +155,9 @@ def _change(function: Function, tests: list[Any], words: Vocabulary, speaker: Sp
     if not axes:
         return None
     axis = rng.choice(axes)
-    other = rng.choice([each for each in axis if any(function.variant[key] != value for key, value in each.items())])
+    other = rng.choice(
+        [each for each in axis if any(function.variant.get(key) != value for key, value in each.items())]
+    )
     changed = replace(function, variant=function.variant | other)
     code = function.written(language)
     if changed.written(language) == code:

@@ -8,6 +8,7 @@ them.
 import json
 import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from xpm_build.domains.case import Draft
@@ -24,11 +25,12 @@ from xpm_build.judges.python import Python
 from xpm_build.judges.rust import Rust
 from xpm_build.judges.typescript import TypeScript
 
+PHRASES = Path(__file__).with_name("code.toml")
 _DEFINE_SHARE, _EDIT_SHARE, _EXAMPLE_SHARE = 0.03, 0.27, 0.22
 _FORMS: dict[str, dict[str, int]] = {
-    "python": {"call": 42, "def": 8, "full": 22, "stub": 7, "named": 13, "free": 4},
-    "typescript": {"call": 6, "typed": 45, "full": 28, "stub": 7, "named": 9, "free": 3},
-    "rust": {"typed": 10, "full": 70, "stub": 8, "named": 8, "free": 2},
+    "python": {"call": 42, "def": 8, "full": 22, "stub": 7, "named": 13, "free": 4, "bare": 4},
+    "typescript": {"call": 6, "typed": 45, "full": 28, "stub": 7, "named": 9, "free": 3, "bare": 12},
+    "rust": {"typed": 10, "full": 70, "stub": 8, "named": 8, "free": 2, "bare": 14},
 }
 
 
@@ -70,7 +72,10 @@ def _request(function: Function, tests: list[Any], speaker: Speaker, language: C
         return speaker.say("stub", code=_stub(function, language, rng.random()), **values)
     if form == "free":
         return speaker.say("do_free", **values)
-    if form == "named":
+    if form == "bare" and function.is_told_by_its_name:
+        sig = _signature(function, language, "call" if language is Python and rng.random() < 0.5 else "full")
+        prompt = speaker.say("bare", sig=sig, **values)
+    elif form == "named":
         prompt = speaker.say("do_named", **values)
     else:
         kind = rng.choice(("do", "do", "does", "ask")) if function.purpose.ask else rng.choice(("do", "does"))

@@ -69,6 +69,11 @@ class Function:
     params: Fields
     variant: dict[str, str]
 
+    @property
+    def is_told_by_its_name(self) -> bool:
+        """Whether the name alone says what it does: there are no variants, or each has names of its own."""
+        return not self.purpose.axes or (len(self.purpose.axes) == 1 and "n" in self.variant)
+
     def body(self, language: Code) -> str:
         renamed = {each[0]: name for (each, _), (name, _) in zip(self.purpose.params, self.params, strict=True)}
         short = _BODY[language.name]

@@ -16,7 +16,8 @@ _SECOND_VERBS = re.compile(
 def third_person(do: str) -> str:
     """``count the words and return them`` -> ``counts the words and returns them``."""
     first, _, rest = do.partition(" ")
-    told = f"{_with_s(first)} {rest}"
+    verb = first.rstrip(",")
+    told = f"{_with_s(verb)}{first[len(verb) :]} {rest}"
     return _SECOND_VERBS.sub(lambda match: f"{match[1]} {_with_s(match[2])}", told, count=1)
 
 

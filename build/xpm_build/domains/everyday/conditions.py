@@ -17,12 +17,14 @@ _SEVERAL = re.compile(
 )
 _MONTHS = "January February March April May June July August September October November December".split()
 _NUMBER_WORDS = "zero one two three four five six seven eight nine ten".split()
+_SPANS = {15: "a quarter of an hour", 30: "half an hour", 60: "an hour", 90: "an hour and a half", 120: "two hours"}
+_ARE_NOT = ("are not", "aren't")
 _LAST_DAY = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """``text`` is said before the noun, after it or instead of it (``place``); ``tail`` is SQL behind the column's name."""
+    """``text`` is said before the noun, after it or instead of it: ``place``. ``tail`` is SQL behind the column."""
 
     column: Column
     tail: str
@@ -69,7 +71,7 @@ class Conditions:
 
     def _knows(self, column: Column, form: str) -> bool:
         meaning = column.meaning
-        if form in ("zero", "positive"):
+        if form in ("zero", "positive", "negative"):
             return bool(meaning.say(form))
         if form in ("null", "not_null"):
             return not meaning.names
@@ -132,25 +134,29 @@ class Conditions:
         return str(value)
 
     def _number(self, table: Table, column: Column, form: str, is_one: bool) -> Condition:
-        if form in ("zero", "positive"):
+        if form in ("zero", "positive", "negative"):
+            plain = {"zero": "eq", "positive": "gt", "negative": "lt"}[form]
             place, text = self._own(table, column, form, is_one) or (
                 AFTER,
-                self.speaker.say("eq" if form == "zero" else "gt", col=self.mention(table, column), v="0"),
+                self.speaker.say(plain, col=self.mention(table, column), v="0"),
             )
-            return Condition(column, "= 0" if form == "zero" else "> 0", text, place, form, (0,))
+            return Condition(column, f"{_OPERATORS[plain]} 0", text, place, form, (0,))
         if form in ("null", "not_null"):
             return self._null(table, column, form, is_one)
         if form == "between":
             values = sorted({self.number(column), self.number(column)})
             if len(values) == 2:
-                text = self.speaker.say(form, col=self.mention(table, column), v=str(values[0]), w=str(values[1]))
-                return Condition(column, f"BETWEEN {values[0]} AND {values[1]}", text, AFTER, form, tuple(values))
+                spoken = {"v": str(values[0]), "w": str(values[1])}
+                place, text = self._worded(table, column, ("between", form), is_one, 0.6, **spoken)
+                return Condition(column, f"BETWEEN {values[0]} AND {values[1]}", text, place, form, tuple(values))
             form = "eq"
         if form == "in":
             return self._in(table, column, [self.number(column) for _ in range(self.rng.choice((2, 2, 3)))])
         value = self.number(column)
-        own = {"gt": "more", "lt": "less", "ge": "atleast", "eq": "same"}.get(form, "")
+        own = {"gt": "more", "lt": "less", "ge": "atleast", "le": "atmost", "eq": "same"}.get(form, "")
         place, text = self._worded(table, column, (own, form), is_one, 0.78, v=self.spoken_number(value))
+        if f"{value} minutes" in text and value in _SPANS and self.rng.random() < 0.3:
+            text = text.replace(f"{value} minutes", _SPANS[value])
         return Condition(column, f"{_OPERATORS[form]} {value}", text, place, form, (value,))
 
     # texts
@@ -182,6 +188,8 @@ class Conditions:
             said = self.speaker.say("ne", col=self.mention(table, column), v=self.spoken_text(value))
             if own is not None and own[0] == AFTER and self.rng.random() < 0.6:
                 said = f"{'that are ' if not is_one else ''}not {own[1]}"
+            elif own is not None and own[0] == BEFORE and not is_one and self.rng.random() < 0.7:
+                said = f"that {self.rng.choice(_ARE_NOT)} {own[1]}"
             return Condition(column, f"<> {quoted(value)}", said, AFTER, form, (value,))
         if own is None or self.rng.random() < 0.2:
             said = self.speaker.say("eq", col=self.mention(table, column), v=self.spoken_text(value))
@@ -293,10 +301,10 @@ class Conditions:
         if own is None or self.rng.random() < 0.12:
             said = self.speaker.say("flag", col=self.mention(table, column), v=str(value))
             return Condition(column, f"= {value}", said, AFTER, "eq", (value,))
-        hint = self._flag_hint(column, value) if self.rng.random() < 0.32 else ""
+        hint = self._flag_hint(column, value, own[1] if own[0] == BEFORE else "") if self.rng.random() < 0.32 else ""
         return Condition(column, f"= {value}", own[1], own[0], "eq", (value,), hint)
 
-    def _flag_hint(self, column: Column, value: int) -> str:
+    def _flag_hint(self, column: Column, value: int, text: str) -> str:
         if self.speaker.language != ENGLISH:
             return f"{column.name} = {value}"
         forms = (
@@ -304,6 +312,7 @@ class Conditions:
             f"{column.name} is {value}",
             f"{column.name} = {value}",
             f"{column.name} is 1 or 0",
+            f"{column.name} = {value} means {text}" if text else f"{column.name}={value}",
             f"{column.name} is {value} then",
             f"{column.name}: 1 yes, 0 no",
         )
@@ -328,6 +337,7 @@ _FORMS: dict[str, dict[str, float]] = {
         "null": 1,
         "not_null": 0.4,
         "zero": 4,
+        "negative": 4,
         "positive": 3,
     },
     "text": {

@@ -6,7 +6,7 @@
 from collections.abc import Callable
 
 from xpm_build.domains.case import Draft
-from xpm_build.domains.everyday import cypher_links, cypher_plain
+from xpm_build.domains.everyday import cypher_counts, cypher_links, cypher_paths, cypher_plain
 from xpm_build.domains.everyday.asking import Asker, Unfit
 from xpm_build.domains.everyday.cypher_links import Linker
 from xpm_build.domains.everyday.graph import Graph, Link, draw_graph, written_graph
@@ -103,15 +103,15 @@ _LINKED: dict[str, tuple[float, _Linked]] = {
     "linked-where": (7, cypher_links.filtered),
     "link-property": (5, cypher_links.by_property),
     "linked-names": (2.5, cypher_links.listed),
-    "count-per": (7, cypher_links.count_per),
-    "aggregate-per": (4, cypher_links.aggregate_per),
-    "having": (3.5, cypher_links.having),
-    "missing": (5, cypher_links.missing),
-    "chain": (4, cypher_links.chain),
-    "steps": (8, cypher_links.steps),
+    "count-per": (7, cypher_counts.count_per),
+    "aggregate-per": (4, cypher_counts.aggregate_per),
+    "having": (3.5, cypher_counts.having),
+    "missing": (5, cypher_counts.missing),
+    "chain": (4, cypher_paths.chain),
+    "steps": (8, cypher_paths.steps),
     "best-linked": (2, cypher_links.best_linked),
-    "link-nouns": (28, cypher_links.nouns),
-    "compared": (2.5, cypher_links.compared_ends),
-    "between": (1, cypher_links.between),
-    "change-link": (4.5, cypher_links.change_link),
+    "link-nouns": (28, cypher_paths.nouns),
+    "compared": (2.5, cypher_paths.compared_ends),
+    "between": (1, cypher_paths.between),
+    "change-link": (4.5, cypher_paths.change_link),
 }

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from xpm_build.domains.everyday.asking import Asker, Unfit
 from xpm_build.domains.everyday.conditions import AFTER, Condition, Value
 from xpm_build.domains.everyday.schema import Column, Table
-from xpm_build.domains.everyday.sql_plain import chosen_columns, many_of, spoken_count, superlatives
+from xpm_build.domains.everyday.sql_groups import many_of
+from xpm_build.domains.everyday.sql_plain import chosen_columns, spoken_count, superlatives
 from xpm_build.domains.speech import ENGLISH
 
 Question = tuple[str, str]
@@ -283,7 +284,7 @@ def change(asker: Asker) -> Question:
         asker.literals.append(step)
         request = asker.speaker.say(kind, n=str(step), col=asker.mention(table, column), one=asker.one(table), v=said)
         name = f"{alias}.{column.name}"
-        return _without_twice(request, asker.one(table)), f"{clause} SET {name} = {name} {sign} {step}"
+        return without_twice(request, asker.one(table)), f"{clause} SET {name} = {name} {sign} {step}"
     others = [each for each in table.columns if each not in table.naming]
     if not others:
         raise Unfit
@@ -293,7 +294,7 @@ def change(asker: Asker) -> Question:
     request = asker.speaker.say(
         "set_named", col=asker.mention(table, column), one=asker.one(table), v=said, w=str(value)
     )
-    return _without_twice(request, asker.one(table)), f"{clause} SET {alias}.{column.name} = {quoted(value)}"
+    return without_twice(request, asker.one(table)), f"{clause} SET {alias}.{column.name} = {quoted(value)}"
 
 
 def change_many(asker: Asker) -> Question:
@@ -324,15 +325,13 @@ def delete(asker: Asker) -> Question:
     if asker.rng.random() < 0.55 and len(table.naming) == 1:
         said, pattern = anchor(asker, table)
         request = asker.speaker.say("delete_named", one=asker.one(table), v=said)
-        return _without_twice(
-            request, asker.one(table)
-        ), f"MATCH ({alias}:{table.name} {pattern}) DETACH DELETE {alias}"
+        return without_twice(request, asker.one(table)), f"MATCH ({alias}:{table.name} {pattern}) DETACH DELETE {alias}"
     conditions = asker.conditions_on(table, 1)
     request = asker.speaker.say("delete", np=asker.np(table, conditions))
     return request, f"MATCH ({alias}:{table.name}){where(conditions, alias)} DETACH DELETE {alias}"
 
 
-def _without_twice(request: str, one: str) -> str:
+def without_twice(request: str, one: str) -> str:
     """Without "the city the city Rome": a frame and what it is filled with may both say what it is."""
     for before in (f"the {one} ", f"{one} "):
         for twice in (f"the {one} ", f"{one} "):

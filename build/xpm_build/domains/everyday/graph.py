@@ -1,4 +1,4 @@
-"""Graphs as somebody may have made them: those of ``graphs.toml``, and those that the references of a world amount to."""
+"""Graphs as somebody may have made them: those of ``graphs.toml``, and what the references of a world amount to."""
 
 import random
 import re
@@ -22,7 +22,7 @@ Linked = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkMeaning:
-    """``verb`` is what its starts do ("work at"), "" if no verb says it; ``did`` what its ends do ("employ"), perhaps "".
+    """``verb`` is what its starts do ("work at") and ``did`` what its ends do ("employ"); "" if no verb says it.
 
     of: said between starts and an end: "people working at Globex".
     is_single: a start has one end.
@@ -49,10 +49,12 @@ class LinkMeaning:
             return f"has {rest}".strip()
         if (first.endswith("ed") and first not in ("feed", "need")) or first in _UNCHANGED:
             return self.verb
-        return f"{first[:-1] + 'ies' if first.endswith('y') and first[-2] not in 'aeou' else _with_s(first)} {rest}".strip()
+        return f"{_with_s(first)} {rest}".strip()
 
 
 def _with_s(verb: str) -> str:
+    if verb.endswith("y") and verb[-2] not in "aeou":
+        return f"{verb[:-1]}ies"
     return f"{verb}es" if verb.endswith(("s", "x", "ch", "sh")) else f"{verb}s"
 
 
@@ -204,19 +206,16 @@ def written_graph(nodes: Sequence[Table], links: Sequence[Link], form: str, rng:
         return ("\n" if form == "lines" else ", ").join([*parts, *map(str, links)])
     if form == "typed":
         parts = [f"(:{each.name} {{{_typed(each.columns)}}})" for each in nodes]
-        parts += [
-            f"(:{each.start.name})-[:{each.type}{f' {{{_typed(each.columns)}}}' if each.columns else ''}]->(:{each.end.name})"
-            for each in links
-        ]
+        for each in links:
+            inner = f" {{{_typed(each.columns)}}}" if each.columns else ""
+            parts.append(f"(:{each.start.name})-[:{each.type}{inner}]->(:{each.end.name})")
         return ", ".join(parts)
     labels = ", ".join(f"{each.name}({', '.join(c.name for c in each.columns)})" for each in nodes)
-    arrow = rng.choice((" -> ", "->", " to "))
-    edges = ", ".join(
-        f"{each.start.name} {rng.choice(('-', '--'))}{each.type}{_bracketed(each)}{arrow.strip() or '->'} {each.end.name}"
-        if arrow != " to "
-        else f"{each.type} from {each.start.name} to {each.end.name}{_bracketed(each)}"
-        for each in links
-    )
+    if rng.random() < 0.4:
+        edges = ", ".join(f"{each.type} from {each.start.name} to {each.end.name}{_bracketed(each)}" for each in links)
+    else:
+        dash = rng.choice(("-", "--"))
+        edges = ", ".join(f"{each.start.name} {dash}{each.type}{_bracketed(each)}-> {each.end.name}" for each in links)
     if not edges:
         return rng.choice((f"Nodes: {labels}", f"labels {labels}"))
     joiner = rng.choice((". Relationships: ", "; relationships: ", "\nRelationships: ", ". Edges: "))

@@ -41,8 +41,8 @@ def answer(wanted: list[Wanted]) -> dict[str, Any]:
     return {each.key: each.data for each in wanted}
 
 
-def listed_keys(wanted: list[Wanted], speaker: Speaker) -> str:
-    """Keys as a sentence lists them, some with their type or form."""
+def listed_keys(wanted: list[Wanted], speaker: Speaker, *, below: bool = False) -> str:
+    """Keys as a sentence lists them, some with their type or form; ``below``: there is room for a line each."""
     rng = speaker.rng
     quote = rng.choice(("", "", "", '"', "`"))
     typed = rng.choice((0.0, 0.0, 0.3, 1.0))
@@ -58,9 +58,9 @@ def listed_keys(wanted: list[Wanted], speaker: Speaker) -> str:
     style = rng.random()
     if style < 0.5:
         return f"{speaker.say('noun')} {listed(told, speaker.language)}".strip()
-    if style < 0.9:
+    if style < 0.85 or not below:
         return f"{speaker.say('noun')} {', '.join(told)}".strip()
-    return speaker.say("noun") + ":\n" + "\n".join(f"- {each}" for each in told) + "\n"
+    return speaker.say("noun") + ":\n" + "\n".join(f"- {each}" for each in told)
 
 
 def _note(each: Wanted, rng: random.Random, typed: float) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from xpm_build.domains.everyday.json_extract import Made, dump
+from xpm_build.domains.everyday.json_extract import Made, dump, pasted
 from xpm_build.domains.everyday.json_notations import any_words
 from xpm_build.domains.everyday.records import camel, draw_kind, draw_record
 from xpm_build.domains.everyday.values import draw_value, listed, pool
@@ -79,7 +79,7 @@ def _rename(words: Vocabulary, speaker: Speaker) -> Made | None:
     if new in row:
         return None
     renamed = {new if key == old else key: value for key, value in row.items()}
-    return speaker.say("rename", a=old, b=new, json=dump(row)), renamed
+    return speaker.say("rename", a=old, b=new, json=pasted(row, words)), renamed
 
 
 def _drop(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -91,7 +91,9 @@ def _drop(words: Vocabulary, speaker: Speaker) -> Made | None:
         row = {key: value} | row if words.rng.random() < 0.3 else row | {key: value}
     else:
         key = words.rng.choice(list(row))
-    return speaker.say("drop", a=key, json=dump(row)), {each: value for each, value in row.items() if each != key}
+    return speaker.say("drop", a=key, json=pasted(row, words)), {
+        each: value for each, value in row.items() if each != key
+    }
 
 
 def _keep(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -99,7 +101,7 @@ def _keep(words: Vocabulary, speaker: Speaker) -> Made | None:
     if len(row) < 2:
         return None
     names = [key for key in row if words.rng.random() < 0.5] or [next(iter(row))]
-    return speaker.say("keep", keys=listed(names), json=dump(row)), {key: row[key] for key in names}
+    return speaker.say("keep", keys=listed(names), json=pasted(row, words)), {key: row[key] for key in names}
 
 
 def _add(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -107,7 +109,7 @@ def _add(words: Vocabulary, speaker: Speaker) -> Made | None:
     if key in row:
         return None
     value = new_value(key, words)
-    return speaker.say("add", a=key, v=shown(value), json=dump(row)), row | {key: value}
+    return speaker.say("add", a=key, v=shown(value), json=pasted(row, words)), row | {key: value}
 
 
 def _set(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -117,12 +119,12 @@ def _set(words: Vocabulary, speaker: Speaker) -> Made | None:
     key = rng.choice(list(row))
     if row[key] == other[key]:
         return None
-    return speaker.say("set", a=key, v=shown(other[key]), json=dump(row)), row | {key: other[key]}
+    return speaker.say("set", a=key, v=shown(other[key]), json=pasted(row, words)), row | {key: other[key]}
 
 
 def _wrap(words: Vocabulary, speaker: Speaker) -> Made | None:
     row, name = object_of(words), words.rng.choice(_OUTER)
-    return speaker.say("wrap", a=name, json=dump(row)), {name: row}
+    return speaker.say("wrap", a=name, json=pasted(row, words)), {name: row}
 
 
 def _unwrap(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -130,7 +132,7 @@ def _unwrap(words: Vocabulary, speaker: Speaker) -> Made | None:
     around: Row = {name: row}
     if words.rng.random() < 0.5:
         around |= {words.rng.choice(("status", "code", "page")): words.rng.randint(1, 200)}
-    return speaker.say("unwrap", a=name, json=dump(around)), row
+    return speaker.say("unwrap", a=name, json=pasted(around, words)), row
 
 
 def _merge(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -140,13 +142,13 @@ def _merge(words: Vocabulary, speaker: Speaker) -> Made | None:
     names = list(row)
     first = {key: row[key] for key in names if rng.random() < 0.7} or row
     second = {key: other[key] for key in names if rng.random() < 0.5} or {names[0]: other[names[0]]}
-    return speaker.say("merge", json=dump(first), other=dump(second)), first | second
+    return speaker.say("merge", json=pasted(first, words), other=dump(second)), first | second
 
 
 def _to_entries(words: Vocabulary, speaker: Speaker) -> Made | None:
     mapping = counts(words)
     a, b = words.rng.choice((("name", "count"), ("key", "value"), ("label", "amount"), ("id", "n"), ("item", "number")))
-    return speaker.say("to_entries", a=a, b=b, json=dump(mapping)), [
+    return speaker.say("to_entries", a=a, b=b, json=pasted(mapping, words)), [
         {a: key, b: value} for key, value in mapping.items()
     ]
 
@@ -161,17 +163,17 @@ def _swap(words: Vocabulary, speaker: Speaker) -> Made | None:
     left, right = rng.sample(("first_name", "city", "color", "animal", "job", "hobby", "country", "sport", "plant"), 2)
     count = rng.randint(2, 4)
     mapping = dict(zip(rng.sample(pool(left), count), rng.sample(pool(right), count), strict=True))
-    return speaker.say("swap", json=dump(mapping)), {value: key for key, value in mapping.items()}
+    return speaker.say("swap", json=pasted(mapping, words)), {value: key for key, value in mapping.items()}
 
 
 def _keys_of(words: Vocabulary, speaker: Speaker) -> Made | None:
     row = object_of(words)
-    return speaker.say("keys_of", json=dump(row)), list(row)
+    return speaker.say("keys_of", json=pasted(row, words)), list(row)
 
 
 def _values_of(words: Vocabulary, speaker: Speaker) -> Made | None:
     row = object_of(words) if words.rng.random() < 0.6 else counts(words)
-    return speaker.say("values_of", json=dump(row)), list(row.values())
+    return speaker.say("values_of", json=pasted(row, words)), list(row.values())
 
 
 def _to_number(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -180,7 +182,7 @@ def _to_number(words: Vocabulary, speaker: Speaker) -> Made | None:
     if not numeric or any(isinstance(value, str) and re.fullmatch(r"[\d.]+", value) for value in row.values()):
         return None
     texts = {key: str(value) if key in numeric else value for key, value in row.items()}
-    return speaker.say("to_number", json=dump(texts)), row
+    return speaker.say("to_number", json=pasted(texts, words)), row
 
 
 def _to_text(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -192,7 +194,7 @@ def _to_text(words: Vocabulary, speaker: Speaker) -> Made | None:
     return (
         None
         if found == row or any(isinstance(each, list) for each in row.values())
-        else (speaker.say("to_text", json=dump(row)), found)
+        else (speaker.say("to_text", json=pasted(row, words)), found)
     )
 
 
@@ -208,7 +210,7 @@ def _date_iso(words: Vocabulary, speaker: Speaker) -> Made | None:
         field.key: value.formed if field.key in dated else value.data
         for field, value in zip(kind.fields, record.values, strict=True)
     }
-    return None if found == row else (speaker.say("date_iso", a=dated[0], json=dump(row)), found)
+    return None if found == row else (speaker.say("date_iso", a=dated[0], json=pasted(row, words)), found)
 
 
 def _nested(words: Vocabulary) -> Row:
@@ -228,7 +230,7 @@ def _dotted(nested: Row) -> Row:
 def _flatten(words: Vocabulary, speaker: Speaker) -> Made | None:
     nested = _nested(words)
     flat = _dotted(nested)
-    return speaker.say("flatten", a=next(key for key in flat if "." in key), json=dump(nested)), flat
+    return speaker.say("flatten", a=next(key for key in flat if "." in key), json=pasted(nested, words)), flat
 
 
 def _unflatten(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -243,7 +245,7 @@ def _nest(words: Vocabulary, speaker: Speaker) -> Made | None:
     names = sorted(rng.sample(list(row), rng.randint(1, len(row) - 1)), key=list(row).index)
     outer = rng.choice(_OUTER)
     rest = {key: value for key, value in row.items() if key not in names}
-    return speaker.say("nest", keys=listed(names), a=outer, json=dump(row)), rest | {
+    return speaker.say("nest", keys=listed(names), a=outer, json=pasted(row, words)), rest | {
         outer: {key: row[key] for key in names}
     }
 
@@ -255,7 +257,11 @@ def _move_out(words: Vocabulary, speaker: Speaker) -> Made | None:
     key = rng.choice(list(row))
     around: Row = {"id": rng.randint(1, 900), name: row}
     inner = {each: value for each, value in row.items() if each != key}
-    return speaker.say("move_out", a=name, b=key, json=dump(around)), {"id": around["id"], name: inner, key: row[key]}
+    return speaker.say("move_out", a=name, b=key, json=pasted(around, words)), {
+        "id": around["id"],
+        name: inner,
+        key: row[key],
+    }
 
 
 def _case(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -268,7 +274,7 @@ def _case(words: Vocabulary, speaker: Speaker) -> Made | None:
     return (
         None
         if found == row or any(isinstance(each, list) for each in row.values())
-        else (speaker.say(kind, json=dump(row)), found)
+        else (speaker.say(kind, json=pasted(row, words)), found)
     )
 
 
@@ -279,8 +285,8 @@ def _key_case(words: Vocabulary, speaker: Speaker) -> Made | None:
     if snake == camels:
         return None
     if words.rng.random() < 0.5:
-        return speaker.say("keys_camel", json=dump(snake)), camels
-    return speaker.say("keys_snake", json=dump(camels)), snake
+        return speaker.say("keys_camel", json=pasted(snake, words)), camels
+    return speaker.say("keys_snake", json=pasted(camels, words)), snake
 
 
 def _null(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -290,11 +296,11 @@ def _null(words: Vocabulary, speaker: Speaker) -> Made | None:
         return None
     with_null = {key: None if key in names else value for key, value in row.items()}
     if rng.random() < 0.5:
-        return speaker.say("drop_null", json=dump(with_null)), {
+        return speaker.say("drop_null", json=pasted(with_null, words)), {
             key: value for key, value in row.items() if key not in names
         }
     value = rng.choice((0, "", "unknown", "n/a", False))
-    return speaker.say("null_to", v=dump(value), json=dump(with_null)), {
+    return speaker.say("null_to", v=dump(value), json=pasted(with_null, words)), {
         key: value if key in names else each for key, each in row.items()
     }
 
@@ -310,7 +316,7 @@ def _diff(words: Vocabulary, speaker: Speaker) -> Made | None:
     row, other = draw_record(kind, rng).data(), draw_record(kind, rng).data()
     mixed = {key: other[key] if rng.random() < 0.4 else value for key, value in row.items()}
     found = [key for key in row if row[key] != mixed[key]]
-    return (speaker.say("diff", json=dump(row), other=dump(mixed)), found) if found else None
+    return (speaker.say("diff", json=pasted(row, words), other=dump(mixed)), found) if found else None
 
 
 def _value_at(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -318,7 +324,7 @@ def _value_at(words: Vocabulary, speaker: Speaker) -> Made | None:
     nested = _nested(words)
     flat = _dotted(nested)
     path = rng.choice(list(flat))
-    return speaker.say("value_at", a=path, json=dump(nested)), flat[path]
+    return speaker.say("value_at", a=path, json=pasted(nested, words)), flat[path]
 
 
 def _join_name(words: Vocabulary, speaker: Speaker) -> Made | None:
@@ -330,10 +336,10 @@ def _join_name(words: Vocabulary, speaker: Speaker) -> Made | None:
     name = rng.choice(("full_name", "contact", "customer", "author"))
     rest = {key: value for key, value in object_of(words, most=2).items() if key not in (a, b, name)}
     if rng.random() < 0.5:
-        return speaker.say("full_name_join", a=a, b=b, n=name, json=dump({a: first, b: last} | rest)), {
+        return speaker.say("full_name_join", a=a, b=b, n=name, json=pasted({a: first, b: last} | rest, words)), {
             name: f"{first} {last}"
         } | rest
-    return speaker.say("full_name_split", a=a, b=b, n=name, json=dump({name: f"{first} {last}"} | rest)), {
+    return speaker.say("full_name_split", a=a, b=b, n=name, json=pasted({name: f"{first} {last}"} | rest, words)), {
         a: first,
         b: last,
     } | rest
@@ -359,7 +365,7 @@ def _convert(words: Vocabulary, speaker: Speaker) -> Made | None:
     at_end = rng.random() < 0.5
     before, after = ({old: number}, {new: number * factor})
     row, found = (rest | before, rest | after) if at_end else (before | rest, after | rest)
-    return speaker.say("convert_unit", a=old, b=said, n=wanted, v=new, json=dump(row)), found
+    return speaker.say("convert_unit", a=old, b=said, n=wanted, v=new, json=pasted(row, words)), found
 
 
 Change = Callable[[Vocabulary, Speaker], Made | None]

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from typing import Any
 
 from xpm_build.domains.everyday.json_asking import Wanted, answer, listed_keys, schema_of, shaped_keys, want
@@ -32,15 +33,21 @@ def extract(words: Vocabulary, speaker: Speaker) -> Made:
     rng = words.rng
     record = draw_record(draw_kind(words, speaker.language), rng)
     wanted = _wanted(record, rng)
-    text, ending = _quoted(tell(record, speaker), rng), ""
+    frame, ending = speaker.frame("keys"), ""
+    text = _quoted(tell(record, speaker), frame, rng)
     if rng.random() < 0.07 and speaker.language == "en":
         wanted.insert(rng.randint(1, len(wanted)), Wanted(rng.choice(_UNTOLD), _MISSING, False))
         ending = speaker.say("null_if_missing")
-    return speaker.say("keys", keys=listed_keys(wanted, speaker), text=text) + ending, answer(wanted)
+    keys = listed_keys(wanted, speaker, below=bool(re.search(r"\{keys\}(\n|$)", frame)))
+    prompt = speaker.fill(frame, keys=keys, text=text)
+    if ending and re.search(r"\w$|[\"`)]$", prompt):
+        prompt += "."
+    return prompt + ending, answer(wanted)
 
 
-def _quoted(text: str, rng: random.Random) -> str:
-    draw = rng.random()
+def _quoted(text: str, frame: str, rng: random.Random) -> str:
+    """The text in quotes or a fence now and then, unless its frame has quotes of its own."""
+    draw = 1.0 if '"{text}"' in frame else rng.random()
     if draw < 0.12 and '"' not in text:
         return f'"{text}"'
     return f'"""{text}"""' if draw < 0.15 else f"```\n{text}\n```" if draw < 0.18 else text
@@ -51,24 +58,25 @@ def shape(words: Vocabulary, speaker: Speaker) -> Made:
     rng = words.rng
     record = draw_record(draw_kind(words, speaker.language), rng)
     wanted = _wanted(record, rng)
-    text = _quoted(tell(record, speaker), rng)
     draw = rng.random()
+    frame = speaker.frame("schema_given" if draw < 0.15 and speaker.language == "en" else "shape")
+    text = _quoted(tell(record, speaker), frame, rng)
     if draw < 0.15 and speaker.language == "en":
-        return speaker.say("schema_given", keys=schema_of(wanted), text=text), answer(wanted)
+        return speaker.fill(frame, keys=schema_of(wanted), text=text), answer(wanted)
     if draw < 0.3 and len(wanted) > 1:
-        return _nested(record, wanted, text, speaker)
-    return speaker.say("shape", keys=shaped_keys(wanted, rng), text=text), answer(wanted)
+        keys, found = _nested(record, wanted, rng)
+        return speaker.fill(frame, keys=keys, text=text), found
+    return speaker.fill(frame, keys=shaped_keys(wanted, rng), text=text), answer(wanted)
 
 
-def _nested(record: Record, wanted: list[Wanted], text: str, speaker: Speaker) -> Made:
-    """All keys under one, or the last few under another."""
-    rng = speaker.rng
+def _nested(record: Record, wanted: list[Wanted], rng: random.Random) -> tuple[str, Any]:
+    """(shape, value) with all keys under one, or the last few under another."""
     name = record.kind.name if rng.random() < 0.6 else rng.choice(("data", "result", "record", "details", "info"))
     wanted = [Wanted(each.key, each.value, bool(each.value.hint)) for each in wanted]
     shape = {each.key: _shown(each) for each in wanted}
     found = answer(wanted)
     if rng.random() < 0.5 or len(wanted) < 3:
-        return speaker.say("shape", keys=_shape({name: shape}), text=text), {name: found}
+        return dump({name: shape}), {name: found}
     at = rng.randint(1, len(wanted) - 2)
     keys = list(shape)
     if name in keys:
@@ -77,7 +85,7 @@ def _nested(record: Record, wanted: list[Wanted], text: str, speaker: Speaker) -
     def split(each: dict[str, Any]) -> dict[str, Any]:
         return {key: each[key] for key in keys[:at]} | {name: {key: each[key] for key in keys[at:]}}
 
-    return speaker.say("shape", keys=_shape(split(shape)), text=text), split(found)
+    return dump(split(shape)), split(found)
 
 
 def _shown(each: Wanted) -> Any:
@@ -86,10 +94,6 @@ def _shown(each: Wanted) -> Any:
     if each.value.kind == "string":
         return each.value.hint or "string"
     return "number" if each.value.kind in ("integer", "number") else "boolean"
-
-
-def _shape(shape: dict[str, Any]) -> str:
-    return json.dumps(shape)
 
 
 def by_example(words: Vocabulary, speaker: Speaker) -> Made:
@@ -255,3 +259,15 @@ def _mention(sort: str, rng: random.Random) -> Value:
 
 def dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def pasted(value: Any, words: Vocabulary) -> str:
+    """JSON as people paste it: mostly in a line, now and then indented, without spaces or in a fence."""
+    draw = words.rng.random()
+    if not isinstance(value, dict | list) or draw < 0.7:
+        return dump(value)
+    if draw < 0.84:
+        return json.dumps(value, ensure_ascii=False, indent=2)
+    return (
+        json.dumps(value, ensure_ascii=False, separators=(",", ":")) if draw < 0.94 else f"```json\n{dump(value)}\n```"
+    )

@@ -5,6 +5,7 @@ parses to the wanted value, types included.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 from xpm_build.domains.case import Draft
 from xpm_build.domains.everyday.json_change import change_object
@@ -21,6 +22,7 @@ from xpm_build.domains.everyday.json_extract import (
     shape,
 )
 from xpm_build.domains.everyday.json_list import change_list
+from xpm_build.domains.everyday.json_more import change_more
 from xpm_build.domains.everyday.json_notations import notation, table
 from xpm_build.domains.everyday.json_repair import comments, cut_off, layout, repair, schema, valid
 from xpm_build.domains.everyday.json_write import write_json
@@ -28,6 +30,7 @@ from xpm_build.domains.everyday.manner import mannered
 from xpm_build.domains.speech import ENGLISH, Speaker
 from xpm_build.domains.words import Vocabulary
 
+PHRASES = Path(__file__).with_name("json.toml")
 _FAMILIES: dict[str, tuple[int, Callable[[Vocabulary, Speaker], Made]]] = {
     "extract": (20, extract),
     "shape": (13, shape),
@@ -45,6 +48,7 @@ _FAMILIES: dict[str, tuple[int, Callable[[Vocabulary, Speaker], Made]]] = {
     "valid": (2, valid),
     "change": (13, change_object),
     "list": (12, change_list),
+    "more": (9, change_more),
     "write": (8, write_json),
     "schema": (3, schema),
 }

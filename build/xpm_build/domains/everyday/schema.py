@@ -1,4 +1,4 @@
-"""A schema as somebody may have made it: some of a world's tables and columns, named in one style, written in one form."""
+"""A schema as somebody may have made it: some of a world's tables and columns, named in one style and written down."""
 
 import random
 import re
@@ -13,10 +13,11 @@ _KEY = Meaning(name="key", kind="key")
 _JUDGED = {"flag": "number"}
 # What databases keep for themselves, so that no table or column is called so.
 _KEYWORDS = frozenset(
-    "add all alter and as asc between by case check class column commit create cross current_date default delete desc "
-    "distinct drop else end except exists foreign from full grant group having in index inner insert intersect into is join "
-    "key left like limit match natural not null offset on or order outer plan primary references right row select set "
-    "table then to transaction trigger union unique update user using values view when where with".split()
+    "add all alter and as asc between by case check class column commit create cross current_date default "
+    "delete desc distinct drop else end except exists foreign from full grant group having in index inner "
+    "insert intersect into is join key left like limit match natural not null offset on or order outer "
+    "plan primary references right row select set table then to transaction trigger union unique update "
+    "user using values view when where with".split()
 )
 _STYLES = {"snake": 58, "camel": 16, "pascal": 9, "upper": 5, "one": 12}
 
@@ -58,7 +59,7 @@ class Table:
 
     @property
     def naming(self) -> list[Column]:
-        """The columns that say which row it is, to people; perhaps none, two where a first name goes with a last one."""
+        """The columns that tell people which row it is: perhaps none, two where a first name goes with a last."""
         first = [each for each in self.columns if each.meaning.name == "first_name"]
         names = [each for each in self.columns if each.meaning.names][:1]
         return first + names if names and names[0].meaning.name == "last_name" else names
@@ -135,7 +136,9 @@ def localized(schema: Schema, language: str) -> Schema:
 
     tables = {}
     for key, table in schema.tables.items():
-        names = [name_in(each.field.spoken, each.name) for each in table.columns]
+        names = [
+            each.name if each.kind == "reference" else name_in(each.field.spoken, each.name) for each in table.columns
+        ]
         if len(set(names)) < len(names):
             names = [each.name for each in table.columns]
         columns = tuple(Column(name, each.field) for name, each in zip(names, table.columns, strict=True))
@@ -166,9 +169,9 @@ def written(tables: list[Table], form: str, rng: random.Random) -> str:
             else f"CREATE TABLE {each.name} ({_typed(each, types, True, ddl=True)});"
             for each in tables
         )
+    verbs = ("with columns", "with the columns", "with", "that has")
     described = [
-        f"{rng.choice(('table ', 'the table ', 'a table '))}{each.name} "
-        f"{rng.choice(('with columns', 'with the columns', 'with', 'that has'))} {', '.join(c.name for c in each.columns)}"
+        f"{rng.choice(('table ', 'the table ', 'a table '))}{each.name} {rng.choice(verbs)} {_listed(each)}"
         for each in tables
     ]
     return " and ".join(described)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xpm_build.domains.case import Draft
-from xpm_build.domains.everyday import sql_changes, sql_joins, sql_plain, sql_special
+from xpm_build.domains.everyday import sql_changes, sql_groups, sql_joins, sql_parents, sql_plain, sql_special
 from xpm_build.domains.everyday.asking import Asker, Unfit
 from xpm_build.domains.everyday.schema import Table, draw_schema, localized, written
 from xpm_build.domains.speech import ENGLISH, Speaker
@@ -84,6 +84,7 @@ def _placed(asker: Asker, request: str, tables: list[Table]) -> str:
 def closed(asker: Asker, request: str) -> str:
     """A request as its writer begins and ends it."""
     rng = asker.rng
+    request = re.sub(r"\b(all the|all|every one of the|each of the|our|the) (every(?:one|body))\b", r"\2", request)
     request = re.sub(" +", " ", request).strip().replace(" ,", ",").replace(" ?", "?")
     request = re.sub(r"\ba~ (?=(\W?\w))", lambda match: "an " if match[1][-1].lower() in "aeiou" else "a ", request)
     if asker.speaker.language == ENGLISH and rng.random() < 0.07:
@@ -115,9 +116,9 @@ def _is_fixed(asker: Asker, word: str) -> bool:
 
 
 _QUESTIONS = frozenset(
-    "what what's which how who who's where is are can could do does would will whose qué cuál cuáles cuántos quel quels "
-    "quelle quelles combien welche wie was wer wieviele kannst peux-tu pouvez-vous puedes podrías quanti quali qual puoi "
-    "potresti quantos quais pode poderia".split()
+    "what what's which how who who's where is are can could do does would will whose qué cuál cuáles "
+    "cuántos quel quels quelle quelles combien welche wie was wer wieviele kannst peux-tu pouvez-vous "
+    "puedes podrías quanti quali qual puoi potresti quantos quais pode poderia".split()
 )
 
 # family -> weight, what makes it, whether it is worded in other languages too
@@ -133,27 +134,28 @@ _FAMILIES: dict[str, tuple[float, _Make, bool]] = {
     "between": (1.8, sql_plain.of_form("between"), True),
     "named": (2.5, sql_plain.named, False),
     "count": (6, sql_plain.count, True),
-    "aggregate": (5.5, sql_plain.aggregate, True),
-    "worth": (6, sql_plain.worth, False),
-    "group": (6, sql_plain.group_count, True),
-    "group-aggregate": (5.5, sql_plain.group_aggregate, True),
-    "group-top": (3, sql_plain.group_top, False),
-    "having": (3.5, sql_plain.having, False),
+    "aggregate": (5.5, sql_groups.aggregate, True),
+    "worth": (6, sql_groups.worth, False),
+    "measured": (14, sql_groups.measured, False),
+    "group": (6, sql_groups.group_count, True),
+    "group-aggregate": (5.5, sql_groups.group_aggregate, True),
+    "group-top": (3, sql_groups.group_top, False),
+    "having": (3.5, sql_groups.having, False),
     "superlative": (6.5, sql_plain.superlative, False),
     "top": (4.5, sql_plain.top, True),
     "order": (4, sql_plain.order, True),
-    "distinct": (3, sql_plain.distinct, False),
-    "average": (2.5, sql_plain.average, False),
+    "distinct": (3, sql_groups.distinct, False),
+    "average": (2.5, sql_groups.average, False),
     "join": (2.5, sql_joins.child_with_parent, False),
     "join-of": (4.5, sql_joins.child_of_parent, False),
     "join-best": (1, sql_joins.best_of_parent, False),
-    "join-parents": (3, sql_joins.parents_of_children, False),
-    "join-count": (3, sql_joins.count_per_parent, False),
-    "join-sum": (3, sql_joins.sum_per_parent, False),
-    "join-having": (2, sql_joins.parents_having, False),
-    "join-attribute": (1.5, sql_joins.per_attribute, False),
-    "without": (2.5, sql_joins.without, True),
-    "exists": (0.6, sql_joins.exists, False),
+    "join-parents": (3, sql_parents.parents_of_children, False),
+    "join-count": (3, sql_parents.count_per_parent, False),
+    "join-sum": (3, sql_parents.sum_per_parent, False),
+    "join-having": (2, sql_parents.parents_having, False),
+    "join-attribute": (1.5, sql_parents.per_attribute, False),
+    "without": (2.5, sql_parents.without, True),
+    "exists": (0.6, sql_parents.exists, False),
     "join-three": (3, sql_joins.three, False),
     "self-join": (1, sql_joins.self_join, False),
     "sets": (7, sql_joins.sets, False),

@@ -1,7 +1,7 @@
 """Requests that change something: rows added, changed and deleted, tables made and altered."""
 
 from xpm_build.domains.everyday.asking import Asker, Unfit, where
-from xpm_build.domains.everyday.conditions import Value, quoted
+from xpm_build.domains.everyday.conditions import BEFORE, Value, quoted
 from xpm_build.domains.everyday.schema import Column, Table, identifier
 from xpm_build.domains.everyday.sql_plain import Question, names_of
 from xpm_build.domains.speech import ENGLISH
@@ -54,50 +54,83 @@ def _id(asker: Asker) -> int:
 
 
 def update_one(asker: Asker) -> Question:
-    table = asker.table()
+    """A row of a certain key changed."""
+    table, number = asker.table(), _id(asker)
+    found: Question | None = None
+    for share, make in _CHANGES if asker.speaker.language == ENGLISH else ():
+        if found is None and asker.rng.random() < share:
+            found = make(asker, table, number)
+    request, assignment = found or _set(asker, table, number)
+    return request, f"UPDATE {table.name} SET {assignment} WHERE {table.key.name} = {number}"
+
+
+def _mark(asker: Asker, table: Table, number: int) -> Question | None:
+    """(request, assignment) of a flag; None where there is none that an adjective says."""
     flags = table.of("flag")
-    number, key = _id(asker), table.key.name
-    english = asker.speaker.language == ENGLISH
-    if flags and english and asker.rng.random() < 0.5:
-        column, on = asker.any(flags), asker.rng.choice((1, 1, 0))
-        state = asker.conditions.flag(table, column, on, is_one=True)
-        if state.place == "^":
-            asker.literals.append(on)
-            request = asker.speaker.say(
-                "mark", one=asker.one(table), id=str(number), state=state.text, flag=column.name
-            )
-            return request, f"UPDATE {table.name} SET {column.name} = {on} WHERE {key} = {number}"
+    if not flags:
+        return None
+    column, on = asker.any(flags), asker.rng.choice((1, 1, 0))
+    words = {"one": asker.one(table), "id": str(number)}
+    if column.meaning.name in ("done", "completed") and on and asker.rng.random() < 0.3:
+        asker.literals.append(on)
+        return asker.speaker.say("tick", **words), f"{column.name} = 1"
+    state = asker.conditions.flag(table, column, on, is_one=True)
+    if state.place != BEFORE:
+        return None
+    asker.literals.append(on)
+    return asker.speaker.say("mark", state=state.text, flag=column.name, **words), f"{column.name} = {on}"
+
+
+def _clear(asker: Asker, table: Table, number: int) -> Question | None:
     optional = [each for each in table.columns if each.meaning.say("none")]
-    if optional and english and asker.rng.random() < 0.1:
-        column = asker.any(optional)
-        request = asker.speaker.say("clear", col=asker.mention(table, column), one=asker.one(table), id=str(number))
-        return request, f"UPDATE {table.name} SET {column.name} = NULL WHERE {key} = {number}"
+    if not optional:
+        return None
+    column = asker.any(optional)
+    request = asker.speaker.say("clear", col=asker.mention(table, column), one=asker.one(table), id=str(number))
+    return request, f"{column.name} = NULL"
+
+
+def _mark_text(asker: Asker, table: Table, number: int) -> Question | None:
+    states = [each for each in table.of("text") if each.meaning.name in ("status", "state")]
+    if not states:
+        return None
+    column = asker.any(states)
+    value = _value(asker, column)
+    words = {"one": asker.one(table), "id": str(number), "v": _said(asker, value)}
+    request = asker.speaker.say("mark_text", col=asker.mention(table, column), **words)
+    return request, f"{column.name} = {quoted(value)}"
+
+
+def _step(asker: Asker, table: Table, number: int) -> Question | None:
     numbers = asker.measurable(table)
-    if numbers and english and asker.rng.random() < 0.2:
-        column, step = asker.any(numbers), asker.rng.choice((1, 2, 5, 10, 20, 50, 100, 500))
-        asker.literals.append(step)
-        kind, sign = asker.rng.choice((("increase_one", "+"), ("decrease_one", "-")))
-        words = {"one": asker.one(table), "id": _numbered(asker, number), "n": str(step)}
-        request = asker.speaker.say(kind, col=asker.mention(table, column), **words)
-        return request, f"UPDATE {table.name} SET {column.name} = {column.name} {sign} {step} WHERE {key} = {number}"
-    if len(table.naming) == 1 and english and asker.rng.random() < 0.15:
-        column = table.naming[0]
-        value = _value(asker, column)
-        words = {"one": asker.one(table), "id": _numbered(asker, number), "v": _said(asker, value)}
-        return (
-            asker.speaker.say("rename_one", **words),
-            f"UPDATE {table.name} SET {column.name} = {quoted(value)} WHERE {key} = {number}",
-        )
+    if not numbers:
+        return None
+    column, step = asker.any(numbers), asker.rng.choice((1, 2, 5, 10, 20, 50, 100, 500))
+    asker.literals.append(step)
+    kind, sign = asker.rng.choice((("increase_one", "+"), ("decrease_one", "-")))
+    words = {"one": asker.one(table), "id": _numbered(asker, number), "n": str(step)}
+    request = asker.speaker.say(kind, col=asker.mention(table, column), **words)
+    return request, f"{column.name} = {column.name} {sign} {step}"
+
+
+def _rename(asker: Asker, table: Table, number: int) -> Question | None:
+    if len(table.naming) != 1:
+        return None
+    value = _value(asker, table.naming[0])
+    words = {"one": asker.one(table), "id": _numbered(asker, number), "v": _said(asker, value)}
+    return asker.speaker.say("rename_one", **words), f"{table.naming[0].name} = {quoted(value)}"
+
+
+def _set(asker: Asker, table: Table, number: int) -> Question:
     column = asker.any(table.of("number", "text", "date"))
     value = _value(asker, column)
-    request = asker.speaker.say(
-        "update_one",
-        col=asker.mention(table, column),
-        one=asker.one(table),
-        id=_numbered(asker, number),
-        v=_said(asker, value),
-    )
-    return request, f"UPDATE {table.name} SET {column.name} = {quoted(value)} WHERE {key} = {number}"
+    words = {"one": asker.one(table), "id": _numbered(asker, number), "v": _said(asker, value)}
+    return asker.speaker.say(
+        "update_one", col=asker.mention(table, column), **words
+    ), f"{column.name} = {quoted(value)}"
+
+
+_CHANGES = ((0.5, _mark), (0.08, _clear), (0.6, _mark_text), (0.2, _step), (0.15, _rename))
 
 
 def _numbered(asker: Asker, number: int) -> str:
@@ -126,13 +159,15 @@ def update_many(asker: Asker) -> Question:
         kind = asker.rng.choice(("increase_percent", "decrease_percent"))
         percent = asker.rng.choice((5, 10, 15, 20, 25, 30, 50))
         factor = (100 + percent if kind == "increase_percent" else 100 - percent) / 100
+        if column.meaning.name in ("salary", "wage") and kind == "increase_percent":
+            kind = "raise"
         request = asker.speaker.say(kind, np=noun, col=asker.mention(table, column), n=str(percent))
         return request, f"UPDATE {table.name} SET {column.name} = {column.name} * {factor:g}{clause}"
     flags = [each for each in table.of("flag") if each not in [c.column for c in conditions]]
     if draw < 0.65 and flags and conditions:
         column, on = asker.any(flags), asker.rng.choice((0, 1))
         state = asker.conditions.flag(table, column, on)
-        if state.place == "^":
+        if state.place == BEFORE:
             asker.literals.append(on)
             request = asker.speaker.say("mark_many", np=noun, state=state.text)
             return request, f"UPDATE {table.name} SET {column.name} = {on}{clause}"

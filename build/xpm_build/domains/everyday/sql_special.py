@@ -1,4 +1,4 @@
-"""Questions about one table that need more than SELECT ... WHERE: CASE, ranks, running totals, years and months, CTEs."""
+"""Questions about one table that need more than conditions: CASE, ranks, running totals, years and months, CTEs."""
 
 from xpm_build.domains.everyday.asking import Asker, Unfit, where
 from xpm_build.domains.everyday.schema import Column, Table

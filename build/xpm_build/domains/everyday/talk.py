@@ -17,6 +17,7 @@ from xpm_build.domains.everyday.manner import mannered
 from xpm_build.domains.speech import Speaker
 from xpm_build.domains.words import NUM_GROUPS, Vocabulary, group_of
 
+PHRASES = Path(__file__).with_name("talk.toml")
 _TABLES = Path(__file__).with_name("talk_tables.toml")
 _MESSAGES = Path(__file__).with_name("talk_messages.toml")
 Made = tuple[str, str]

@@ -11,7 +11,7 @@ from xpm_runtime import RequestError
 from xpm_runtime.server.api.fields import Reply
 from xpm_runtime.server.api.native import InferReply, InferRequest, infer_reply
 from xpm_runtime.server.api.openai_errors import RESPONSES
-from xpm_runtime.server.api.replies import tenant_of, whole
+from xpm_runtime.server.api.replies import service_of, tenant_of, whole
 from xpm_runtime.server.api.routes import new_router
 from xpm_runtime.server.errors import ApiError
 from xpm_runtime.server.job_runner import JobRunner
@@ -77,8 +77,8 @@ async def accept_job(
     jobs, runner = _jobs(request)
     tenant = tenant_of(request)
     payload = {"tenant": tenant, "request": body.model_dump(exclude_unset=True)}
-    accept = asyncio.to_thread(jobs.accept, payload, tenant=tenant, key=idempotency_key, priority=body.priority)
-    job = await accept
+    priority = service_of(request).priority_of(tenant, body.priority)
+    job = await asyncio.to_thread(jobs.accept, payload, tenant=tenant, key=idempotency_key, priority=priority)
     runner.notify()
     return whole(_reply(job), status=202)
 

@@ -105,7 +105,7 @@ async def embeddings(request: Request, body: Annotated[EmbeddingsRequest, Body()
         raise ApiError(
             501, "no embedder is configured here; `xpm config set router.embedder FOLDER` sets one", "no_embedder"
         )
-    name, vectors = found
+    name, vectors, num_tokens = found
     if body.dimensions not in (None, len(vectors[0])):
         raise ApiError(400, f"this embedder has {len(vectors[0])} dimensions", "dimensions", param="dimensions")
     data = [
@@ -114,7 +114,7 @@ async def embeddings(request: Request, body: Annotated[EmbeddingsRequest, Body()
         )
         for number, each in enumerate(vectors)
     ]
-    usage = EmbeddingsUsage(prompt_tokens=0, total_tokens=0)  # an embedder does not tell how many it read
+    usage = EmbeddingsUsage(prompt_tokens=num_tokens, total_tokens=num_tokens)
     return whole(EmbeddingsReply(object="list", data=data, model=name, usage=usage))
 
 
