@@ -68,14 +68,14 @@ $(VENV)/.core: pyproject.toml uv.lock $(KERNELS) | $(BIN)/uv
 	touch $@
 
 $(VENV)/.test: pyproject.toml uv.lock $(KERNELS) | $(BIN)/uv
-	$(SYNC) --reinstall-package xpm-experts --extra build --extra serve --extra test --extra docs
+	$(SYNC) --reinstall-package xpm-experts --extra build --extra market --extra serve --extra test --extra docs
 	$(ONNX_RUNTIME)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python pip
 	$(PIP) install torch==2.13.0
 	touch $@ $(VENV)/.core
 
 $(VENV)/.bench: $(VENV)/.test
-	$(SYNC) --extra build --extra serve --extra test --extra docs --extra bench
+	$(SYNC) --extra build --extra market --extra serve --extra test --extra docs --extra bench
 	touch $@
 
 clean:

@@ -33,12 +33,16 @@ _NAMED = {"name": "expert-x", "version": "0.0.0"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """``is_error``: a command would refuse it; otherwise it ought to be there before the expert is published."""
+    """``is_error``: a command would refuse it; otherwise it ought to be there before the expert is published.
+
+    ``rule`` is the id of a rule of publishing, "" if it is of none.
+    """
 
     is_error: bool
     where: str
     what: str
     hint: str = ""
+    rule: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -46,7 +50,7 @@ class Finding:
             "where": self.where,
             "what": self.what,
             "hint": self.hint,
-        }
+        } | ({"rule": self.rule} if self.rule else {})
 
 
 class UnsoundManifest(BuildError):

@@ -6,6 +6,7 @@ vouches for the bytes of an entry file; the archive's own signature, which must 
 installed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -141,6 +142,16 @@ def parse_entries(data: bytes, *, name: str) -> tuple[Entry, ...]:
             raise IndexFormatError(f"{what} changes what {entry.version} is", hint="a version is published once")
         newest[entry.version] = entry
     return tuple(newest[version] for version in sorted(newest))
+
+
+def newest_of(entries: Sequence[Entry]) -> Entry:
+    """The newest release that is not yanked; if there is none the newest pre-release, and if all are yanked the newest of them.
+
+    Args:
+        entries: of one name, oldest first, at least one.
+    """
+    usable = [entry for entry in entries if entry.yanked is None] or entries
+    return ([entry for entry in usable if not entry.version.is_prerelease] or usable)[-1]
 
 
 def require_append_only(before: bytes, after: bytes | None, *, path: str) -> None:

@@ -32,9 +32,22 @@ class CommitReader:
         with wrapped("the history could not be read"):
             return bool(can_fast_forward(self._repo, object_id(old), object_id(new)))
 
-    def reader(self, commit: str) -> Callable[[str], bytes | None]:
-        """``read_blob`` at one commit, of files of at most ``MAX_TEXT_BYTES``."""
-        return lambda path: self.read_blob(commit, path, max_bytes=MAX_TEXT_BYTES)
+    def reader(self, commit: str, *, ahead: Iterable[str] = ()) -> Callable[[str], bytes | None]:
+        """``read_blob`` at one commit, of files of at most ``MAX_TEXT_BYTES``; the paths ``ahead`` are read now, together."""
+        known = dict(self.read_blobs(commit, ahead))
+        return lambda path: known[path] if path in known else self.read_blob(commit, path, max_bytes=MAX_TEXT_BYTES)
+
+    def commit_time(self, commit: str) -> int:
+        """When a commit says that it was made, in seconds since the epoch."""
+        with wrapped("the history could not be read"):
+            return int(self._commit(commit).commit_time)
+
+    def blob_ids(self, commit: str, prefix: str) -> dict[str, str]:
+        """Path → object id of every file below the folder ``prefix``, in the order of the tree; no file is read."""
+        with wrapped(f"{prefix} could not be listed"):
+            found = self._lookup(commit, prefix)
+            walk = Walk(self._repo.object_store)
+            return {path: id.decode() for path, _, id in walk.files(found, f"{prefix}/")} if found else {}
 
     def read_blob(self, commit: str, path: str, *, max_bytes: int = MAX_FILE_BYTES) -> bytes | None:
         """The file at ``path`` in ``commit``, or None; raises GitError if it has more than ``max_bytes``."""

@@ -14,10 +14,11 @@ from xpm_index.fields import Fields
 from xpm_index.git import BareRepo
 from xpm_index.git_reading import MAX_TEXT_BYTES
 from xpm_index.keys import PublicKey
-from xpm_index.layout import ENTRIES, INDEX_JSON, entry_path, publisher_path
+from xpm_index.layout import ENTRIES, INDEX_JSON, REVIEWS, entry_path, publisher_path, review_path
 from xpm_index.metadata import Read
 from xpm_index.names import spellings, validate_name
 from xpm_index.publishers import Publisher
+from xpm_index.reviews import ReviewFile
 from xpm_index.verified import EnclosedFiles, VerifiedFiles
 
 FORMAT = 1
@@ -101,6 +102,26 @@ class IndexSnapshot:
             self._publishers[namespace] = parse_publisher(data, namespace)
         return self._publishers[namespace]
 
+    def review_paths(self, name: str) -> list[str]:
+        """Where the reviews of a package lie; nothing is verified."""
+        return list(self.repo.list_tree(self.commit, f"{REVIEWS}/{name}"))
+
+    def review_file(self, path: str) -> ReviewFile:
+        """One key's reviews.
+
+        Raises:
+            TrustError: the index's metadata does not vouch for them. IndexFormatError, SignatureError: they are malformed, of
+                another package, or by another key.
+        """
+        found = parse_reviews(self.files.read(path), path)
+        if found is None:
+            raise TrustError(f"the index has no {path}")
+        return found
+
+    def reviews(self, name: str) -> tuple[ReviewFile, ...]:
+        """Every key's reviews of exactly ``name``; raises what ``review_file`` raises."""
+        return tuple(self.review_file(path) for path in self.review_paths(name))
+
     def key_of(self, entry: Entry) -> PublicKey:
         """The key that the entry's archives must be signed with; raises TrustError if it could not sign then."""
         return self.publisher(entry.publisher).key(entry.key_id, at=entry.published_at)
@@ -117,6 +138,16 @@ def read_info(read: Read) -> IndexInfo:
             f"the repository has no {INDEX_JSON}", hint="it is no index: make one with `xpm index init`"
         )
     return IndexInfo.parse(data)
+
+
+def parse_reviews(data: bytes | None, path: str) -> ReviewFile | None:
+    """The reviews that lie at a path, None if nothing does; raises IndexFormatError if they belong elsewhere."""
+    if data is None:
+        return None
+    found = ReviewFile.parse(data, what=path)
+    if review_path(found.name, found.key.key_id) != path:
+        raise IndexFormatError(f"{path} is of {found.name} by the key {found.key.key_id}")
+    return found
 
 
 def parse_publisher(data: bytes, namespace: str) -> Publisher:

@@ -7,7 +7,7 @@ from xpm_index.entries import require_append_only
 from xpm_index.errors import TrustError
 from xpm_index.git import BareRepo
 from xpm_index.index import IndexSnapshot, read_info
-from xpm_index.layout import ENTRIES, METADATA, PUBLISHERS, entry_path, metadata_path
+from xpm_index.layout import ENTRIES, METADATA, PUBLISHERS, REVIEWS, entry_path, metadata_path
 from xpm_index.metadata import BINS, Read, epoch_of, roots, targets_in
 from xpm_index.verified import TufFiles, find_root, require_same_roots
 
@@ -28,7 +28,7 @@ def check_update(
     Raises:
         TrustError: one of these does not hold. IndexFormatError: ``new`` is no index.
     """
-    changed = {top: list(repo.changed_paths(old, new, top)) for top in (METADATA, ENTRIES, PUBLISHERS)}
+    changed = {top: list(repo.changed_paths(old, new, top)) for top in (METADATA, ENTRIES, PUBLISHERS, REVIEWS)}
     before, after = (
         _reader_of(repo, commit, [path for paths in changed.values() for path in paths]) for commit in (old, new)
     )
@@ -52,13 +52,13 @@ def check_update(
         snapshot.entries(path.rsplit("/", 1)[1].removesuffix(".jsonl"))
     for path in changed[PUBLISHERS]:
         snapshot.publisher(path.rsplit("/", 1)[1].removesuffix(".json"))
+    for path in changed[REVIEWS]:
+        snapshot.review_file(path)
 
 
 def _reader_of(repo: BareRepo, commit: str, paths: Sequence[str]) -> Read:
     """Reads a commit, with ``paths`` read ahead together if they are not too many to hold."""
-    ahead = dict(repo.read_blobs(commit, paths)) if len(paths) <= _MAX_AHEAD else {}
-    read = repo.reader(commit)
-    return lambda path: ahead[path] if path in ahead else read(path)
+    return repo.reader(commit, ahead=paths if len(paths) <= _MAX_AHEAD else ())
 
 
 def _require_bins(before: Read, after: Read, changed: Sequence[str], files: TufFiles) -> None:

@@ -7,17 +7,27 @@ from pathlib import Path
 from xpm_index.entries import Entry, parse_entries
 from xpm_index.errors import GitError, IndexFormatError, PackagingError, TrustError
 from xpm_index.git import BareRepo
-from xpm_index.index import IndexInfo, parse_publisher
+from xpm_index.index import IndexInfo, parse_publisher, parse_reviews
 from xpm_index.keys import PublicKey
-from xpm_index.layout import ENTRIES, INDEX_JSON, PUBLISHERS, entry_path, metadata_path, publisher_path
+from xpm_index.layout import (
+    ENTRIES,
+    INDEX_JSON,
+    PUBLISHERS,
+    REVIEWS,
+    entry_path,
+    metadata_path,
+    publisher_path,
+    review_path,
+)
 from xpm_index.metadata import now_utc
 from xpm_index.metadata_editor import MetadataEditor, RoleKeys, RoleState
 from xpm_index.names import validate_name
 from xpm_index.publishers import Publisher
+from xpm_index.reviews import ReviewFile
 from xpm_index.tuf_keys import Keyring
 
 _AUTHOR = "xpm <xpm@localhost>"
-_VOUCHED_FOR = (INDEX_JSON, f"{ENTRIES}/", f"{PUBLISHERS}/")
+_VOUCHED_FOR = (INDEX_JSON, f"{ENTRIES}/", f"{PUBLISHERS}/", f"{REVIEWS}/")
 
 
 class IndexWriter:
@@ -100,6 +110,21 @@ class IndexWriter:
     def propose_entry(self, entry: Entry, branch: str, *, blobs: Mapping[str, bytes] | None = None) -> str:
         """Like ``add_entry``, but on a branch of its own and without metadata, for the maintainer to accept."""
         return self._write(self._with_entry(entry, blobs), f"Propose {entry.name} {entry.version}", branch=branch)
+
+    def reviews(self, name: str, key: PublicKey) -> ReviewFile:
+        """What a key has said of a package; an empty file if it has said nothing."""
+        path = review_path(name, key.key_id)
+        return parse_reviews(self.read(path), path) or ReviewFile(name=name, key=key)
+
+    def put_reviews(self, reviews: ReviewFile) -> str:
+        """Add or replace a key's reviews of a package; the commit. Raises KeyFileError if the online keys are not at hand."""
+        path = review_path(reviews.name, reviews.key.key_id)
+        return self._commit({path: reviews.to_bytes()}, f"Review {reviews.name} by {reviews.key.key_id}")
+
+    def propose_reviews(self, reviews: ReviewFile, branch: str) -> str:
+        """Like ``put_reviews``, but on a branch of its own and without metadata, for the maintainer to accept."""
+        path = review_path(reviews.name, reviews.key.key_id)
+        return self._write({path: reviews.to_bytes()}, f"Propose a review of {reviews.name}", branch=branch)
 
     def check_entry(self, entry: Entry) -> None:
         """Raise what ``add_entry`` would raise, and change nothing."""

@@ -7,6 +7,7 @@ ENTRIES = "entries"
 PUBLISHERS = "publishers"
 ARCHIVES = "archives"
 METADATA = "metadata"
+REVIEWS = "reviews"
 
 
 def entry_path(name: str) -> str:
@@ -21,6 +22,11 @@ def publisher_path(namespace: str) -> str:
 def archive_path(name: str, filename: str) -> str:
     """Where an archive lies if the index itself holds it."""
     return f"{ARCHIVES}/{name}/{filename}"
+
+
+def review_path(name: str, key_id: str) -> str:
+    """Where the reviews of a package by one key lie."""
+    return f"{REVIEWS}/{name}/{key_id}.json"
 
 
 def metadata_path(role: str, version: int | None = None) -> str:

@@ -6,8 +6,8 @@ Owns which role vouches for what, and reads it without verifying; ``xpm_index.ve
 =============  =======  =================================================================================
 root           offline  the keys of the roles below; a threshold of its own keys
 targets        offline  ``index.json`` and ``publishers/*``
-entries        offline  nothing itself: splits ``entries/*/*`` into bins by the hash of the path
-bins-…         online   the entry files of one bin
+entries        offline  nothing itself: splits ``entries/*/*`` and ``reviews/*/*`` into bins by the hash of the path
+bins-…         online   the entry and review files of one bin
 snapshot       online   the versions of all of the above: no mixing of old and new
 timestamp      online   the version of the snapshot, for a few weeks: no freezing
 =============  =======  =================================================================================

@@ -24,10 +24,11 @@ from tuf.api.metadata import (
 
 from xpm_index.errors import KeyFileError, TrustError
 from xpm_index.keys import PublicKey
-from xpm_index.layout import ENTRIES, metadata_path
+from xpm_index.layout import ENTRIES, REVIEWS, metadata_path
 from xpm_index.metadata import BINS, EPOCH, SIGNED_ONLINE, Read, bins_of, epoch_of, parse_metadata
 from xpm_index.tuf_keys import Keyring, to_tuf_key
 
+_ONLINE_PATHS = (f"{ENTRIES}/*/*", f"{REVIEWS}/*/*")
 _LIFETIME_DAYS = {"root": 730, "targets": 365, ENTRIES: 365, BINS: 365, "snapshot": 365, "timestamp": 30}
 
 
@@ -81,7 +82,7 @@ class MetadataEditor:
             root.add_key(to_tuf_key(keys.online), role)
         targets.delegations = Delegations(
             {keys.targets.key_id: to_tuf_key(keys.targets)},
-            {ENTRIES: DelegatedRole(ENTRIES, [keys.targets.key_id], 1, True, paths=[f"{ENTRIES}/*/*"])},
+            {ENTRIES: DelegatedRole(ENTRIES, [keys.targets.key_id], 1, True, paths=list(_ONLINE_PATHS))},
         )
         bins.delegations = Delegations(
             {keys.online.key_id: to_tuf_key(keys.online)},
@@ -103,9 +104,19 @@ class MetadataEditor:
     def set_file(self, path: str, data: bytes) -> None:
         """Vouch for ``data`` at ``path``."""
         role = self._role_of(path)
+        if path.startswith(f"{REVIEWS}/"):
+            self._delegate_reviews()
         targets: dict[str, TargetFile] = self._signed(role).targets
         targets[path] = TargetFile.from_data(path, data, ["sha256"])
         self._changed.add(role)
+
+    def _delegate_reviews(self) -> None:
+        """Let the online key vouch for reviews too; an index made before there were any has to learn it, from its targets key."""
+        targets: Targets = self._signed("targets")
+        role = targets.delegations.roles[ENTRIES] if targets.delegations and targets.delegations.roles else None
+        if role is not None and role.paths is not None and _ONLINE_PATHS[1] not in role.paths:
+            role.paths.append(_ONLINE_PATHS[1])
+            self._changed.add("targets")
 
     def refresh(self, *, keys: Keyring) -> tuple[str, ...]:
         """Mark what is past half of its life, as far as its keys are at hand, and always the timestamp; the names marked."""
@@ -200,7 +211,9 @@ class MetadataEditor:
         return list(self._succinct().get_roles())
 
     def _role_of(self, path: str) -> str:
-        return self._succinct().get_role_for_target(path) if path.startswith(f"{ENTRIES}/") else "targets"
+        return (
+            self._succinct().get_role_for_target(path) if path.startswith((f"{ENTRIES}/", f"{REVIEWS}/")) else "targets"
+        )
 
     def _keys_of(self, name: str) -> tuple[list[str], int]:
         """The ids of a role's keys and how many of them must sign."""

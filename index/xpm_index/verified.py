@@ -40,6 +40,10 @@ class VerifiedFiles(Protocol):
         """The file at ``path``, None if the index has none; raises TrustError if nothing vouches for its bytes."""
         ...
 
+    def promises(self, path: str, digest: str) -> bool:
+        """Whether a file with this digest is vouched for at ``path``; raises TrustError if the metadata does not verify."""
+        ...
+
 
 class EnclosedFiles:
     """The files of an index that is vouched for as a whole."""
@@ -49,6 +53,9 @@ class EnclosedFiles:
 
     def read(self, path: str) -> bytes | None:
         return self._read(path)
+
+    def promises(self, path: str, digest: str) -> bool:
+        return True
 
 
 class TufFiles:
@@ -106,6 +113,11 @@ class TufFiles:
         with _translated(path):
             promised.verify_length_and_hashes(data)
         return data
+
+    def promises(self, path: str, digest: str) -> bool:
+        with _translated():
+            promised = self._updater.get_targetinfo(path)
+        return promised is not None and promised.hashes.get("sha256") == digest.removeprefix("sha256:")
 
     def vouches_for(self, path: str) -> bool:
         """Whether the metadata lists ``path``; raises TrustError if the metadata that would does not verify."""

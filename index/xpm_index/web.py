@@ -8,7 +8,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -118,8 +118,9 @@ class Web:
         headers: Mapping[str, str] | None = None,
         private: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        answers: Collection[int] = (),
     ) -> Iterator[Answer]:
-        """Send a request, follow redirects of a GET, and yield the answer, whose status is below 400 or 416.
+        """Send a request, follow redirects of a GET, and yield the answer, whose status is below 400, 416 or one of ``answers``.
 
         Args:
             headers: sent to every server on the way.
@@ -135,7 +136,7 @@ class Web:
                 self._open.add(response)
                 if self._cancelled:
                     raise WebError("the download was broken off")
-            if response.status >= 400 and response.status != 416:
+            if response.status >= 400 and response.status != 416 and response.status not in answers:
                 raise _refusal(response, url)
             yield Answer(response, url)
         finally:

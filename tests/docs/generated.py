@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.docs.commands import command_reference, settings_table
 from tests.docs.picture import picture
+from xpm_build.publish_scan import rules_table
 from xpm_build.training.knobs import table_of
 from xpm_build.training.settings import TrainingSettings
 
@@ -20,6 +21,7 @@ PICTURE = DOCS / "explanation" / "architecture.svg"
 PLACES = {
     DOCS / "reference" / "cli.md": ("the commands", command_reference),
     DOCS / "reference" / "settings.md": ("the settings", settings_table),
+    DOCS / "reference" / "publish-rules.md": ("the rules", rules_table),
     DOCS / "reference" / "training.md": ("the knobs", lambda: table_of(TrainingSettings)),
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.packages import SLOTS
 from tests.support.simulator import IndexSimulator
 from xpm.environment import Environment
 from xpm.home import Home
@@ -59,7 +60,7 @@ def _ready_to_publish(world: World, index: IndexSimulator) -> None:
     path = world.root / "expert-n.expert"
     base = {"name": "xpm-tiny", "sha256": "0" * 64}
     manifest = Manifest({"name": "expert-n", "version": "1.0.0", "description": "", "base_models": [base]})
-    write_archive(path, {"manifest.json": manifest.to_bytes(), "slots.safetensors": b"n" * 100})
+    write_archive(path, {"manifest.json": manifest.to_bytes(), "slots.safetensors": SLOTS})
     sign_archive(path, index.key, publisher="acme", created_at="2026-03-01T00:00:00Z")
 
 

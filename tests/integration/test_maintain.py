@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.support.git_http import serve_git
-from tests.support.packages import make_publisher
+from tests.support.packages import SLOTS, make_publisher
 from tests.support.projects import Listening
 from tests.support.simulator import BASE_DIGEST, LONG_AGO, IndexSimulator
 from xpm.environment import Environment
@@ -21,6 +21,7 @@ from xpm.operations.options import Options
 from xpm.operations.verify_index import verify_index
 from xpm.progress import Silent
 from xpm.project import Project
+from xpm_build.publish_scan import RefusedPackage
 from xpm_index.archive import read_manifest, write_archive
 from xpm_index.entries import Yanked
 from xpm_index.errors import (
@@ -67,7 +68,7 @@ def archive(tmp_path, key, *, name="expert-n", version="1.0.0", publisher="acme"
             "base_models": [{"name": "xpm-tiny", "sha256": base.removeprefix("sha256:")}],
         }
     )
-    write_archive(path, {"manifest.json": manifest.to_bytes(), "slots.safetensors": b"n"})
+    write_archive(path, {"manifest.json": manifest.to_bytes(), "slots.safetensors": SLOTS})
     sign_archive(path, key, publisher=publisher, created_at=WHEN)
     return path
 
@@ -450,3 +451,26 @@ def test_a_publisher_file_is_what_makes_a_publisher(index, home):
     with pytest.raises(IndexFormatError, match="has the key"):
         maintain.add_publisher(home, str(index.path), "acme", index.key.public, keys=index.index_keys.ring)
     assert make_publisher(index.key).keys[0].public == index.key.public
+
+
+# The rules of publishing
+
+
+def test_what_the_rules_refuse_is_neither_published_nor_accepted(index, home, tmp_path):
+    path = archive(tmp_path, index.key)
+    manifest = read_manifest(path).with_values(integrity=None)
+    write_archive(path, {"manifest.json": manifest.to_bytes(), "slots.safetensors": b"n"})
+    sign_archive(path, index.key, publisher="acme", created_at=WHEN)
+    before = head(index)
+    for keys in (Keyring(), index.index_keys.ring):
+        with pytest.raises(RefusedPackage, match="is not published"):
+            publish.publish(home, index.url, [path], keys=keys, when=WHEN)
+    with pytest.raises(RefusedPackage, match="is not published"):
+        maintain.accept(home, index.url, [str(path)], keys=index.index_keys.ring)
+    assert head(index) == before
+    assert index.writer.repo.branch_head("publish/expert-n-1.0.0") is None
+
+
+def test_what_the_rules_warn_of_is_told(index, home, tmp_path):
+    done = publish.publish(home, index.url, [archive(tmp_path, index.key)], keys=Keyring(), when=WHEN)
+    assert {each.rule for each in done.findings} == {"license-missing", "readme-missing"}

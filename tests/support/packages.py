@@ -7,6 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors.numpy import save
+
 from xpm_index.archive import MANIFEST, write_archive
 from xpm_index.digests import sha256_bytes
 from xpm_index.entries import ArchiveRef, Entry
@@ -24,6 +27,7 @@ PUBLISHER = "acme"
 SIGNED_AT = "2026-02-03T04:05:06Z"
 VALID_FROM = "2026-01-01T00:00:00Z"
 BASE_DIGEST = "sha256:" + hashlib.sha256(b"base").hexdigest()
+SLOTS = save({"w": np.ones(3, np.float32)})
 FILES: Mapping[str, bytes] = {"LICENSE": b"Apache-2.0\n", "slots.safetensors": bytes(range(48))}
 
 

@@ -50,21 +50,23 @@ def new_expert_command(console: Console, folder: Path, base: str, license: str, 
 
 @click.command("check")
 @_folder
+@click.option("--publish", is_flag=True, help="Look by the rules of publishing too (docs/reference/publish-rules.md).")
 @_json
 @click.pass_obj
-def check_command(console: Console, folder: Path, as_json: bool) -> None:
+def check_command(console: Console, folder: Path, publish: bool, as_json: bool) -> None:
     """Look for what is wrong with an expert's folder, key by key.
 
     Example: xpm check
     """
-    findings = operations.check(here(), folder)
+    findings = operations.check(here(), folder, publish=publish)
     errors = [each for each in findings if each.is_error]
     if as_json:
         console.json([each.to_dict() for each in findings])
     else:
         for each in findings:
             hint = f" ({each.hint})" if each.hint else ""
-            console.out(f"{'error' if each.is_error else 'warning'}: {each.where}: {each.what}{hint}")
+            rule = f"[{each.rule}] " if each.rule else ""
+            console.out(f"{'error' if each.is_error else 'warning'}: {rule}{each.where}: {each.what}{hint}")
     if errors:
         raise Malformed(
             f"{len(errors)} errors in {folder / 'manifest.json'} and the files beside it",

@@ -10,6 +10,7 @@ from xpm.cli.completion import installed_names
 from xpm.cli.context import here, options
 from xpm.cli.entries import entry_document, marked
 from xpm.cli.render import Console, size
+from xpm.cli.review import rated
 from xpm.errors import NotFoundError, UsageError
 from xpm.lockfile import Editable, Indexed, LockedPackage, Made
 from xpm.operations import inspect as operations
@@ -18,6 +19,7 @@ from xpm.operations.install import require_stored
 from xpm.operations.installed import Installed, find_in, find_installed, installed, made_here, packages_of, yanked_among
 from xpm.operations.verify import Checked, verify, verify_file
 from xpm.search import Query, words_of
+from xpm_index.entries import newest_of
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
 
@@ -105,6 +107,7 @@ def info_command(console: Console, name: str, as_json: bool) -> None:
                 "installed": str(own.version) if own else None,
                 "manifest": manifest.raw if manifest else None,
                 "limitations": found.limitations,
+                "rating": found.rating.to_dict() if found.rating else None,
             }
         )
         return
@@ -216,7 +219,7 @@ def verify_command(console: Console, file: Path | None, key: str | None, repair:
 
 
 def _card(found: Published, own: Manifest | None) -> dict[str, object]:
-    entry, manifest = operations.newest_of(found.entries), own or found.manifest
+    entry, manifest = newest_of(found.entries), own or found.manifest
     yanked = {each.version for each in found.entries if each.yanked}
     return {
         "name": f"{entry.name} {marked(entry.version, entry.yanked is not None)}",
@@ -233,6 +236,7 @@ def _card(found: Published, own: Manifest | None) -> dict[str, object]:
         "installed": marked(own.version, own.version in yanked) if own else "no",
         "license": manifest.license if manifest else "",
         "quality": _quality_lines(manifest.quality_metrics if manifest else {}),
+        "reviews": rated(found.rating) if found.rating else "",
         "limitations": found.limitations,
     }
 

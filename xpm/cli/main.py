@@ -32,6 +32,7 @@ COMMANDS = {
     "info": ("xpm.cli.inspect", "Show an expert or a base as a card."),
     "search": ("xpm.cli.inspect", "Search the indexes."),
     "versions": ("xpm.cli.graph", "List the published versions of a name."),
+    "review": ("xpm.cli.review", "Review a version, and read what others say."),
     "verify": ("xpm.cli.inspect", "Verify installed packages, or a package file."),
     "gc": ("xpm.cli.graph", "Remove from the store what nothing needs."),
     "run": ("xpm.cli.run", "Answer a prompt."),
@@ -54,6 +55,7 @@ COMMANDS = {
     "yank": ("xpm.cli.publish", "Take a version out of circulation."),
     "unyank": ("xpm.cli.publish", "Take a yank back."),
     "index": ("xpm.cli.maintain", "Manage indexes."),
+    "market": ("xpm.cli.market", "Show an index to people, as web pages."),
     "doctor": ("xpm.cli.doctor", "Look for what may keep xpm from working."),
     "cache": ("xpm.cli.doctor", "Look at and clean downloads."),
     "config": ("xpm.cli.config", "Look at and change settings."),
@@ -64,10 +66,10 @@ COMMANDS = {
 ALIASES = {"add": "install", "remove": "uninstall"}  # the words of other package managers
 GROUPS = {
     "Use experts": "run chat serve eval route init install uninstall update lock sync undo redo",
-    "Look around": "list search info versions outdated tree why path verify base",
+    "Look around": "list search info versions outdated tree why path verify review base",
     "Make an expert": "new check dataset train validate compare",
     "Build and publish": "build convert key sign publish yank unyank",
-    "Keep an index": "index trust",
+    "Keep an index": "index market trust",
     "This machine": "doctor config cache gc bench completion",
 }
 

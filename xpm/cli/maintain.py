@@ -6,11 +6,14 @@ import click
 
 from xpm.cli.index import index_command
 from xpm.cli.render import Console
+from xpm.errors import UsageError
 from xpm.home import Home
 from xpm.operations import maintain
-from xpm.operations.publish import keyring, public_key
+from xpm.operations.publish import Published, keyring, public_key
+from xpm.operations.review import Reviewed, take_down
 from xpm.operations.verify_index import IndexReport, verify_index
 from xpm_index.urls import without_credentials
+from xpm_index.versions import Version
 
 __all__ = ["index_command"]
 
@@ -158,18 +161,48 @@ def index_rotate_key_command(
 def index_accept_command(
     console: Console, items: tuple[str, ...], index: str, keys: tuple[str, ...], dry_run: bool, as_json: bool
 ) -> None:
-    """Put in force what a publisher hands in: archives, a branch made by `xpm publish`, or archives in a Git repository.
+    """Put in force what is handed in: archives, a branch made by `xpm publish` or `xpm review`, or archives in a Git repository.
 
     Example: xpm index accept publish/expert-sql-1.2.0 --index ./index.git
     """
     home = Home.of_user()
     accepted = maintain.accept(home, index, items, keys=keyring(home, keys), progress=console, dry_run=dry_run)
     if as_json:
-        console.json([{"name": each.entry.name, "version": str(each.entry.version)} for each in accepted])
+        console.json([dict(zip(("name", "version"), _accepted(each), strict=False)) for each in accepted])
     for each in accepted if not as_json else ():
-        console.say(
-            f"{'would accept' if dry_run else 'accepted'} {each.entry.name} {each.entry.version} by {each.entry.publisher}"
-        )
+        name, version, who = _accepted(each)
+        console.say(f"{'would accept' if dry_run else 'accepted'} {name} {version} {who}")
+
+
+def _accepted(done: Published | Reviewed) -> tuple[str, str, str]:
+    """(name, version, by whom and what)."""
+    if isinstance(done, Reviewed):
+        return done.name, str(done.review.version), f"as reviewed by {done.key_id}"
+    return done.entry.name, str(done.entry.version), f"by {done.entry.publisher}"
+
+
+@index_command.command("remove-review")
+@click.argument("package", metavar="NAME@VERSION")
+@click.argument("key_id")
+@_index
+@click.option("--reason", required=True, help="Why, shown in its place.")
+@_keys
+@click.pass_obj
+def index_remove_review_command(
+    console: Console, package: str, key_id: str, index: str, reason: str, keys: tuple[str, ...]
+) -> None:
+    """Put a reason in the place of a review; its key can't write it anew. Needs the online key.
+
+    Example: xpm index remove-review expert-sql@1.2.0 0f3a… --index ./index.git --reason "advertising"
+    """
+    name, at, version = package.partition("@")
+    if not at:
+        raise UsageError(f"{package} names no version", hint="write e.g. expert-sql@1.2.0")
+    home = Home.of_user()
+    take_down(
+        home, index, name, Version.parse(version), key_id, reason=reason, keys=keyring(home, keys), progress=console
+    )
+    console.say(f"the review of {package} by {key_id} is taken down")
 
 
 @index_command.command("refresh")

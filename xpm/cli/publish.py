@@ -9,6 +9,7 @@ from xpm.cli.render import Console
 from xpm.errors import UsageError
 from xpm.home import Home
 from xpm.operations import publish as operations
+from xpm.operations.upload import upload
 from xpm_index.entries import Yanked
 from xpm_index.urls import without_credentials
 from xpm_index.versions import Version
@@ -82,7 +83,8 @@ def sign_command(console: Console, archives: tuple[Path, ...], key: str, publish
 
 @click.command("publish")
 @click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@_index
+@click.option("--index", default="", metavar="PATH|URL", help="The index repository.")
+@click.option("--to", default="", metavar="URL", help="A served marketplace to hand one file in to, instead.")
 @_keys
 @click.option(
     "--source",
@@ -97,6 +99,7 @@ def publish_command(
     console: Console,
     archives: tuple[Path, ...],
     index: str,
+    to: str,
     keys: tuple[str, ...],
     source: tuple[str, ...],
     dry_run: bool,
@@ -106,6 +109,13 @@ def publish_command(
 
     Example: xpm publish dist/expert-sql-xpm-tiny.v0.1.0.expert --index https://git.example.org/acme/index.git
     """
+    if bool(index) == bool(to):
+        raise UsageError("say where to publish", hint="either --index PATH|URL or --to URL")
+    if to:
+        if source or dry_run or len(archives) != 1:
+            raise UsageError("a marketplace takes one file at a time, and neither --source nor --dry-run")
+        _upload(console, archives[0], to, keys, as_json=as_json)
+        return
     if source and len(source) != len(archives):
         raise UsageError("give --source once per file, or not at all")
     sources = {path.name: url for path, url in zip(archives, source, strict=True)} if source else None
@@ -114,6 +124,19 @@ def publish_command(
         home, index, archives, keys=operations.keyring(home, keys), sources=sources, progress=console, dry_run=dry_run
     )
     _render(console, published, index, "published", as_json=as_json, dry_run=dry_run)
+
+
+def _upload(console: Console, archive: Path, to: str, keys: tuple[str, ...], *, as_json: bool) -> None:
+    home = Home.of_user()
+    done = upload(home, to, archive, keys=tuple(operations.load_key(home, each) for each in keys), progress=console)
+    if as_json:
+        console.json(
+            {"name": done.name, "version": done.version, "branch": done.branch, "findings": list(done.findings)}
+        )
+        return
+    for each in done.findings:
+        console.warn(f"[{each.get('rule')}] {each.get('where')}: {each.get('what')} ({each.get('hint')})")
+    console.say(f"handed in: {done.name} {done.version} waits on branch {done.branch} for the maintainer")
 
 
 @click.command("yank")
@@ -187,6 +210,8 @@ def _render(
     console: Console, published: operations.Published, index: str, done: str, *, as_json: bool, dry_run: bool
 ) -> None:
     entry, place = published.entry, without_credentials(index)
+    for each in published.findings:
+        console.warn(f"[{each.rule}] {each.where}: {each.what} ({each.hint})")
     if as_json:
         console.json(
             {
@@ -195,6 +220,7 @@ def _render(
                 "publisher": entry.publisher,
                 "branch": published.branch,
                 "dry_run": dry_run,
+                "findings": [each.to_dict() for each in published.findings],
             }
         )
     elif published.branch is None:

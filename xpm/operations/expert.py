@@ -13,7 +13,10 @@ from xpm.operations.model_folder import model_folder
 from xpm.operations.options import Options
 from xpm.progress import Progress
 from xpm.search import Query
+from xpm_index.archive import MANIFEST
 from xpm_index.errors import XpmError
+from xpm_index.manifest import Manifest
+from xpm_index.names import spellings
 
 if TYPE_CHECKING:
     from xpm_build.dataset.generate import GenerationReport
@@ -25,11 +28,37 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 
 
-def check(environment: Environment, folder: Path) -> "list[Finding]":
-    """Everything that is wrong with an expert's folder; needs nothing of the build extra."""
+def check(environment: Environment, folder: Path, *, publish: bool = False) -> "list[Finding]":
+    """Everything that is wrong with an expert's folder; needs nothing of the build extra.
+
+    Args:
+        publish: look by the rules of publishing too, at what a package of the folder would hold.
+    """
     from xpm_build.check import check as find
 
-    return find(folder, bases=_known_bases(environment))
+    findings = find(folder, bases=_known_bases(environment))
+    return findings + _by_rules(environment, folder) if publish else findings
+
+
+def _by_rules(environment: Environment, folder: Path) -> "list[Finding]":
+    """The findings of publishing; none if the manifest can't be read, which is said already."""
+    from xpm_build.publish_scan import PACKED, scan
+
+    try:
+        manifest = Manifest.parse((folder / MANIFEST).read_bytes())
+    except XpmError:
+        return []
+    return scan(folder, manifest, others=_known_names(environment, but=manifest.name), patterns=PACKED)
+
+
+def _known_names(environment: Environment, *, but: str) -> list[str]:
+    """The names that the indexes here have, under no spelling of one; none if they can't be read."""
+    try:
+        project = environment.project()
+        with environment.locked(), Options(offline=True).indexes(environment, project, allow_stale=True) as indexes:
+            return [each for each in indexes.all_names() if each not in spellings(but)]
+    except XpmError:
+        return []
 
 
 def _known_bases(environment: Environment) -> list[str]:

@@ -1,9 +1,6 @@
 """What indexes have: info, versions, search."""
 
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from xpm.environment import Environment
 from xpm.errors import NotFoundError
@@ -12,15 +9,13 @@ from xpm.operations.names import did_you_mean
 from xpm.operations.options import DEFAULTS, Options
 from xpm.project import DEFAULT_BASE, DEFAULT_BASE_LIMITATIONS
 from xpm.search import Query
-from xpm_index.archive import MANIFEST, read_manifest
-from xpm_index.digests import sha256_bytes
-from xpm_index.entries import Entry
+from xpm_index.archive import MANIFEST
+from xpm_index.entries import Entry, newest_of
 from xpm_index.errors import XpmError
+from xpm_index.held import held_texts
 from xpm_index.manifest import Manifest
 from xpm_index.publishing import quality_of
-
-_BLOB = "blob:"
-_MAX_READ_BYTES = 16_000_000  # of an archive in an index that is read for its manifest alone
+from xpm_index.reviews import Rating, rating_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +35,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What is published under a name; ``manifest`` is the newest version's own, None where it can't be had without fetching."""
+    """What is published under a name; ``manifest`` is the newest version's own, None where it can't be had without fetching.
+
+    ``rating`` is None if nobody reviewed it.
+    """
 
     index: str
     entries: tuple[Entry, ...]
     manifest: Manifest | None
+    rating: Rating | None = None
 
     @property
     def limitations(self) -> tuple[str, ...]:
@@ -64,7 +63,10 @@ def published(environment: Environment, name: str, options: Options = DEFAULTS) 
     index, entries = versions_of(environment, name, options)
     with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
         return Published(
-            index=index, entries=entries, manifest=_manifest_at_hand(environment, indexes, index, newest_of(entries))
+            index=index,
+            entries=entries,
+            manifest=_manifest_at_hand(environment, indexes, index, newest_of(entries)),
+            rating=rating_of(indexes.snapshot(index).reviews(entries[-1].name)),
         )
 
 
@@ -76,18 +78,8 @@ def _manifest_at_hand(environment: Environment, indexes: Indexes, index: str, en
     for ref in entry.archives:
         if (folder := environment.store.get(ref.digest)) is not None:
             return Manifest.parse((folder / MANIFEST).read_bytes())
-    for ref in entry.archives:
-        paths = [source.removeprefix(_BLOB) for source in ref.sources if source.startswith(_BLOB)]
-        if not paths or ref.size > _MAX_READ_BYTES:
-            continue
-        data = indexes.snapshot(index).read_blob(paths[0])
-        if data is None or sha256_bytes(data) != ref.digest:
-            continue
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / f"package.{entry.kind}"
-            path.write_bytes(data)
-            return read_manifest(path)
-    return None
+    texts = held_texts(indexes.snapshot(index), entry, (MANIFEST,))
+    return Manifest.parse(texts[MANIFEST]) if texts and MANIFEST in texts else None
 
 
 def versions_of(environment: Environment, name: str, options: Options = DEFAULTS) -> tuple[str, tuple[Entry, ...]]:
@@ -98,12 +90,6 @@ def versions_of(environment: Environment, name: str, options: Options = DEFAULTS
     if not entries:
         raise NotFoundError(f"no index has {name}", hint=hint or "look for it with `xpm search`")
     return index, entries
-
-
-def newest_of(entries: Sequence[Entry]) -> Entry:
-    """The newest release that is not yanked; if there is none the newest pre-release, and if all are yanked the newest of them."""
-    usable = [entry for entry in entries if entry.yanked is None] or entries
-    return ([entry for entry in usable if not entry.version.is_prerelease] or usable)[-1]
 
 
 def search(environment: Environment, query: Query, options: Options = DEFAULTS) -> list[Found]:

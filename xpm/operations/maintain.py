@@ -3,14 +3,15 @@
 import secrets
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xpm.errors import NotFoundError, UsageError
 from xpm.home import Home
 from xpm.operations.clock import now
 from xpm.operations.open_index import Opened, opened
-from xpm.operations.publish import Published, entry_of_archives, keyring, load_key, put
+from xpm.operations.publish import Published, entry_of_archives, keyring, load_key, put, scanned
+from xpm.operations.review import Reviewed, accept_reviews
 from xpm.progress import Progress, Silent
 from xpm.trust import verify_package
 from xpm_index.digests import sha256_bytes
@@ -167,11 +168,11 @@ def accept(
     progress: Progress | None = None,
     when: str | None = None,
     dry_run: bool = False,
-) -> list[Published]:
-    """Put in force what a publisher hands in, after verifying it with the keys that the index lists.
+) -> list[Published | Reviewed]:
+    """Put in force what a publisher or a reviewer hands in, after verifying it; of publishers with the keys that the index lists.
 
     Args:
-        items: archive files (of one version), or one branch that `xpm publish` made, or ``git+<url>@<tag>#<path>``
+        items: archive files (of one version), or one branch that `xpm publish` or `xpm review` made, or ``git+<url>@<tag>#<path>``
             of an archive in the expert's own repository, which is then where clients fetch it from.
     Raises:
         PackagingError: the branch proposes nothing. SignatureError, TrustError: it is not by whom it says.
@@ -182,6 +183,8 @@ def accept(
         if not target.writer.can_add_entries():
             raise KeyFileError("the index's online key is not at hand", hint="name its file with --key")
         if len(items) == 1 and (branch := target.fetch_branch(items[0]) if _is_branch(items[0]) else None):
+            if reviewed := accept_reviews(target, branch, dry_run=dry_run):
+                return list(reviewed)
             return [
                 put(target, entry, blobs, dry_run=dry_run)
                 for entry, blobs in _proposed(home, target, branch, name=items[0])
@@ -190,7 +193,8 @@ def accept(
         with tempfile.TemporaryDirectory(dir=home.root, prefix="accept-") as folder:
             archives, sources = archives_of(items, Path(folder), progress=progress or Silent())
             entry, blobs = entry_of_archives(target, archives, sources=sources, when=when or now())
-            return [put(target, entry, blobs, dry_run=dry_run)]
+            findings = scanned(target.writer, archives, entry.publisher)
+            return [replace(put(target, entry, blobs, dry_run=dry_run), findings=findings)]
 
 
 def _is_branch(item: str) -> bool:
@@ -231,6 +235,7 @@ def _held_blobs(home: Home, target: Opened, repo: BareRepo, commit: str, entry: 
                 archive = Path(folder) / Path(path).name
                 archive.write_bytes(data)
                 manifest, *_ = verify_package(archive, key)
+                scanned(target.writer, [archive], entry.publisher)
             if (manifest.name, manifest.version) != (entry.name, entry.version):
                 raise TrustError(
                     f"{path} is {manifest.name} {manifest.version}, its entry says {entry.name} {entry.version}"

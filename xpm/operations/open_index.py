@@ -14,6 +14,7 @@ from xpm_index.entries import Entry
 from xpm_index.errors import PackagingError
 from xpm_index.git import BareRepo
 from xpm_index.index_writer import IndexWriter
+from xpm_index.reviews import ReviewFile
 from xpm_index.tuf_keys import Keyring
 from xpm_index.urls import check_no_credentials, without_credentials
 
@@ -31,6 +32,9 @@ class Opened:
 
     def propose(self, entry: Entry, branch: str, blobs: Mapping[str, bytes]) -> None:
         self.branches[branch] = self.writer.propose_entry(entry, branch, blobs=blobs)
+
+    def propose_reviews(self, reviews: ReviewFile, branch: str) -> None:
+        self.branches[branch] = self.writer.propose_reviews(reviews, branch)
 
     def fetch_branch(self, branch: str) -> str | None:
         """The commit of a branch of the index, or None if it has none."""

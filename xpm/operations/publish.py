@@ -1,8 +1,10 @@
 """The publisher's side: keys, signing, publishing into an index, yanking."""
 
+import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xpm.errors import NotFoundError, UsageError
 from xpm.home import Home
@@ -10,18 +12,22 @@ from xpm.operations.clock import now
 from xpm.operations.open_index import Opened, opened
 from xpm.progress import Progress, Silent
 from xpm.trust import verify_package
-from xpm_index.archive import read_archive, read_manifest
+from xpm_index.archive import extract_archive, read_archive, read_manifest
 from xpm_index.entries import Entry, Yanked, parse_entries
 from xpm_index.errors import PackagingError, SignatureError
+from xpm_index.index_writer import IndexWriter
 from xpm_index.integrity import PackageSignature, read_signature
 from xpm_index.keys import PublicKey, SigningKey
-from xpm_index.layout import entry_path
+from xpm_index.layout import ENTRIES, entry_path
 from xpm_index.manifest import Manifest
 from xpm_index.names import validate_name
 from xpm_index.publishing import archive_ref, entry_for, path_in_index, sign_archive
 from xpm_index.requirements import Requirement
 from xpm_index.tuf_keys import Keyring
 from xpm_index.versions import Version
+
+if TYPE_CHECKING:
+    from xpm_build.manifest_check import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +39,11 @@ class KeyInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """``branch`` is where the entry was proposed, None if it is in force."""
+    """``branch`` is where the entry was proposed, None if it is in force; ``findings`` are what the rules warn of."""
 
     entry: Entry
     branch: str | None = None
+    findings: "tuple[Finding, ...]" = ()
 
 
 def new_key(home: Home, name: str) -> KeyInfo:
@@ -109,6 +116,7 @@ def publish(
     Raises:
         SignatureError: an archive is unsigned, or not signed with a key that the index lists for its publisher.
         PackagingError: they are of different packages, or the version is published already.
+        RefusedPackage: the rules of publishing find an error.
     """
     if not archives:
         raise UsageError("there is nothing to publish")
@@ -117,7 +125,8 @@ def publish(
             raise NotFoundError(f"there is no file {path}")
     with opened(home, index, keys=keys or keyring(home), progress=progress or Silent()) as target:
         entry, blobs = entry_of_archives(target, archives, sources=sources, when=when or now())
-        return put(target, entry, blobs, dry_run=dry_run)
+        findings = scanned(target.writer, archives, entry.publisher)
+        return replace(put(target, entry, blobs, dry_run=dry_run), findings=findings)
 
 
 def set_yanked(
@@ -176,6 +185,28 @@ def put(target: Opened, entry: Entry, blobs: Mapping[str, bytes], *, dry_run: bo
     else:
         target.propose(entry, branch, blobs)
     return Published(entry=entry, branch=branch)
+
+
+def scanned(writer: IndexWriter, archives: Sequence[Path], publisher: str) -> "tuple[Finding, ...]":
+    """What the rules of publishing warn of in archives that are verified already; raises RefusedPackage for errors."""
+    from xpm_build.publish_scan import names_like, require_safe, scan
+
+    findings: dict[tuple[str, str, str], Finding] = {}
+    for path in archives:
+        manifest = read_manifest(path)
+        names = (each.rsplit("/", 1)[1].removesuffix(".jsonl") for each in writer.repo.list_tree(writer.head, ENTRIES))
+        others = [each for each in names_like(manifest.name, list(names)) if _publisher_of(writer, each) != publisher]
+        with tempfile.TemporaryDirectory(prefix="xpm-scan-") as folder:
+            extract_archive(path, Path(folder))
+            found = scan(Path(folder), manifest, others=others)
+        require_safe(found, path.name)
+        findings |= {(each.rule, each.where, each.what): each for each in found}
+    return tuple(findings.values())
+
+
+def _publisher_of(writer: IndexWriter, name: str) -> str:
+    data = writer.read(entry_path(name))
+    return parse_entries(data, name=name)[0].publisher if data else ""
 
 
 def _verified(target: Opened, path: Path, when: str) -> tuple[Manifest, PackageSignature, str]:

@@ -1,7 +1,6 @@
 """Serving what is installed over HTTP: the engine is loaded, the server bound, the lock watched, and all is closed in order."""
 
 import contextlib
-import ipaddress
 import logging
 import socket
 import tempfile
@@ -19,6 +18,7 @@ from xpm.operations.answering import RunOptions, load_engine
 from xpm.operations.choice import Candidates
 from xpm.operations.devices import require_checked
 from xpm.operations.extras import require_extra
+from xpm.operations.listening import address_of, is_loopback, listening_at
 from xpm.progress import Progress
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8642
 KEYS_FILE, JOBS_FILE = "serve-keys.json", "serve-jobs.sqlite"
 _WATCH_S = 1.0
-_BACKLOG = 2048
 _HEADER_BYTES = 32 << 10
 _LOG = logging.getLogger("xpm.serve")
 
@@ -65,43 +64,23 @@ def serve(environment: Environment, options: ServeOptions, *, progress: Progress
         XpmError, EngineError: what is installed can't be read, fetched or loaded.
     """
     require_extra(("fastapi", "uvicorn", "prometheus_client"), what="xpm serve", extra="serve")
-    with _bound(environment, options) as listening, application(environment, options, progress) as (app, worker):
-        _run(app, worker, listening, options, ready)
-
-
-@contextlib.contextmanager
-def _bound(environment: Environment, options: ServeOptions) -> Iterator[socket.socket]:
-    """The socket, before anything is loaded: that it can't be had is told at once."""
     require_key(environment, options.host)
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    try:
-        listening = socket.create_server((options.host, options.port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise UsageError(
-            f"{options.host} port {options.port} can't be served",
-            context=error.strerror or str(error),
-            hint="another program may hold it: choose another --port",
-        ) from error
-    with listening:
-        yield listening
+    with (
+        listening_at(options.host, options.port) as listening,  # first: that it can't be had is told at once
+        application(environment, options, progress) as (app, worker),
+    ):
+        _run(app, worker, listening, options, ready)
 
 
 def require_key(environment: Environment, host: str) -> None:
     """Raise UsageError if other machines can reach an address, and nobody has a key."""
     from xpm_runtime.server.keys import KeyFile
 
-    if not _is_loopback(host) and not KeyFile(environment.home.root / KEYS_FILE).active():
+    if not is_loopback(host) and not KeyFile(environment.home.root / KEYS_FILE).active():
         raise UsageError(
             f"{host} can be reached from other machines, and there is no key",
             hint="make one with `xpm serve keys add NAME`, or leave --host out",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @contextlib.contextmanager
@@ -133,7 +112,7 @@ def application(
         security = Security(
             keys=KeyFile(environment.home.root / KEYS_FILE),
             hosts=("localhost", "127.0.0.1", "[::1]", options.host, *options.allowed_hosts),
-            needs_key=not _is_loopback(options.host),
+            needs_key=not is_loopback(options.host),
             max_body_bytes=options.max_body_bytes,
         )
         if (tracer := tracer_of_environment()) is not None:
@@ -188,7 +167,7 @@ def _run(
 
         async def startup(self, sockets: Sequence[socket.socket] | None = None) -> None:
             await super().startup(list(sockets or ()))
-            ready(_address(listening))
+            ready(address_of(listening))
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             self.force_exit = self.should_exit
@@ -207,8 +186,3 @@ def _run(
         "timeout_graceful_shutdown": int(options.drain_s) + 1,
     }
     Server(uvicorn.Config(app, **settings)).run(sockets=[listening])
-
-
-def _address(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

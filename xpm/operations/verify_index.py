@@ -18,7 +18,7 @@ from xpm.trust import verify_archive
 from xpm_index.entries import ArchiveRef, Entry
 from xpm_index.errors import XpmError
 from xpm_index.index import IndexSnapshot
-from xpm_index.layout import ARCHIVES, ENTRIES, INDEX_JSON, METADATA, PUBLISHERS, entry_path, publisher_path
+from xpm_index.layout import ARCHIVES, ENTRIES, INDEX_JSON, METADATA, PUBLISHERS, REVIEWS, entry_path, publisher_path
 from xpm_index.metadata import Read, metadata_files, promised
 from xpm_index.metadata_editor import RoleState
 from xpm_index.tuf_keys import Keyring
@@ -51,7 +51,7 @@ def verify_index(
 
     1. its metadata, from its newest root;
     2. that every file that the metadata promises is there and is what was promised;
-    3. every publisher, every entry, and every archive that the index itself holds, signature and all;
+    3. every publisher, every entry, every review, and every archive that the index itself holds, signature and all;
     4. that there is nothing else in its folders.
 
     Raises:
@@ -68,6 +68,7 @@ def verify_index(
             inspection.at_promises()  # 2
             inspection.at_publishers()  # 3
             inspection.at_entries()
+            inspection.at_reviews()
             inspection.at_the_rest()  # 4
         return IndexReport(
             num_names=inspection.num_names,
@@ -119,11 +120,19 @@ class _Inspection:
             for entry in entries:
                 self._at_archives(entry)
 
+    def at_reviews(self) -> None:
+        for path in self._paths:
+            if path.startswith(f"{REVIEWS}/"):
+                try:
+                    self._snapshot.review_file(path)
+                except XpmError as error:
+                    self.problems.append(f"{path}: {_described(error)}")
+
     def at_the_rest(self) -> None:
         known = {INDEX_JSON, *metadata_files(self._read), *self._promised, *self.archives}
         for path in self._paths:
             folder = path.partition("/")[0]
-            if path in known or folder in (ENTRIES, PUBLISHERS):
+            if path in known or folder in (ENTRIES, PUBLISHERS, REVIEWS):
                 continue
             if folder == ARCHIVES:
                 self.problems.append(f"{path}: no entry names it")

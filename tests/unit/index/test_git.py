@@ -1,7 +1,9 @@
 """The Git module against real Git: repositories made by `git`, fetched over file:// and smart HTTP."""
 
 import os
+import random
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -261,3 +263,12 @@ def test_a_line_break_in_a_url_asks_git_for_nothing(home):
     assert ask_git("https://good.example/x") is not None
     assert ask_git("https://evil.example/\nhost=good.example") is None
     assert ask_git("https://other.example/x") is None
+
+
+def test_an_object_whose_compressed_form_begins_with_long_tables_is_read(tmp_path):
+    choose = random.Random(1)
+    data = bytes(choose.choices(range(256), weights=[1 + (number * 7919) % 251 for number in range(256)], k=20_000))
+    assert zlib.decompressobj().decompress(zlib.compress(b"blob 20000\0" + data)[:64]) == b""
+    with BareRepo.init(tmp_path / "r.git") as repo:
+        commit = repo.commit_files({"x": data}, message="x", author="x <x@localhost>")
+        assert repo.read_blob(commit, "x") == data

@@ -1,0 +1,1 @@
+"""The marketplace: an index snapshot in, pages out; knows no command line and no engine."""

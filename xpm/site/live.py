@@ -1,0 +1,159 @@
+"""The pages of an index as it is now: read anew when its head has moved, rendered when somebody asks."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from xpm.site.catalogue import Catalogue
+from xpm.site.feeds import atom, sitemaps
+from xpm.site.pages import Page, Site, comparison, listing_page, pages_of
+from xpm.site.render import STATIC, static, to_json, to_page
+from xpm.site.search import MAX_SHOWN, Wanted, search
+from xpm_index.digests import sha256_bytes
+from xpm_index.index import IndexSnapshot
+
+_MAX_KEPT = 500
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".xml": "application/xml",
+    ".txt": "text/plain; charset=utf-8",
+}
+
+
+class Source(Protocol):
+    """Where the index is."""
+
+    def head(self) -> str:
+        """The commit that it is at."""
+        ...
+
+    def snapshot(self) -> IndexSnapshot:
+        """The index at its head, verified."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """``etag`` identifies the bytes; ``status`` is 200, or 404 of the page that says so."""
+
+    body: bytes
+    media_type: str
+    status: int = 200
+
+    @property
+    def etag(self) -> str:
+        return f'"{sha256_bytes(self.body)[7:39]}"'
+
+
+class LiveSite:
+    """Answers for one index; may be asked by several threads.
+
+    Args:
+        scratch: a folder for the cache of words.
+    """
+
+    def __init__(self, source: Source, site: Site, scratch: Path) -> None:
+        self._source, self._site, self._words = source, site, scratch / "words.sqlite"
+        self._lock = threading.Lock()
+        self._known: Catalogue | None = None
+        self._pages: dict[str, Page] = {}
+        self._kept: OrderedDict[str, Reply] = OrderedDict()
+
+    def reply(self, path: str, asked: Mapping[str, str]) -> Reply:
+        """What is at a path, without its first slash; ``asked`` are the parameters.
+
+        Raises:
+            XpmError: the index can't be read.
+        """
+        with self._lock:
+            self._follow()
+            wanted = Wanted.parse(asked)
+            if path in ("search.html", "search.json") and not wanted.is_empty:
+                return self._rendered(self._found(wanted), path)
+            key = path or "index.html"
+            if key not in self._kept:
+                self._kept[key] = self._made(key)
+            self._kept.move_to_end(key)
+            reply = self._kept[key]
+            while len(self._kept) > _MAX_KEPT:
+                self._kept.popitem(last=False)
+            if reply.status != 200:
+                del self._kept[key]
+            return reply
+
+    def pair(self, first: str, second: str) -> str | None:
+        """The path of the page that compares two packages; None if there is one that the index does not have."""
+        with self._lock:
+            self._follow()
+            known = self._catalogue.packages
+            if first not in known or second not in known or first == second:
+                return None
+            return f"compare/{min(first, second)}/{max(first, second)}.html"
+
+    def _follow(self) -> None:
+        """Read the index anew if its head has moved; if that fails, nothing is answered until it can be read."""
+        head = self._source.head()
+        if self._known is None or head != self._known.snapshot.commit:
+            before = self._known.packages if self._known else None
+            catalogue = Catalogue.read(self._source.snapshot(), known=before)
+            self._pages = {each.path: each for each in pages_of(catalogue, self._site)}
+            self._kept.clear()
+            self._known = catalogue
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        assert self._known is not None, "ask _follow first"
+        return self._known
+
+    def _made(self, path: str) -> Reply:
+        if path in STATIC:
+            return Reply(static(path), _TYPES[Path(path).suffix])
+        if path == "feed.xml":
+            return Reply(atom(self._catalogue, self._site), "application/atom+xml")
+        paths = sorted(f"{each}.html" for each in self._pages if each != "404")
+        for name, content in sitemaps(paths, self._site):
+            if name == path:
+                return Reply(content, _TYPES[Path(path).suffix])
+        page = self._page(path)
+        if page is None:
+            return self._rendered(self._pages["404"], "404.html", status=404)
+        return self._rendered(page, path)
+
+    def _page(self, path: str) -> Page | None:
+        name, _, suffix = path.rpartition(".")
+        if suffix not in ("html", "json") or name == "404":
+            return None
+        if name in self._pages:
+            return self._pages[name]
+        match name.split("/"):
+            case ["compare", first, second] if first < second and {first, second} <= self._catalogue.packages.keys():
+                return comparison(self._catalogue, first, second)
+        return None
+
+    def _found(self, wanted: Wanted) -> Page:
+        found = search(self._catalogue, wanted, self._words)
+        shown = f"Found for “{wanted.q}”" if wanted.q else "Found"
+        return listing_page(
+            "search",
+            shown,
+            found[:MAX_SHOWN],
+            total=len(found),
+            page=1,
+            pages=1,
+            first="search",
+            wanted=wanted.to_dict(),
+        )
+
+    def _rendered(self, page: Page, path: str, *, status: int = 200) -> Reply:
+        document = page.document()
+        if path.endswith(".json"):
+            return Reply(to_json(document), _TYPES[".json"], status)
+        index = self._catalogue.snapshot.info.name
+        return Reply(to_page(page, document, index=index, site=self._site), _TYPES[".html"], status)
