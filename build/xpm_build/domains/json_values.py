@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from xpm_build.domains.case import Draft
+from xpm_build.domains.json_schema import schema_of
 from xpm_build.domains.speech import Speaker
 from xpm_build.domains.words import Vocabulary
 
@@ -195,9 +196,6 @@ def _typed(value: Scalar) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
-
-
 def _schema(keys: _Keys, speaker: Speaker) -> tuple[str, Any]:
     facts: dict[str, Any] = dict(keys.facts(1, 3))
     if keys.rng.random() < 0.25:
@@ -207,16 +205,7 @@ def _schema(keys: _Keys, speaker: Speaker) -> tuple[str, Any]:
         numeric = keys.numeric[name]
         draw = keys.words.integer if numeric else keys.words.value
         facts[name] = [draw() for _ in range(keys.rng.randint(1, 3))]
-    return speaker.say("schema_for", json=json.dumps(facts, ensure_ascii=False)), _schema_of(facts)
-
-
-def _schema_of(value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        properties = {key: _schema_of(each) for key, each in value.items()}
-        return {"type": "object", "properties": properties, "required": list(value)}
-    if isinstance(value, list):
-        return {"type": "array", "items": _schema_of(value[0])}
-    return {"type": _TYPES[type(value)]}
+    return speaker.say("schema_for", json=json.dumps(facts, ensure_ascii=False)), schema_of(facts)
 
 
 _FAMILIES: dict[str, tuple[int, Any]] = {

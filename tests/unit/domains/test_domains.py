@@ -6,6 +6,7 @@ import re
 import pytest
 
 from examples.embedded.corpus import HELD_BACK, base_document
+from tests.support.frames import sentences
 from tests.support.sandbox import needs_sandbox
 from xpm_build.dataset.hold_out import HoldOut, values_of
 from xpm_build.domains import DOMAINS, draw_case, draw_cases
@@ -163,15 +164,6 @@ def test_what_is_held_back_leaves_every_kind_something():
                     assert count <= 0.5 * len(frames), kind
                     held += count
     assert held > 60
-
-
-def sentences(frame):
-    """Every sentence that a frame stands for."""
-    alternatives = re.search(r"\[([^\[\]]*)\]", frame)
-    if not alternatives:
-        return {re.sub("  +", " ", frame).strip(" .?").lower()}
-    before, after = frame[: alternatives.start()], frame[alternatives.end() :]
-    return {text for word in alternatives[1].split("|") for text in sentences(before + word + after)}
 
 
 @pytest.mark.parametrize("name", ["sql", "json", "neo4j", "functions"])

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from examples.embedded.corpus import HELD_BACK
+from tests.support.frames import assert_sound
 from tests.support.sandbox import needs_sandbox
 from xpm_build.domains import DOMAINS, draw_cases
 from xpm_build.domains.everyday.code_edits import _SLIPS, _disagreement
 from xpm_build.domains.everyday.code_requests import PHRASES
 from xpm_build.domains.everyday.code_tasks import draw_function, purposes, purposes_of
 from xpm_build.domains.everyday.code_wording import third_person
-from xpm_build.domains.speech import LEAST_FRAMES, NUM_PLAIN, frames_of
 from xpm_build.domains.words import NUM_GROUPS
 from xpm_build.judges import judge_of
 from xpm_build.judges.python import Python
@@ -131,14 +131,7 @@ def test_the_third_person(command, told):
 
 
 def test_every_frame_is_sound_and_enough_is_left_to_train_on():
-    for kind, languages in frames_of(PHRASES).items():
-        for language, frames in languages.items():
-            for frame in frames:
-                assert frame.count("[") == frame.count("]"), frame
-                assert frame.count("{") == frame.count("}"), frame
-            if len(frames) >= LEAST_FRAMES:
-                held = sum(HELD_BACK.holds("phrasing", f"{kind}/{language}/{n}") for n in range(NUM_PLAIN, len(frames)))
-                assert held <= 0.6 * len(frames), kind
+    assert_sound(PHRASES, HELD_BACK)
 
 
 @pytest.mark.parametrize("name", _LANGUAGES)

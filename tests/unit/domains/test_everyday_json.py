@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from examples.embedded.corpus import HELD_BACK
+from tests.support.frames import assert_sound
 from xpm_build.domains import DOMAINS, draw_cases
 from xpm_build.domains.everyday.json_repair import _SLIPS
 from xpm_build.domains.everyday.json_requests import _FAMILIES, PHRASES
 from xpm_build.domains.everyday.records import TEXTS, _kinds, draw_kind, draw_record, kinds_in_groups, tell
 from xpm_build.domains.everyday.values import draw_value, pool
-from xpm_build.domains.speech import LEAST_FRAMES, NUM_PLAIN, Speaker, frames_of
+from xpm_build.domains.speech import Speaker, frames_of
 from xpm_build.domains.words import NUM_GROUPS, Vocabulary
 from xpm_build.judges import judge_of
 from xpm_build.rows import problems_of
@@ -119,16 +120,7 @@ def test_each_group_has_kinds_of_its_own():
 
 @pytest.mark.parametrize("path", [PHRASES, TEXTS])
 def test_every_frame_is_sound_and_enough_is_left_to_train_on(path):
-    for kind, languages in frames_of(path).items():
-        assert "en" in languages or "any" in languages, kind
-        for language, frames in languages.items():
-            assert frames, (kind, language)
-            for frame in frames:
-                assert frame.count("[") == frame.count("]"), frame
-                assert frame.count("{") == frame.count("}"), frame
-            if len(frames) >= LEAST_FRAMES:
-                held = sum(HELD_BACK.holds("phrasing", f"{kind}/{language}/{n}") for n in range(NUM_PLAIN, len(frames)))
-                assert held <= 0.6 * len(frames), kind
+    assert_sound(path, HELD_BACK)
 
 
 def test_slips_leave_json_that_nothing_reads():

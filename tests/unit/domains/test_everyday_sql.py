@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from examples.embedded.corpus import HELD_BACK
+from tests.support.frames import sentences
 from tests.support.sandbox import needs_sandbox
 from xpm_build.domains import DOMAINS, draw_case, draw_cases
 from xpm_build.domains.everyday.graph import draw_graph, graphs, graphs_of
@@ -156,15 +157,6 @@ def test_what_is_not_translated_keeps_its_name():
     assert translated("customers", "de") == "Kunden"
     assert translated("customers", "pt") == "clientes"
     assert translated("gearboxes", "de") == ""
-
-
-def sentences(frame):
-    """Every sentence that a frame stands for."""
-    alternatives = re.search(r"\[([^\[\]]*)\]", frame)
-    if not alternatives:
-        return {re.sub("  +", " ", frame).strip(" .?").lower()}
-    before, after = frame[: alternatives.start()], frame[alternatives.end() :]
-    return {text for word in alternatives[1].split("|") for text in sentences(before + word + after)}
 
 
 def test_frames_are_sound_and_what_is_held_back_is_worded_like_nothing_else():

@@ -9,6 +9,7 @@ from typing import Any
 from xpm_build.domains.everyday.json_extract import Made, dump
 from xpm_build.domains.everyday.json_notations import any_words
 from xpm_build.domains.everyday.records import draw_kind, draw_record
+from xpm_build.domains.json_schema import schema_of
 from xpm_build.domains.speech import Speaker
 from xpm_build.domains.words import Vocabulary
 
@@ -247,9 +248,6 @@ def layout(words: Vocabulary, speaker: Speaker) -> tuple[str, Any, str]:
     return speaker.say("minify", json=text), value, json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
-
-
 def schema(words: Vocabulary, speaker: Speaker) -> Made:
     rng = words.rng
     kind = draw_kind(words, "en")
@@ -264,19 +262,10 @@ def schema(words: Vocabulary, speaker: Speaker) -> Made:
         "boolean": "boolean",
         "array": "array of strings",
     }
-    wanted = _schema_of(found)
+    wanted = schema_of(found)
     told = []
     for key, each in wanted["properties"].items():
         name = words_for[each["type"]]
         name = "array of integers" if each.get("items") == {"type": "integer"} else name
         told.append(rng.choice(("{k} ({t})", "{k}: {t}", "{k} ({t})")).replace("{k}", key).replace("{t}", name))
     return speaker.fill(frame, json=dump(found), keys=", ".join(told)), wanted
-
-
-def _schema_of(value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        properties = {key: _schema_of(each) for key, each in value.items()}
-        return {"type": "object", "properties": properties, "required": list(value)}
-    if isinstance(value, list):
-        return {"type": "array", "items": _schema_of(value[0])}
-    return {"type": _TYPES[type(value)]}
