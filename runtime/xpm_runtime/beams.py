@@ -52,12 +52,10 @@ class BeamSearch:
 
     def advance(self) -> None:
         """Choose which beams go on, if all of them are ranked."""
-        for broken in [
-            each for each in self._beams if each.sequence.is_finished
-        ]:  # by an error, or because it was cancelled
-            self._beams.remove(broken)
-            if not self._beams and not self._finished:
-                self._finished.append(broken)
+        broken = [each for each in self._beams if each.sequence.is_finished]  # by an error, or because it was cancelled
+        self._beams = [each for each in self._beams if not each.sequence.is_finished]
+        if broken and not self._beams and not self._finished:
+            self._finished.append(broken[-1])
         ranked = [each.sequence.ranked for each in self._beams]
         if not self._beams or None in ranked:
             return
@@ -66,9 +64,7 @@ class BeamSearch:
             for beam, found in zip(self._beams, ranked, strict=True)
             for token, logprob in found or ()
         ]
-        candidates.sort(
-            key=lambda each: -each.score
-        )  # of equals those of the better beam, then of the lower token, first
+        candidates.sort(key=lambda each: -each.score)  # of equals, those of the better beam and of lower ids first
         self._go_on(candidates)
 
     def stop(self) -> None:

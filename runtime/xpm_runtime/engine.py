@@ -265,7 +265,16 @@ class Engine:
             raise RequestError("a beam search is no single sequence", hint="use Engine.search, or take num_beams out")
         return self._begun(request)
 
+    def check(self, request: Request) -> None:
+        """Raise what ``submit`` or ``search`` would before anything is computed."""
+        self._begun(request)
+
     def _begun(self, request: Request) -> Sequence:
+        if request.sampling.num_beams > self.num_lanes:
+            raise RequestError(
+                f"{request.sampling.num_beams} beams need as many lanes, and there are {self.num_lanes}",
+                hint="lower num_beams, or load the base with a larger max_lanes",
+            )
         ids = encode_prompt(  # may take long: nobody waits for it
             request.prompt,
             self._codec,
@@ -385,11 +394,6 @@ class Engine:
         Raises:
             RequestError: there are more beams than lanes. Else as ``submit``.
         """
-        if request.sampling.num_beams > self.num_lanes:
-            raise RequestError(
-                f"{request.sampling.num_beams} beams need as many lanes, and there are {self.num_lanes}",
-                hint="lower num_beams, or load the base with a larger max_lanes",
-            )
         first = self._begun(request)
         with self._searching:  # one at a time: two that wait for each other's lanes would wait for ever
             self.enqueue(first)

@@ -78,3 +78,10 @@ def test_a_line_that_is_no_case(case, message, run):
     error = run([case]).exception
     assert message in str(error)
     assert error.exit_code == 2
+
+
+def test_answers_of_a_beam_search(run):
+    done = run([CASES[0], CASES[4]], "--num-beams", "3", "--json")
+    found = json.loads(done.stdout)
+    assert [each["right"] for each in found["answers"]] == [True, False]
+    assert "a lane holds" in found["answers"][1]["reason"]

@@ -196,7 +196,7 @@ def _answered(
             prompt=messages(system, case.prompt), experts=names, sampling=answerer.sampling(own, case.prompt)
         )
         try:
-            engine.cancel(engine.submit(request))
+            engine.check(request)
         except CapacityError as error:
             found[case.line] = "", error.message
         else:

@@ -171,7 +171,7 @@ def sampling_of(manifest: Manifest) -> SamplingParams:
 
 def _refusal(engine: Engine, request: Request) -> str:
     try:
-        engine.cancel(engine.submit(request))
+        engine.check(request)
     except CapacityError as error:
         return error.message
     return ""
