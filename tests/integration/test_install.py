@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.packages import make_publisher
+from tests.support.packages import SLOTS, make_publisher
 from tests.support.projects import Listening
 from tests.support.simulator import IndexSimulator
 from xpm import history
@@ -428,7 +428,7 @@ def test_publishing_at_once_loses_nothing(index, tmp_path):
             }
         )
         path = archives[number] = tmp_path / f"p{number}.expert"
-        write_archive(path, {"manifest.json": manifest.to_bytes(), "slots.safetensors": b"x"})
+        write_archive(path, {"manifest.json": manifest.to_bytes(), "slots.safetensors": SLOTS})
         sign_archive(path, index.key, publisher="acme", created_at="2026-02-01T00:00:00Z")
     home = Home(tmp_path / "home")
     with ThreadPoolExecutor(6) as pool:
