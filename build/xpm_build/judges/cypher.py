@@ -53,7 +53,9 @@ def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
     def tells(has_literals: bool, seed: int) -> bool:
         """Whether the gold query finds or changes anything there: else any query without effect is as good."""
         rows, graph = effect(has_literals, seed, gold)
-        return any(row not in _NOTHING for row in rows) or graph != effect(has_literals, seed, "RETURN 0")[1]
+        if returns:  # what changes something returns that
+            return any(row not in _NOTHING for row in rows)
+        return graph != effect(has_literals, seed, "RETURN 0")[1]
 
     is_told = not returns and tells(False, 1)
     seed = 1 if is_told else next((each for each in range(1, _MOST_SEEDS) if tells(True, each)), 1)
