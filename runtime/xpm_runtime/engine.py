@@ -371,19 +371,19 @@ class Engine:
 
     def as_completed(self, requests: Items[Request]) -> Iterator[tuple[int, GenerationResult]]:
         """Like ``generate_batch``, but yield (place in ``requests``, result) as each is done. Leaving the loop cancels the rest."""
-        sequences: list[Sequence] = []
-        searched = [number for number, request in enumerate(requests) if request.sampling.num_beams > 1]
-        for number in searched:
-            yield number, self.search(requests[number])[0]
+        waiting: dict[int, Sequence] = {}
         try:
-            sequences += [self.submit(request) for number, request in enumerate(requests) if number not in searched]
-            waiting = dict(zip((n for n in range(len(requests)) if n not in searched), sequences, strict=True))
+            for number, request in enumerate(requests):
+                if request.sampling.num_beams > 1:
+                    yield number, self.search(request)[0]
+                else:
+                    waiting[number] = self.submit(request)
             while waiting:
                 self.step()
                 for number in [number for number, sequence in waiting.items() if sequence.is_finished]:
                     yield number, waiting.pop(number).result()
         finally:
-            for sequence in sequences:
+            for sequence in waiting.values():
                 self.cancel(sequence)
 
     def search(self, request: Request, *, stopped: Callable[[], bool] = lambda: False) -> list[GenerationResult]:
@@ -420,8 +420,7 @@ class Engine:
         """
         request = Request(prompt=prompt, experts=tuple(experts), sampling=sampling or SamplingParams())
         if request.sampling.num_beams > 1:
-            best = self.search(request)[0]
-            yield from (best.text, best) if best.text else (best,)
+            yield from _pieces_of(self.search(request)[0])
             return
         sequence = self.submit(request)
         try:
@@ -439,8 +438,7 @@ class Engine:
         """Like ``stream``, for asyncio: the loop stays free, and all streams share their steps. Cancelling the task cancels it."""
         request = Request(prompt=prompt, experts=tuple(experts), sampling=sampling or SamplingParams())
         if request.sampling.num_beams > 1:
-            best = (await asyncio.to_thread(self.search, request))[0]
-            for piece in (best.text, best) if best.text else (best,):
+            for piece in _pieces_of((await asyncio.to_thread(self.search, request))[0]):
                 yield piece
             return
         submission = _Submission(self, request)
@@ -546,6 +544,11 @@ class Engine:
                 raise RequestError(
                     f"no expert named {name} is attached", context=f"attached: {', '.join(self.attached) or 'none'}"
                 )
+
+
+def _pieces_of(result: GenerationResult) -> tuple[str | GenerationResult, ...]:
+    """What a stream gives of an answer that is there at once."""
+    return (result.text, result) if result.text else (result,)
 
 
 class _Submission:
