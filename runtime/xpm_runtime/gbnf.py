@@ -8,6 +8,7 @@ next one begins. Rules that can't be reached, or never end, are left out, so tha
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from xpm_runtime.errors import ConstraintError
 from xpm_runtime.gbnf_rules import (
@@ -37,6 +38,7 @@ _TOKEN = re.compile(
 _CHARACTER = re.compile(r"\\x([0-9A-Fa-f]{2})|\\u([0-9A-Fa-f]{4})|\\U([0-9A-Fa-f]{8})|\\(.)|([^\\])", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"} | {each: each for each in '"\\[]-^/'}
 _SURROGATES = (0xD800, 0xDFFF)
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LAST = 0x10FFFF
 
 
@@ -122,8 +124,7 @@ class _Parser:
 
     def _item(self, token: re.Match[str]) -> Node:
         if token["literal"] is not None:
-            codes = [code for code, _ in self._characters(token["literal"], token.start("literal"))]
-            return All(tuple(Text(json.dumps(chr(code), ensure_ascii=False)) for code in codes))
+            return self._literal(token)
         if token["class"] is not None:
             return self._class(token)
         if token["name"] is not None:
@@ -155,6 +156,12 @@ class _Parser:
         if max(least, most or 0) > MAX_REPEATS or (most is not None and most < least):
             raise self._error(f"repeats must be 0 to {MAX_REPEATS:,}, the first not above the second", token.start())
         return EMPTY if most == 0 else Repeated(node, least, most)
+
+    def _literal(self, token: re.Match[str]) -> Node:
+        text = token["literal"]
+        if "\\" in text or _SURROGATE.search(text):
+            text = "".join(chr(code) for code, _ in self._characters(text, token.start("literal")))
+        return Text(" ".join(map(_terminal, text))) if text else EMPTY
 
     def _class(self, token: re.Match[str]) -> Node:
         body, place = token["class"], token.start("class")
@@ -197,6 +204,11 @@ class _Parser:
         column = place - (self._text.rfind("\n", 0, place) + 1) + 1
         found = self._text[place : place + 40].split("\n")[0]
         return ConstraintError(f"the grammar is not valid: {what}", context=f"line {line}, column {column}: {found}")
+
+
+@lru_cache(maxsize=1024)
+def _terminal(character: str) -> str:
+    return json.dumps(character, ensure_ascii=False)
 
 
 def _others(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

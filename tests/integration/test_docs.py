@@ -69,5 +69,5 @@ def _without_code(text):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_shell_lines_name_commands(page):
-    for line in re.findall(r"^(?:    |\$ )xpm (.*)$", page.read_text(), re.MULTILINE):
+    for line in re.findall(r"^(?:    |\$ )xpm (.*)$", page.read_text().replace("\\\n", ""), re.MULTILINE):
         assert shlex.split(line, comments=True)[0] in COMMANDS, line
