@@ -6,7 +6,7 @@ blanks to be followed by something else, of a name any letter will do. It may fi
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 _MAX_DECISIONS = 400
@@ -23,6 +23,7 @@ _ENDS = (b"end", b"END", b"fi", b"done", b"esac")
 # has both cases is a name, and what begins with SELECT changes nothing.
 _WORDS = rb"delete|detach|set|drop|remove|create|merge|update|insert|truncate|alter"
 _CHANGES = re.compile(rb"(?<![.:`\"'\w])(?:" + _WORDS + rb"|" + _WORDS.upper() + rb")\b")
+_BEHIND_BACKSLASH = re.compile(rb"(?<=\\)[\"'`]")
 _READS = re.compile(rb"\s*(?:select|SELECT)\b")
 
 
@@ -80,10 +81,18 @@ class _Way:
         return 2 * self.nesting.depth + bool(self.nesting.quote) + 3 * self.is_known - min(self.num_words, 6)
 
 
-def shortest_end(start: Following, written: bytes) -> bytes | None:
-    """What to write behind ``written`` so that the text is complete: b"" if it is, None if no way was found."""
+def shortest_end(begun: Following, written: bytes) -> bytes | None:
+    """What to write behind ``written`` so that the text is complete: b"" if it is, None if no way was found.
+
+    Args:
+        begun: what may follow where nothing is written yet.
+    """
     may_change = _changes(written)
-    layer = [_Way(b"", start, _Nesting().behind(written))]
+    start = begun.copy()
+    nesting = _nested(_Nesting(), start, written)
+    if nesting is None:
+        return None
+    layer = [_Way(b"", start, nesting)]
     met: set[tuple[bytes, _Nesting, bytes]] = set()
     num_looks = 0
     for _ in range(_MAX_DECISIONS):
@@ -113,6 +122,34 @@ def _changes(text: bytes, start: int = 0) -> bool:
     return _READS.match(text) is None and _CHANGES.search(text, start) is not None
 
 
+def _nested(nesting: _Nesting, state: Following, text: bytes) -> _Nesting | None:
+    """Lets ``state`` go on behind ``text``: how that leaves the nesting, None if ``text`` may not come next.
+
+    Whether a backslash keeps a quote from closing is the language's affair: in SQL it does not. There anything may follow it, and
+    behind the quote not any letter.
+    """
+    before = b"\\" if nesting.is_escaped else b""
+    text = before + text
+    at = len(before)
+    for found in _BEHIND_BACKSLASH.finditer(text):
+        if not _take(state, text[at : found.start()]):
+            return None
+        nesting = nesting.behind(text[at : found.start()])
+        at = found.end()
+        is_open = nesting.is_escaped and nesting.quote == found[0][0]
+        may_close = is_open and _has_names(state.next_bytes())
+        if not state.take(found[0]):
+            return None
+        nesting = nesting.behind(found[0])
+        if may_close and not _has_names(state.next_bytes()):
+            nesting = replace(nesting, quote=0)
+    return nesting.behind(text[at:]) if _take(state, text[at:]) else None
+
+
+def _take(state: Following, text: bytes) -> bool:
+    return not text or state.take(text)
+
+
 def _further(way: _Way, written: bytes, may_change: bool) -> list[tuple[_Way, bytes]]:
     """The ways one decision on, each with the bytes that may follow it."""
     result = []
@@ -121,15 +158,16 @@ def _further(way: _Way, written: bytes, may_change: bool) -> list[tuple[_Way, by
     ends = _ENDS if not way.nesting.quote and _has_names(possible) else ()
     for begun in (*letters, *ends):
         added, state = begun, way.state.copy()
-        if not state.take(added):
+        nesting = _nested(way.nesting, state, added)
+        if nesting is None:
             continue
-        if not state.is_complete and (forced := state.forced_bytes()) and state.take(forced):
-            added += forced
+        if not state.is_complete and (forced := state.forced_bytes()) and (behind := _nested(nesting, state, forced)):
+            added, nesting = added + forced, behind
         text = way.text + added
         if not may_change and _changes(written + text, len(written)):
             continue
         is_word = len(added) > 1 and begun not in ends and added[-2:].strip().isalpha()
-        nesting, word = way.nesting.behind(added), added if is_word else way.word
+        word = added if is_word else way.word
         result.append((_Way(text, state, nesting, word, way.num_words + is_word), state.next_bytes()))
     return result
 

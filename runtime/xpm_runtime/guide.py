@@ -87,13 +87,8 @@ class Guide:
         """What would make ``text`` complete, "…" if that is not known; None if it is complete."""
         if self._constraint.is_complete and self._guides.constraints.decode(self._written) == text.encode():
             return None
-        state = self._bytes.copy()
-        if not state.take(text.encode()):
-            return _UNKNOWN
-        if state.is_complete:
-            return None
-        end = shortest_end(state, text.encode())
-        return _UNKNOWN if end is None else end.decode(errors="replace")
+        end = shortest_end(self._bytes, text.encode())
+        return _UNKNOWN if end is None else end.decode(errors="replace") or None
 
     @cached_property
     def _bytes(self) -> ByteConstraint:
@@ -118,8 +113,7 @@ class Guide:
             return []
         constraints = self._guides.constraints
         written = constraints.decode(self._written + tokens)
-        state = self._bytes.copy()
-        end = shortest_end(state, written) if state.take(written) else None
+        end = shortest_end(self._bytes, written)
         found = None if end is None else self._without_control(constraints.encode(end))
         return found if found is not None and constraint.allows(found) else None
 

@@ -145,6 +145,26 @@ def test_a_tool_is_called_as_its_schema_says(choice, client):
         assert 1 <= arguments["days"] <= 9
 
 
+@pytest.mark.parametrize("unenforced", [{"not": {"const": "Paris"}}, {"type": "string", "format": "color"}])
+def test_a_strict_tool_has_a_schema_that_can_be_held_to(unenforced, client):
+    function = {
+        "name": "find",
+        "parameters": {"type": "object", "properties": {"city": unenforced}, "required": ["city"]},
+    }
+    asked = {
+        "model": "base",
+        "messages": USER,
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+        "max_tokens": 200,
+    }
+    with pytest.raises(openai.BadRequestError, match="can't be enforced"):
+        client.chat.completions.create(**asked, tools=[{"type": "function", "function": {**function, "strict": True}}])
+    reply = client.chat.completions.create(**asked, tools=[{"type": "function", "function": function}])
+    (call,) = reply.choices[0].message.tool_calls
+    assert "city" in json.loads(call.function.arguments)
+
+
 def test_a_tool_call_is_streamed(client):
     with client.chat.completions.stream(
         model="base", messages=USER, tools=[WEATHER], tool_choice="required", parallel_tool_calls=False, max_tokens=400

@@ -18,7 +18,7 @@ from tests.support.grammars import HOSTILE, THOUSAND_RULES, byte_constraints
 from xpm_runtime import AdapterSpec, ConstraintError, Engine, Grammar, Message, Request, RequestError, SamplingParams
 from xpm_runtime.closing import shortest_end
 from xpm_runtime.constraint import Constraints, fitting
-from xpm_runtime.grammars import BUILT_IN
+from xpm_runtime.grammars import BUILT_IN, built_in
 from xpm_runtime.text import GrowingText
 from xpm_runtime.vocabulary import TokenizerVocabulary, ids_before_a_text
 
@@ -283,10 +283,32 @@ def test_short_of_tokens_an_answer_still_ends_legally(name, tiny_engine):
     ],
 )
 def test_the_shortest_end_where_names_look_like_keywords(grammar, written, end):
-    state = byte_constraints().begin_bytes(grammar)
-    assert state.take(written.encode())
-    found = shortest_end(state, written.encode())
+    found = shortest_end(byte_constraints().begin_bytes(grammar), written.encode())
     assert found == (None if end is None else end.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "end"),
+    [
+        ("sql", "SELECT x FROM t WHERE a = 'b\\", "'"),  # a backslash escapes nothing there
+        ("sql", "INSERT INTO t VALUES('\\', '\\\\', 'c", "')"),
+        ("sql", "INSERT INTO t VALUES('\\''\\", "')"),
+        ("json", '{"a": "b\\', '""}'),
+        ("json", '{"a": "b\\"', '"}'),
+        ("json", '{"a\\\\": ["\\\\", "\\"', '"]}'),
+        ("cypher", "CREATE (:A {b: 'c\\", "''})"),
+        ("cypher", "CREATE (:A {b: 'c\\'", "'})"),
+    ],
+)
+def test_the_shortest_end_behind_a_backslash(name, written, end):
+    assert shortest_end(byte_constraints().begin_bytes(built_in(name)), written.encode()) == end.encode()
+
+
+def test_cypher_compares_texts_with_no_signed_number():
+    """openCypher puts the sign above these operators."""
+    query = "MATCH (n) WHERE n.a {} RETURN n"
+    wanted = {"ENDS WITH -1": False, "CONTAINS - 1": False, "ENDS WITH 1 + -1": True, "= -1": True, "IN [-1]": True}
+    assert list(fitting(built_in("cypher"), [query.format(each) for each in wanted])) == list(wanted.values())
 
 
 def test_a_sentencepiece_text_begins_as_the_grammar_says():
