@@ -39,6 +39,7 @@ _LIMITS: dict[str, Any] = {
 # Between the parts of JSON: at most one line end and an indent, or a model that likes blanks never ends.
 _JSON = {"whitespace_pattern": r"(\r?\n)?[ \t]{0,80}", "lenient": False, "coerce_one_of": False}
 _TOO_LARGE = ("too big", "too large", "too many", "too complex", "limit", "fuel", "Unable to determine")
+_IN_LARK = re.compile(r"^at \d+\(\d+\): failed to compile JSON schema: ")
 _LARK_RULE = re.compile(r"^\s*[?!]?[A-Za-z_]\w*[^:\n]*:", re.MULTILINE)
 
 Allowed = NDArray[np.bool_]
@@ -275,6 +276,8 @@ def _unenforced(what: str) -> ConstraintError:
 def _error_of(said: str) -> ConstraintError:
     """llguidance's message as an error of ours."""
     first, *rest = said.removesuffix("<non-verbose/>").strip().split("\n")
+    if within := _IN_LARK.match(first):
+        first, rest = first[within.end() :], []  # the rest are the lines of our own around the schema
     detail = " ".join(" ".join(rest).split())[:200] or None
     if unsupported := _unsupported(first):
         return _unenforced(unsupported)
