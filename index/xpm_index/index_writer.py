@@ -134,6 +134,15 @@ class IndexWriter:
         """Whether entries can be added here; otherwise they can be proposed."""
         return not self._has_metadata() or self._editor().can_add_entries(self._keys)
 
+    def can_put_publishers(self) -> bool:
+        """Whether publishers' files can be changed here."""
+        return not self._has_metadata() or self._editor().can_vouch_for(publisher_path("any"), self._keys)
+
+    def publishers(self) -> list[str]:
+        """The namespaces of all publishers."""
+        paths = self.repo.blob_ids(self.head, PUBLISHERS)
+        return sorted(path.removeprefix(f"{PUBLISHERS}/").removesuffix(".json") for path in paths)
+
     def refresh(self) -> tuple[str, ...]:
         """Sign anew what is past half of its life, at least the timestamp; the roles signed."""
         editor = self._editor()

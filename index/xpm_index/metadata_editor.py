@@ -196,6 +196,10 @@ class MetadataEditor:
         """Whether the online keys are at hand."""
         return all(keys.has(*self._keys_of(name)) for name in (self._bin_names()[0], *SIGNED_ONLINE))
 
+    def can_vouch_for(self, path: str, keys: Keyring) -> bool:
+        """Whether the keys are at hand that a change of the file ``path`` needs."""
+        return all(keys.has(*self._keys_of(name)) for name in (self._role_of(path), *SIGNED_ONLINE))
+
     # Reading
 
     def _signed(self, name: str) -> Any:

@@ -13,7 +13,11 @@ from xpm_index.errors import IndexFormatError, TrustError, XpmError
 from xpm_index.fields import Fields
 from xpm_index.keys import PublicKey
 from xpm_index.names import validate_name
+from xpm_index.urls import is_loopback
 
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+(?::[0-9]{{1,5}})?|localhost(?::[0-9]{{1,5}})?")
+_MAX_DOMAIN = 253
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
 
 
@@ -26,6 +30,18 @@ def parse_time(text: str) -> str:
     except ValueError as error:
         raise IndexFormatError(f"{text[:40]!r} is not a time", hint="write e.g. 2026-01-31T12:00:00Z") from error
     return text
+
+
+def parse_domain(text: str) -> str:
+    """A domain in ASCII, in small letters, with a port if it has one; raises IndexFormatError."""
+    domain = text.strip().lower()
+    host = domain.partition(":")[0]
+    is_address = host.rpartition(".")[2].isdigit() and not is_loopback(host)
+    if len(domain) > _MAX_DOMAIN or not _DOMAIN.fullmatch(domain) or is_address:
+        raise IndexFormatError(
+            f"{text[:80]!r} is no domain", hint="write e.g. example.org; another alphabet's in its xn-- form"
+        )
+    return domain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +63,20 @@ class PublisherKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DomainProof:
+    """``domain`` said at ``checked_at`` that the publisher's keys are its own."""
+
+    domain: str
+    checked_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Publisher:
     namespace: str
     keys: tuple[PublisherKey, ...]
     contact: str = ""
     homepage: str = ""
+    proof: DomainProof | None = None
 
     def key(self, key_id: str, *, at: str) -> PublicKey:
         """The key ``key_id`` if it could sign at time ``at``; raises TrustError otherwise."""
@@ -67,10 +92,10 @@ class Publisher:
         )
 
     def with_key(self, key: PublicKey, *, valid_from: str) -> "Publisher":
-        """The same publisher with one key more; raises IndexFormatError if it has it already."""
+        """The same publisher with one key more, for which no domain has spoken yet; raises IndexFormatError if it has that key."""
         if any(each.public.key_id == key.key_id for each in self.keys):
             raise IndexFormatError(f"{self.namespace} has the key {key.key_id} already")
-        return replace(self, keys=(*self.keys, PublisherKey(public=key, valid_from=valid_from)))
+        return replace(self, keys=(*self.keys, PublisherKey(public=key, valid_from=valid_from)), proof=None)
 
     def without_key(self, key_id: str, *, at: str) -> "Publisher":
         """The same publisher with a key revoked from the time ``at`` on; raises TrustError if it is not listed or revoked."""
@@ -83,14 +108,15 @@ class Publisher:
         return replace(self, keys=tuple(keys))
 
     def to_bytes(self) -> bytes:
-        return strict_json.canonical(
-            {
-                "contact": self.contact,
-                "homepage": self.homepage,
-                "keys": [_key_to_dict(key) for key in self.keys],
-                "namespace": self.namespace,
-            }
-        )
+        document: dict[str, Any] = {
+            "contact": self.contact,
+            "homepage": self.homepage,
+            "keys": [_key_to_dict(key) for key in self.keys],
+            "namespace": self.namespace,
+        }
+        if self.proof is not None:
+            document["proof"] = {"domain": self.proof.domain, "checked_at": self.proof.checked_at}
+        return strict_json.canonical(document)
 
     @classmethod
     def parse(cls, data: bytes, *, what: str) -> "Publisher":
@@ -102,6 +128,7 @@ class Publisher:
                 keys=tuple(_parse_key(each) for each in fields.objects("keys")),
                 contact=fields.text("contact", required=False),
                 homepage=fields.text("homepage", required=False),
+                proof=_parse_proof(fields.object("proof")),
             )
         except XpmError as error:
             raise IndexFormatError(f"{what}: {error.message}", context=error.context, hint=error.hint) from error
@@ -114,6 +141,12 @@ def _key_to_dict(key: PublisherKey) -> dict[str, Any]:
     document = {"key_id": key.public.key_id, "public": key.public.text, "valid_from": key.valid_from}
     optional = {"valid_until": key.valid_until, "revoked_at": key.revoked_at}
     return document | {name: value for name, value in optional.items() if value is not None}
+
+
+def _parse_proof(fields: Fields) -> DomainProof | None:
+    if not fields.raw:
+        return None
+    return DomainProof(domain=fields.parsed("domain", parse_domain), checked_at=fields.parsed("checked_at", parse_time))
 
 
 def _parse_key(fields: Fields) -> PublisherKey:

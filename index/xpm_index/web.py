@@ -57,8 +57,12 @@ class Answer:
     """The head of an answer, and its body as a stream."""
 
     def __init__(self, response: urllib3.BaseHTTPResponse, url: str) -> None:
+        """
+        Args:
+            url: where it came from, behind all redirects.
+        """
         self._response = response
-        self._url = url
+        self.url = url
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
 
@@ -71,11 +75,11 @@ class Answer:
     def chunks(self, *, max_bytes: int | None = None) -> Iterator[bytes]:
         """The body as it comes; raises WebError at what is more than ``max_bytes``."""
         num_bytes = 0
-        with _wrapped(self._url):
+        with _wrapped(self.url):
             while chunk := self._response.read1(_CHUNK_BYTES, decode_content=False):
                 num_bytes += len(chunk)
                 if max_bytes is not None and num_bytes > max_bytes:
-                    raise WebError(f"{shown(self._url)} sent more than {max_bytes} bytes")
+                    raise WebError(f"{shown(self.url)} sent more than {max_bytes} bytes")
                 yield chunk
 
     def read(self, max_bytes: int) -> bytes:

@@ -107,6 +107,25 @@ def index_add_publisher_command(
     console.say(f"registered {publisher} with key {key.key_id} in {without_credentials(index)}")
 
 
+@index_command.command("verify-publisher")
+@click.argument("publisher")
+@click.option("--domain", required=True, help="The domain that says that the publisher's keys are its own.")
+@_index
+@_keys
+@click.pass_obj
+def index_verify_publisher_command(
+    console: Console, publisher: str, domain: str, index: str, keys: tuple[str, ...]
+) -> None:
+    """Record that a domain vouches for a publisher: it is asked for /.well-known/xpm-publisher.json; needs the targets key.
+
+    Example: xpm index verify-publisher acme --domain acme.example --index ./index.git
+    """
+    home = Home.of_user()
+    proved = maintain.verify_publisher(home, index, publisher, domain, keys=keyring(home, keys), progress=console)
+    assert proved.proof is not None
+    console.say(f"{proved.proof.domain} vouches for {publisher}")
+
+
 @index_command.command("revoke")
 @click.argument("publisher")
 @click.argument("key_id")

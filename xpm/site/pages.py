@@ -219,6 +219,8 @@ def _publisher(catalogue: Catalogue, namespace: str) -> dict[str, Any]:
         "name": namespace,
         "contact": publisher.contact,
         "homepage": publisher.homepage,
+        "domain": publisher.proof.domain if publisher.proof else None,
+        "domain_checked_at": publisher.proof.checked_at if publisher.proof else None,
         "keys": [
             {
                 "key_id": each.public.key_id,
