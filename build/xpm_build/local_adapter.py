@@ -3,7 +3,6 @@
 Needs numpy, no torch. The base is known by its configuration; its weights are read only where a method folds them in.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpm_build.adapter.compile import compile_adapter, save_slots
+from xpm_build.adapter.hub_folder import README, license_of
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_config, read_weights
 from xpm_build.base.adaptable import Adaptable
 from xpm_build.base.architecture import obstacle_to_writing
@@ -24,12 +24,9 @@ from xpm_index.digests import sha256_file
 from xpm_index.manifest import Manifest
 from xpm_runtime.adapter import SLOTS
 
-ALONGSIDE = ("README.md", "LICENSE")
+ALONGSIDE = (README, "LICENSE")
 FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, *ALONGSIDE)
 """What an adapter is made of: what counts for its digest, and goes into the package."""
-_FRONT_MATTER = re.compile(r"---\r?\n(.*?)\r?\n---", re.DOTALL)
-_LICENSE = re.compile(r"^license:[ \t]*[\"']?([A-Za-z0-9][\w.+-]{0,63})[\"']?[ \t]*\r?$", re.MULTILINE)
-_MAX_CARD_BYTES = 1 << 20
 _IN_EVERY_LAYER = ("LORA", "IA3")  # whose tensors are there for every module that the configuration names
 
 
@@ -46,17 +43,6 @@ def origin_of(folder: Path) -> Origin:
     config = read_config(folder)
     model, revision = (config.get(key) for key in ("base_model_name_or_path", "revision"))
     return Origin(model=_told(model), revision=_told(revision))
-
-
-def license_of(folder: Path) -> str:
-    """What the head of the model card states, "" if nothing."""
-    card = folder / ALONGSIDE[0]
-    if not card.is_file():
-        return ""
-    with card.open("rb") as file:
-        head = _FRONT_MATTER.match(file.read(_MAX_CARD_BYTES).decode(errors="replace"))
-    stated = _LICENSE.search(head[1]) if head else None
-    return stated[1] if stated else ""
 
 
 def needs_weights(folder: Path, base: Path) -> bool:

@@ -69,6 +69,9 @@ RULES = {
     "license-missing": Rule(False, "no licence is stated", "say under which one others may use it, as SPDX"),
     "readme-missing": Rule(False, "there is no README.md", "say what it does, how well, and what it can't do"),
     "readme-examples": Rule(False, "the README has no example", "put a ```prompt block before a block with the answer"),
+    "readme-answers": Rule(
+        False, "the README's examples are answered otherwise", "show what it writes, at temperature 0"
+    ),
     "name-close": Rule(False, "somebody else publishes a name that can be taken for it", "choose a name of its own"),
 }
 
@@ -92,9 +95,9 @@ def scan(
     found = {path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()}
     files = {path.relative_to(folder).as_posix(): path for path in sorted(found)}
     findings = [
-        finding
+        each
         for name, path in files.items()
-        for finding in (*_kinds(name, path, manifest), *_tensors(name, path), *_secrets(name, path))
+        for each in (*_kinds(name, path, manifest), *_tensors(name, path), *_secrets(name, path))
     ]
     findings += _completeness(manifest, files)
     findings += _names(manifest.name, others)
@@ -123,7 +126,8 @@ def rules_table() -> str:
     return "\n".join(["| rule | severity | found | what to do |", "|---|---|---|---|", *rows])
 
 
-def _finding(rule: str, where: str, what: str = "") -> Finding:
+def finding(rule: str, where: str, what: str = "") -> Finding:
+    """What a rule found at ``where``; in the rule's own words, if there are none more exact."""
     known = RULES[rule]
     return Finding(is_error=known.is_error, where=where[:200], what=what or known.reason, hint=known.remedy, rule=rule)
 
@@ -132,9 +136,9 @@ def _kinds(name: str, path: Path, manifest: Manifest) -> Iterator[Finding]:
     is_base = manifest.kind == "base"
     is_known = path.suffix.lower() in _DATA | (_OF_BASES if is_base else frozenset())
     if not is_known and name != manifest.decoding.get("grammar_file"):
-        yield _finding("file-kind", name)
+        yield finding("file-kind", name)
     if not is_base and path.stat().st_size > _MAX_FILE_BYTES:
-        yield _finding("file-size", name)
+        yield finding("file-size", name)
 
 
 def _tensors(name: str, path: Path) -> Iterator[Finding]:
@@ -143,18 +147,18 @@ def _tensors(name: str, path: Path) -> Iterator[Finding]:
     try:
         tensors = stored_tensors(path)
     except (OSError, SafetensorError, ValueError, LookupError) as error:
-        yield _finding("tensor-file", name, f"it can't be read: {str(error)[:100]}")
+        yield finding("tensor-file", name, f"it can't be read: {str(error)[:100]}")
         return
     if len(tensors) > _MAX_TENSORS:
-        yield _finding("tensor-shape", name, f"it has {len(tensors)} tensors")
+        yield finding("tensor-shape", name, f"it has {len(tensors)} tensors")
     for tensor_name, tensor in tensors.items():
         where = f"{name}: {tensor_name[:80]!r}"
         if len(tensor_name) > _MAX_NAME or not _PRINTABLE.fullmatch(tensor_name) or ".." in tensor_name:
-            yield _finding("tensor-name", where)
+            yield finding("tensor-name", where)
         if 0 in tensor.shape or len(tensor.shape) > _MAX_DIMENSIONS:
-            yield _finding("tensor-shape", where, f"its shape is {list(tensor.shape)}")
+            yield finding("tensor-shape", where, f"its shape is {list(tensor.shape)}")
         elif not _is_finite(tensor):
-            yield _finding("tensor-finite", where)
+            yield finding("tensor-finite", where)
 
 
 def _is_finite(tensor: StoredTensor) -> bool:
@@ -167,21 +171,21 @@ def _secrets(name: str, path: Path) -> Iterator[Finding]:
     text = path.read_bytes().decode("utf-8", "replace")
     for what, pattern in _PATTERNS.items():
         if found := pattern.search(text):
-            yield _finding("secret", f"{name}:{text.count(chr(10), 0, found.start()) + 1}", f"it looks like {what}")
+            yield finding("secret", f"{name}:{text.count(chr(10), 0, found.start()) + 1}", f"it looks like {what}")
 
 
 def _completeness(manifest: Manifest, files: dict[str, Path]) -> Iterator[Finding]:
     if not manifest.license:
-        yield _finding("license-missing", MANIFEST)
+        yield finding("license-missing", MANIFEST)
     if README not in files:
-        yield _finding("readme-missing", README)
+        yield finding("readme-missing", README)
     elif manifest.kind == "expert" and not _EXAMPLE.search(files[README].read_bytes().decode("utf-8", "replace")):
-        yield _finding("readme-examples", README)
+        yield finding("readme-examples", README)
 
 
 def _names(name: str, others: Collection[str]) -> Iterator[Finding]:
     if alike := names_like(name, others):
-        yield _finding("name-close", "name", f"there is {', '.join(alike)} by somebody else")
+        yield finding("name-close", "name", f"there is {', '.join(alike)} by somebody else")
 
 
 def names_like(name: str, others: Collection[str]) -> list[str]:
@@ -202,6 +206,6 @@ def _grammar(folder: Path, manifest: Manifest) -> Iterator[Finding]:
     try:
         check_grammar(folder, manifest, lambda text: None)
     except XpmError as error:
-        yield _finding("grammar", "decoding", error.message)
+        yield finding("grammar", "decoding", error.message)
     except BuildError as error:
-        yield _finding("grammar", "decoding", f"{error.message}{f': {error.context}' if error.context else ''}"[:300])
+        yield finding("grammar", "decoding", f"{error.message}{f': {error.context}' if error.context else ''}"[:300])

@@ -1,10 +1,11 @@
 """Throughput through HTTP: beside the engine without it, and beside llama.cpp's server with as many LoRAs.
 
-    python -m tests.benchmarks.http MODEL.gguf [--work .bench] [--experts 1 8 64] [--llama-server PATH]
+    python -m tests.benchmarks.http MODEL.gguf [--work .bench] [--experts 1 8] [--llama-server PATH]
 
 As many clients as `--clients` says each ask, one request after the other, with random prompts of 64 tokens for 48 more, whatever
 the model would end at; request number n is for expert n of as many as `--experts` says, round and round, so that what runs together
-has different experts. Both servers run eight rows at once. In turns, so that all see the same machine.
+has different experts. Each request has a connection of its own: llama.cpp's server closes those that were used a few times. Both
+servers run eight rows at once. In turns, so that all see the same machine.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--work", type=Path, default=Path(".bench"))
-    parser.add_argument("--experts", type=int, nargs="+", default=[8], help="0 for the base alone")
+    parser.add_argument("--experts", type=int, nargs="+", default=[8], help="0 for the base alone, at most 10")
     parser.add_argument("--clients", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--llama-server", type=Path)
@@ -131,8 +132,16 @@ def _servers(folder: Path, material: Material, experts: int, llama_server: Path 
         yield Peer("xpm serve", "http://127.0.0.1:8791", for_xpm)
     if llama_server is None:
         return
-    loras = [str(material.lora_gguf(_adapter(material, each))) for each in range(experts)]
-    command = [str(llama_server), "-m", str(material.gguf_base), "--port", "8792", "-np", str(LANES)]
+    loras = [str(material.lora_gguf(_adapter(material, each)).resolve()) for each in range(experts)]
+    command = [
+        str(llama_server.resolve()),
+        "-m",
+        str(material.gguf_base.resolve()),
+        "--port",
+        "8792",
+        "-np",
+        str(LANES),
+    ]
     command += ["-c", str(LANES * 512), "-t", str(os.cpu_count()), "--lora-init-without-apply", "--no-webui"]
     command += [part for each in loras for part in ("--lora", each)]
 
@@ -167,7 +176,7 @@ def _process(command: list[str], folder: Path, env: dict[str, str], ready: str) 
 async def _rate(peer: Peer, clients: int, experts: int, seed: int, vocab_size: int) -> float:
     """Tokens a second of so many clients, each with a few requests one after the other."""
     each = max(2, 64 // clients)
-    limits = httpx.Limits(max_connections=clients)
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=peer.url, timeout=600, limits=limits) as client:
 
         async def ask(number: int) -> int:
@@ -188,7 +197,8 @@ async def _rate(peer: Peer, clients: int, experts: int, seed: int, vocab_size: i
 async def _first_ms(peer: Peer, seed: int, vocab_size: int) -> float:
     """Milliseconds until something comes of a stream, of one client alone; the median of many."""
     found = []
-    async with httpx.AsyncClient(base_url=peer.url, timeout=600) as client:
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=peer.url, timeout=600, limits=limits) as client:
         for number in range(FIRSTS):
             body = peer.body(_ids(7000 + number, seed, vocab_size, FIRST_PROMPT), 0)
             asked = {**body, "max_tokens": 2, "temperature": 0, "stream": True}

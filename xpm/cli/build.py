@@ -198,17 +198,22 @@ def _document(built: "BuiltArchive") -> dict[str, Any]:
 @click.command("convert")
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Choice(["expert", "peft"]), help="By default peft for an .expert, else expert.")
+@click.option(
+    "--to",
+    type=click.Choice(["expert", "peft", "hf", "oci", "package"]),
+    help="By default package where OUT ends with .expert, peft for an .expert, else expert.",
+)
 @click.option("--base", default="", help="The base's name, for an adapter that has no manifest yet.")
 @_json
 @click.pass_obj
 def convert_command(console: Console, source: Path, out: Path, to: str | None, base: str, as_json: bool) -> None:
-    """Write the adapter in SOURCE (a PEFT folder, an .expert, an older .tar.gz) to the new folder OUT in another form.
+    """Write the adapter in SOURCE (a PEFT folder, an .expert, an older .tar.gz, an OCI layout) to the new OUT in another form.
+
+    hf is a folder for Hugging Face's hub; oci a layout on disk that holds all of a package, which package makes of it again.
 
     Example: xpm convert expert-sql-xpm-tiny.v0.1.0.expert ./sql-for-peft
     """
-    form = to or ("peft" if source.suffix == ".expert" else "expert")
-    written = operations.convert(source, out, to=form, base=base)
+    form, written = operations.convert(source, out, to=to, base=base)
     if as_json:
         console.json({"path": str(out), "form": form, "files": written})
     else:

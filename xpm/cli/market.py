@@ -7,6 +7,7 @@ import click
 
 from xpm.cli.context import here, options
 from xpm.cli.render import Console
+from xpm.errors import UsageError
 from xpm.operations import market as operations
 from xpm.operations.market_serve import DEFAULT_PORT, MarketOptions, serve_market
 from xpm.project import EMBEDDED
@@ -66,6 +67,7 @@ def market_build_command(
 )
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Answer to this host name too. Repeatable.")
 @click.option("--uploads", is_flag=True, help="Let publishers hand in archives, staged as branches of the index.")
+@click.option("--run-examples", is_flag=True, help="Ask what is handed in for the examples of its README first.")
 @_clone
 @_fingerprint
 @click.pass_obj
@@ -76,6 +78,7 @@ def market_serve_command(
     port: int,
     hosts: tuple[str, ...],
     uploads: bool,
+    run_examples: bool,
     clone_url: str,
     fingerprint: str,
 ) -> None:
@@ -84,8 +87,16 @@ def market_serve_command(
 
     Example: xpm market serve ./acme.git --port 8000
     """
+    if run_examples and not uploads:
+        raise UsageError("--run-examples looks at what is handed in", hint="give --uploads too")
     market = MarketOptions(
-        host=host, port=port, allowed_hosts=hosts, clone_url=clone_url, fingerprint=fingerprint, takes_uploads=uploads
+        host=host,
+        port=port,
+        allowed_hosts=hosts,
+        clone_url=clone_url,
+        fingerprint=fingerprint,
+        takes_uploads=uploads,
+        runs_examples=run_examples,
     )
 
     def ready(address: str) -> None:

@@ -1,14 +1,17 @@
 """key, sign, publish, yank, unyank."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from xpm.cli.context import here
 from xpm.cli.render import Console
 from xpm.errors import UsageError
 from xpm.home import Home
 from xpm.operations import publish as operations
+from xpm.operations.replay import replayed
 from xpm.operations.upload import upload
 from xpm_index.entries import Yanked
 from xpm_index.urls import without_credentials
@@ -92,6 +95,7 @@ def sign_command(console: Console, archives: tuple[Path, ...], key: str, publish
     metavar="URL",
     help="Where the file lies, instead of in the index; once per file, in order.",
 )
+@click.option("--run-examples", is_flag=True, help="Ask the expert for the examples of its README first.")
 @_dry_run
 @_json
 @click.pass_obj
@@ -102,6 +106,7 @@ def publish_command(
     to: str,
     keys: tuple[str, ...],
     source: tuple[str, ...],
+    run_examples: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -112,8 +117,8 @@ def publish_command(
     if bool(index) == bool(to):
         raise UsageError("say where to publish", hint="either --index PATH|URL or --to URL")
     if to:
-        if source or dry_run or len(archives) != 1:
-            raise UsageError("a marketplace takes one file at a time, and neither --source nor --dry-run")
+        if source or dry_run or run_examples or len(archives) != 1:
+            raise UsageError("a marketplace takes one file at a time, and no --source, --dry-run or --run-examples")
         _upload(console, archives[0], to, keys, as_json=as_json)
         return
     if source and len(source) != len(archives):
@@ -121,7 +126,14 @@ def publish_command(
     sources = {path.name: url for path, url in zip(archives, source, strict=True)} if source else None
     home = Home.of_user()
     published = operations.publish(
-        home, index, archives, keys=operations.keyring(home, keys), sources=sources, progress=console, dry_run=dry_run
+        home,
+        index,
+        archives,
+        keys=operations.keyring(home, keys),
+        sources=sources,
+        progress=console,
+        dry_run=dry_run,
+        replay=partial(replayed, here(), progress=console) if run_examples else None,
     )
     _render(console, published, index, "published", as_json=as_json, dry_run=dry_run)
 

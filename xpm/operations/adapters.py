@@ -255,7 +255,8 @@ def _unfit(source: FromAdapter, stated: "Origin", target: Target, error: XpmErro
 
 def _tell(target: Target, name: str, folder: Path) -> None:
     """Warn of an expert that was made if it was trained on another model than the base, or has no licence."""
-    from xpm_build.local_adapter import license_of, origin_of
+    from xpm_build.adapter.hub_folder import license_of
+    from xpm_build.local_adapter import origin_of
 
     progress = target.options.progress
     if (differing := differing_base(origin_of(folder), target.package)) is not None:

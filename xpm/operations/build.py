@@ -89,12 +89,14 @@ def build_expert(
         return build(folder, out, base=source, name=name, storage=storage, embedder=embedder, report=report)
 
 
-def convert(source: Path, out: Path, *, to: str, base: str) -> list[str]:
-    """Write an adapter in another form; the names of the files written."""
+def convert(source: Path, out: Path, *, to: str | None, base: str) -> tuple[str, list[str]]:
+    """Write an adapter in another form; (the form, the names of the files written)."""
     require_extra()
     from xpm_build.adapter.convert import convert as write
+    from xpm_build.adapter.convert import form_for
 
-    return write(source, out, to=to, base=base)
+    form = to or form_for(source, out)
+    return form, write(source, out, to=form, base=base)
 
 
 def build_in_place(

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from xpm.operations.listening import address_of, is_loopback, listening_at
 from xpm.operations.market import read_snapshot
 from xpm.operations.options import DEFAULTS, Options
 from xpm.operations.publish import publish
+from xpm.operations.replay import replayed
+from xpm.progress import Silent
 from xpm.site.pages import Site
 from xpm_index.archive import read_manifest
 from xpm_index.digests import sha256_bytes
@@ -40,7 +43,8 @@ _DRAIN_S = 5
 class MarketOptions:
     """``allowed_hosts`` are names beside the bound one that a request may be addressed to; "*" is any.
 
-    ``takes_uploads``: publishers may hand in archives, which are staged as branches of the index.
+    ``takes_uploads``: publishers may hand in archives, which are staged as branches of the index; ``runs_examples``: their READMEs'
+    examples are asked first, with the base that is installed here.
     """
 
     host: str = "127.0.0.1"
@@ -49,6 +53,7 @@ class MarketOptions:
     clone_url: str = ""
     fingerprint: str = ""
     takes_uploads: bool = False
+    runs_examples: bool = False
 
 
 class RepositorySource:
@@ -172,14 +177,16 @@ def _uploads(
         return publisher.key(claim.key_id, at=f"{now:%Y-%m-%dT%H:%M:%SZ}")
 
     def stage(archive: Path, claim: UploadClaim) -> dict[str, Any]:
-        return staged(environment, index, archive, claim)
+        return staged(environment, index, archive, claim, runs_examples=market.runs_examples)
 
     index_id = source.snapshot().info.id
     desk = Desk(index_id=index_id, key_of=key_of, stage=stage)
     return Uploads(desk, environment.home.root / "market-uploads" / sha256_bytes(index_id.encode())[7:23])
 
 
-def staged(environment: Environment, index: Path, archive: Path, claim: UploadClaim) -> dict[str, Any]:
+def staged(
+    environment: Environment, index: Path, archive: Path, claim: UploadClaim, *, runs_examples: bool = False
+) -> dict[str, Any]:
     """Verify and scan an archive and propose it on a branch, whatever keys this machine has; what the publisher is told.
 
     Raises:
@@ -188,7 +195,8 @@ def staged(environment: Environment, index: Path, archive: Path, claim: UploadCl
     signature = read_signature(read_manifest(archive))
     if (signature.publisher, signature.key_id) != (claim.publisher, claim.key_id):
         raise SignatureError("the archive is signed by another than who hands it in")
-    done = publish(environment.home, str(index), [archive], keys=Keyring())
+    replay = partial(replayed, environment, progress=Silent()) if runs_examples else None
+    done = publish(environment.home, str(index), [archive], keys=Keyring(), replay=replay)
     return {
         "name": done.entry.name,
         "version": str(done.entry.version),

@@ -1,7 +1,7 @@
 """The publisher's side: keys, signing, publishing into an index, yanking."""
 
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +105,7 @@ def publish(
     progress: Progress | None = None,
     when: str | None = None,
     dry_run: bool = False,
+    replay: "Callable[[Path], Sequence[Finding]] | None" = None,
 ) -> Published:
     """Publish one version, in one archive per base or variant, into an index.
 
@@ -113,6 +114,7 @@ def publish(
     Args:
         index: the path or the URL of an index repository.
         sources: archive file name → URL; archives without one are stored in the index itself.
+        replay: asks an archive what its README shows (``xpm.operations.replay``).
     Raises:
         SignatureError: an archive is unsigned, or not signed with a key that the index lists for its publisher.
         PackagingError: they are of different packages, or the version is published already.
@@ -126,6 +128,8 @@ def publish(
     with opened(home, index, keys=keys or keyring(home), progress=progress or Silent()) as target:
         entry, blobs = entry_of_archives(target, archives, sources=sources, when=when or now())
         findings = scanned(target.writer, archives, entry.publisher)
+        if replay is not None:
+            findings += tuple(each for path in archives for each in replay(path))
         return replace(put(target, entry, blobs, dry_run=dry_run), findings=findings)
 
 

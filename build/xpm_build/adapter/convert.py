@@ -1,48 +1,89 @@
-"""Between the forms an adapter comes in: what PEFT saved, a package (also the tar.gz of older ones), a folder to build from."""
+"""Between the forms an adapter comes in: what PEFT saved or the hub keeps, a package (also the tar.gz of older ones), an OCI
+layout, a folder to build from."""
 
 import json
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from xpm_build.adapter.hub_folder import README, license_of, model_card
+from xpm_build.adapter.oci_layout import LAYOUT_FILE, read_layout, write_layout
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.errors import BuildError
-from xpm_index.archive import MANIFEST, read_files
+from xpm_index.archive import MANIFEST, read_files, write_archive
 from xpm_index.manifest import Manifest
 from xpm_index.names import validate_name
 
 _OLDER_WEIGHTS = "weights.safetensors"
-_ALONGSIDE = ("README.md", "LICENSE", "grammar.gbnf")
+_ALONGSIDE = (README, "LICENSE", "grammar.gbnf")
+
+
+FORMS = ("expert", "peft", "hf", "oci", "package")
+
+
+def form_for(source: Path, out: Path) -> str:
+    """The form that is wanted if nobody says: of a package PEFT's, of a layout a package, of what PEFT saved a folder to build."""
+    if out.suffix == ".expert":
+        return "package"
+    return "peft" if source.suffix == ".expert" else "expert"
 
 
 def convert(source: Path, out: Path, *, to: str, base: str = "") -> list[str]:
-    """Write ``source`` to the new folder ``out`` in another form; return the names of the files written.
+    """Write ``source`` to the new folder or file ``out`` in another form; return the names of the files written.
 
     Args:
-        source: a folder that PEFT saved, an expert's folder, or a package file (``.expert``, ``.tar.gz``).
-        to: "peft": a folder for PeftModel.from_pretrained; "expert": a folder for ``xpm build expert``, with a manifest.
+        source: a folder that PEFT saved, an expert's folder, an OCI layout, or a package file (``.expert``, ``.tar.gz``).
+        to: "peft": a folder for PeftModel.from_pretrained; "hf": the same with a model card's head and the manifest, for the hub;
+            "expert": a folder for ``xpm build expert``, with a manifest; "oci": a layout with all of a package; "package": the
+            package that a layout holds, to the byte.
         base: the name of the base, for a manifest that is made anew.
     Raises:
         BuildError: the source holds no adapter, or ``out`` is there already. ArchiveError: the package is malformed.
+        IntegrityError: a layout's blob is damaged.
     """
     if out.exists():
         raise BuildError(f"{out} is there already", hint="name a folder that is not")
-    files = _read_folder(source) if source.is_dir() else read_files(source)
+    is_layout = (source / LAYOUT_FILE).is_file()
+    if to in ("oci", "package") and not is_layout and source.is_dir():
+        raise BuildError(f"{source} is a folder, not a package", hint="build it first: `xpm build expert`")
+    files = read_layout(source) if is_layout else _read_folder(source) if source.is_dir() else read_files(source)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".convert-") as scratch:
+        whole = Path(scratch) / "out"
+        if to == "oci":
+            write_layout(whole, files)
+        elif to == "package":
+            _write_package(whole, files, source)
+        else:
+            files = _adapter_files(files, source, out, to=to, base=base)
+            for name, content in files.items():
+                (whole / name).parent.mkdir(parents=True, exist_ok=True)
+                (whole / name).write_bytes(content)
+        os.replace(whole, out)
+    return sorted(files)
+
+
+def _write_package(out: Path, files: Mapping[str, bytes], source: Path) -> None:
+    if MANIFEST not in files:
+        raise BuildError(f"{source} holds no {MANIFEST}", hint="convert it to an expert's folder, and build that")
+    Manifest.parse(files[MANIFEST])
+    write_archive(out, files)
+
+
+def _adapter_files(files: Mapping[str, bytes], source: Path, out: Path, *, to: str, base: str) -> dict[str, bytes]:
     wanted = _peft_files(files)
     if not wanted:
         raise BuildError(f"{source} holds no adapter", context=f"no {ADAPTER_CONFIG} beside {ADAPTER_WEIGHTS}")
     wanted |= {name: files[name] for name in _ALONGSIDE if name in files}
     if to == "expert":
-        wanted[MANIFEST] = files.get(MANIFEST) or _new_manifest(out.name, base)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".convert-") as scratch:
-        whole = Path(scratch) / "out"
-        for name, content in wanted.items():
-            (whole / name).parent.mkdir(parents=True, exist_ok=True)
-            (whole / name).write_bytes(content)
-        os.replace(whole, out)
-    return sorted(wanted)
+        license = license_of(source) if source.is_dir() else ""
+        wanted[MANIFEST] = files.get(MANIFEST) or _new_manifest(out.name, base, license)
+    if to == "hf":
+        raw = Manifest.parse(files[MANIFEST]).raw if MANIFEST in files else {}
+        wanted |= {README: model_card(wanted, raw)} | ({MANIFEST: files[MANIFEST]} if raw else {})
+    return wanted
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
@@ -82,11 +123,11 @@ def _stated_weights(files: Mapping[str, bytes]) -> list[str]:
     return [str(entry["path"]) for entry in entries if isinstance(entry.get("path"), str)]
 
 
-def _new_manifest(name: str, base: str) -> bytes:
+def _new_manifest(name: str, base: str, license: str) -> bytes:
     validate_name(name, what="expert name")
     if not base:
         raise BuildError("the manifest must name the base", hint="say which with --base")
-    document = {
+    document: dict[str, Any] = {
         "schema_version": "2.0",
         "kind": "expert",
         "name": name,
@@ -94,4 +135,6 @@ def _new_manifest(name: str, base: str) -> bytes:
         "description": "",
         "base_models": [{"name": base}],
     }
+    if license:
+        document["license"] = license
     return (json.dumps(document, indent=2) + "\n").encode()
