@@ -17,7 +17,7 @@ from xpm_index.urls import is_loopback
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+(?::[0-9]{{1,5}})?|localhost(?::[0-9]{{1,5}})?")
-_MAX_DOMAIN = 253
+_MAX_DOMAIN, _MAX_PORT = 253, 65_535
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
 
 
@@ -35,9 +35,9 @@ def parse_time(text: str) -> str:
 def parse_domain(text: str) -> str:
     """A domain in ASCII, in small letters, with a port if it has one; raises IndexFormatError."""
     domain = text.strip().lower()
-    host = domain.partition(":")[0]
+    host, _, port = domain.partition(":")
     is_address = host.rpartition(".")[2].isdigit() and not is_loopback(host)
-    if len(domain) > _MAX_DOMAIN or not _DOMAIN.fullmatch(domain) or is_address:
+    if len(domain) > _MAX_DOMAIN or not _DOMAIN.fullmatch(domain) or is_address or int(port or 0) > _MAX_PORT:
         raise IndexFormatError(
             f"{text[:80]!r} is no domain", hint="write e.g. example.org; another alphabet's in its xn-- form"
         )

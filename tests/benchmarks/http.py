@@ -1,6 +1,6 @@
 """Throughput through HTTP: beside the engine without it, and beside llama.cpp's server with as many LoRAs.
 
-    python -m tests.benchmarks.http MODEL.gguf [--work .bench] [--experts 1 8] [--llama-server PATH]
+    python -m tests.benchmarks.http MODEL.gguf [--work .bench] [--experts 1 8 64] [--llama-server PATH]
 
 As many clients as `--clients` says each ask, one request after the other, with random prompts of 64 tokens for 48 more, whatever
 the model would end at; request number n is for expert n of as many as `--experts` says, round and round, so that what runs together
@@ -10,7 +10,9 @@ servers run eight rows at once. In turns, so that all see the same machine.
 
 import argparse
 import asyncio
+import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -27,7 +29,9 @@ import numpy as np
 
 from xpm.engine import open_engine
 from xpm_build.bench.material import Material, real_material
-from xpm_runtime import Engine, Request, SamplingParams
+from xpm_index.archive import MANIFEST
+from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
+from xpm_runtime.engine import MAX_EXPERTS
 
 LANES, PROMPT, TOKENS = 8, 64, 48
 FIRST_PROMPT, FIRSTS = 8, 40  # where little is computed, what HTTP adds is seen
@@ -47,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--work", type=Path, default=Path(".bench"))
-    parser.add_argument("--experts", type=int, nargs="+", default=[8], help="0 for the base alone, at most 10")
+    parser.add_argument("--experts", type=int, nargs="+", default=[8], help="0 for the base alone")
     parser.add_argument("--clients", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--llama-server", type=Path)
@@ -65,6 +69,8 @@ def _measure(folder: Path, material: Material, experts: int, options: Any, numbe
     """One round: the engine, then each server."""
     os.environ["XPM_HOME"] = str(folder / "home")
     with open_engine(folder=folder, max_lanes=LANES, threads=os.cpu_count()) as engine:
+        for path in _more(folder, experts):
+            engine.attach(AdapterSpec.read(path.name, path))
         end_ids = engine.graph.eos_token_ids
         rate, first_ms = _alone(engine, experts, number, material.vocab_size)
         print(f"engine alone: {rate:.1f} tokens/s; something comes after {first_ms:.1f} ms", flush=True)
@@ -78,18 +84,32 @@ def _measure(folder: Path, material: Material, experts: int, options: Any, numbe
 def _adapter(material: Material, number: int) -> Path:
     """A file for each expert; where there are fewer files than experts, several of the same."""
     folders = sorted((material.root / "adapters").iterdir())
-    return folders[number % len(folders)]
+    return folders[number % min(len(folders), MAX_EXPERTS)]
 
 
 def _install(folder: Path, material: Material, experts: int) -> None:
+    """Install the experts; those that are more than a project holds are copies, named by path."""
     xpm = [sys.executable, "-m", "xpm"]
     env = {**os.environ, "XPM_HOME": str(folder / "home")}
     commands = [["init"], ["base", "add", str(material.gguf_base.resolve())]]
     commands += [
-        ["install", str(_adapter(material, number).resolve()), "--name", f"lora-{number}"] for number in range(experts)
+        ["install", str(_adapter(material, number).resolve()), "--name", f"lora-{number}"]
+        for number in range(min(experts, MAX_EXPERTS))
     ]
     for command in commands:
         subprocess.run([*xpm, *command], cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL)
+    for number in range(MAX_EXPERTS, experts):
+        asked = [*xpm, "path", f"lora-{number % MAX_EXPERTS}"]
+        installed = subprocess.run(asked, cwd=folder, env=env, check=True, stdout=subprocess.PIPE, text=True)
+        copy = folder / "more" / f"lora-{number}"
+        shutil.copytree(installed.stdout.strip(), copy)
+        manifest = json.loads((copy / MANIFEST).read_text())
+        (copy / MANIFEST).chmod(0o644)
+        (copy / MANIFEST).write_text(json.dumps({**manifest, "name": copy.name}))
+
+
+def _more(folder: Path, experts: int) -> list[Path]:
+    return [folder / "more" / f"lora-{number}" for number in range(MAX_EXPERTS, experts)]
 
 
 def _ids(number: int, seed: int, vocab_size: int, count: int = PROMPT) -> list[int]:
@@ -123,6 +143,8 @@ def _alone(engine: Engine, experts: int, seed: int, vocab_size: int) -> tuple[fl
 def _servers(folder: Path, material: Material, experts: int, llama_server: Path | None, end_ids: Any) -> Iterator[Peer]:
     env = {**os.environ, "XPM_HOME": str(folder / "home")}
     command = [sys.executable, "-m", "xpm", "serve", "--port", "8791", "--max-lanes", str(LANES)]
+    names = [*(f"lora-{number}" for number in range(min(experts, MAX_EXPERTS))), *map(str, _more(folder, experts))]
+    command += [part for name in names for part in ("-e", name)]
 
     def for_xpm(ids: list[int], expert: int) -> dict[str, Any]:
         bias = {str(each): -100 for each in end_ids}

@@ -133,7 +133,19 @@ def test_it_needs_the_targets_key(index, home, web, domain):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "example", "https://example.org", "example.org/x", "a@b.org", "-a.org", "93.184.216.34", "ä.org", "a" * 300],
+    [
+        "",
+        "example",
+        "https://example.org",
+        "example.org/x",
+        "a@b.org",
+        "-a.org",
+        "93.184.216.34",
+        "example.org:99999",
+        "example.org:",
+        "ä.org",
+        "a" * 300,
+    ],
 )
 def test_what_is_no_domain(text):
     with pytest.raises(IndexFormatError, match="is no domain"):

@@ -11,7 +11,7 @@ from xpm.errors import ExpectedError
 from xpm.operations.answering import Answerer, RunOptions, never
 from xpm.operations.run import messages
 from xpm.progress import Progress
-from xpm_index.archive import read_files
+from xpm_index.archive import read_files, read_manifest
 
 if TYPE_CHECKING:
     from xpm_build.manifest_check import Finding
@@ -54,6 +54,8 @@ def replayed(environment: Environment, archive: Path, *, progress: Progress) -> 
     """
     from xpm_build.publish_scan import finding
 
+    if read_manifest(archive).kind != "expert":
+        return []
     examples = examples_of(read_files(archive).get(_README, b"").decode(errors="replace"))
     if not examples:
         return []

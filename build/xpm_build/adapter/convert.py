@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from xpm_build.adapter.hub_folder import README, license_of, model_card
+from xpm_build.adapter.hub_folder import README, license_in, model_card
 from xpm_build.adapter.oci_layout import LAYOUT_FILE, read_layout, write_layout
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.errors import BuildError
@@ -18,9 +18,6 @@ from xpm_index.names import validate_name
 
 _OLDER_WEIGHTS = "weights.safetensors"
 _ALONGSIDE = (README, "LICENSE", "grammar.gbnf")
-
-
-FORMS = ("expert", "peft", "hf", "oci", "package")
 
 
 def form_for(source: Path, out: Path) -> str:
@@ -57,7 +54,7 @@ def convert(source: Path, out: Path, *, to: str, base: str = "") -> list[str]:
         elif to == "package":
             _write_package(whole, files, source)
         else:
-            files = _adapter_files(files, source, out, to=to, base=base)
+            files = _adapter_files(files, source, out.name, to=to, base=base)
             for name, content in files.items():
                 (whole / name).parent.mkdir(parents=True, exist_ok=True)
                 (whole / name).write_bytes(content)
@@ -72,14 +69,14 @@ def _write_package(out: Path, files: Mapping[str, bytes], source: Path) -> None:
     write_archive(out, files)
 
 
-def _adapter_files(files: Mapping[str, bytes], source: Path, out: Path, *, to: str, base: str) -> dict[str, bytes]:
+def _adapter_files(files: Mapping[str, bytes], source: Path, name: str, *, to: str, base: str) -> dict[str, bytes]:
+    """What the folder ``name`` is to hold: what PEFT reads, and what goes with it."""
     wanted = _peft_files(files)
     if not wanted:
         raise BuildError(f"{source} holds no adapter", context=f"no {ADAPTER_CONFIG} beside {ADAPTER_WEIGHTS}")
     wanted |= {name: files[name] for name in _ALONGSIDE if name in files}
     if to == "expert":
-        license = license_of(source) if source.is_dir() else ""
-        wanted[MANIFEST] = files.get(MANIFEST) or _new_manifest(out.name, base, license)
+        wanted[MANIFEST] = files.get(MANIFEST) or _new_manifest(name, base, license_in(files.get(README, b"")))
     if to == "hf":
         raw = Manifest.parse(files[MANIFEST]).raw if MANIFEST in files else {}
         wanted |= {README: model_card(wanted, raw)} | ({MANIFEST: files[MANIFEST]} if raw else {})

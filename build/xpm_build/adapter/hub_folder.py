@@ -18,12 +18,17 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
 
 
 def license_of(folder: Path) -> str:
-    """What the head of the model card states, "" if nothing."""
+    """What the head of the folder's model card states, "" if nothing."""
     card = folder / README
     if not card.is_file():
         return ""
     with card.open("rb") as file:
-        head = _FRONT_MATTER.match(file.read(_MAX_CARD_BYTES).decode(errors="replace"))
+        return license_in(file.read(_MAX_CARD_BYTES))
+
+
+def license_in(card: bytes) -> str:
+    """What the head of a model card states, "" if nothing."""
+    head = _FRONT_MATTER.match(card[:_MAX_CARD_BYTES].decode(errors="replace"))
     stated = _LICENSE.search(head[1]) if head else None
     return stated[1] if stated else ""
 

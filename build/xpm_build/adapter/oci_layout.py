@@ -151,7 +151,7 @@ class _Layout:
         named = _DIGEST.fullmatch(digest)
         if named is None:
             raise BuildError(f"{descriptor.at('digest')} {digest[:80]!r} is no SHA-256")
-        if size > most:
+        if not 0 <= size <= most:
             raise ArchiveError(f"{digest} has {size:,} bytes", context=f"at most {most:,} more are read")
         path = self._folder / "blobs" / "sha256" / named[1]
         try:

@@ -139,6 +139,7 @@ def test_an_adapter_in_tars(layout, tmp_path, tiny_base, tiny_adapter):
         (lambda m: m["layers"][0]["annotations"].update({"org.cncf.model.filepath": "/x"}), ArchiveError, "leaves the package"),
         (lambda m: m["layers"].append(m["layers"][0]), ArchiveError, "is there twice"),
         (lambda m: m["layers"][0].update(size=1 << 50), ArchiveError, "has 1,125,899"),
+        (lambda m: m["layers"][0].update(size=-2), ArchiveError, "has -2 bytes"),
         (lambda m: m["layers"][0].update(size=1), IntegrityError, "not what its name says"),
         (lambda m: m["layers"][0].update(digest="sha256:" + "0" * 64), BuildError, "can't be read"),
         (lambda m: m["layers"][0].update(digest="sha256:../../../x"), BuildError, "is no SHA-256"),
