@@ -21,7 +21,7 @@ _ALONGSIDE = (README, "LICENSE", "grammar.gbnf")
 
 
 def form_for(source: Path, out: Path) -> str:
-    """The form that is wanted if nobody says: of a package PEFT's, of a layout a package, of what PEFT saved a folder to build."""
+    """The form that is wanted if nobody says: a package where ``out`` is named so, PEFT's of a package, else a folder to build."""
     if out.suffix == ".expert":
         return "package"
     return "peft" if source.suffix == ".expert" else "expert"
