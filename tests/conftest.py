@@ -28,6 +28,12 @@ class TinyAdapter:
     slots: Path
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a grammar allows does not depend on how busy the machine is; tests of the limit itself set it, or are programs."""
+    monkeypatch.setattr("xpm_runtime.constraint.COMPILE_S", 60.0)
+
+
 @pytest.fixture
 def index(tmp_path: Path) -> IndexSimulator:
     """An index with one expert; a test file that needs more has its own."""
