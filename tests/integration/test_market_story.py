@@ -159,9 +159,7 @@ def test_what_was_copied_is_refused_if_the_index_is_another(market, page, tmp_pa
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_with_the_keyboard_alone_on_a_narrow_screen(market, browser, scheme):
     context = browser.new_context(
-        viewport={"width": 320, "height": 640},
-        color_scheme=scheme,
-        permissions=["clipboard-read", "clipboard-write"],
+        viewport={"width": 320, "height": 640}, color_scheme=scheme, permissions=["clipboard-read", "clipboard-write"]
     )
     page = context.new_page()
 
