@@ -40,7 +40,9 @@ def test_what_is_made_verifies_installs_answers_and_says_what_was_measured(work,
     assert list(broken_links(site, URL)) == []
     user = User(tmp_path / "user")
     user.xpm("init")
-    user.xpm("index", "add", "demo", index, "--fingerprint", json.loads((site / "status.json").read_text())["fingerprint"])
+    user.xpm(
+        "index", "add", "demo", index, "--fingerprint", json.loads((site / "status.json").read_text())["fingerprint"]
+    )
     for each in planned()[:3]:
         document = json.loads((site / f"experts/{each.name}.json").read_text())
         report = json.loads((work / "experts" / each.name / "0.2.0/validation/report.json").read_text())
@@ -49,7 +51,9 @@ def test_what_is_made_verifies_installs_answers_and_says_what_was_measured(work,
         assert circle["expert"]["right"] == pytest.approx(report["circles"]["rows"]["expert"]["right"], abs=1e-3)
         assert circle["expert"]["right"] > circle["base"]["right"]
         user.xpm("install", each.name)
-    answer = user.xpm("run", "List the name of users with age over 25. Schema: users(id, name, age)", "-e", planned()[0].name)
+    answer = user.xpm(
+        "run", "List the name of users with age over 25. Schema: users(id, name, age)", "-e", planned()[0].name
+    )
     assert answer.startswith("SELECT ")
 
 
