@@ -153,7 +153,7 @@ def _manifest(planned: Planned, version: str) -> dict[str, Any]:
     """What an expert's manifest says before it is judged; routing and decoding are those of the embedded expert."""
     model = json.loads((PACKAGES / f"expert-{planned.domain}" / MANIFEST).read_text(encoding="utf-8"))
     capabilities = [
-        title_of(planned.domain).split()[0].lower(),
+        title_of(planned.domain).lower(),
         *([planned.value] if planned.field == "family" else []),
     ]
     if planned.field == "language":

@@ -104,7 +104,7 @@ _CODE = {
 }
 _FOREIGN = {"de": "German", "es": "Spanish", "fr": "French"}
 _TITLES: Mapping[str, str] = {
-    "sql": "SQL for SQLite",
+    "sql": "SQL",
     "json": "JSON",
     "neo4j": "Cypher",
     "python": "Python",
@@ -142,7 +142,7 @@ def _specialist(domain: str, family: str) -> Planned:
         kind=SPECIALIST,
         domain=domain,
         publisher=publisher,
-        description=f"{families[family]}, in {title_of(domain)}",
+        description=families[family] if domain == "json" else f"{families[family]}, in {title_of(domain)}",
         field="family",
         value=family,
     )
