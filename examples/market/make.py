@@ -152,10 +152,7 @@ def _state_beside(folder: Path, planned: Planned) -> None:
 def _manifest(planned: Planned, version: str) -> dict[str, Any]:
     """What an expert's manifest says before it is judged; routing and decoding are those of the embedded expert."""
     model = json.loads((PACKAGES / f"expert-{planned.domain}" / MANIFEST).read_text(encoding="utf-8"))
-    capabilities = [
-        title_of(planned.domain).lower(),
-        *([planned.value] if planned.field == "family" else []),
-    ]
+    capabilities = [title_of(planned.domain).lower(), *([planned.value] if planned.field == "family" else [])]
     if planned.field == "language":
         capabilities.append(planned.name.rsplit("-", 1)[1])
     document: dict[str, Any] = {

@@ -6,7 +6,7 @@ The order is fixed and mixes the domains, so that the first few already are a ma
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import zip_longest
 
 SPECIALIST, CORE, REST = "specialist", "core", "rest"
 
@@ -127,12 +127,13 @@ def title_of(domain: str) -> str:
 
 def planned() -> list[Planned]:
     """Every expert, in the order in which they are made; one comes after those that it requires."""
+    pairs = [each for domain in _DOMAINS for each in _halves(domain)]
     groups: list[Sequence[Planned]] = [
-        list(chain.from_iterable(_halves(domain) for domain in _DOMAINS)),
-        [_foreign(domain, language) for language in _FOREIGN for domain in _DOMAINS],
         *([_specialist(domain, family) for family in families] for domain, (families, _) in _DOMAINS.items()),
+        [_foreign(domain, language) for language in _FOREIGN for domain in _DOMAINS],
+        pairs[2:],
     ]
-    return [each for turn in zip_longest(*groups) for each in turn if each]
+    return [*pairs[:2], *(each for turn in zip_longest(*groups) for each in turn if each)]
 
 
 def _specialist(domain: str, family: str) -> Planned:
