@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from xpm.errors import FetchError, NotFoundError, StoreError
+from xpm.errors import FetchError, NotFoundError, StoreError, UsageError
 from xpm.home import Home
 from xpm.progress import Progress, Silent
 from xpm.project import EMBEDDED, IndexSource, Project
@@ -31,7 +31,8 @@ from xpm_index.index_update import check_update
 from xpm_index.integrity import PackageSignature
 from xpm_index.keys import PublicKey
 from xpm_index.metadata import now_utc
-from xpm_index.sparse import PREFIX, Remote, SparseFiles, Trust, fetch_newest
+from xpm_index.sparse import SparseFiles, Trust, fetch_newest
+from xpm_index.sparse_server import PREFIX, Remote
 from xpm_index.verified import TufFiles, find_root, newest_fingerprint
 from xpm_index.web import Web, WebError
 
@@ -211,6 +212,14 @@ class Indexes:
 
     def is_sparse(self, name: str) -> bool:
         return self.sources[name].url.startswith(PREFIX)
+
+    def require_whole(self, name: str) -> None:
+        """Raise UsageError if an index is sparse, for what reads every file of it."""
+        if name in self.sources and self.is_sparse(name):
+            raise UsageError(
+                f"index {name} is sparse, and nothing of it is here but what was asked for by name",
+                hint="name its Git repository instead, as a path or URL",
+            )
 
     def located(self, name: str, ref: ArchiveRef) -> ArchiveRef:
         """An archive with the files that a sparse index itself has as URLs, since they are not held here."""

@@ -10,32 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
-from urllib.parse import quote
 
-from xpm_index import strict_json
 from xpm_index.digests import sha256_bytes
-from xpm_index.errors import IndexFormatError, XpmError
-from xpm_index.fields import Fields
+from xpm_index.errors import XpmError
 from xpm_index.git import BareRepo
 from xpm_index.git_reading import MAX_TEXT_BYTES
-from xpm_index.index import IndexInfo, IndexSnapshot
-from xpm_index.layout import ENTRIES, INDEX_JSON, METADATA, PUBLISHERS, REVIEWS, entry_path, metadata_path
+from xpm_index.index import IndexSnapshot
+from xpm_index.layout import ENTRIES, METADATA, PUBLISHERS, REVIEWS, entry_path, metadata_path
 from xpm_index.metadata import Read
-from xpm_index.urls import check_web_url, shown
+from xpm_index.sparse_server import TIMESTAMP, Remote
 from xpm_index.verified import TufFiles, find_root
-from xpm_index.web import Web, WebError
+from xpm_index.web import WebError
 
-PREFIX = "sparse+"
-"""What the URL of a sparse index begins with, before ``https://``."""
-
-_TIMESTAMP = metadata_path("timestamp")
 _SNAPSHOT = metadata_path("snapshot")
 _TARGETS = metadata_path("targets")
 _ETAG = "xpm-etag"
-_MAX_ROOTS = 256
-_MAX_ROOT_BYTES = 1 << 16
-_MAX_TIMESTAMP_BYTES = 1 << 14
-_MAX_LIST_BYTES = 1 << 20
 _AUTHOR = "xpm <xpm@localhost>"
 _Answer = TypeVar("_Answer")
 
@@ -54,63 +43,6 @@ class Trust:
     fingerprint: str
     now: datetime
     allow_stale: bool = False
-
-
-class Remote:
-    """A sparse index at its address, ``sparse+https://host/path/``; what comes from there is not verified yet."""
-
-    def __init__(self, url: str, web: Web) -> None:
-        """Raises InvalidUrl if the address is none that is followed."""
-        self.url = check_web_url(url.removeprefix(PREFIX)).rstrip("/") + "/"
-        self._web = web
-
-    def url_of(self, path: str) -> str:
-        return self.url + quote(path)
-
-    def get(self, path: str, max_bytes: int) -> bytes | None:
-        """The file at ``path``, None if there is none.
-
-        Raises:
-            WebError: the server can't be reached or refuses, or the file is more than ``max_bytes`` or breaks off.
-        """
-        return self.get_newer(path, max_bytes, etag="")[0]
-
-    def get_newer(self, path: str, max_bytes: int, *, etag: str) -> tuple[bytes | None, str]:
-        """(file, its ETag) at ``path`` unless it still has ``etag``; (None, ``etag``) if it has, (None, "") if there is none."""
-        url = self.url_of(path)
-        headers = {"If-None-Match": etag} if etag else {}
-        with self._web.request(url, headers=headers, answers=(404, 410)) as answer:
-            if answer.status in (404, 410):
-                return None, ""
-            if answer.status == 304 and etag:
-                return None, etag
-            if answer.status != 200:
-                raise WebError(f"{shown(url)} answered {answer.status}, which was not asked for")
-            if answer.headers.get("Content-Encoding", "identity") != "identity":
-                raise WebError(f"{shown(url)} sent a packed file, which was not asked for")
-            if (answer.length or 0) > max_bytes:
-                raise WebError(f"{shown(url)} announces {answer.length} bytes where there may be {max_bytes}")
-            data = answer.read(max_bytes)
-            if answer.length not in (None, len(data)):
-                raise WebError(f"{shown(url)} broke off after {len(data)} of {answer.length} bytes", transient=True)
-            return data, answer.headers.get("ETag", "")
-
-    def roots(self) -> dict[str, bytes]:
-        """Every root of the index, path → bytes, oldest first."""
-        found: dict[str, bytes] = {}
-        while (data := self.get(path := metadata_path("root", len(found) + 1), _MAX_ROOT_BYTES)) is not None:
-            found[path] = data
-            if len(found) > _MAX_ROOTS:
-                raise WebError(f"{shown(self.url)} has more than {_MAX_ROOTS} roots")
-        return found
-
-
-def is_sparse(url: str, web: Web) -> bool:
-    """Whether a sparse index is at a web address. Nothing is trusted by that but how to ask for it."""
-    with contextlib.suppress(XpmError):
-        data = Remote(url, web).get(INDEX_JSON, _MAX_LIST_BYTES)
-        return data is not None and bool(IndexInfo.parse(data))
-    return False
 
 
 def fetch_newest(repo: BareRepo, remote: Remote, trust: Trust) -> str:
@@ -140,7 +72,7 @@ def fetch_newest(repo: BareRepo, remote: Remote, trust: Trust) -> str:
         return data
 
     if (timestamp := _newer_timestamp(repo, remote, held)) is not None:
-        fetched[_TIMESTAMP] = timestamp
+        fetched[TIMESTAMP] = timestamp
     files = _tuf_files(read, trust, fetch=fetch, earlier=held, held=_roles(repo, head))
     snapshot = IndexSnapshot(repo, head or "", files)
     if head and timestamp is not None:
@@ -201,8 +133,7 @@ class SparseFiles:
         """The paths of the files below a folder: of reviews what the server lists, if it can be reached, else of what is held."""
         if self._remote is not None and folder.startswith(f"{REVIEWS}/"):
             with contextlib.suppress(WebError):
-                data = self._remote.get(review_list_path(folder), _MAX_LIST_BYTES)
-                return [f"{folder}/{each}.json" for each in (_parse_list(data) if data else ())]
+                return self._remote.reviews(folder)
         return _held(self._repo, self._commit, folder)
 
     def keep(self) -> None:
@@ -249,27 +180,13 @@ class SparseFiles:
         return answer
 
 
-def review_list_path(folder: str) -> str:
-    """Where a sparse index lists the key ids of a package's reviews, of ``reviews/<name>``."""
-    return f"{folder}.json"
-
-
-def review_list(paths: list[str]) -> bytes:
-    """The list of the reviews at these paths; what it leaves out is not read, and nothing vouches for it."""
-    return strict_json.canonical({"keys": sorted(path.rsplit("/", 1)[1].removesuffix(".json") for path in paths)})
-
-
-def _parse_list(data: bytes) -> tuple[str, ...]:
-    return Fields(strict_json.loads(data, what="the list of reviews"), error=IndexFormatError).strings("keys")
-
-
 def _nothing(path: str) -> bytes | None:
     return None
 
 
 def _is_settled(path: str) -> bool:
     """Whether a file is taken as it was fetched before anything else was: the timestamp, and roots, which never change."""
-    return path == _TIMESTAMP or path.endswith(".root.json")
+    return path == TIMESTAMP or path.endswith(".root.json")
 
 
 def _tuf_files(
@@ -288,12 +205,10 @@ def _tuf_files(
 
 def _newer_timestamp(repo: BareRepo, remote: Remote, held: Read) -> bytes | None:
     """The server's timestamp if it is another than the one that is held. What its ETag was is noted beside the repository."""
-    known, note = held(_TIMESTAMP), repo.path / _ETAG
+    known, note = held(TIMESTAMP), repo.path / _ETAG
     digest = sha256_bytes(known) if known else ""
     noted, _, etag = note.read_text("utf-8").partition("\n") if note.is_file() else ("", "", "")
-    data, etag = remote.get_newer(_TIMESTAMP, _MAX_TIMESTAMP_BYTES, etag=etag if known and noted == digest else "")
-    if data is None and not etag:
-        raise WebError(f"{shown(remote.url)} has no {_TIMESTAMP}: it is no index, or not all of one")
+    data, etag = remote.timestamp(etag=etag if known and noted == digest else "")
     if data is not None and etag.isprintable():
         note.write_text(f"{sha256_bytes(data)}\n{etag}", "utf-8")
     return data if data != known else None

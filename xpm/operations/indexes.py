@@ -15,7 +15,7 @@ from xpm.project import EMBEDDED, IndexSource, Project
 from xpm_index.errors import TrustError
 from xpm_index.names import validate_name
 from xpm_index.publishers import Publisher
-from xpm_index.sparse import PREFIX, Remote, is_sparse
+from xpm_index.sparse_server import PREFIX, Remote, is_sparse
 from xpm_index.urls import check_no_credentials
 from xpm_index.web import Web
 

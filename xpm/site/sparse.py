@@ -10,7 +10,7 @@ from functools import partial
 from xpm_index.errors import XpmError
 from xpm_index.index import IndexSnapshot
 from xpm_index.layout import ARCHIVES, ENTRIES, INDEX_JSON, METADATA, PUBLISHERS, REVIEWS
-from xpm_index.sparse import review_list, review_list_path
+from xpm_index.sparse_server import review_list, review_list_path
 from xpm_index.urls import check_path
 
 FOLDER = "sparse"
