@@ -4,34 +4,39 @@ import json
 from dataclasses import replace
 
 import pytest
+from starlette.testclient import TestClient
 
 from tests.benchmarks import synthetic_index
-from tests.support.projects import Listening
+from tests.support.projects import Listening, new_project
 from tests.support.simulator import IndexSimulator
 from tests.support.sparse import publish
 from tests.support.web_server import serve_web
 from xpm.environment import Environment
 from xpm.errors import FetchError, UsageError
 from xpm.home import Home
+from xpm.indexes import Indexes
 from xpm.lockfile import Lockfile
 from xpm.operations import indexes as index_operations
 from xpm.operations import inspect, market
 from xpm.operations import install as operations
 from xpm.operations.installed import installed
+from xpm.operations.market_serve import MarketOptions, application
 from xpm.operations.options import Options
 from xpm.operations.verify import verify
 from xpm.progress import Silent
 from xpm.project import Project
 from xpm.search import Query
+from xpm.site.sparse import sparse_files
 from xpm_index.errors import TrustError
+from xpm_index.git import BareRepo
 from xpm_index.index_writer import IndexWriter
 from xpm_index.keys import SigningKey
 from xpm_index.requirements import Requirement
+from xpm_index.reviews import Review, ReviewFile, sign_review
 from xpm_index.sparse import NotFetchedError
 from xpm_index.tuf_keys import Keyring
+from xpm_index.versions import Version
 from xpm_index.web import WebError
-
-ENTRIES, BINS = "/sparse/entries/", "/sparse/metadata/bins-"
 
 
 @pytest.fixture
@@ -202,16 +207,14 @@ def test_commands_that_need_all_names_say_that_they_have_not_searched(environmen
 
 def test_the_first_install_from_a_large_index_takes_less_than_a_megabyte(tmp_path, web):
     large = synthetic_index.make_index(tmp_path / "large.git", num_names=3000, num_versions=1, bin_bits=4)
-    from xpm.indexes import Indexes
-    from xpm_index.git import BareRepo
-
     with BareRepo.open(large.path) as repo:
         source = replace(publish(web, repo), fingerprint=large.fingerprint)
     with Indexes(Home(tmp_path / "home"), Project(indexes={"main": source})) as indexes:
-        index, entries = indexes.entries(large.names[-1])
-    assert (index, len(entries)) == ("main", 1)
+        for name in large.names[::150]:  # what an expert with many requirements needs
+            index, entries = indexes.entries(name.removeprefix("expert-"))
+            assert (index, len(entries)) == ("main", 1)
+    print(f"{web.sent} bytes in {len(web.requests)} requests")
     assert web.sent < 1_000_000
-    assert len(web.requests) < 15
 
 
 def test_it_is_written_beside_the_pages_and_only_where_it_changed(environment, index, tmp_path):
@@ -233,9 +236,42 @@ def test_it_is_written_beside_the_pages_and_only_where_it_changed(environment, i
     assert not {"index.json", "expert-a.jsonl", "acme.json", "1.root.json", "targets.json"} & touched
 
 
-def test_the_lock_of_a_git_index_still_names_its_commit(tmp_path, index):
-    from tests.support.projects import new_project
+def test_it_is_served_live_with_conditional_requests(environment, index):
+    key = SigningKey.generate()
+    review = Review(version=Version.parse("1.0.0"), stars=5, text="good", written_at="2026-03-01T00:00:00Z")
+    file = ReviewFile(name="expert-a", key=key.public)
+    index.writer.put_reviews(file.with_review(sign_review(review, name="expert-a", key=key)))
+    snapshot = market.read_snapshot(index.writer.repo)
+    files = {path: read() for path, _, read in sparse_files(snapshot)}
+    assert f"sparse/reviews/expert-a/{key.key_id}.json" in files
+    with application(environment, str(index.path), MarketOptions()) as app, TestClient(app) as client:
+        client.base_url = "http://localhost"
+        for path, data in files.items():
+            reply = client.get(f"/{path}")
+            assert (reply.status_code, reply.content) == (200, data), path
+            again = client.get(f"/{path}", headers={"if-none-match": reply.headers["etag"]})
+            assert (again.status_code, again.content) == (304, b"")
+        for path in (
+            "sparse/",
+            "sparse/config",
+            "sparse/reviews/expert-b.json",
+            "sparse/metadata/9.root.json",
+            "sparse/HEAD",
+        ):
+            assert client.get(f"/{path}").status_code == 404
 
+
+def test_reviews_are_found(environment, index, web):
+    key = SigningKey.generate()
+    review = Review(version=Version.parse("1.0.0"), stars=5, text="good", written_at="2026-03-01T00:00:00Z")
+    file = ReviewFile(name="expert-a", key=key.public)
+    index.writer.put_reviews(file.with_review(sign_review(review, name="expert-a", key=key)))
+    publish(web, index.writer.repo)
+    assert inspect.published(environment, "a").rating.count == 1
+    assert inspect.published(environment, "a", Options(offline=True)).rating.count == 1, "what was read is held"
+
+
+def test_the_lock_of_a_git_index_still_names_its_commit(tmp_path, index):
     environment = new_project(tmp_path, index, name="by-git")
     install(environment, "a")
     (locked,) = Lockfile.read(environment.folder).indexes

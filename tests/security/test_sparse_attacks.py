@@ -207,7 +207,7 @@ def on(paths: tuple[str, ...], attack: Callable[..., Attack], says: str, *argume
     ("who", "attack", "says"),
     [
         *on(EVERY, altered, "promises|altered|signed|trusted|inconsistent|no root metadata|malformed|fingerprint"),
-        *on(SOME, gone, "does not have it|incomplete|could not be fetched|no root metadata|has no metadata/timestamp"),
+        *on(EVERY, gone, "does not have it|incomplete|could not be fetched|no root metadata|has no metadata/timestamp"),
         *on(EVERY, html, "promises|inconsistent|announces|could not be fetched|not the one that is trusted|altered"),
         *on(SOME, short, "promises|inconsistent|could not be fetched|not the one that is trusted|announces"),
         *on(SOME, broken_off, "broke|ended after|could not be fetched|not the one"),
