@@ -83,6 +83,7 @@ class NamedSource:
 
     def __init__(self, environment: Environment, name: str, options: Options) -> None:
         self._indexes = options.indexes(environment, environment.project(), allow_stale=True)
+        self._indexes.require_whole(name)
         with environment.locked():
             self._snapshot = self._indexes.snapshot(name)
 
