@@ -14,8 +14,10 @@ from typing import Any
 from xpm.site.catalogue import Catalogue, Package, listed
 from xpm.site.graph import graph_of
 from xpm.site.package_page import package_document
+from xpm.site.sparse import FOLDER, has_sparse_form
 from xpm.site.status_page import status_document
 from xpm_index.digests import sha256_bytes
+from xpm_index.index import IndexSnapshot
 
 PER_PAGE = 100
 MAX_PROMPT_CHARS, MAX_TRIAL_TOKENS = 4_000, 256  # of what is asked in the pages, and answered
@@ -40,6 +42,11 @@ class Site:
     clone_url: str = ""
     live: bool = False
     trial_base: str = ""
+
+    def add_url(self, snapshot: IndexSnapshot) -> str:
+        """What ``xpm index add`` is told: where the index is cloned from, else its sparse form; "" if neither is known."""
+        sparse = f"sparse+{self.url}{FOLDER}/" if self.url and has_sparse_form(snapshot) else ""
+        return self.clone_url or sparse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +84,17 @@ def pages_of(catalogue: Catalogue, site: Site) -> Iterator[Page]:
     yield _made("publishers", "publishers.html", "Publishers", _publishers(catalogue))
     for namespace in sorted(catalogue.publishers):
         yield _made(f"publishers/{namespace}", "publisher.html", namespace, _publisher(catalogue, namespace))
-    yield _made("status", "status.html", "Status of the index", status_document(catalogue, site.clone_url, add))
+    status = status_document(catalogue, clone_url=site.clone_url, add_index=add)
+    yield _made("status", "status.html", "Status of the index", status)
     yield _made("404", "404.html", "Not found", {})
 
 
 def add_index(catalogue: Catalogue, site: Site) -> str:
     """The command by which the index is added; "" if it is not known where it is, and for what comes with xpm."""
-    if not (site.clone_url and catalogue.fingerprint):
+    url = site.add_url(catalogue.snapshot)
+    if not (url and catalogue.fingerprint):
         return ""
-    return f"xpm index add {catalogue.snapshot.info.name} {shlex.quote(site.clone_url)} --fingerprint {catalogue.fingerprint}"
+    return f"xpm index add {catalogue.snapshot.info.name} {shlex.quote(url)} --fingerprint {catalogue.fingerprint}"
 
 
 def slug(text: str) -> str:

@@ -9,7 +9,7 @@ from xpm_index.metadata import now_utc
 from xpm_index.metadata_editor import MetadataEditor
 
 
-def status_document(catalogue: Catalogue, clone_url: str, add_index: str) -> dict[str, Any]:
+def status_document(catalogue: Catalogue, *, clone_url: str, add_index: str) -> dict[str, Any]:
     """``roles`` is empty, and ``fingerprint`` "", of an index without metadata of its own: the one that comes with xpm."""
     snapshot = catalogue.snapshot
     try:
