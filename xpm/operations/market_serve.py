@@ -155,7 +155,6 @@ def application(
             hint="serve a clone of it, or add it with `xpm index add` and serve it by its name",
         )
     is_repository = Path(index).is_dir()
-    site = Site(clone_url=market.clone_url or _clone_url(environment, index, market), live=True)
     source: RepositorySource | NamedSource = (
         RepositorySource(Path(index), market.fingerprint) if is_repository else NamedSource(environment, index, options)
     )
@@ -163,7 +162,8 @@ def application(
         stack.enter_context(contextlib.closing(source))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="xpm-market-"))
         trials = stack.enter_context(Trials(environment, progress=options.progress)) if market.runs_trials else None
-        site = Site(clone_url=market.clone_url, live=True, trial_base=trials.base_digest if trials else "")
+        clone_url = market.clone_url or _clone_url(environment, index, market)
+        site = Site(clone_url=clone_url, live=True, trial_base=trials.base_digest if trials else "")
         live = LiveSite(source, site, Path(scratch))
         live.reply("index.html", {})  # an index that can't be read is told before anybody asks
         routes = _uploads(environment, Path(index), source, market).routes if market.takes_uploads else []
