@@ -63,6 +63,13 @@ class SignatureError(XpmError):
     exit_code = 5
 
 
+class AttestationError(XpmError):
+    """A signed statement about a package (its provenance, a model's signature) is malformed, foreign, or of other files."""
+
+    code = "bad-attestation"
+    exit_code = 5
+
+
 class TrustError(XpmError):
     """A signature is genuine, but by nobody who may make it."""
 

@@ -118,6 +118,12 @@ def build_base_command(
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Train the routing head with this exported embedder, too, for whoever has it (`router.embedder`).",
 )
+@click.option(
+    "--builder",
+    default="",
+    metavar="URI",
+    help="The system that builds, for the package's provenance; by default the publisher's machine.",
+)
 @click.option("--in-place", is_flag=True, help="Compile into the folder itself, for `xpm install --editable`.")
 @_out
 @_json
@@ -128,6 +134,7 @@ def build_expert_command(
     base: str,
     storage: str,
     embedder: Path | None,
+    builder: str,
     in_place: bool,
     out: Path,
     as_json: bool,
@@ -144,7 +151,15 @@ def build_expert_command(
             console.say(f"compiled into {compiled}")
         return
     built = operations.build_expert(
-        here(), folder, out, base=base, storage=storage, embedder=embedder, progress=console, report=console.say
+        here(),
+        folder,
+        out,
+        base=base,
+        storage=storage,
+        embedder=embedder,
+        builder=builder,
+        progress=console,
+        report=console.say,
     )
     _render(console, [built], as_json=as_json)
 

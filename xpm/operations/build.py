@@ -77,6 +77,7 @@ def build_expert(
     base: str,
     storage: str = "float32",
     embedder: Path | None = None,
+    builder: str = "",
     progress: Progress,
     report: Callable[[str], None],
 ) -> "BuiltArchive":
@@ -86,7 +87,9 @@ def build_expert(
 
     name = None if Path(base).exists() else base
     with model_folder(environment, base, progress=progress) as source:
-        return build(folder, out, base=source, name=name, storage=storage, embedder=embedder, report=report)
+        return build(
+            folder, out, base=source, name=name, storage=storage, embedder=embedder, builder=builder, report=report
+        )
 
 
 def convert(source: Path, out: Path, *, to: str | None, base: str) -> tuple[str, list[str]]:

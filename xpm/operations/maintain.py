@@ -285,7 +285,7 @@ def _held_blobs(home: Home, target: Opened, repo: BareRepo, commit: str, entry: 
             with tempfile.TemporaryDirectory(dir=home.root, prefix="accept-") as folder:
                 archive = Path(folder) / Path(path).name
                 archive.write_bytes(data)
-                manifest, *_ = verify_package(archive, key)
+                manifest = verify_package(archive, key).manifest
                 scanned(target.writer, [archive], entry.publisher)
             if (manifest.name, manifest.version) != (entry.name, entry.version):
                 raise TrustError(
