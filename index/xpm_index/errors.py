@@ -93,6 +93,10 @@ class GitError(XpmError):
     exit_code = 7
 
 
+class NoRepositoryError(GitError):
+    """There is no repository at an address, none with a commit, or none that may be read without a login."""
+
+
 FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
 """The numbers of the OSErrors that say that a disk has no room."""
 

@@ -107,6 +107,7 @@ def info_command(console: Console, name: str, as_json: bool) -> None:
                 "installed": str(own.version) if own else None,
                 "manifest": manifest.raw if manifest else None,
                 "limitations": found.limitations,
+                "vouched_for_by": list(found.publisher.vouchers()),
                 "provenance": found.provenance.to_dict() if found.provenance else None,
                 "rating": found.rating.to_dict() if found.rating else None,
             }
@@ -238,6 +239,7 @@ def _card(found: Published, own: Manifest | None) -> dict[str, object]:
         "yanked": [f"{each.version}: {each.yanked.reason}" for each in found.entries if each.yanked],
         "description": entry.description,
         "publisher": f"{entry.publisher} (key {entry.key_id}, verified)",
+        "vouched for by": [*found.publisher.vouchers()],
         "index": found.index,
         "versions": ", ".join(marked(each.version, each.yanked is not None) for each in found.entries),
         "for" if entry.kind == "expert" else "variants": ", ".join(

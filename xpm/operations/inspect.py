@@ -15,6 +15,7 @@ from xpm_index.errors import XpmError
 from xpm_index.held import held_texts
 from xpm_index.manifest import Manifest
 from xpm_index.provenance import PROVENANCE, Provenance, provenance_beside
+from xpm_index.publishers import Publisher
 from xpm_index.publishing import quality_of
 from xpm_index.reviews import Rating, rating_of
 
@@ -38,12 +39,14 @@ class Found:
 class Published:
     """What is published under a name; ``manifest`` is the newest version's own, None where it can't be had without fetching.
 
-    ``provenance`` is what that version was built of, None where it does not say so; ``rating`` is None if nobody reviewed it.
+    ``publisher`` is who may sign it; ``provenance`` is what that version was built of, None where it does not say so; ``rating`` is
+    None if nobody reviewed it.
     """
 
     index: str
     entries: tuple[Entry, ...]
     manifest: Manifest | None
+    publisher: Publisher
     provenance: Provenance | None = None
     rating: Rating | None = None
 
@@ -64,7 +67,7 @@ def published(environment: Environment, name: str, options: Options = DEFAULTS) 
     """What the indexes have of a name, with the newest version's manifest if it is at hand; raises NotFoundError."""
     index, entries = versions_of(environment, name, options)
     with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
-        newest = newest_of(entries)
+        newest, snapshot = newest_of(entries), indexes.snapshot(index)
         documents = _documents_at_hand(environment, indexes, index, newest)
         manifest = Manifest.parse(documents[MANIFEST]) if MANIFEST in documents else None
         stated = documents.get(PROVENANCE)
@@ -72,10 +75,9 @@ def published(environment: Environment, name: str, options: Options = DEFAULTS) 
             index=index,
             entries=entries,
             manifest=manifest,
-            provenance=provenance_beside(manifest, stated, indexes.snapshot(index).key_of(newest))
-            if manifest and stated
-            else None,
-            rating=rating_of(indexes.snapshot(index).reviews(entries[-1].name)),
+            publisher=snapshot.publisher(newest.publisher),
+            provenance=provenance_beside(manifest, stated, snapshot.key_of(newest)) if manifest and stated else None,
+            rating=rating_of(snapshot.reviews(entries[-1].name)),
         )
 
 
