@@ -68,6 +68,7 @@ def market_build_command(
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Answer to this host name too. Repeatable.")
 @click.option("--uploads", is_flag=True, help="Let publishers hand in archives, staged as branches of the index.")
 @click.option("--run-examples", is_flag=True, help="Ask what is handed in for the examples of its README first.")
+@click.option("--try", "trials", is_flag=True, help="Let visitors ask the experts for the base that is installed here.")
 @_clone
 @_fingerprint
 @click.pass_obj
@@ -79,6 +80,7 @@ def market_serve_command(
     hosts: tuple[str, ...],
     uploads: bool,
     run_examples: bool,
+    trials: bool,
     clone_url: str,
     fingerprint: str,
 ) -> None:
@@ -97,6 +99,7 @@ def market_serve_command(
         fingerprint=fingerprint,
         takes_uploads=uploads,
         runs_examples=run_examples,
+        runs_trials=trials,
     )
 
     def ready(address: str) -> None:

@@ -160,6 +160,11 @@ class Answerer:
             last = position
         return elapsed_ms
 
+    def detach(self, expert: Part) -> None:
+        """Forget an expert, if it is attached."""
+        if self._attached.pop(expert.name, None):
+            self.engine.detach(expert.name)
+
     def answers(
         self,
         prompt: "Prompt",

@@ -44,7 +44,8 @@ class MarketOptions:
     """``allowed_hosts`` are names beside the bound one that a request may be addressed to; "*" is any.
 
     ``takes_uploads``: publishers may hand in archives, which are staged as branches of the index; ``runs_examples``: their READMEs'
-    examples are asked first, with the base that is installed here.
+    examples are asked first, with the base that is installed here. ``runs_trials``: the experts for that base answer whoever asks
+    from their pages.
     """
 
     host: str = "127.0.0.1"
@@ -54,6 +55,7 @@ class MarketOptions:
     fingerprint: str = ""
     takes_uploads: bool = False
     runs_examples: bool = False
+    runs_trials: bool = False
 
 
 class RepositorySource:
@@ -141,23 +143,31 @@ def application(
     environment: Environment, index: str, market: MarketOptions, *, options: Options = DEFAULTS
 ) -> Iterator["ASGIApp"]:
     """Everything behind the socket; freed at the end."""
+    from xpm.operations.trials import Trials
     from xpm.site.app import create_app
     from xpm.site.live import LiveSite
+    from xpm.site.trial import trial_routes
 
     if "://" in index:
         raise UsageError(
             f"{index[:80]} is a URL",
             hint="serve a clone of it, or add it with `xpm index add` and serve it by its name",
         )
-    site = Site(clone_url=market.clone_url, live=True)
     is_repository = Path(index).is_dir()
     source: RepositorySource | NamedSource = (
         RepositorySource(Path(index), market.fingerprint) if is_repository else NamedSource(environment, index, options)
     )
-    with contextlib.closing(source), tempfile.TemporaryDirectory(prefix="xpm-market-") as scratch:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(source))
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="xpm-market-"))
+        trials = stack.enter_context(Trials(environment, progress=options.progress)) if market.runs_trials else None
+        site = Site(clone_url=market.clone_url, live=True, trial_base=trials.base_digest if trials else "")
         live = LiveSite(source, site, Path(scratch))
         live.reply("index.html", {})  # an index that can't be read is told before anybody asks
-        routes = _uploads(environment, Path(index), source, market).routes if market.takes_uploads else ()
+        routes = _uploads(environment, Path(index), source, market).routes if market.takes_uploads else []
+        if trials:
+            trials.held = live.held
+            routes = [*routes, *trial_routes(live, trials)]
         yield create_app(live, hosts=_hosts(market), routes=routes)
 
 

@@ -9,11 +9,14 @@ from typing import Protocol
 
 from xpm.site.catalogue import Catalogue
 from xpm.site.feeds import atom, sitemaps
+from xpm.site.package_page import triable
 from xpm.site.pages import Page, Site, comparison, listing_page, pages_of
 from xpm.site.render import STATIC, static, to_json, to_page
 from xpm.site.search import MAX_SHOWN, Wanted, search
 from xpm_index.digests import sha256_bytes
+from xpm_index.entries import ArchiveRef, Entry, newest_of
 from xpm_index.index import IndexSnapshot
+from xpm_index.keys import PublicKey
 
 _MAX_KEPT = 500
 _TYPES = {
@@ -50,6 +53,16 @@ class Reply:
     @property
     def etag(self) -> str:
         return f'"{sha256_bytes(self.body)[7:39]}"'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A version with the bytes of one of its archives, which nobody has verified yet, and the key that must have signed it."""
+
+    entry: Entry
+    ref: ArchiveRef
+    key: PublicKey
+    data: bytes
 
 
 class LiveSite:
@@ -96,6 +109,30 @@ class LiveSite:
             if first not in known or second not in known or first == second:
                 return None
             return f"compare/{min(first, second)}/{max(first, second)}.html"
+
+    def held(self, name: str) -> Held | None:
+        """The newest version of an expert, whose archive for the base of trials the index holds; None if there is none.
+
+        Raises:
+            XpmError: the index can't be read, or does not vouch for it.
+        """
+        with self._lock:
+            self._follow()
+            snapshot = self._catalogue.snapshot
+            entries = snapshot.entries(name) if name in self._catalogue.packages else ()
+            newest = newest_of(entries) if entries else None
+            for ref in triable(newest) if newest else ():
+                if newest and ref.base_digest == self._site.trial_base:
+                    path = next(each.removeprefix("blob:") for each in ref.sources if each.startswith("blob:"))
+                    data = snapshot.read_blob(path, max_bytes=ref.size)
+                    return Held(entry=newest, ref=ref, key=snapshot.key_of(newest), data=data) if data else None
+        return None
+
+    def rendered(self, page: Page, path: str, *, status: int) -> Reply:
+        """A page that lies nowhere, as HTML or JSON by the suffix of ``path``."""
+        with self._lock:
+            self._follow()
+            return self._rendered(page, path, status=status)
 
     def _follow(self) -> None:
         """Read the index anew if its head has moved; if that fails, nothing is answered until it can be read."""

@@ -39,6 +39,7 @@ def package_document(catalogue: Catalogue, package: Package, *, card: dict[str, 
         "tier": newest.tier,
         "install": f"xpm {'install' if package.kind == 'expert' else 'base add'} {package.name}",
         "archives": [_archive(catalogue, each) for each in newest.archives],
+        "triable_on": [each.base_digest for each in triable(newest)],
         "versions": [_version(each) for each in reversed(entries)],
         "requires": [_requirement(catalogue, each) for each in newest.requires],
         "optional": [_requirement(catalogue, each) for each in newest.optional],
@@ -54,6 +55,13 @@ def package_document(catalogue: Catalogue, package: Package, *, card: dict[str, 
         "examples": [each.to_dict() for each in examples_in(texts.readme)],
         "readme": texts.readme[:MAX_CHARS],
     }
+
+
+def triable(entry: Entry) -> list[ArchiveRef]:
+    """The archives by which an expert can be tried on its own: the index holds them, and it requires no other expert."""
+    if entry.kind != "expert" or entry.requires or entry.yanked:
+        return []
+    return [each for each in entry.archives if any(source.startswith("blob:") for source in each.sources)]
 
 
 def _stated(manifest: Manifest | None, provenance: Provenance | None) -> dict[str, Any]:

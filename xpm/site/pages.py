@@ -17,6 +17,7 @@ from xpm.site.status_page import status_document
 from xpm_index.digests import sha256_bytes
 
 PER_PAGE = 100
+MAX_PROMPT_CHARS, MAX_TRIAL_TOKENS = 4_000, 256  # of what is asked in the pages, and answered
 _NEWEST = 12
 _MAX_DOMAINS = 60
 _MAX_DESCRIPTION = 300
@@ -30,23 +31,29 @@ _COMPARED = (
 class Site:
     """``url`` is where the site will be, with a final slash, or ""; ``clone_url`` where the index is cloned from, or "".
 
-    ``live`` tells that a server answers searches and comparisons.
+    ``live`` tells that a server answers searches and comparisons, ``trial_base`` is the digest of the base by which it lets
+    experts be tried, or "".
     """
 
     url: str = ""
     clone_url: str = ""
     live: bool = False
+    trial_base: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """``path`` has no suffix; ``inputs`` is a digest of everything that ``document`` depends on."""
+    """``path`` has no suffix; ``inputs`` is a digest of everything that ``document`` depends on.
+
+    ``is_answer``: it answers a request, so that nothing lies at its path.
+    """
 
     path: str
     template: str
     title: str
     inputs: str
     document: Callable[[], dict[str, Any]]
+    is_answer: bool = False
 
     @property
     def root(self) -> str:

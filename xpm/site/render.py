@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from xpm.site.graph import to_svg
 from xpm.site.markdown import is_web, to_html
-from xpm.site.pages import Page, Site, folder_of
+from xpm.site.pages import MAX_PROMPT_CHARS, MAX_TRIAL_TOKENS, Page, Site, folder_of
 from xpm.site.search import Wanted
 from xpm_index.digests import sha256_bytes
 
@@ -30,6 +30,7 @@ def to_page(page: Page, document: dict[str, Any], *, index: str, site: Site) -> 
     root = page.root if page.path != "404" else urlsplit(site.url).path or "/"  # it is shown in the place of any page
     template = _templates().get_template(page.template)
     known = {"page": document, "path": page.path, "title": page.title, "index": index, "site": site, "policy": POLICY}
+    known["has_json"] = page.path != "404" and not page.is_answer
     html = template.render(known, root=root)
     return html.encode()
 
@@ -63,6 +64,7 @@ def _templates() -> Environment:
     environment.filters |= {"day": _day, "size": _size, "percent": _percent, "markdown": to_html, "folder": folder_of}
     environment.tests["web_url"] = is_web
     environment.globals |= {"svg": to_svg, "nothing_wanted": Wanted().to_dict()}
+    environment.globals |= {"max_prompt_chars": MAX_PROMPT_CHARS, "max_trial_tokens": MAX_TRIAL_TOKENS}
     return environment
 
 
