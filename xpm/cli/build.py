@@ -219,16 +219,39 @@ def _document(built: "BuiltArchive") -> dict[str, Any]:
     help="By default package where OUT ends with .expert, peft for an .expert, else expert.",
 )
 @click.option("--base", default="", help="The base's name, for an adapter that has no manifest yet.")
+@click.option(
+    "--sign-model",
+    "sign",
+    type=click.Path(path_type=Path),
+    metavar="KEY",
+    help="Write model.sig for OpenSSF's model-signing with this private key: PEM, on P-256, P-384 or P-521.",
+)
+@click.option(
+    "--verify-model",
+    "verify",
+    type=click.Path(path_type=Path),
+    metavar="KEY",
+    help="Refuse a SOURCE whose model.sig is not by this public key (PEM), or that was altered since.",
+)
 @_json
 @click.pass_obj
-def convert_command(console: Console, source: Path, out: Path, to: str | None, base: str, as_json: bool) -> None:
+def convert_command(
+    console: Console,
+    source: Path,
+    out: Path,
+    to: str | None,
+    base: str,
+    sign: Path | None,
+    verify: Path | None,
+    as_json: bool,
+) -> None:
     """Write the adapter in SOURCE (a PEFT folder, an .expert, an older .tar.gz, an OCI layout) to the new OUT in another form.
 
     hf is a folder for Hugging Face's hub; oci a layout on disk that holds all of a package, which package makes of it again.
 
     Example: xpm convert expert-sql-xpm-tiny.v0.1.0.expert ./sql-for-peft
     """
-    form, written = operations.convert(source, out, to=to, base=base)
+    form, written = operations.convert(source, out, to=to, base=base, sign=sign, verify=verify)
     if as_json:
         console.json({"path": str(out), "form": form, "files": written})
     else:

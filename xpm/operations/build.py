@@ -92,14 +92,16 @@ def build_expert(
         )
 
 
-def convert(source: Path, out: Path, *, to: str | None, base: str) -> tuple[str, list[str]]:
+def convert(
+    source: Path, out: Path, *, to: str | None, base: str, sign: Path | None = None, verify: Path | None = None
+) -> tuple[str, list[str]]:
     """Write an adapter in another form; (the form, the names of the files written)."""
     require_extra()
     from xpm_build.adapter.convert import convert as write
     from xpm_build.adapter.convert import form_for
 
     form = to or form_for(source, out)
-    return form, write(source, out, to=form, base=base)
+    return form, write(source, out, to=form, base=base, sign=sign, verify=verify)
 
 
 def build_in_place(
