@@ -293,6 +293,7 @@ def build_expert(
             base_digest=digest,
             storage=storage,
             builder=builder,
+            report=report,
         )
         report(f"provenance: {provenance.told()}")
         files[PROVENANCE] = Path(scratch) / PROVENANCE

@@ -3,7 +3,7 @@
 Nothing of the machine but the versions of what computed: no time, no path, no user; so the same build says the same.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from xpm_build.dataset.split import TRAIN, VALID
 from xpm_build.errors import BuildError
 from xpm_index.archive import MANIFEST
 from xpm_index.digests import sha256_file
+from xpm_index.errors import GitError
 from xpm_index.git_source import GitSource, source_of
 from xpm_index.manifest import Manifest
 from xpm_index.provenance import PUBLISHERS_MACHINE, Dependency, Provenance, built_files
@@ -36,6 +37,7 @@ def provenance_of(
     base_digest: str,
     storage: str,
     builder: str = "",
+    report: Callable[[str], None] = lambda text: None,
 ) -> Provenance:
     """The provenance of a package that is about to be packed.
 
@@ -44,12 +46,13 @@ def provenance_of(
         built: the manifest that is packed, with the other ``files`` of the package.
         places: the folders in it, relative, of the adapters.
         builder: the URI of who built; "" for the publisher.
+        report: told why no commit can be stated, where there is a repository.
     Raises:
         BuildError: ``builder`` is no URI. ManifestError: a setting of the training can't be written as canonical JSON.
     """
     inputs = _inputs(folder, given, places)
     taken_along = [name for name, path in files.items() if path == folder / name]
-    source = source_of(folder, list(dict.fromkeys([*inputs, *taken_along])))
+    source = _source(folder, list(dict.fromkeys([*inputs, *taken_along])), report)
     dependencies = [*([_commit(source)] if source else []), *_of_files(inputs)]
     dependencies.append(Dependency.of(base, digests={"xpmFingerprint": base_digest}))
     dependencies += _packages()
@@ -62,7 +65,7 @@ def provenance_of(
     digests = {name: sha256_file(path) for name, path in files.items()}
     return Provenance(
         builder=check_builder(builder) if builder else PUBLISHERS_MACHINE,
-        tool=_version(_OURS),
+        tool=_version(_OURS) or "unknown",
         parameters=parameters,
         dependencies=tuple(dependencies),
         files=built_files(built, digests),
@@ -99,6 +102,15 @@ def _inputs(folder: Path, manifest: Manifest, places: list[Path]) -> dict[str, s
     ]
     found = [each for each in dict.fromkeys(named) if (folder / each).is_file()]
     return {each.as_posix(): sha256_file(folder / each) for each in found}
+
+
+def _source(folder: Path, names: list[str], report: Callable[[str], None]) -> GitSource | None:
+    """The commit of a folder; what Git can't tell does not keep anybody from building."""
+    try:
+        return source_of(folder, names)
+    except GitError as error:
+        report(f"no commit is stated: {error.message}{f' ({error.context})' if error.context else ''}")
+        return None
 
 
 def _of_files(inputs: Mapping[str, str]) -> Iterator[Dependency]:

@@ -17,8 +17,10 @@ _MAX_COMPARED_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitSource:
-    """``url`` is where others have the repository, "" if that is on this machine alone; ``path`` leads in it to the folder, "" for
-    the root. ``not_in_commit`` are the files that the commit does not have as they are."""
+    """``url`` is where others have the repository, "" if that is on this machine alone; ``path`` leads in it to the folder.
+
+    ``not_in_commit`` are the files that the commit does not have as they are.
+    """
 
     url: str
     commit: str

@@ -197,8 +197,10 @@ def wrapped(message: str) -> Iterator[None]:
         yield
     except XpmError:
         raise
-    except (dulwich.errors.NotGitRepository, FileNotFoundError) as error:
+    except dulwich.errors.NotGitRepository as error:
         raise NoRepositoryError(message, context="there is no Git repository") from error
+    except FileNotFoundError as error:
+        raise GitError(message, context="there is no Git repository") from error
     except OSError as error:
         if error.errno not in FULL:
             raise _unexpected(message, error) from error
