@@ -6,10 +6,13 @@ import subprocess
 import threading
 
 import pytest
+from click.testing import CliRunner
 
 from tests.support.fetching import isolate, store_login
 from tests.support.git_http import serve_git
 from tests.support.projects import Listening
+from xpm.cli.main import cli
+from xpm.errors import UsageError
 from xpm.home import Home
 from xpm.operations import maintain
 from xpm.operations.proofs import verify_publisher
@@ -262,6 +265,19 @@ def test_it_needs_the_targets_key(index, home, repository, url):
     with pytest.raises(KeyFileError, match="targets needs 1 of its keys"):
         verify(home, index, url, keys=Keyring([index.index_keys.online]))
     assert recorded(index) is None
+
+
+def test_the_command_records_what_a_repository_says(index, home, repository, url, monkeypatch):
+    monkeypatch.setenv("XPM_HOME", str(home.root))
+    keys = index.index_keys
+    for name, key in (("targets", keys.targets), ("online", keys.online)):
+        key.save(home.keys / f"{name}.json")
+    command = ["index", "verify-publisher", "acme", "--index", str(index.path)]
+    assert isinstance(CliRunner().invoke(cli, command).exception, UsageError)
+    commit = repository.say({"acme": [index.key.public.text]})
+    done = CliRunner().invoke(cli, [*command, "--git", url])
+    assert f"{url} vouches for acme, at commit {commit[:12]}" in done.output
+    assert recorded(index).commit == commit
 
 
 @pytest.mark.parametrize(

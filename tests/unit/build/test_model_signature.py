@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tests.support.packages import make_package
+from xpm.cli.main import cli
 from xpm_build.adapter.convert import convert
 from xpm_build.adapter.model_signature import SIGNATURE, load_private_key, load_public_key, sign_folder, verify_folder
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG
@@ -300,6 +302,19 @@ def test_a_conversion_signs_and_verifies(form, keys, tiny_adapter, tmp_path):
         convert(tmp_path / "out", tmp_path / "again", to=back, verify=keys[1])
     assert not (tmp_path / "again").exists()
     assert not list(tmp_path.glob(".convert-*"))
+
+
+def test_the_command_signs_and_verifies(keys, tiny_adapter, tmp_path):
+    def call(*arguments):
+        return CliRunner().invoke(cli, ["convert", *map(str, arguments)])
+
+    done = call(tiny_adapter("lora").peft, tmp_path / "hub", "--to", "hf", "--sign-model", keys[0], "--json")
+    assert SIGNATURE in json.loads(done.stdout)["files"]
+    assert call(tmp_path / "hub", tmp_path / "peft", "--to", "peft", "--verify-model", keys[1]).exit_code == 0
+    (tmp_path / "hub/README.md").write_text("better")
+    refused = call(tmp_path / "hub", tmp_path / "again", "--to", "peft", "--verify-model", keys[1])
+    assert isinstance(refused.exception, IntegrityError)
+    assert not (tmp_path / "again").exists()
 
 
 def test_what_has_no_such_signature(keys, tmp_path):

@@ -144,7 +144,7 @@ def test_an_expert_says_what_it_was_built_of(tiny_base, tiny_adapter, tmp_path):
     assert f"https://ci.example.org/x, of commit {commit[:12]}" in said[-1]
     (work / ".git/HEAD").write_text("nonsense")
     built = build_expert(folder, tmp_path / "out", base=tiny_base.source, report=said.append)
-    assert "no commit is stated: the repository of" in said[-2]
+    assert said[-2].startswith("no commit is stated: ")
     assert read_provenance(read_files(built.path)[PROVENANCE]).source is None
     with pytest.raises(BuildError, match="no URI of a builder"):
         build_expert(folder, tmp_path / "out", base=tiny_base.source, builder="the release job")
