@@ -1,7 +1,8 @@
 """The indexes of an environment on this machine: fetched copies, what they are trusted by, and how they advance.
 
 Each index is a bare repository under the home whose branch is the last head accepted: that ref is all the state there is, and
-it moves only after the new head was verified whole. The embedded index comes with xpm itself, so it is replaced when xpm is.
+it moves only after the new head was verified whole. Of a sparse index it has the files that were needed so far. The embedded index
+comes with xpm itself, so it is replaced when xpm is.
 """
 
 import contextlib
@@ -10,16 +11,19 @@ import importlib.resources
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-from xpm.errors import FetchError, NotFoundError, StoreError
+from xpm.errors import FetchError, NotFoundError, StoreError, UsageError
 from xpm.home import Home
 from xpm.progress import Progress, Silent
 from xpm.project import EMBEDDED, IndexSource, Project
 from xpm.search import Query, SearchCache
 from xpm.sources import FromIndex
-from xpm_index.entries import Entry
+from xpm_index.archive_sources import BlobSource, parse_archive_source
+from xpm_index.entries import ArchiveRef, Entry
 from xpm_index.errors import GitError, TrustError, XpmError
 from xpm_index.git import BareRepo
 from xpm_index.index import IndexSnapshot
@@ -27,7 +31,10 @@ from xpm_index.index_update import check_update
 from xpm_index.integrity import PackageSignature
 from xpm_index.keys import PublicKey
 from xpm_index.metadata import now_utc
+from xpm_index.sparse import SparseFiles, Trust, fetch_newest
+from xpm_index.sparse_server import PREFIX, Remote
 from xpm_index.verified import TufFiles, find_root, newest_fingerprint
+from xpm_index.web import Web, WebError
 
 _BUNDLE = "index.bundle"
 _FETCHED = "xpm-fetched"
@@ -62,7 +69,9 @@ class Indexes:
         self._wants = project.wants
         self.sources: Mapping[str, IndexSource] = {**project.indexes, EMBEDDED: IndexSource(url="")}
         self._snapshots: dict[str, IndexSnapshot] = {}
+        self._newest: set[str] = set()
         self._warned: set[str] = set()
+        self._web = Web()
 
     def __enter__(self) -> "Indexes":
         return self
@@ -70,6 +79,7 @@ class Indexes:
     def __exit__(self, *exc_info: object) -> None:
         for name in list(self._snapshots):
             self._close(name)
+        self._web.__exit__()
 
     def snapshot(self, name: str) -> IndexSnapshot:
         """The index as last fetched; fetched now if it never was."""
@@ -112,20 +122,10 @@ class Indexes:
                 f"nobody has confirmed the root of index {name}",
                 hint=f"compare its fingerprint with what its maintainer publishes: `xpm trust confirm {name}`",
             )
+        self._close(name)
         with self._open(name) as repo:
             repo.clear_abandoned()
-            old, new = repo.head(), repo.fetch(source.url, progress=lambda text: self._progress.note(text.strip()))
-            if old is None or old == new:  # what is as it was may have expired meanwhile
-                self._read(name, repo, new)
-            elif old != new:
-                check_update(
-                    repo, old, new, fingerprint=source.fingerprint, now=self._now(), allow_stale=self._allow_stale
-                )
-            if old != new:
-                repo.set_head(new)
-        (self._folder(name) / _FETCHED).touch()
-        self._close(name)
-        return old != new
+            return self._advance(name, repo)
 
     def update_all(self, done: Callable[[str, bool], object] = lambda name, is_new: None) -> list[XpmError]:
         """Fetch every index; the errors of those that could not be, each warned of: one that fails stops no other.
@@ -145,13 +145,14 @@ class Indexes:
         return failures
 
     def refresh(self, max_age: timedelta) -> None:
-        """Fetch the indexes that were not fetched for ``max_age``; one that can't be reached is only warned of."""
+        """Fetch the indexes that were not fetched for ``max_age``, and sparse ones; one that can't be reached is only warned of."""
         for name in self.sources:
-            if name == EMBEDDED or self._offline or self.age(name) < max_age:
+            is_young = self.age(name) < max_age and not self.is_sparse(name)  # it costs two small requests to ask
+            if name == EMBEDDED or self._offline or is_young:
                 continue
             try:
                 self.update(name)
-            except GitError as error:
+            except (GitError, WebError) as error:
                 if self.age(name) == timedelta.max:
                     raise
                 self._progress.warn(f"index {name} is used as it was fetched last: {error.message}")
@@ -163,6 +164,8 @@ class Indexes:
 
     def fingerprint_at(self, name: str) -> str:
         """The fingerprint of the newest root of an index at its URL, for a person to confirm; nothing is accepted."""
+        if (remote := self._remote(name)) is not None:
+            return newest_fingerprint(remote.roots().get)
         with self._open(name) as repo:
             commit = repo.fetch(self.sources[name].url, progress=lambda text: self._progress.note(text.strip()))
             return newest_fingerprint(repo.reader(commit))
@@ -207,8 +210,35 @@ class Indexes:
                 return self.snapshot(name).publisher(claim.publisher).key(claim.key_id, at=claim.created_at)
         return None
 
+    def is_sparse(self, name: str) -> bool:
+        return self.sources[name].url.startswith(PREFIX)
+
+    def require_whole(self, name: str) -> None:
+        """Raise UsageError if an index is sparse, for what reads every file of it."""
+        if name in self.sources and self.is_sparse(name):
+            raise UsageError(
+                f"index {name} is sparse, and nothing of it is here but what was asked for by name",
+                hint="name its Git repository instead, as a path or URL",
+            )
+
+    def located(self, name: str, ref: ArchiveRef) -> ArchiveRef:
+        """An archive with the files that a sparse index itself has as URLs, since they are not held here."""
+        if not self.is_sparse(name):
+            return ref
+        remote = Remote(self.sources[name].url, self._web)
+        sources = [parse_archive_source(each) if each.startswith("blob:") else each for each in ref.sources]
+        return replace(
+            ref, sources=tuple(remote.url_of(e.path) if isinstance(e, BlobSource) else str(e) for e in sources)
+        )
+
     def search(self, name: str, query: Query) -> list[tuple[str, float]]:
-        """(package, rank) of what matches in one index, best first; nothing is verified."""
+        """(package, rank) of what matches in one index, best first; nothing is verified. A sparse index is only warned of."""
+        if self.is_sparse(name):
+            self.warn(
+                f"index {name} was not searched: it is sparse, and nothing of it is here but what was asked for by name; "
+                f"search the pages of its maintainer, or add its Git repository"
+            )
+            return []
         snapshot = self.snapshot(name)
         with SearchCache(self._folder(name) / _SEARCH) as cache:
             cache.follow(snapshot.repo, snapshot.commit)
@@ -220,17 +250,53 @@ class Indexes:
     def _read(self, name: str, repo: BareRepo, commit: str) -> IndexSnapshot:
         if name == EMBEDDED:
             return IndexSnapshot.enclosed(repo, commit)
-        read = repo.reader(commit)
-        root = find_root(read, self.sources[name].fingerprint)
-        files = TufFiles(read, root=root, now=self._now(), allow_stale=self._allow_stale)
+        files: TufFiles | SparseFiles
+        if self.is_sparse(name):
+            renew = partial(self._renew, name, repo)
+            files = SparseFiles(repo, commit, self._trust(name), remote=self._remote(name), renew=renew)
+        else:
+            read = repo.reader(commit)
+            root = find_root(read, self.sources[name].fingerprint)
+            files = TufFiles(read, root=root, now=self._now(), allow_stale=self._allow_stale)
         left = files.expires - self._now()
         if left < _WARN_BEFORE_EXPIRY:
             state = "has expired" if left < timedelta() else f"expires in {left.days} days"
             self.warn(f"index {name} {state}: run `xpm index update`; if that does not help, tell its maintainer")
-        return IndexSnapshot(repo, commit, files)
+        listing = files.list_files if isinstance(files, SparseFiles) else None
+        return IndexSnapshot(repo, commit, files, list_files=listing)
+
+    def _advance(self, name: str, repo: BareRepo) -> bool:
+        """Fetch the newest state of an index, and let its copy be at it if it may follow what was accepted; whether it is new."""
+        source, old = self.sources[name], repo.head()
+        if (remote := self._remote(name)) is not None:
+            new = fetch_newest(repo, remote, self._trust(name))
+        else:
+            new = repo.fetch(source.url, progress=lambda text: self._progress.note(text.strip()))
+        if old is None or old == new:  # what is as it was may have expired meanwhile
+            self._read(name, repo, new)
+        else:
+            check_update(repo, old, new, fingerprint=source.fingerprint, now=self._now(), allow_stale=self._allow_stale)
+        if old != new:
+            repo.set_head(new)
+        (self._folder(name) / _FETCHED).touch()
+        self._newest.add(name)
+        return old != new
+
+    def _renew(self, name: str, repo: BareRepo) -> None:
+        if name not in self._newest:
+            self._advance(name, repo)
+
+    def _remote(self, name: str) -> Remote | None:
+        """The server of a sparse index, None if nothing may be fetched, or of an index in Git."""
+        return Remote(self.sources[name].url, self._web) if self.is_sparse(name) and not self._offline else None
+
+    def _trust(self, name: str) -> Trust:
+        return Trust(fingerprint=self.sources[name].fingerprint, now=self._now(), allow_stale=self._allow_stale)
 
     def _close(self, name: str) -> None:
         if (snapshot := self._snapshots.pop(name, None)) is not None:
+            if isinstance(snapshot.files, SparseFiles):
+                snapshot.files.keep()
             snapshot.repo.close()
 
     def _folder(self, name: str) -> Path:

@@ -23,7 +23,7 @@ MAX_DEPTH = 32
 _MAX_BASE_BYTES = 64 << 20
 _MAX_CHAIN = 4096
 _HEAD_BYTES = 64
-_LOOSE_HEAD_BYTES = 4096  # the tables of a compressed block, which come before its first byte, have hundreds
+_COMPRESSED_HEAD_BYTES = 4096  # the tables of a compressed block, which come before its first byte, have hundreds
 
 
 def read_object(store: DiskObjectStore, id: ObjectID, *, max_bytes: int, what: str = "") -> ShaFile:
@@ -138,7 +138,7 @@ def _in_a_pack(store: DiskObjectStore, id: ObjectID) -> tuple[Path, int] | None:
 def _at(pack: BinaryIO, offset: int) -> tuple[int, int | bytes | None]:
     """(the size of the object at an offset of a pack, its base: an offset, an id, or None)."""
     pack.seek(offset)
-    head = pack.read(2 * _HEAD_BYTES)
+    head = pack.read(_COMPRESSED_HEAD_BYTES)
     header = read_object_header(head)
     if header is None:
         raise GitError("the repository has a damaged pack")
@@ -155,7 +155,7 @@ def _loose_size(root: Path, id: ObjectID) -> int:
     name = id.decode()
     try:
         with (root / name[:2] / name[2:]).open("rb") as file:
-            head = zlib.decompressobj().decompress(file.read(_LOOSE_HEAD_BYTES), _HEAD_BYTES)
+            head = zlib.decompressobj().decompress(file.read(_COMPRESSED_HEAD_BYTES), _HEAD_BYTES)
         return int(head.partition(b"\0")[0].split(b" ")[1])
     except FileNotFoundError as error:
         raise KeyError(id) from error

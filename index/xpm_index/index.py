@@ -4,8 +4,9 @@ A snapshot hands out only what the index's metadata vouches for (``xpm_index.ver
 one state may follow another, ``xpm_index.index_writer`` makes the next one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from xpm_index import strict_json
 from xpm_index.entries import Entry, parse_entries
@@ -58,12 +59,24 @@ class IndexInfo:
 
 
 class IndexSnapshot:
-    """An index at one commit."""
+    """An index at one commit.
 
-    def __init__(self, repo: BareRepo, commit: str, files: VerifiedFiles) -> None:
+    Args:
+        list_files: the paths of all files below a folder, of which nothing is verified; those of the commit by default.
+    """
+
+    def __init__(
+        self,
+        repo: BareRepo,
+        commit: str,
+        files: VerifiedFiles,
+        *,
+        list_files: Callable[[str], Iterable[str]] | None = None,
+    ) -> None:
         self.repo = repo
         self.commit = commit
         self.files = files
+        self._list_files = list_files or partial(repo.list_tree, commit)
         self._publishers: dict[str, Publisher] = {}
         self.info = read_info(files.read)
 
@@ -74,13 +87,13 @@ class IndexSnapshot:
 
     def names(self) -> Iterator[str]:
         """All names, in the order of the tree; nothing is verified."""
-        for path in self.repo.list_tree(self.commit, ENTRIES):
+        for path in self._list_files(ENTRIES):
             if path.endswith(".jsonl"):
                 yield path.rsplit("/", 1)[1].removesuffix(".jsonl")
 
     def find(self, name: str) -> str | None:
         """The spelling under which the index has ``name`` (``sql`` or ``expert-sql``), or None."""
-        return next((each for each in spellings(name) if self.read_blob(entry_path(each)) is not None), None)
+        return next((each for each in spellings(name) if self.files.has(entry_path(each))), None)
 
     def entries(self, name: str) -> tuple[Entry, ...]:
         """Every published version of exactly ``name``, oldest first; () if there is none.
@@ -104,7 +117,7 @@ class IndexSnapshot:
 
     def review_paths(self, name: str) -> list[str]:
         """Where the reviews of a package lie; nothing is verified."""
-        return list(self.repo.list_tree(self.commit, f"{REVIEWS}/{name}"))
+        return list(self._list_files(f"{REVIEWS}/{name}"))
 
     def review_file(self, path: str) -> ReviewFile:
         """One key's reviews.

@@ -19,6 +19,7 @@ CHUNK_BYTES = 4 << 20
 MAX_CHUNK_BYTES = 8 << 20
 OFFSET, SIGNATURE = "upload-offset", "xpm-signature"
 KINDS = ("expert", "base")
+MAX_ARCHIVES = 8  # of one version
 _DOMAIN = "xpm-upload-v1"
 _VALID_FOR = timedelta(hours=24)
 _AHEAD = timedelta(minutes=5)
@@ -27,7 +28,10 @@ _KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadClaim:
-    """Who hands in which bytes to which index: ``index_id`` is that of its index.json, ``at`` when it was signed."""
+    """Who hands in which bytes to which index: ``index_id`` is that of its index.json, ``at`` when it was signed.
+
+    ``beside`` are the digests of the version's other archives, sorted: nothing is staged until all of them are there.
+    """
 
     index_id: str
     digest: str
@@ -36,9 +40,11 @@ class UploadClaim:
     publisher: str
     key_id: str
     at: str
+    beside: tuple[str, ...] = ()
 
     def signed_bytes(self) -> bytes:
-        fields = (self.index_id, self.digest, str(self.size), self.kind, self.publisher, self.key_id, self.at)
+        who = (self.publisher, self.key_id, self.at)
+        fields = (self.index_id, self.digest, str(self.size), self.kind, *who, *self.beside)
         return "\n".join((_DOMAIN, *fields)).encode()
 
     def headers(self, key: SigningKey) -> dict[str, str]:
@@ -49,6 +55,7 @@ class UploadClaim:
             "xpm-publisher": self.publisher,
             "xpm-key-id": self.key_id,
             "xpm-time": self.at,
+            **({"xpm-beside": ",".join(self.beside)} if self.beside else {}),
             SIGNATURE: key.sign(self.signed_bytes()),
         }
 
@@ -69,6 +76,7 @@ class UploadClaim:
                 publisher=validate_name(headers.get("xpm-publisher", ""), what="publisher"),
                 key_id=key_id,
                 at=parse_time(headers.get("xpm-time", "")),
+                beside=_beside(headers.get("xpm-beside", ""), digest),
             )
         except XpmError as error:
             raise SignatureError(f"the upload is not signed as it should be: {error.message}") from error
@@ -81,3 +89,10 @@ class UploadClaim:
                 "the upload was signed at another time", context=self.at, hint="look at the clock; try again"
             )
         key.verify(self.signed_bytes(), signature, what="the upload")
+
+
+def _beside(text: str, digest: str) -> tuple[str, ...]:
+    digests = tuple(parse_digest(each) for each in text.split(",")) if text else ()
+    if digests != tuple(sorted(set(digests) - {digest})) or len(digests) >= MAX_ARCHIVES:
+        raise SignatureError(f"xpm-beside is not a sorted list of fewer than {MAX_ARCHIVES} other archives")
+    return digests

@@ -1,11 +1,11 @@
 """What a client may believe of an index's files: each is read together with what vouches for it.
 
-``TufFiles`` runs the client workflow of The Update Framework over any source of bytes; nothing here knows Git.
+``TufFiles`` runs the client workflow of The Update Framework over any source of bytes; nothing here knows Git or HTTP.
 ``EnclosedFiles`` is for an index that came inside something trusted already, such as this program.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
@@ -31,10 +31,28 @@ from xpm_index.metadata import Read, now_utc, roots
 _URL = "index:/"
 _ASK = "ask the index's maintainer; if it is meant so, remove the index and add it again"
 _KEPT_FOR_ROLLBACK = ("timestamp", "snapshot")
+_MAX_METADATA_BYTES = UpdaterConfig().targets_max_length
+
+Fetch = Callable[[str, int], bytes | None]
+"""Gets the file at a path of the index from afar; None if there is none, an XpmError at more than that many bytes."""
 
 
 class VerifiedFiles(Protocol):
-    """Reads the files of an index at one state of it."""
+    """Reads the files of an index at one state of it.
+
+    ``state`` identifies that where a commit does not, else it is ""; ``snapshot_version`` is that of the metadata, 0 if there is
+    none.
+    """
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def snapshot_version(self) -> int: ...
+
+    def has(self, path: str) -> bool:
+        """Whether the index has, or says that it has, a file at ``path``; its bytes are verified when they are read."""
+        ...
 
     def read(self, path: str) -> bytes | None:
         """The file at ``path``, None if the index has none; raises TrustError if nothing vouches for its bytes."""
@@ -48,8 +66,14 @@ class VerifiedFiles(Protocol):
 class EnclosedFiles:
     """The files of an index that is vouched for as a whole."""
 
+    state = ""
+    snapshot_version = 0
+
     def __init__(self, read: Read) -> None:
         self._read = read
+
+    def has(self, path: str) -> bool:
+        return self._read(path) is not None
 
     def read(self, path: str) -> bytes | None:
         return self._read(path)
@@ -67,10 +91,14 @@ class TufFiles:
         earlier: the state believed before, which this one may not be older than.
         now: the time by which expiry is judged.
         allow_stale: accept metadata that has expired.
+        fetch: gets what ``read`` does not have as the metadata promises it, and the metadata itself.
+        held: the roles whose metadata ``earlier`` has, so that it is fetched only where it is no longer the newest.
     Raises:
         StaleIndexError: it has expired. TrustError: it is older than the earlier one, signed by other keys, or inconsistent.
         IndexFormatError: it is incomplete or malformed.
     """
+
+    state = ""
 
     def __init__(
         self,
@@ -80,17 +108,20 @@ class TufFiles:
         earlier: Read | None = None,
         now: datetime | None = None,
         allow_stale: bool = False,
+        fetch: Fetch | None = None,
+        held: Iterable[str] = (),
     ) -> None:
         self._read = read
+        self._fetch = fetch
         self._folder = tempfile.TemporaryDirectory(prefix="xpm-tuf-", ignore_cleanup_errors=True)
-        for role in _KEPT_FOR_ROLLBACK:
+        for role in {*_KEPT_FOR_ROLLBACK, *held}:
             if earlier is not None and (data := earlier(metadata_path(role))) is not None:
                 with open(f"{self._folder.name}/{role}.json", "wb") as file:
                     file.write(data)
         with _translated():
             config = UpdaterConfig(prefix_targets_with_hash=False)
             self._updater = Updater(
-                self._folder.name, f"{_URL}{METADATA}", fetcher=_Fetcher(read), config=config, bootstrap=root
+                self._folder.name, f"{_URL}{METADATA}", fetcher=_Fetcher(read, fetch), config=config, bootstrap=root
             )
             # Expiry is judged at one time, which python-tuf fixes when it starts but lets nobody pass in.
             trusted = self._updater._trusted_set
@@ -100,10 +131,15 @@ class TufFiles:
             self.expires: datetime = trusted.timestamp.expires
             self.snapshot_version: int = trusted.snapshot.version
 
+    def has(self, path: str) -> bool:
+        return self._read(path) is not None or (self._fetch is not None and self.vouches_for(path))
+
     def read(self, path: str) -> bytes | None:
         with _translated():
             promised = self._updater.get_targetinfo(path)
         data = self._read(path)
+        if self._fetch and promised and (data is None or not self.promises(path, sha256_bytes(data))):
+            data = self._fetch(path, promised.length)
         if promised is None:
             if data is not None:
                 raise TrustError(f"nothing in the index vouches for {path}", hint=_ASK)
@@ -169,13 +205,13 @@ def expiry_of(read: Read) -> datetime | None:
 
 
 class _Fetcher(FetcherInterface):
-    """Hands the updater files of an index by their paths."""
+    """Hands the updater files of an index by their paths: those that are fetched if there is a way to, else those at hand."""
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
+    def __init__(self, read: Read, fetch: Fetch | None) -> None:
+        self._get = read if fetch is None else lambda path: fetch(path, _MAX_METADATA_BYTES)
 
     def _fetch(self, url: str) -> Iterator[bytes]:
-        data = self._read(url.removeprefix(_URL))
+        data = self._get(url.removeprefix(_URL))
         if data is None:
             raise DownloadHTTPError(f"there is no {url}", 404)
         return iter([data])
@@ -187,6 +223,8 @@ def _translated(path: str = METADATA) -> Iterator[None]:
     try:
         yield
     except (RepositoryError, DownloadError) as error:
+        if isinstance(error.__cause__, XpmError):  # of what reads or fetches, which python-tuf wraps
+            raise error.__cause__ from None
         raise _ours(error, path) from error
 
 

@@ -25,7 +25,7 @@ from xpm.operations.clock import now
 from xpm.operations.market_serve import MarketOptions, application
 from xpm.operations.upload import RefusedUpload, _Sending, upload
 from xpm_index.archive import write_archive
-from xpm_index.errors import KeyFileError, TrustError
+from xpm_index.errors import KeyFileError, PackagingError, TrustError
 from xpm_index.publishing import sign_archive
 from xpm_index.web import WebError
 
@@ -209,12 +209,29 @@ def test_an_archive_is_handed_in_in_pieces_and_again_after_a_break(index, tmp_pa
     monkeypatch.setattr(_Sending, "_send", breaking)
     with serving(tmp_path, str(index.path), "--uploads") as (address, _):
         with pytest.raises(KeyFileError, match="is not here"):
-            upload(home, address, archive)
+            upload(home, address, [archive])
         index.key.save(home.keys / "acme.json")
-        done = upload(home, address, archive, sleep=lambda seconds: None)
+        done = upload(home, address, [archive], sleep=lambda seconds: None)
         assert (done.name, done.version, done.branch) == ("expert-n", "1.0.0", "publish/expert-n-1.0.0")
         assert [each["rule"] for each in done.findings] == ["readme-missing"]
+        other = tmp_path / "other.expert"
+        base = [{"name": "smollm2", "sha256": "ab" * 32}]
+        for version in ("1.0.0", "1.1.0"):
+            weights = {"slots.safetensors": save({"w": noise})}
+            write_archive(
+                other,
+                {
+                    "manifest.json": make_manifest("expert-n", version, license="MIT", base_models=base).to_bytes(),
+                    **weights,
+                },
+            )
+            sign_archive(other, index.key, publisher="acme", created_at=now())
+            if version == "1.0.0":
+                both = upload(home, address, [archive, other], sleep=lambda seconds: None)
+                assert both.branch == "publish/expert-n-1.0.0"
+        with pytest.raises(PackagingError, match="different packages or versions"):
+            upload(home, address, [archive, other])
         index.writer.put_publisher(index.writer.publisher("acme").without_key(index.key.key_id, at=now()))
         with pytest.raises(RefusedUpload, match="takes nothing by this key"):
-            upload(home, address, archive)
+            upload(home, address, [archive])
     assert index.writer.repo.branch_head("publish/expert-n-1.0.0") is not None

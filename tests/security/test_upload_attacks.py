@@ -126,6 +126,64 @@ def test_an_upload_goes_on_where_it_broke_off(client, index, tmp_path):
     )
 
 
+@pytest.fixture
+def two(index, tmp_path):
+    """The archives of one version, for two bases."""
+    other = [{"name": "smollm2", "sha256": "ab" * 32}]
+    return package(tmp_path, index.key), package(tmp_path, index.key, base_models=other)
+
+
+def send_all(client, archives, key, **altered):
+    digests = {sha256_bytes(each) for each in archives}
+    return [
+        send(client, each, key, **{"beside": tuple(sorted(digests - {sha256_bytes(each)})), **altered})
+        for each in archives
+    ]
+
+
+def test_a_version_of_several_archives_is_staged_when_all_are_there(client, index, environment, tmp_path, two):
+    first, last = send_all(client, two, index.key)
+    assert (first.status_code, first.json(), first.headers[OFFSET]) == (202, {"missing": 1}, str(len(two[0])))
+    assert (last.status_code, last.json()["branch"]) == (201, "publish/expert-n-1.0.0")
+    assert state(index, environment)[1] == []
+    (accepted,) = maintain.accept(
+        Home(tmp_path / "m"), str(index.path), [last.json()["branch"]], keys=index.index_keys.ring
+    )
+    assert {each.base for each in accepted.entry.archives} == {"xpm-tiny", "smollm2"}
+
+
+def test_what_waits_for_others_is_not_sent_again(client, index, two):
+    (first,) = send_all(client, two, index.key)[:1]
+    assert first.status_code == 202
+    (again,) = send_all(client, two[:1], index.key)  # alone: what was there was taken when both were
+    assert again.status_code == 201
+    digest = sha256_bytes(two[1])
+    beside = {"beside": (digest,)}
+    assert send(client, two[0], index.key, **beside).status_code == 202
+    claim = claim_of(two[0], index.key, **beside)
+    headers = {**claim.headers(index.key), OFFSET: str(len(two[0]))}
+    assert client.head(f"/uploads/{claim.digest}", headers=headers).headers[OFFSET] == str(len(two[0]))
+    assert client.patch(f"/uploads/{claim.digest}", content=b"", headers=headers).json() == {"missing": 1}
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(
+    "beside", ["sha256:x", "ab", ",", ",".join(f"sha256:{number:064x}" for number in range(8)), "sha256:" + "f" * 65]
+)
+def test_a_list_of_others_that_is_none(client, index, tmp_path, beside):
+    data = package(tmp_path, index.key)
+    reply = send(client, data, index.key, headers={"xpm-beside": beside})
+    assert (reply.status_code, "signed" in reply.json()["error"]["message"]) == (403, True)
+
+
+def test_the_archives_of_two_versions_are_not_staged_as_one(client, index, environment, tmp_path):
+    refs = state(index, environment)[0]
+    both = package(tmp_path, index.key), package(tmp_path, index.key, version="1.1.0")
+    replies = send_all(client, both, index.key)
+    assert [each.status_code for each in replies] == [202, 422]
+    assert state(index, environment) == (refs, [])
+
+
 @pytest.mark.usefixtures("unchanged")
 def test_of_the_corpus_of_archives_nothing_is_staged(client, index):
     for what, data in CORPUS.items():
@@ -245,9 +303,9 @@ def test_more_than_was_signed_or_than_a_piece_may_have_is_refused(client, index,
 
 
 def test_a_publisher_has_few_uploads_at_a_time(client, index, environment):
-    statuses = [send(client, f"x{number}".encode(), index.key, size=100).status_code for number in range(5)]
-    assert statuses == [204, 204, 204, 429, 429]
-    assert len(state(index, environment)[1]) == 3
+    statuses = [send(client, f"x{number}".encode(), index.key, size=100).status_code for number in range(10)]
+    assert statuses == [204] * 8 + [429] * 2
+    assert len(state(index, environment)[1]) == 8
 
 
 def test_without_the_option_nothing_is_taken(index, environment, tmp_path):

@@ -29,6 +29,7 @@ class Page:
     endless: bool = False
     redirect: str = ""
     login: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
     hold: Callable[[], object] | None = None
@@ -88,7 +89,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         start = self._start(page)
         if start >= len(page.data) and start:
             return self._head(416, {"Content-Length": "0", "Content-Range": f"bytes */{len(page.data)}"})
-        headers = {"ETag": page.etag} if page.etag else {}
+        headers = ({"ETag": page.etag} if page.etag else {}) | page.headers
+        if page.etag and self.headers.get("If-None-Match") == page.etag:
+            return self._head(304, headers)
         body = page.data[start + page.shift :] if start else page.data
         if start:
             total = len(page.data) if page.total is None else page.total

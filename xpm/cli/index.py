@@ -25,7 +25,8 @@ def index_command() -> None:
 @_json
 @click.pass_obj
 def index_add_command(console: Console, name: str, url: str, fingerprint: str, explicit: bool, as_json: bool) -> None:
-    """Fetch an index, confirm its root, and use it in this environment.
+    """Fetch an index, confirm its root, and use it in this environment. URL is that of a Git repository, or of the folder `sparse/`
+    of an index on a web server.
 
     Example: xpm index add acme https://git.example.org/acme/index.git --fingerprint sha256:…
     """
@@ -41,7 +42,8 @@ def index_add_command(console: Console, name: str, url: str, fingerprint: str, e
     if as_json:
         console.json(_state(state))
     else:
-        console.say(f"added index {name} at commit {state.commit[:12]}: {state.num_names} names")
+        names = "sparse, so it does not tell its names" if state.num_names is None else f"{state.num_names} names"
+        console.say(f"added index {name} at {_short(state)}: {names}")
 
 
 @index_command.command("list")
@@ -57,7 +59,13 @@ def index_list_command(console: Console, as_json: bool) -> None:
         console.json([_state(each) for each in states])
         return
     rows = [
-        (s.name, s.num_names, s.commit[:12], duration(s.age) + " ago" if s.url else "", s.url or "comes with xpm")
+        (
+            s.name,
+            "sparse" if s.num_names is None else s.num_names,
+            s.commit.removeprefix("sha256:")[:12],
+            duration(s.age) + " ago" if s.url else "",
+            s.url or "comes with xpm",
+        )
         for s in states
     ]
     console.table(("name", "names", "commit", "fetched", "url"), rows)
@@ -105,6 +113,12 @@ def ask_about(console: Console, name: str) -> operations.Confirm:
         return click.confirm("is that what its maintainer publishes?", err=True)
 
     return ask
+
+
+def _short(state: operations.IndexState) -> str:
+    """``commit 0123456789ab``, or ``snapshot …`` of a sparse index."""
+    digest = state.commit.removeprefix("sha256:")
+    return f"{'commit' if digest == state.commit else 'snapshot'} {digest[:12]}"
 
 
 def _state(state: operations.IndexState) -> dict[str, object]:

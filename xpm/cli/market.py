@@ -36,7 +36,7 @@ def market_build_command(
     console: Console, index: str, out: Path, url: str, clone_url: str, fingerprint: str, as_json: bool
 ) -> None:
     """Write the pages of an index into a folder that any web server can serve. INDEX is a name, a path or a URL; by default what
-    comes with xpm. Only what changed since the last time is written.
+    comes with xpm. Only what changed since the last time is written. The folder `sparse/` in it is the index for users without Git.
 
     Example: xpm market build ./acme.git --out site --url https://experts.example.org/
     """

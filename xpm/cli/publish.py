@@ -87,7 +87,7 @@ def sign_command(console: Console, archives: tuple[Path, ...], key: str, publish
 @click.command("publish")
 @click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--index", default="", metavar="PATH|URL", help="The index repository.")
-@click.option("--to", default="", metavar="URL", help="A served marketplace to hand one file in to, instead.")
+@click.option("--to", default="", metavar="URL", help="A served marketplace to hand them in to, instead.")
 @_keys
 @click.option(
     "--source",
@@ -117,9 +117,9 @@ def publish_command(
     if bool(index) == bool(to):
         raise UsageError("say where to publish", hint="either --index PATH|URL or --to URL")
     if to:
-        if source or dry_run or run_examples or len(archives) != 1:
-            raise UsageError("a marketplace takes one file at a time, and no --source, --dry-run or --run-examples")
-        _upload(console, archives[0], to, keys, as_json=as_json)
+        if source or dry_run or run_examples:
+            raise UsageError("a marketplace takes no --source, --dry-run or --run-examples")
+        _upload(console, archives, to, keys, as_json=as_json)
         return
     if source and len(source) != len(archives):
         raise UsageError("give --source once per file, or not at all")
@@ -138,9 +138,9 @@ def publish_command(
     _render(console, published, index, "published", as_json=as_json, dry_run=dry_run)
 
 
-def _upload(console: Console, archive: Path, to: str, keys: tuple[str, ...], *, as_json: bool) -> None:
+def _upload(console: Console, archives: tuple[Path, ...], to: str, keys: tuple[str, ...], *, as_json: bool) -> None:
     home = Home.of_user()
-    done = upload(home, to, archive, keys=tuple(operations.load_key(home, each) for each in keys), progress=console)
+    done = upload(home, to, archives, keys=tuple(operations.load_key(home, each) for each in keys), progress=console)
     if as_json:
         console.json(
             {"name": done.name, "version": done.version, "branch": done.branch, "findings": list(done.findings)}

@@ -16,7 +16,10 @@ from xpm.lockfile import require_current
 from xpm.progress import Progress
 from xpm.project import EMBEDDED
 from xpm_index.git_program import is_available
+from xpm_index.index import IndexSnapshot
+from xpm_index.sparse_server import PREFIX, TIMESTAMP, Remote
 from xpm_index.verified import expiry_of
+from xpm_index.web import Web
 
 _LEAST_FREE_BYTES = 2_000_000_000
 _BUILT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -231,5 +234,11 @@ def _indexes(environment: Environment, *, online: bool) -> Iterator[Finding]:
             else:
                 yield _ok(what, state)
             if online:
-                same = snapshot.repo.remote_head(source.url) == snapshot.commit
-                yield _ok(what, "reachable" + ("" if same else ", and has something newer"))
+                yield _ok(what, "reachable" + ("" if _is_newest(snapshot, source.url) else ", and has something newer"))
+
+
+def _is_newest(snapshot: IndexSnapshot, url: str) -> bool:
+    if not url.startswith(PREFIX):
+        return snapshot.repo.remote_head(url) == snapshot.commit
+    with Web() as web:
+        return Remote(url, web).timestamp()[0] == snapshot.read_blob(TIMESTAMP)

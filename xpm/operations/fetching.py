@@ -66,7 +66,7 @@ def fetch_and_store(
     wanted = [(package, ref) for package, ref in wanted if not is_made(package)]
     asked = [
         Wanted(
-            ref=_located(environment, ref),
+            ref=_located(environment, package, ref, indexes),
             what=str(package),
             read_blob=_reader(package, ref, indexes),
             if_altered=IF_ALTERED if isinstance(package.origin, Indexed) else _IF_MOVED,
@@ -128,8 +128,10 @@ def _verified(package: LockedPackage, ref: ArchiveRef, archive: Path, indexes: "
         raise unwritable(f"{package.name} could not be stored", error) from error
 
 
-def _located(environment: Environment, ref: ArchiveRef) -> ArchiveRef:
-    """The archive with the files of this project (``archive:dist/x.expert``) as file:// URLs."""
+def _located(environment: Environment, package: LockedPackage, ref: ArchiveRef, indexes: "Indexes") -> ArchiveRef:
+    """The archive with the files of this project (``archive:dist/x.expert``) and of a sparse index as URLs."""
+    if isinstance(package.origin, Indexed):
+        return indexes.located(package.origin.index, ref)
     sources = tuple(
         (environment.folder / each.removeprefix("archive:")).resolve().as_uri() if each.startswith("archive:") else each
         for each in ref.sources

@@ -15,7 +15,9 @@ from xpm.project import EMBEDDED, IndexSource, Project
 from xpm_index.errors import TrustError
 from xpm_index.names import validate_name
 from xpm_index.publishers import Publisher
+from xpm_index.sparse_server import PREFIX, Remote, is_sparse
 from xpm_index.urls import check_no_credentials
+from xpm_index.web import Web
 
 Confirm = Callable[[str], bool]
 """Shows a fingerprint to a person; whether it is the right one."""
@@ -23,13 +25,16 @@ Confirm = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexState:
-    """``commit`` is the last head accepted; ``num_names`` counts what it has; ``age`` is the time since it was fetched."""
+    """``commit`` is the last head accepted, of a sparse index the digest of its snapshot; ``age`` the time since it was fetched.
+
+    ``num_names`` counts what it has, None of a sparse index, which does not tell.
+    """
 
     name: str
     url: str
     fingerprint: str
     commit: str
-    num_names: int
+    num_names: int | None
     age: timedelta
 
 
@@ -46,7 +51,8 @@ def add(
     """Fetch an index and add it to the environment, after those it has; nothing is kept if that fails.
 
     Args:
-        url: of a Git repository; the path of one on this machine is kept as its file:// URL.
+        url: of a Git repository, or ``sparse+https://…``; the path of one on this machine is kept as its file:// URL, and a web
+            address where a sparse index is found as the sparse one that it is.
         fingerprint: of the root to trust; without it ``confirm`` is asked about the newest root that the index has.
         explicit: serve only experts that are pinned to this index.
     Raises:
@@ -62,6 +68,7 @@ def add(
         if name in project.indexes or name == EMBEDDED:
             raise UsageError(f"there is an index named {name} already", hint="remove it first, or choose another name")
         check_no_credentials(url, what="the URL of the index")
+        url = _spelled(url)
         source = IndexSource(url=url, fingerprint=fingerprint, explicit=explicit)
         fingerprint = fingerprint or _confirmed(environment, project, name, source, progress, confirm)
         wanted = _with_index(project, name, replace(source, fingerprint=fingerprint))
@@ -76,6 +83,16 @@ def add(
                 raise
         wanted.save(environment.folder)
         return state
+
+
+def _spelled(url: str) -> str:
+    """The URL as xpm.toml has it, which says what is there, so that nobody has to ask again."""
+    if url.startswith(PREFIX):
+        return PREFIX + Remote(url, Web()).url
+    if not url.startswith(("https://", "http://")):
+        return url
+    with Web() as web:
+        return PREFIX + Remote(url, web).url if is_sparse(url, web) else url
 
 
 def confirm_root(
@@ -188,7 +205,7 @@ def _state(indexes: Indexes, name: str) -> IndexState:
         name=name,
         url=source.url,
         fingerprint=source.fingerprint,
-        commit=snapshot.commit,
-        num_names=sum(1 for _ in snapshot.names()),
+        commit=snapshot.files.state or snapshot.commit,
+        num_names=None if indexes.is_sparse(name) else sum(1 for _ in snapshot.names()),
         age=indexes.age(name) if source.url else timedelta(),
     )

@@ -17,7 +17,6 @@ from xpm.project import Project
 from xpm.resolve import Candidates, Problem, resolve, suggest
 from xpm_index.entries import Candidate, Entry
 from xpm_index.names import spellings
-from xpm_index.verified import TufFiles
 from xpm_index.versions import Version
 
 _Published = dict[tuple[str, Version], tuple[str, Entry]]
@@ -159,5 +158,7 @@ def _preferred(previous: Lockfile | None, upgrade: Sequence[str] | None) -> Mapp
 
 def _locked_index(name: str, indexes: Indexes) -> LockedIndex:
     snapshot = indexes.snapshot(name)
-    version = snapshot.files.snapshot_version if isinstance(snapshot.files, TufFiles) else 0
-    return LockedIndex(name=name, id=snapshot.info.id, head=snapshot.commit, snapshot=version)
+    files = snapshot.files
+    return LockedIndex(
+        name=name, id=snapshot.info.id, head=files.state or snapshot.commit, snapshot=files.snapshot_version
+    )

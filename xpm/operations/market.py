@@ -73,6 +73,7 @@ def snapshot_of(
             yield read_snapshot(repo, fingerprint=fingerprint, ahead=ahead)
     else:
         with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
+            indexes.require_whole(index)
             yield indexes.snapshot(index)
 
 

@@ -83,6 +83,7 @@ class NamedSource:
 
     def __init__(self, environment: Environment, name: str, options: Options) -> None:
         self._indexes = options.indexes(environment, environment.project(), allow_stale=True)
+        self._indexes.require_whole(name)
         with environment.locked():
             self._snapshot = self._indexes.snapshot(name)
 
@@ -186,8 +187,8 @@ def _uploads(
             publisher = read_snapshot(repo, fingerprint=market.fingerprint).publisher(claim.publisher)
         return publisher.key(claim.key_id, at=f"{now:%Y-%m-%dT%H:%M:%SZ}")
 
-    def stage(archive: Path, claim: UploadClaim) -> dict[str, Any]:
-        return staged(environment, index, archive, claim, runs_examples=market.runs_examples)
+    def stage(archives: Sequence[Path], claim: UploadClaim) -> dict[str, Any]:
+        return staged(environment, index, archives, claim, runs_examples=market.runs_examples)
 
     index_id = source.snapshot().info.id
     desk = Desk(index_id=index_id, key_of=key_of, stage=stage)
@@ -195,18 +196,19 @@ def _uploads(
 
 
 def staged(
-    environment: Environment, index: Path, archive: Path, claim: UploadClaim, *, runs_examples: bool = False
+    environment: Environment, index: Path, archives: Sequence[Path], claim: UploadClaim, *, runs_examples: bool = False
 ) -> dict[str, Any]:
-    """Verify and scan an archive and propose it on a branch, whatever keys this machine has; what the publisher is told.
+    """Verify and scan a version's archives and propose it on a branch, whatever keys this machine has; what the publisher is told.
 
     Raises:
-        SignatureError: it is signed by another than who hands it in. What ``publish`` raises.
+        SignatureError: one is signed by another than who hands it in. What ``publish`` raises.
     """
-    signature = read_signature(read_manifest(archive))
-    if (signature.publisher, signature.key_id) != (claim.publisher, claim.key_id):
-        raise SignatureError("the archive is signed by another than who hands it in")
+    for each in archives:
+        signature = read_signature(read_manifest(each))
+        if (signature.publisher, signature.key_id) != (claim.publisher, claim.key_id):
+            raise SignatureError("the archive is signed by another than who hands it in")
     replay = partial(replayed, environment, progress=Silent()) if runs_examples else None
-    done = publish(environment.home, str(index), [archive], keys=Keyring(), replay=replay)
+    done = publish(environment.home, str(index), archives, keys=Keyring(), replay=replay)
     return {
         "name": done.entry.name,
         "version": str(done.entry.version),

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xpm.errors import NotFoundError
+from xpm.errors import NotFoundError, UsageError
 from xpm.home import Home
 from xpm.locks import locked_file
 from xpm.progress import Progress
@@ -15,8 +15,9 @@ from xpm_index.errors import PackagingError
 from xpm_index.git import BareRepo
 from xpm_index.index_writer import IndexWriter
 from xpm_index.reviews import ReviewFile
+from xpm_index.sparse_server import PREFIX
 from xpm_index.tuf_keys import Keyring
-from xpm_index.urls import check_no_credentials, without_credentials
+from xpm_index.urls import check_no_credentials, shown, without_credentials
 
 _LOCK_TIMEOUT_S = 120
 
@@ -48,8 +49,11 @@ def opened(home: Home, where: str, *, keys: Keyring, progress: Progress) -> Iter
     """Open the index at a path or URL, alone; what was committed is pushed if the block ends well.
 
     Raises:
-        GitError: it can't be reached or is pushed to by somebody else meanwhile. IndexFormatError: it is no index.
+        GitError: it can't be reached or is pushed to by somebody else meanwhile. IndexFormatError: it is no index. UsageError: it
+            is a sparse one.
     """
+    if where.startswith(PREFIX):
+        raise UsageError(f"{shown(where)} can only be read", hint="name the Git repository that the index is kept in")
     if "://" in where or (":" in where and not Path(where).exists()):
         yield from _remote(home, check_no_credentials(where, what="the URL of the index"), keys, progress)
     else:

@@ -1,8 +1,8 @@
-"""Handing in a signed archive to a served marketplace; an upload that broke off goes on where it was."""
+"""Handing in a version's signed archives to a served marketplace; an upload that broke off goes on where it was."""
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from xpm.progress import Progress, Silent
 from xpm_index.archive import read_manifest
 from xpm_index.digests import sha256_file
 from xpm_index.errors import KeyFileError, PackagingError
-from xpm_index.integrity import read_signature
+from xpm_index.integrity import PackageSignature, read_signature
 from xpm_index.keys import SigningKey
-from xpm_index.uploads import CHUNK_BYTES, OFFSET, UploadClaim
+from xpm_index.uploads import CHUNK_BYTES, KINDS, MAX_ARCHIVES, OFFSET, UploadClaim
 from xpm_index.web import Answer, Web, WebError
 
 _MAX_FAILURES = 4
@@ -45,45 +45,70 @@ class Uploaded:
 def upload(
     home: Home,
     url: str,
-    archive: Path,
+    archives: Sequence[Path],
     *,
     keys: tuple[SigningKey, ...] = (),
     progress: Progress | None = None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Uploaded:
-    """Hand in a signed archive; the key that signed it signs the upload.
+    """Hand in the signed archives of one version; the key that signed them signs the upload.
 
     Args:
         keys: further keys beside the user's own.
     Raises:
-        RefusedUpload: it is not taken, and why. KeyFileError: the key is not here. WebError: the server can't be reached.
+        RefusedUpload: they are not taken, and why. KeyFileError: the key is not here. WebError: the server can't be reached.
+        PackagingError: they are not of one version.
     """
-    if not archive.is_file():
-        raise NotFoundError(f"there is no file {archive}")
-    kind = archive.suffix.removeprefix(".")
-    if kind not in ("expert", "base"):
-        raise UsageError(f"{archive.name} is no package file", hint="its name ends in .expert or .base")
-    signature = read_signature(read_manifest(archive))
+    kind, signature = _common(archives)
     key = _key(home, signature.key_id, keys)
+    digests = {sha256_file(each): each for each in archives}
     root = url.rstrip("/")
+    reply: dict[str, Any] = {}
     with Web() as web:
-        claim = UploadClaim(
-            index_id=_index_id(web, root),
-            digest=sha256_file(archive),
-            size=archive.stat().st_size,
-            kind=kind,
-            publisher=signature.publisher,
-            key_id=signature.key_id,
-            at=now(),
-        )
-        sending = _Sending(web, f"{root}/uploads/{claim.digest}", claim.headers(key), archive, claim.size)
-        reply = sending.run(progress or Silent(), sleep)
+        index_id = _index_id(web, root)
+        for digest, archive in digests.items():
+            claim = UploadClaim(
+                index_id=index_id,
+                digest=digest,
+                size=archive.stat().st_size,
+                kind=kind,
+                publisher=signature.publisher,
+                key_id=signature.key_id,
+                at=now(),
+                beside=tuple(sorted(digests.keys() - {digest})),
+            )
+            sending = _Sending(web, f"{root}/uploads/{claim.digest}", claim.headers(key), archive, claim.size)
+            reply = sending.run(progress or Silent(), sleep)
+    if "missing" in reply:
+        raise RefusedUpload("the marketplace has lost one of the archives meanwhile", hint="hand them in again")
     return Uploaded(
         name=str(reply.get("name")),
         version=str(reply.get("version")),
         branch=str(reply.get("branch")),
         findings=tuple(reply.get("findings") or ()),
     )
+
+
+def _common(archives: Sequence[Path]) -> tuple[str, PackageSignature]:
+    """(kind, who signed) of the archives of one version."""
+    found = set()
+    for each in archives:
+        if not each.is_file():
+            raise NotFoundError(f"there is no file {each}")
+        kind = each.suffix.removeprefix(".")
+        if kind not in KINDS:
+            raise UsageError(f"{each.name} is no package file", hint="its name ends in .expert or .base")
+        manifest = read_manifest(each)
+        signature = read_signature(manifest)
+        found.add((kind, manifest.name, manifest.version, signature.publisher, signature.key_id))
+    if len(found) != 1:
+        raise PackagingError(
+            "the archives are of different packages or versions, or signed by different keys",
+            hint="hand in one version at a time",
+        )
+    if len(archives) > MAX_ARCHIVES:
+        raise PackagingError(f"a version has at most {MAX_ARCHIVES} archives")
+    return kind, signature
 
 
 class _Sending:
@@ -121,7 +146,7 @@ class _Sending:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
 
     def _send(self, offset: int) -> dict[str, Any] | None:
-        """Send the piece at an offset; what became of the whole, None if more is wanted."""
+        """Send the piece at an offset; what became of the whole, None if more of it is wanted."""
         with self._archive.open("rb") as file:
             file.seek(offset)
             piece = file.read(CHUNK_BYTES)
@@ -129,7 +154,7 @@ class _Sending:
         with self._web.request(self._url, method="PATCH", headers=headers, body=piece, answers=_TOLD) as answer:
             if answer.status == 204:
                 return None
-            if answer.status == 201:
+            if answer.status in (201, 202):
                 return _document(answer)
             error = _document(answer).get("error")
             told = error if isinstance(error, dict) else {}

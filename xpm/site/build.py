@@ -1,4 +1,5 @@
-"""A site written into a folder: only what changed since the last time is rendered, and what is no more is removed.
+"""A site written into a folder, with the index's sparse form: only what changed since the last time is written, and what is no
+more is removed.
 
 ``.market.json`` in the folder says what lies there and of which inputs it was made. While files are written it says that of none,
 so that a build that was cut off is followed by a whole one.
@@ -15,6 +16,7 @@ from xpm.site.catalogue import Catalogue, Package
 from xpm.site.feeds import atom, search_shards, sitemaps
 from xpm.site.pages import Page, Site, pages_of
 from xpm.site.render import STATIC, code_digest, static, to_json, to_page
+from xpm.site.sparse import sparse_files
 from xpm_index.digests import sha256_bytes
 from xpm_index.index import IndexSnapshot
 
@@ -61,7 +63,7 @@ class _State:
 
 
 def build_site(snapshot: IndexSnapshot, out: Path, site: Site) -> Built:
-    """Write the site of a snapshot into ``out``; the same snapshot and site always give the same files.
+    """Write the site of a snapshot, and its sparse form, into ``out``; the same snapshot and site always give the same files.
 
     Raises:
         UsageError: ``out`` holds something that is no such site.
@@ -78,7 +80,10 @@ def build_site(snapshot: IndexSnapshot, out: Path, site: Site) -> Built:
     for page in pages_of(catalogue, site):
         num_pages += 1
         writer.put_page(page, f"{context} {page.inputs}", index=snapshot.info.name, site=site)
-    for name, content in _other_files(catalogue, site, list(writer.inputs)):
+    pages = list(writer.inputs)
+    for name, inputs, read in sparse_files(snapshot):
+        writer.put(name, inputs, read)
+    for name, content in _other_files(catalogue, site, pages):
         writer.put(name, sha256_bytes(content), lambda content=content: content)  # type: ignore[misc]
     removed = writer.remove_others()
     new.inputs = writer.inputs

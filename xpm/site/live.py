@@ -13,6 +13,7 @@ from xpm.site.package_page import triable
 from xpm.site.pages import Page, Site, comparison, listing_page, pages_of
 from xpm.site.render import STATIC, static, to_json, to_page
 from xpm.site.search import MAX_SHOWN, Wanted, search
+from xpm.site.sparse import FOLDER, sparse_file
 from xpm_index.digests import sha256_bytes
 from xpm_index.entries import ArchiveRef, Entry, newest_of
 from xpm_index.index import IndexSnapshot
@@ -90,6 +91,8 @@ class LiveSite:
             wanted = Wanted.parse(asked)
             if path in ("search.html", "search.json") and not wanted.is_empty:
                 return self._rendered(self._found(wanted), path)
+            if path.startswith(f"{FOLDER}/") and (found := self._sparse(path)) is not None:
+                return found
             key = path or "index.html"
             if key not in self._kept:
                 self._kept[key] = self._made(key)
@@ -133,6 +136,10 @@ class LiveSite:
         with self._lock:
             self._follow()
             return self._rendered(page, path, status=status)
+
+    def _sparse(self, path: str) -> Reply | None:
+        data = sparse_file(self._catalogue.snapshot, path.removeprefix(f"{FOLDER}/"))
+        return Reply(data, _TYPES.get(Path(path).suffix, "application/octet-stream")) if data is not None else None
 
     def _follow(self) -> None:
         """Read the index anew if its head has moved; if that fails, nothing is answered until it can be read."""

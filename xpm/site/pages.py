@@ -13,8 +13,10 @@ from typing import Any
 from xpm.site.catalogue import Catalogue, Package, listed
 from xpm.site.graph import graph_of
 from xpm.site.package_page import package_document
+from xpm.site.sparse import FOLDER, has_sparse_form
 from xpm.site.status_page import status_document
 from xpm_index.digests import sha256_bytes
+from xpm_index.index import IndexSnapshot
 
 PER_PAGE = 100
 MAX_PROMPT_CHARS, MAX_TRIAL_TOKENS = 4_000, 256  # of what is asked in the pages, and answered
@@ -39,6 +41,11 @@ class Site:
     clone_url: str = ""
     live: bool = False
     trial_base: str = ""
+
+    def add_url(self, snapshot: IndexSnapshot) -> str:
+        """What ``xpm index add`` is told: where the index is cloned from, else its sparse form; "" if neither is known."""
+        sparse = f"sparse+{self.url}{FOLDER}/" if self.url and has_sparse_form(snapshot) else ""
+        return self.clone_url or sparse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +83,9 @@ def pages_of(catalogue: Catalogue, site: Site) -> Iterator[Page]:
     yield _made("publishers", "publishers.html", "Publishers", _publishers(catalogue))
     for namespace in sorted(catalogue.publishers):
         yield _made(f"publishers/{namespace}", "publisher.html", namespace, _publisher(catalogue, namespace))
-    yield _made("status", "status.html", "Status of the index", status_document(catalogue, site.clone_url))
+    add_url = site.add_url(catalogue.snapshot)
+    status = status_document(catalogue, clone_url=site.clone_url, add_url=add_url)
+    yield _made("status", "status.html", "Status of the index", status)
     yield _made("404", "404.html", "Not found", {})
 
 
@@ -197,6 +206,7 @@ def _home(catalogue: Catalogue, site: Site) -> dict[str, Any]:
     return {
         "index": catalogue.snapshot.info.name,
         "clone_url": site.clone_url,
+        "add_url": site.add_url(catalogue.snapshot),
         "experts": sum(each.kind == "expert" for each in catalogue.packages.values()),
         "bases": [card(each) for each in newest if each.kind == "base"][:_NEWEST],
         "num_bases": sum(each.kind == "base" for each in catalogue.packages.values()),

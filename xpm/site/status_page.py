@@ -10,7 +10,7 @@ from xpm_index.metadata_editor import MetadataEditor
 from xpm_index.verified import newest_fingerprint
 
 
-def status_document(catalogue: Catalogue, clone_url: str) -> dict[str, Any]:
+def status_document(catalogue: Catalogue, *, clone_url: str, add_url: str) -> dict[str, Any]:
     """``roles`` is empty, and ``fingerprint`` "", of an index without metadata of its own: the one that comes with xpm."""
     snapshot = catalogue.snapshot
     read = snapshot.repo.reader(snapshot.commit)
@@ -26,6 +26,7 @@ def status_document(catalogue: Catalogue, clone_url: str) -> dict[str, Any]:
         "commit": snapshot.commit,
         "changed_at": f"{changed:%Y-%m-%dT%H:%M:%SZ}",
         "clone_url": clone_url,
+        "add_url": add_url,
         "fingerprint": fingerprint,
         "names": len(catalogue.packages),
         "versions": sum(each.num_versions for each in catalogue.packages.values()),

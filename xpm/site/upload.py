@@ -1,13 +1,14 @@
 """Archives handed in to a served site: taken in pieces, resumed where they broke off, and staged once they are whole.
 
-Nothing is taken of anybody but a publisher whose key the index lists. What is whole and has the digest that was signed goes to
-``stage``, which verifies and scans it; whatever it says, the file is gone afterwards.
+Nothing is taken of anybody but a publisher whose key the index lists. A version whose archives are all whole, with the digests
+that were signed, goes to ``stage``, which verifies and scans it; whatever it says, the files are gone afterwards.
 """
 
 import asyncio
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,13 +24,14 @@ from xpm_index.digests import sha256_file
 from xpm_index.errors import IntegrityError, SignatureError, TrustError, XpmError
 from xpm_index.keys import PublicKey
 from xpm_index.metadata import now_utc
-from xpm_index.uploads import MAX_CHUNK_BYTES, OFFSET, SIGNATURE, UploadClaim
+from xpm_index.uploads import MAX_ARCHIVES, MAX_CHUNK_BYTES, OFFSET, SIGNATURE, UploadClaim
 
 MAX_BYTES = 512 << 20
-_MAX_OPEN = 3  # of one publisher
+_MAX_OPEN = MAX_ARCHIVES  # of one publisher
 _KEPT_S = 24 * 3600.0
 _BODY_S = 60.0
-Stage = Callable[[Path, UploadClaim], dict[str, Any]]
+_PARTIAL = ".partial"
+Stage = Callable[[Sequence[Path], UploadClaim], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +78,17 @@ class Uploads:
         claim.verify(self._desk.key_of(claim, now), request.headers.get(SIGNATURE, ""), now=now)
         return claim
 
-    def _path(self, claim: UploadClaim) -> Path:
-        return self._folder / f"{claim.publisher}.{claim.digest.removeprefix('sha256:')}.{claim.kind}"
+    def _path(self, claim: UploadClaim, digest: str = "") -> Path:
+        """Where an archive lies once it is whole; by default the one that the claim is of."""
+        return self._folder / f"{claim.publisher}.{(digest or claim.digest).removeprefix('sha256:')}.{claim.kind}"
+
+    def _lying(self, claim: UploadClaim) -> Path:
+        """Where what is there of an archive lies."""
+        whole = self._path(claim)
+        return whole if whole.is_file() else whole.with_name(whole.name + _PARTIAL)
 
     def _offset(self, claim: UploadClaim) -> int:
-        path = self._path(claim)
+        path = self._lying(claim)
         return path.stat().st_size if path.is_file() else 0
 
     def _take(self, claim: UploadClaim, offset: str, body: bytes) -> Response:
@@ -91,32 +99,37 @@ class Uploads:
             if claim.size > self._desk.max_bytes or there + len(body) > claim.size:
                 return _problem(413, f"an archive has at most {self._desk.max_bytes} bytes, and as many as were signed")
             if there == 0 and not self._has_room(claim):
-                return _problem(
-                    429, f"{claim.publisher} has {_MAX_OPEN} uploads that are not whole", {"retry-after": "60"}
-                )
-            path = self._path(claim)
-            with path.open("ab") as file:
-                file.write(body)
+                return _problem(429, f"{claim.publisher} has {_MAX_OPEN} archives here already", {"retry-after": "60"})
+            path = self._lying(claim)
+            if body:
+                with path.open("ab") as file:
+                    file.write(body)
             there += len(body)
             if there < claim.size:
                 return Response(status_code=204, headers={OFFSET: str(there)})
             return self._whole(path, claim)
 
     def _whole(self, path: Path, claim: UploadClaim) -> Response:
-        """Stage what is whole; 422 says why it is not."""
+        """Stage the version if all its archives are whole; 422 says why it can't be."""
+        if sha256_file(path) != claim.digest:
+            path.unlink()
+            return _refusal(422, IntegrityError("the archive is not the one that was signed", hint="send it again"))
+        os.replace(path, self._path(claim))
+        paths = [self._path(claim, each) for each in (claim.digest, *claim.beside)]
+        if missing := sum(not each.is_file() for each in paths):
+            return JSONResponse({"missing": missing}, 202, {OFFSET: str(claim.size)})
         try:
-            if sha256_file(path) != claim.digest:
-                raise IntegrityError("the archive is not the one that was signed", hint="send it again")
-            return JSONResponse(self._desk.stage(path, claim), 201)
+            return JSONResponse(self._desk.stage(paths, claim), 201)
         except Exception as error:
             if not isinstance(error, ExpectedError):
                 raise
             return _refusal(422, error)
         finally:
-            path.unlink(missing_ok=True)
+            for each in paths:
+                each.unlink(missing_ok=True)
 
     def _has_room(self, claim: UploadClaim) -> bool:
-        """Whether the publisher may begin another upload; what nobody went on with for a day is removed."""
+        """Whether the publisher may begin another file; what nobody went on with for a day is removed."""
         count = 0
         for path in self._folder.iterdir():
             if time.time() - path.stat().st_mtime > _KEPT_S:
