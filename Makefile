@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := xpm index/xpm_index runtime/xpm_runtime build/xpm_build examples
 
-.PHONY: demo test check docs bench real gpu faults embedded experts-real evaluate clean
+.PHONY: demo test check docs bench real gpu faults embedded experts-real evaluate market clean
 
 demo: $(VENV)/.core  ## install xpm without torch, install two experts into a new project, ask them
 	@sh examples/demo.sh $(CURDIR)/$(BIN)/xpm
@@ -47,6 +47,10 @@ experts-real: $(VENV)/.test  ## train six experts for SmolLM2-135M-Instruct (one
 evaluate: $(VENV)/.test  ## judge the embedded experts and the base alone on the held-back cases
 	$(BIN)/python -m examples.embedded evaluate
 
+market: $(VENV)/.test  ## make 130 small experts and an index of them in .market (goes on where it was; COUNT=12 for the first), and serve its pages
+	$(BIN)/python -m examples.market --work .market $(if $(COUNT),--count $(COUNT))
+	$(BIN)/xpm market serve .market/demo.git
+
 KERNELS := $(wildcard runtime/xpm_runtime/native/*.[ch] runtime/xpm_runtime/native/kernels/*.[ch])
 
 # uv installs what uv.lock says, in seconds; `--inexact` leaves alone what is already there. PyTorch comes through pip, which takes the
@@ -79,4 +83,4 @@ $(VENV)/.bench: $(VENV)/.test
 	touch $@
 
 clean:
-	rm -rf $(VENV) .embedded .bench .site dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .embedded .market .bench .site dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

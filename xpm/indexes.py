@@ -23,6 +23,7 @@ from xpm.project import EMBEDDED, IndexSource, Project
 from xpm.search import Query, SearchCache
 from xpm.sources import FromIndex
 from xpm_index.archive_sources import BlobSource, parse_archive_source
+from xpm_index.digests import sha256_bytes
 from xpm_index.entries import ArchiveRef, Entry
 from xpm_index.errors import GitError, TrustError, XpmError
 from xpm_index.git import BareRepo
@@ -30,7 +31,7 @@ from xpm_index.index import IndexSnapshot
 from xpm_index.index_update import check_update
 from xpm_index.integrity import PackageSignature
 from xpm_index.keys import PublicKey
-from xpm_index.metadata import now_utc
+from xpm_index.metadata import now_utc, roots
 from xpm_index.sparse import SparseFiles, Trust, fetch_newest
 from xpm_index.sparse_server import PREFIX, Remote
 from xpm_index.verified import TufFiles, find_root, newest_fingerprint
@@ -169,6 +170,12 @@ class Indexes:
         with self._open(name) as repo:
             commit = repo.fetch(self.sources[name].url, progress=lambda text: self._progress.note(text.strip()))
             return newest_fingerprint(repo.reader(commit))
+
+    def trusts(self, name: str, fingerprint: str) -> bool:
+        """Whether a root of an index is the one that was confirmed, or one that it handed its trust on to."""
+        snapshot = self.snapshot(name)
+        followed = [sha256_bytes(data) for data in roots(snapshot.repo.reader(snapshot.commit)).values()]
+        return fingerprint in followed[followed.index(self.sources[name].fingerprint) :]
 
     def forget(self, name: str) -> None:
         """Remove the fetched copy."""

@@ -432,6 +432,27 @@ def test_roots_are_confirmed_by_a_person(index, home, environment, tmp_path):
     assert environment.project().indexes["other"].fingerprint == other.fingerprint
 
 
+def test_an_index_that_is_there_is_added_again_only_if_it_is_the_same(index, home, environment, tmp_path):
+    def again(url=index.url, fingerprint=""):
+        return index_operations.add(environment, "main", url, progress=Silent(), fingerprint=fingerprint)
+
+    before = (environment.folder / "xpm.toml").read_bytes()
+    assert again().num_names == again(fingerprint=index.fingerprint).num_names == 2
+    new = SigningKey.generate()
+    keys = Keyring([index.index_keys.root, index.index_keys.targets, index.index_keys.online, new])
+    rotated = maintain.rotate_key(
+        home, str(index.path), "root", old=index.index_keys.root.key_id, new=new.public, keys=keys
+    )
+    assert again(fingerprint=rotated).fingerprint == index.fingerprint
+    with pytest.raises(TrustError, match="trusted here by another root"):
+        again(fingerprint="sha256:" + "0" * 64)
+    (tmp_path / "elsewhere").mkdir()
+    other = IndexSimulator(tmp_path / "elsewhere", with_base=False)
+    with pytest.raises(UsageError, match="an index named main already"):
+        again(other.url, other.fingerprint)
+    assert (environment.folder / "xpm.toml").read_bytes() == before
+
+
 def test_an_index_written_by_hand_is_fetched_only_when_confirmed(index, home, tmp_path):
     folder = tmp_path / "by-hand"
     folder.mkdir()

@@ -2,22 +2,20 @@
 
 import functools
 import os
-import shutil
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from tests.integration.test_market_build import METRICS, README, hostile, said
+from tests.support.browser import opened_browser, playwright
 from tests.support.payloads import PAYLOADS
 from tests.support.shelf import Shelved, make_shelf
 from xpm.site.build import build_site
 from xpm.site.pages import Site
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AXE = os.environ.get("XPM_TEST_AXE", "")  # the path of axe.min.js
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+pytestmark = pytest.mark.skipif(playwright is None, reason="there is no Chromium, or no Playwright")
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -53,10 +51,8 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with opened_browser() as opened:
         yield opened
-        opened.close()
 
 
 def test_no_hostile_text_runs_even_without_the_policy(site, browser):

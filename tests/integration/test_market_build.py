@@ -12,8 +12,11 @@ from tests.support.pages import broken_links, read_page
 from tests.support.payloads import PAYLOADS
 from tests.support.shelf import Shelved, make_shelf
 from tests.support.simulator import IndexSimulator
+from xpm.environment import Environment
 from xpm.errors import UsageError
+from xpm.home import Home
 from xpm.operations import market
+from xpm.project import EMBEDDED
 from xpm.site.build import STATE, build_site
 from xpm.site.pages import Site
 from xpm_index.entries import Yanked
@@ -71,6 +74,26 @@ def page(folder: Path, name: str) -> dict:
 def test_every_link_leads_somewhere(shelf, tmp_path):
     build_site(shelf, tmp_path / "site", SITE)
     assert list(broken_links(tmp_path / "site", URL)) == []
+
+
+def test_every_link_of_what_comes_with_xpm_leads_somewhere(tmp_path):
+    market.build(Environment.find(Home(tmp_path / "home"), tmp_path), EMBEDDED, tmp_path / "site", url=URL)
+    assert (tmp_path / "site/experts/expert-sql.html").is_file()
+    assert list(broken_links(tmp_path / "site", URL)) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["experts/expert-a.html", "feed.xml", "sitemap.xml", "robots.txt", "publishers/acme.json", "words/73-71.json"],
+)
+def test_a_broken_link_is_found_wherever_it_is(shelf, tmp_path, name):
+    build_site(shelf, tmp_path / "site", SITE)
+    path = tmp_path / "site" / name
+    text = path.read_text()
+    path.write_text(
+        text.replace("sitemap.xml", "sitemaps.xml") if name == "robots.txt" else text.replace("expert-a", "expert-z")
+    )
+    assert any(each.startswith(f"{name}: ") for each in broken_links(tmp_path / "site", URL))
 
 
 def test_every_page_has_its_json_and_its_headings(shelf, tmp_path):

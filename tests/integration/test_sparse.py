@@ -98,6 +98,8 @@ def test_it_is_known_by_its_address_and_trusted_by_its_root(tmp_path, index, web
     state = add(environment, f"{web.url}/sparse", confirm=lambda fingerprint: fingerprint == index.fingerprint)
     assert state.num_names is None
     assert environment.project().indexes["main"].url == f"sparse+{web.url}/sparse/"
+    for again in (f"{web.url}/sparse", f"sparse+{web.url}/sparse/"):
+        assert add(environment, again, fingerprint=index.fingerprint).fingerprint == index.fingerprint
 
 
 def test_other_machines_are_asked_encrypted_only(environment):

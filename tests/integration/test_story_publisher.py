@@ -1,9 +1,6 @@
 """The stranger's path, as the README has it: from a PEFT folder to an answer in somebody else's project."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +10,7 @@ from peft import PeftModel, get_peft_model
 
 from tests.support import models
 from tests.support.git_http import serve_git
+from tests.support.user import User
 from xpm_build.base.parity import load_model, probe_tokens, reference_logits
 
 MANIFEST = {
@@ -24,27 +22,6 @@ MANIFEST = {
     "base_models": [{"name": "xpm-tiny"}],
     "routing": {"keywords": ["noise"]},
 }
-
-
-class User:
-    """A person with a home and a folder of their own, at the command line."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "work"
-        self.folder.mkdir(parents=True)
-        self.environment = {**os.environ, "HOME": str(folder), "XPM_HOME": str(folder / "xpm"), "NO_COLOR": "1"}
-
-    def xpm(self, *arguments: object, fails: int = 0) -> str:
-        """Run a command; what it printed (stderr if it was to fail)."""
-        done = subprocess.run(
-            [sys.executable, "-m", "xpm", *map(str, arguments)],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == fails, done.stderr
-        return done.stderr if fails else done.stdout
 
 
 @dataclass(frozen=True, slots=True)

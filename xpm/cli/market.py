@@ -13,7 +13,12 @@ from xpm.operations.market_serve import DEFAULT_PORT, MarketOptions, serve_marke
 from xpm.project import EMBEDDED
 
 _index = click.argument("index", default=EMBEDDED, metavar="[INDEX]")
-_clone = click.option("--clone-url", default="", metavar="URL", help="Where others clone the index from.")
+_clone = click.option(
+    "--clone-url",
+    default="",
+    metavar="URL",
+    help="Where others clone the index from, for the commands that pages show; by default where it was fetched from.",
+)
 _fingerprint = click.option(
     "--fingerprint", default="", help="The root to trust; of a path or URL by default the newest that it has."
 )

@@ -50,6 +50,9 @@ def add(
 ) -> IndexState:
     """Fetch an index and add it to the environment, after those it has; nothing is kept if that fails.
 
+    One that is there already under this name is only fetched: the root that it is trusted by stays, and ``fingerprint``, if
+    given, must be of that root or of one that followed it.
+
     Args:
         url: of a Git repository, or ``sparse+https://…``; the path of one on this machine is kept as its file:// URL, and a web
             address where a sparse index is found as the sparse one that it is.
@@ -65,7 +68,10 @@ def add(
         url = Path(url).resolve().as_uri()
     with environment.locked():
         project = environment.project()
-        if name in project.indexes or name == EMBEDDED:
+        known = project.indexes.get(name)
+        if known and known.fingerprint and (known.url == url or known.url == _spelled(url)):
+            return _fetched_again(environment, project, name, fingerprint, progress)
+        if known or name == EMBEDDED:
             raise UsageError(f"there is an index named {name} already", hint="remove it first, or choose another name")
         check_no_credentials(url, what="the URL of the index")
         url = _spelled(url)
@@ -73,16 +79,31 @@ def add(
         fingerprint = fingerprint or _confirmed(environment, project, name, source, progress, confirm)
         wanted = _with_index(project, name, replace(source, fingerprint=fingerprint))
         with Indexes(environment.home, wanted, progress=progress) as indexes:
-            known = any(wanted.indexes[name].url == other.url for other in project.indexes.values())
+            is_kept = any(wanted.indexes[name].url == other.url for other in project.indexes.values())
             try:
                 indexes.update(name)
                 state = _state(indexes, name)
             except BaseException:
-                if not known:
+                if not is_kept:
                     indexes.forget(name)
                 raise
         wanted.save(environment.folder)
         return state
+
+
+def _fetched_again(
+    environment: Environment, project: Project, name: str, fingerprint: str, progress: Progress
+) -> IndexState:
+    """Fetch an index that is there; raises TrustError if it is trusted by a root that ``fingerprint`` does not continue."""
+    with Indexes(environment.home, project, progress=progress) as indexes:
+        indexes.update(name)
+        if fingerprint and not indexes.trusts(name, fingerprint):
+            raise TrustError(
+                f"index {name} is trusted here by another root",
+                context=f"{project.indexes[name].fingerprint} is trusted; no root after it has {fingerprint}",
+                hint="compare with what the index's maintainer publishes; then remove the index and add it again",
+            )
+        return _state(indexes, name)
 
 
 def _spelled(url: str) -> str:

@@ -15,7 +15,7 @@ from xpm.site.pages import Site
 from xpm_index.git import BareRepo
 from xpm_index.index import IndexSnapshot
 from xpm_index.layout import ENTRIES
-from xpm_index.urls import check_no_credentials
+from xpm_index.urls import check_no_credentials, without_credentials
 from xpm_index.verified import TufFiles, find_root, newest_fingerprint
 
 _EXTRA = "market"
@@ -36,7 +36,7 @@ def build(
     Args:
         index: the name of an index of the environment, or the path or URL of a repository.
         url: where the site will be; without it there is no sitemap.
-        clone_url: where others clone the index from; ``index`` itself if it is a web address.
+        clone_url: where others clone the index from; by default what ``public_url`` knows.
         fingerprint: of the root to trust; of a path or URL by default the newest that it has.
     Raises:
         MissingExtraError: the extra is not installed. NotFoundError: there is no such index. UsageError: ``out`` is something else.
@@ -45,13 +45,20 @@ def build(
     require_extra(("markdown_it",), what="xpm market", extra=_EXTRA)
     if url and not url.startswith(("https://", "http://")):
         raise UsageError(f"--url {url[:80]} is no web address", hint="write e.g. https://experts.example.org/")
-    clone_url = clone_url or (index if index.startswith(("https://", "http://")) else "")
+    clone_url = clone_url or public_url(environment, index)
     if clone_url:
         check_no_credentials(clone_url, what="the URL of the index")
     site = Site(url=f"{url.rstrip('/')}/" if url else "", clone_url=clone_url)
     ahead = not (out / STATE).is_file()
     with snapshot_of(environment, index, fingerprint=fingerprint, ahead=ahead, options=options) as snapshot:
         return build_site(snapshot, out, site)
+
+
+def public_url(environment: Environment, index: str) -> str:
+    """Where others clone an index from, without credentials; "" if it is on this machine, or comes with xpm."""
+    known = None if Path(index).is_dir() else environment.project().indexes.get(index)
+    url = known.url if known else index
+    return without_credentials(url) if url.startswith(("https://", "http://", "ssh://")) else ""
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from xpm.environment import Environment
 from xpm.errors import NotFoundError, UsageError
 from xpm.operations.extras import require_extra
 from xpm.operations.listening import address_of, is_loopback, listening_at
-from xpm.operations.market import read_snapshot
+from xpm.operations.market import public_url, read_snapshot
 from xpm.operations.options import DEFAULTS, Options
 from xpm.operations.publish import publish
 from xpm.operations.replay import replayed
@@ -155,6 +155,7 @@ def application(
             hint="serve a clone of it, or add it with `xpm index add` and serve it by its name",
         )
     is_repository = Path(index).is_dir()
+    site = Site(clone_url=market.clone_url or _clone_url(environment, index, market), live=True)
     source: RepositorySource | NamedSource = (
         RepositorySource(Path(index), market.fingerprint) if is_repository else NamedSource(environment, index, options)
     )
@@ -215,6 +216,14 @@ def staged(
         "branch": done.branch,
         "findings": [each.to_dict() for each in done.findings],
     }
+
+
+def _clone_url(environment: Environment, index: str, market: MarketOptions) -> str:
+    """Where those who see the pages clone the index from, if nobody said; its path for those on this machine alone."""
+    is_here_alone = is_loopback(market.host) and not market.allowed_hosts
+    if is_here_alone and Path(index).is_dir():
+        return Path(index).resolve().as_uri()
+    return public_url(environment, index)
 
 
 def _hosts(market: MarketOptions) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from xpm_index.provenance import PROVENANCE, Provenance, provenance_beside
 from xpm_index.publishers import Publisher
 from xpm_index.publishing import quality_of
 from xpm_index.reviews import rating_of
+from xpm_index.verified import newest_fingerprint
 
 README = "README.md"
 _MOST_ALIKE = 200
@@ -123,6 +124,14 @@ class Catalogue:
                 except XpmError as error:
                     problems[namespace] = error.message
         return cls(snapshot, packages, publishers, problems)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the index's newest root; "" of an index without metadata of its own: the one that comes with xpm."""
+        try:
+            return newest_fingerprint(self.snapshot.repo.reader(self.snapshot.commit))
+        except XpmError:
+            return ""
 
     def find(self, name: str) -> Package | None:
         """The package that a requirement's name means, under either spelling."""

@@ -8,6 +8,7 @@ from typing import Any
 _Z95 = 1.959963984540054
 _MAX_CASES = 10**9
 _MAX_ROWS = 40
+_RESTATED = ("benchmark_score", "base_model_score", "test_queries", "improvement_percent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,9 @@ def circles_of(metrics: Mapping[str, Any]) -> list[Circle]:
 
 
 def claims_of(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Everything else that a manifest says of quality, as it is."""
-    found = flattened({key: value for key, value in metrics.items() if key != "circles"})
+    """Everything else that a manifest says of quality, as it is; without what its circles say better."""
+    passed_over = {"circles", *(_RESTATED if circles_of(metrics) else ())}
+    found = flattened({key: value for key, value in metrics.items() if key not in passed_over})
     return [{"key": key, "value": value} for key, value in found[:_MAX_ROWS]]
 
 

@@ -6,6 +6,7 @@ present time: the same snapshot gives the same bytes.
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,23 +71,30 @@ class Page:
 
 def pages_of(catalogue: Catalogue, site: Site) -> Iterator[Page]:
     """Every page of a snapshot."""
-    packages = sorted(catalogue.packages.values(), key=lambda each: each.name)
-    yield _made("index", "home.html", "Experts", _home(catalogue, site))
+    packages, add = sorted(catalogue.packages.values(), key=lambda each: each.name), add_index(catalogue, site)
+    yield _made("index", "home.html", "Experts", _home(catalogue, add))
     yield from _listing("search", "All experts and bases", packages)
     for capability in sorted(catalogue.by_capability):
         found = [catalogue.packages[each] for each in catalogue.by_capability[capability]]
         yield from _listing(f"domains/{slug(capability)}", capability[:80], found)
     for package in packages:
-        yield _package_page(catalogue, package)
+        yield _package_page(catalogue, package, site)
     for first, second in sorted(comparable(catalogue)):
         yield comparison(catalogue, first, second)
     yield _made("publishers", "publishers.html", "Publishers", _publishers(catalogue))
     for namespace in sorted(catalogue.publishers):
         yield _made(f"publishers/{namespace}", "publisher.html", namespace, _publisher(catalogue, namespace))
-    add_url = site.add_url(catalogue.snapshot)
-    status = status_document(catalogue, clone_url=site.clone_url, add_url=add_url)
+    status = status_document(catalogue, clone_url=site.clone_url, add_index=add)
     yield _made("status", "status.html", "Status of the index", status)
     yield _made("404", "404.html", "Not found", {})
+
+
+def add_index(catalogue: Catalogue, site: Site) -> str:
+    """The command by which the index is added; "" if it is not known where it is, and for what comes with xpm."""
+    url = site.add_url(catalogue.snapshot)
+    if not (url and catalogue.fingerprint):
+        return ""
+    return f"xpm index add {catalogue.snapshot.info.name} {shlex.quote(url)} --fingerprint {catalogue.fingerprint}"
 
 
 def slug(text: str) -> str:
@@ -170,18 +178,28 @@ def _listing(path: str, title: str, packages: Sequence[Package]) -> Iterator[Pag
         )
 
 
-def _package_page(catalogue: Catalogue, package: Package) -> Page:
+def _package_page(catalogue: Catalogue, package: Package, site: Site) -> Page:
+    commands = {"add_index": add_index(catalogue, site), "review": _review(package, site)}
     return Page(
         path=f"{folder_of(package.kind)}/{package.name}",
         template="package.html",
         title=package.name,
-        inputs=_inputs(catalogue, package),
-        document=lambda: package_document(catalogue, package, card=card(package)),
+        inputs=_inputs(catalogue, package, commands),
+        document=lambda: package_document(catalogue, package, card=card(package)) | commands,
     )
 
 
-def _inputs(catalogue: Catalogue, package: Package) -> str:
-    """Everything that a package's page shows: its own entries, whether what it names is there, and who depends on it."""
+def _review(package: Package, site: Site) -> str:
+    """The command by which an expert is reviewed; "" if it is not known where its index is."""
+    if package.kind != "expert" or not site.clone_url:
+        return ""
+    wanted = f"{package.name}@{package.version}"
+    return f'xpm review {wanted} --stars STARS --text "WHY" --key me --index {shlex.quote(site.clone_url)}'
+
+
+def _inputs(catalogue: Catalogue, package: Package, commands: Mapping[str, str]) -> str:
+    """Everything that a package's page shows: its own entries, whether what it names is there, who depends on it, and commands
+    that name the index."""
     named = (*package.requires, *package.bases)
     return _digest(
         [
@@ -191,11 +209,12 @@ def _inputs(catalogue: Catalogue, package: Package) -> str:
             catalogue.dependents.get(package.name, ()),
             catalogue.alike(package.name) if package.kind == "expert" else [],
             graph_of(catalogue, package.name).to_dict(),
+            commands,
         ]
     )
 
 
-def _home(catalogue: Catalogue, site: Site) -> dict[str, Any]:
+def _home(catalogue: Catalogue, add: str) -> dict[str, Any]:
     packages = [each for each in catalogue.packages.values() if not each.is_yanked]
     newest = sorted(packages, key=lambda each: each.name)
     newest.sort(key=lambda each: each.first_published_at, reverse=True)
@@ -205,8 +224,7 @@ def _home(catalogue: Catalogue, site: Site) -> dict[str, Any]:
     domains = sorted(catalogue.by_capability.items(), key=lambda each: (-len(each[1]), each[0]))
     return {
         "index": catalogue.snapshot.info.name,
-        "clone_url": site.clone_url,
-        "add_url": site.add_url(catalogue.snapshot),
+        "add_index": add,
         "experts": sum(each.kind == "expert" for each in catalogue.packages.values()),
         "bases": [card(each) for each in newest if each.kind == "base"][:_NEWEST],
         "num_bases": sum(each.kind == "base" for each in catalogue.packages.values()),

@@ -7,18 +7,15 @@ from xpm.site.catalogue import Catalogue
 from xpm_index.errors import XpmError
 from xpm_index.metadata import now_utc
 from xpm_index.metadata_editor import MetadataEditor
-from xpm_index.verified import newest_fingerprint
 
 
-def status_document(catalogue: Catalogue, *, clone_url: str, add_url: str) -> dict[str, Any]:
+def status_document(catalogue: Catalogue, *, clone_url: str, add_index: str) -> dict[str, Any]:
     """``roles`` is empty, and ``fingerprint`` "", of an index without metadata of its own: the one that comes with xpm."""
     snapshot = catalogue.snapshot
-    read = snapshot.repo.reader(snapshot.commit)
     try:
-        fingerprint = newest_fingerprint(read)
-        states = MetadataEditor(read, now=now_utc()).states()
+        states = MetadataEditor(snapshot.repo.reader(snapshot.commit), now=now_utc()).states()
     except XpmError:
-        fingerprint, states = "", []
+        states = []
     changed = datetime.fromtimestamp(snapshot.repo.commit_time(snapshot.commit), UTC)
     return {
         "index": snapshot.info.name,
@@ -26,8 +23,8 @@ def status_document(catalogue: Catalogue, *, clone_url: str, add_url: str) -> di
         "commit": snapshot.commit,
         "changed_at": f"{changed:%Y-%m-%dT%H:%M:%SZ}",
         "clone_url": clone_url,
-        "add_url": add_url,
-        "fingerprint": fingerprint,
+        "fingerprint": catalogue.fingerprint,
+        "add_index": add_index,
         "names": len(catalogue.packages),
         "versions": sum(each.num_versions for each in catalogue.packages.values()),
         "publishers": len(catalogue.publishers),
