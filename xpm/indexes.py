@@ -233,10 +233,12 @@ class Indexes:
         if not self.is_sparse(name):
             return ref
         remote = Remote(self.sources[name].url, self._web)
-        sources = [parse_archive_source(each) if each.startswith("blob:") else each for each in ref.sources]
-        return replace(
-            ref, sources=tuple(remote.url_of(e.path) if isinstance(e, BlobSource) else str(e) for e in sources)
-        )
+
+        def located(text: str) -> str:
+            source = parse_archive_source(text) if text.startswith("blob:") else None
+            return remote.url_of(source.path) if isinstance(source, BlobSource) else text
+
+        return replace(ref, sources=tuple(map(located, ref.sources)))
 
     def search(self, name: str, query: Query) -> list[tuple[str, float]]:
         """(package, rank) of what matches in one index, best first; nothing is verified. A sparse index is only warned of."""

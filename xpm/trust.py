@@ -5,12 +5,14 @@ is judged then are those bytes, in this order, docstring and code alike:
 1. the file has the size and digest of the index entry, which the index's metadata vouches for;
 2. it is readable as a package, whole, and within the limits;
 3. its own signature is by the key that the entry names;
-4. its files are exactly the signed ones and its manifest is in its one serialisation;
+4. its files are exactly the signed ones and its manifest is in its one serialisation; where it says what it was built of, the same
+   key signed that, of these files;
 5. it is the package that the entry says: kind, name, version, base and variant, and what the resolver believed of it.
 """
 
 import hashlib
 import tempfile
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +26,11 @@ from xpm_index.integrity import PackageSignature, verify_files, verify_signature
 from xpm_index.keys import PublicKey
 from xpm_index.manifest import Manifest
 from xpm_index.packed_stream import Limits
+from xpm_index.provenance import PROVENANCE, Provenance, verify_provenance
 from xpm_index.strict_json import MAX_BYTES
 
 _SEAL = object()
+_DOCUMENTS = (MANIFEST, PROVENANCE)
 
 
 class Verified:
@@ -119,8 +123,8 @@ def _unpacked(
         _require_promised(path.stat().st_size, sha256_file(path), ref, what)  # 1 comes first, of what can't be read too
         raise
     _require_promised(path.stat().st_size, found.digest, ref, what)  # 1
-    manifest, signature = found.verified(path, key)  # 3, 4
-    return manifest, signature, folder
+    verified = found.verified(path, key)  # 3, 4
+    return verified.manifest, verified.signature, folder
 
 
 def _require_promised(size: int, digest: str, ref: ArchiveRef, what: str) -> None:
@@ -145,34 +149,51 @@ def _differing(manifest: Manifest, entry: Entry) -> str | None:
     return next((name for name, (signed, said) in signed_and_said.items() if signed != said), None)
 
 
-def verify_package(path: Path, key: PublicKey) -> tuple[Manifest, PackageSignature, str]:
-    """Steps 2 to 4 alone, what can be said of a package file without an index; the last is the file's digest."""
-    found = _read(path, None)
-    return *found.verified(path, key), found.digest
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedFile:
+    """A package file that verifies. ``digest`` is the file's; ``provenance`` is None where it does not say what it was built of."""
+
+    manifest: Manifest
+    signature: PackageSignature
+    digest: str
+    provenance: Provenance | None
+
+
+def verify_package(path: Path, key: PublicKey) -> VerifiedFile:
+    """Steps 2 to 4 alone, what can be said of a package file without an index."""
+    return _read(path, None).verified(path, key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Contents:
-    """What one pass over an archive found: the file's digest, its manifest's bytes, the digests of the other members."""
+    """What one pass over an archive found: its digest, the bytes of the documents, the digests of all members but the manifest."""
 
     digest: str
-    manifest: bytes | None
+    documents: dict[str, bytes]
     digests: dict[str, str]
 
-    def verified(self, path: Path, key: PublicKey) -> tuple[Manifest, PackageSignature]:
+    def verified(self, path: Path, key: PublicKey) -> VerifiedFile:
         """Steps 3 and 4."""
-        if self.manifest is None:
+        if MANIFEST not in self.documents:
             raise ArchiveError(f"{path.name} has no {MANIFEST}")
-        manifest = Manifest.parse(self.manifest)
-        signature = verify_signature(manifest, key)
-        verify_files(manifest, self.manifest, self.digests)
-        return manifest, signature
+        manifest, signature, provenance = _verified(self.documents, self.digests, key)
+        return VerifiedFile(manifest=manifest, signature=signature, digest=self.digest, provenance=provenance)
+
+
+def _verified(
+    documents: Mapping[str, bytes], digests: Mapping[str, str], key: PublicKey
+) -> tuple[Manifest, PackageSignature, Provenance | None]:
+    """Steps 3 and 4."""
+    manifest = Manifest.parse(documents[MANIFEST])
+    signature = verify_signature(manifest, key)
+    verify_files(manifest, documents[MANIFEST], digests)
+    stated = documents.get(PROVENANCE)
+    return manifest, signature, None if stated is None else verify_provenance(stated, manifest, digests, key)
 
 
 def _read(path: Path, into: Path | None, limits: Limits | None = None) -> _Contents:
     """Step 2: read an archive to its end; its members are written into the empty folder ``into`` if that is given."""
-    packed, digests = hashlib.sha256(), dict[str, str]()
-    manifest: bytes | None = None
+    packed, digests, documents = hashlib.sha256(), dict[str, str](), dict[str, bytes]()
     for name, chunks in read_archive(path, limits, seen=packed.update):
         hasher, kept = hashlib.sha256(), bytearray()
         with _created(into / name) if into else nullcontext() as file:
@@ -180,13 +201,13 @@ def _read(path: Path, into: Path | None, limits: Limits | None = None) -> _Conte
                 hasher.update(chunk)
                 if file:
                     file.write(chunk)
-                if name == MANIFEST and len(kept) <= MAX_BYTES:  # what is larger is refused when it is parsed
+                if name in _DOCUMENTS and len(kept) <= MAX_BYTES:  # what is larger is refused when it is parsed
                     kept += chunk
-        if name == MANIFEST:
-            manifest = bytes(kept)
-        else:
+        if name in _DOCUMENTS:
+            documents[name] = bytes(kept)
+        if name != MANIFEST:
             digests[name] = f"sha256:{hasher.hexdigest()}"
-    return _Contents(digest=f"sha256:{packed.hexdigest()}", manifest=manifest, digests=digests)
+    return _Contents(digest=f"sha256:{packed.hexdigest()}", documents=documents, digests=digests)
 
 
 def _created(path: Path) -> BinaryIO:
@@ -194,11 +215,10 @@ def _created(path: Path) -> BinaryIO:
     return path.open("xb")
 
 
-def verify_folder(folder: Path, key: PublicKey) -> Manifest:
+def verify_folder(folder: Path, key: PublicKey) -> tuple[Manifest, Provenance | None]:
     """Steps 3 and 4 for an unpacked package: that nothing in the store was altered since."""
-    data = (folder / MANIFEST).read_bytes() if (folder / MANIFEST).is_file() else b""
-    manifest = Manifest.parse(data)
-    verify_signature(manifest, key)
+    documents = {name: (folder / name).read_bytes() for name in _DOCUMENTS if (folder / name).is_file()}
     files = [path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST]
-    verify_files(manifest, data, {path.relative_to(folder).as_posix(): sha256_file(path) for path in files})
-    return manifest
+    digests = {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+    manifest, _, provenance = _verified({MANIFEST: b"", **documents}, digests, key)
+    return manifest, provenance

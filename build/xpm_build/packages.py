@@ -34,10 +34,12 @@ from xpm_build.errors import BuildError
 from xpm_build.grammar_check import check_grammar
 from xpm_build.manifest_check import require_sound
 from xpm_build.processes import peak_memory_bytes
+from xpm_build.provenance import check_builder, provenance_of
 from xpm_build.routing.package import head_of_folder
 from xpm_index.archive import MANIFEST, archive_name, write_archive
 from xpm_index.digests import sha256_file
 from xpm_index.manifest import Manifest, base_name
+from xpm_index.provenance import PROVENANCE
 from xpm_index.strict_json import loads
 from xpm_runtime.adapter import SLOTS
 from xpm_runtime.graph import GRAPH_FILE, GRAPHS, WEIGHTS
@@ -214,6 +216,7 @@ def build_expert(
     name: str | None = None,
     storage: str = "float32",
     embedder: Path | None = None,
+    builder: str = "",
     report: Report = lambda text: None,
 ) -> BuiltArchive:
     """Compile the PEFT adapter in ``folder`` for ``base`` and pack it as an unsigned ``.expert`` archive.
@@ -227,11 +230,14 @@ def build_expert(
         name: the base's package name; by default the one in the manifest.
         storage: how A and B are stored: float32, float16 or int8; what that costs is measured and recorded.
         embedder: what `xpm build embedder` wrote, for the routing head; by default the vectors of words that come with xpm.
+        builder: the URI of the system that builds, for the package's provenance; by default the publisher.
     Raises:
         BuildError: something is missing or not supported, its grammar does not compile, or `xpm check` finds an error.
         ParityError: the slots compute something else than PEFT.
     """
     manifest = _read_manifest(folder)
+    if builder:
+        check_builder(builder)
     require_sound(check(folder), str(folder / MANIFEST))
     check_grammar(folder, manifest, report)
     if len(manifest.bases) != 1:
@@ -277,6 +283,21 @@ def build_expert(
         document = _expert_manifest(
             manifest, package_name, digest, adapter, dict(zip(places, whole, strict=True)), storage, error, routing
         )
+        provenance = provenance_of(
+            folder,
+            manifest,
+            document,
+            files,
+            places=places,
+            base=package_name,
+            base_digest=digest,
+            storage=storage,
+            builder=builder,
+            report=report,
+        )
+        report(f"provenance: {provenance.told()}")
+        files[PROVENANCE] = Path(scratch) / PROVENANCE
+        files[PROVENANCE].write_bytes(provenance.to_bytes())
         path = out / archive_name(manifest.name, manifest.version, base=package_name)
         return _pack(path, document, files, variant="", error=error)
 

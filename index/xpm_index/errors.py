@@ -63,6 +63,13 @@ class SignatureError(XpmError):
     exit_code = 5
 
 
+class AttestationError(XpmError):
+    """A signed statement about a package (its provenance, a model's signature) is malformed, foreign, or of other files."""
+
+    code = "bad-attestation"
+    exit_code = 5
+
+
 class TrustError(XpmError):
     """A signature is genuine, but by nobody who may make it."""
 
@@ -84,6 +91,10 @@ class KeyFileError(XpmError):
 class GitError(XpmError):
     code = "git"
     exit_code = 7
+
+
+class NoRepositoryError(GitError):
+    """There is no repository at an address, none with a commit, or none that may be read without a login."""
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)

@@ -113,6 +113,8 @@ class BareRepo(CommitReader):
         *,
         tag: str | None = None,
         branch: str | None = None,
+        default: bool = False,
+        anonymous: bool = False,
         depth: int | None = None,
         max_bytes: int = MAX_FETCH_BYTES,
         max_object_bytes: int | None = None,
@@ -125,7 +127,8 @@ class BareRepo(CommitReader):
 
         Args:
             url: ``file://``, ``http(s)://``, ``ssh://``, or the path of a repository or bundle.
-            tag, branch: fetch what this tag or branch points to instead of ``main``.
+            tag, branch, default: fetch what this tag or branch, or the remote's default branch, points to instead of ``main``.
+            anonymous: ask as a stranger would, without a login.
             max_bytes: a remote that sends more is cut off.
             max_object_bytes: so is one that sends a larger object, or ones that inflate to more than ``max_bytes``.
             depth: fetch this many commits of the history only.
@@ -138,7 +141,7 @@ class BareRepo(CommitReader):
         """
 
         def wants(refs: Refs, depth: int | None = None) -> list[ObjectID]:
-            return [pick(refs, url, tag, branch)]
+            return [pick(refs, url, tag, branch, default=default)]
 
         def report(text: bytes) -> None:
             progress(text.decode(errors="replace"))
@@ -153,13 +156,15 @@ class BareRepo(CommitReader):
                 progress=report,
                 depth=depth,
                 filter_spec=left_out,
-                ref_prefix=ref_prefixes(tag, branch),
+                ref_prefix=ref_prefixes(tag, branch, default=default),
             ).refs
 
         with wrapped(f"could not fetch {without_credentials(url)}"), self._cleared_if_it_fails():
-            if (tag, branch, depth) == (None, None, None) and blobs and "://" in url and git_program.is_available():
+            is_plain = (tag, branch, depth, default, anonymous) == (None, None, None, False, False)
+            if is_plain and blobs and "://" in url and git_program.is_available():
                 return self._fetch_with_program(url, max_bytes, progress)
-            return self._commit(pick(talk(url, get), url, tag, branch).decode()).id.decode()
+            found = pick(talk(url, get, anonymous=anonymous), url, tag, branch, default=default)
+            return self._commit(found.decode()).id.decode()
 
     @staticmethod
     def _main_of(url: str) -> Refs:
@@ -183,7 +188,13 @@ class BareRepo(CommitReader):
         return self._commit(commit.decode()).id.decode()
 
     def fetch_objects(
-        self, url: str, ids: Sequence[str], *, max_bytes: int = MAX_FETCH_BYTES, max_object_bytes: int | None = None
+        self,
+        url: str,
+        ids: Sequence[str],
+        *,
+        anonymous: bool = False,
+        max_bytes: int = MAX_FETCH_BYTES,
+        max_object_bytes: int | None = None,
     ) -> None:
         """Fetch objects that ``fetch`` left out; raises GitError."""
 
@@ -193,7 +204,7 @@ class BareRepo(CommitReader):
             client.fetch(path, self._repo, lambda refs, depth=None: wanted, ref_prefix=ref_prefixes())
 
         with wrapped(f"could not fetch files of {without_credentials(url)}"):
-            talk(url, get)
+            talk(url, get, anonymous=anonymous)
 
     def push(
         self, url: str, commit: str, *, branch: str = BRANCH, expected: str | None = None, force: bool = False

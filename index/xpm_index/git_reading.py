@@ -55,6 +55,17 @@ class CommitReader:
             found = self._lookup(commit, path)
             return self._blob(found, max_bytes, path) if found else None
 
+    def regular_id(self, commit: str, path: str) -> str | None:
+        """The object id of the file at ``path``, None if there is none, or a link, a folder or a submodule."""
+        folder, _, name = path.rpartition("/")
+        with wrapped(f"{path} could not be looked up"):
+            found = self._lookup(commit, folder)
+            tree = self._tree(found) if found else None
+            if tree is None or name.encode() not in tree:
+                return None
+            mode, id = tree[name.encode()]
+            return id.decode() if git_objects.is_regular(mode) else None
+
     def has(self, commit: str) -> bool:
         """Whether the commit is in this repository."""
         with wrapped("the objects could not be read"):

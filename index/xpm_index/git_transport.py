@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urljoin
 
 import dulwich.errors
 from dulwich.client import (
@@ -20,10 +21,10 @@ from dulwich.config import ConfigFile, StackedConfig
 from dulwich.objects import ObjectID
 from dulwich.refs import Ref
 
-from xpm_index.errors import FULL, DiskFullError, GitError, XpmError
+from xpm_index.errors import FULL, DiskFullError, GitError, NoRepositoryError, XpmError
 from xpm_index.git_login import ask_git
 from xpm_index.pack_gauge import PackGauge
-from xpm_index.urls import path_of_file_url, without_credentials
+from xpm_index.urls import origin_of, path_of_file_url, without_credentials
 
 BRANCH = "main"
 BRANCH_REF = f"refs/heads/{BRANCH}"
@@ -36,16 +37,25 @@ T = TypeVar("T")
 Refs = Mapping[Ref, ObjectID | None]
 
 
-def talk(url: str, action: Callable[[GitClient, str], T]) -> T:
-    """Run ``action`` with a client for ``url``; if the remote wants a login, once more with the one Git knows."""
+def talk(url: str, action: Callable[[GitClient, str], T], *, anonymous: bool = False) -> T:
+    """Run ``action`` with a client for ``url``; if the remote wants a login, once more with the one Git knows.
+
+    Args:
+        anonymous: ask as a stranger would, who knows no login and no settings of Git, and of no other host than the URL's.
+    """
     if (path := local_path(url)) is not None:
         return action(BundleClient() if path.is_file() else LocalGitClient(), str(path))
     defaults = ConfigFile()
     defaults.set((b"http",), b"timeout", str(_TIMEOUT_S).encode())
-    config = StackedConfig([*StackedConfig.default_backends(), defaults])
+    own = [] if anonymous else StackedConfig.default_backends()
+    config = StackedConfig([*own, defaults])
     try:
-        return action(*_limited(*get_transport_and_path(url, config=config)))
+        return action(*_limited(*get_transport_and_path(url, config=config), same_origin=anonymous))
     except HTTPUnauthorized as error:
+        if anonymous:
+            raise NoRepositoryError(
+                f"{without_credentials(url)} wants a login", hint="it must be readable by everybody"
+            ) from error
         login = ask_git(url)
         if login is None:
             raise GitError(
@@ -87,8 +97,8 @@ class RefsLimit:
         return limited
 
 
-def _limited(client: GitClient, path: str) -> tuple[GitClient, str]:
-    """The client, which gives up on a remote that tells of refs without end."""
+def _limited(client: GitClient, path: str, *, same_origin: bool = False) -> tuple[GitClient, str]:
+    """The client, which gives up on a remote that tells of refs without end, or with ``same_origin`` redirects to another."""
     refs = RefsLimit()
     fetch_pack = client.fetch_pack
 
@@ -112,16 +122,20 @@ def _limited(client: GitClient, path: str) -> tuple[GitClient, str]:
     elif isinstance(client, AbstractHttpGitClient):
         request = client._http_request
 
-        def requested(*args: Any, **options: Any) -> Any:
-            response, read = request(*args, **options)
+        def requested(url: str, *args: Any, **options: Any) -> Any:
+            response, read = request(url, *args, **options)
+            if same_origin and origin_of(urljoin(url, response.redirect_location)) != origin_of(url):
+                raise NoRepositoryError(f"{without_credentials(url)} redirects to elsewhere")
             return response, refs.on(read)
 
         client._http_request = requested  # type: ignore[method-assign]
     return client, path
 
 
-def ref_prefixes(tag: str | None = None, branch: str | None = None) -> list[bytes]:
+def ref_prefixes(tag: str | None = None, branch: str | None = None, *, default: bool = False) -> list[bytes]:
     """What ``pick`` looks at, so that a server need not tell of the rest."""
+    if default:
+        return [_HEAD]
     if branch is not None:
         return [branch_ref(branch)]
     return [b"refs/tags/" + tag.encode()] if tag is not None else [MAIN, _HEAD]
@@ -153,7 +167,12 @@ def limit(client: GitClient, max_bytes: int, max_object_bytes: int | None) -> No
     client.fetch_pack = limited  # type: ignore[assignment,method-assign]
 
 
-def pick(refs: Refs, url: str, tag: str | None, branch: str | None = None) -> ObjectID:
+def pick(refs: Refs, url: str, tag: str | None, branch: str | None = None, *, default: bool = False) -> ObjectID:
+    if default:
+        commit = refs.get(_HEAD)
+        if not commit:
+            raise NoRepositoryError(f"{without_credentials(url)} has no commit on its default branch")
+        return commit
     if branch is not None:
         commit = refs.get(branch_ref(branch))
         if not commit:
@@ -178,7 +197,9 @@ def wrapped(message: str) -> Iterator[None]:
         yield
     except XpmError:
         raise
-    except (dulwich.errors.NotGitRepository, FileNotFoundError) as error:
+    except dulwich.errors.NotGitRepository as error:
+        raise NoRepositoryError(message, context="there is no Git repository") from error
+    except FileNotFoundError as error:
         raise GitError(message, context="there is no Git repository") from error
     except OSError as error:
         if error.errno not in FULL:

@@ -4,7 +4,8 @@ The index's ``targets`` role, whose keys are kept offline, vouches for these fil
 """
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,11 +14,12 @@ from xpm_index.errors import IndexFormatError, TrustError, XpmError
 from xpm_index.fields import Fields
 from xpm_index.keys import PublicKey
 from xpm_index.names import validate_name
-from xpm_index.urls import is_loopback
+from xpm_index.urls import InvalidUrl, check_git_url, check_web_url, is_loopback
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+(?::[0-9]{{1,5}})?|localhost(?::[0-9]{{1,5}})?")
 _MAX_DOMAIN, _MAX_PORT = 253, 65_535
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
 
 
@@ -62,11 +64,38 @@ class PublisherKey:
         )
 
 
+def parse_repository(text: str) -> str:
+    """The address of a Git repository that everybody can read: https, or http on this machine; raises IndexFormatError."""
+    url = text.strip().rstrip("/")
+    try:
+        check_git_url(check_web_url(url))
+    except InvalidUrl as error:
+        raise IndexFormatError(
+            error.message, context=error.context, hint="write https://HOST/OWNER/REPOSITORY"
+        ) from error
+    return url
+
+
+def _parse_commit(text: str) -> str:
+    if not _COMMIT.fullmatch(text):
+        raise IndexFormatError(f"{text[:80]!r} is no commit", hint="it has 40 or 64 hex digits")
+    return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainProof:
     """``domain`` said at ``checked_at`` that the publisher's keys are its own."""
 
     domain: str
+    checked_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitProof:
+    """``repository`` said at ``checked_at``, in ``commit``, its default branch's tip, that the publisher's keys are its own."""
+
+    repository: str
+    commit: str
     checked_at: str
 
 
@@ -77,6 +106,15 @@ class Publisher:
     contact: str = ""
     homepage: str = ""
     proof: DomainProof | None = None
+    git_proof: GitProof | None = None
+
+    def vouchers(self) -> Iterator[str]:
+        """Who says that the keys are its own, and when it was last asked, for people."""
+        if self.proof is not None:
+            yield f"{self.proof.domain}, asked {self.proof.checked_at[:10]}"
+        if self.git_proof is not None:
+            proof = self.git_proof
+            yield f"{proof.repository} at {proof.commit[:12]}, asked {proof.checked_at[:10]}"
 
     def key(self, key_id: str, *, at: str) -> PublicKey:
         """The key ``key_id`` if it could sign at time ``at``; raises TrustError otherwise."""
@@ -92,10 +130,12 @@ class Publisher:
         )
 
     def with_key(self, key: PublicKey, *, valid_from: str) -> "Publisher":
-        """The same publisher with one key more, for which no domain has spoken yet; raises IndexFormatError if it has that key."""
+        """The same publisher with one key more, for which nobody has vouched yet; raises IndexFormatError if it has that key."""
         if any(each.public.key_id == key.key_id for each in self.keys):
             raise IndexFormatError(f"{self.namespace} has the key {key.key_id} already")
-        return replace(self, keys=(*self.keys, PublisherKey(public=key, valid_from=valid_from)), proof=None)
+        return replace(
+            self, keys=(*self.keys, PublisherKey(public=key, valid_from=valid_from)), proof=None, git_proof=None
+        )
 
     def without_key(self, key_id: str, *, at: str) -> "Publisher":
         """The same publisher with a key revoked from the time ``at`` on; raises TrustError if it is not listed or revoked."""
@@ -116,6 +156,8 @@ class Publisher:
         }
         if self.proof is not None:
             document["proof"] = {"domain": self.proof.domain, "checked_at": self.proof.checked_at}
+        if self.git_proof is not None:
+            document["git_proof"] = asdict(self.git_proof)
         return strict_json.canonical(document)
 
     @classmethod
@@ -129,6 +171,7 @@ class Publisher:
                 contact=fields.text("contact", required=False),
                 homepage=fields.text("homepage", required=False),
                 proof=_parse_proof(fields.object("proof")),
+                git_proof=_parse_git_proof(fields.object("git_proof")),
             )
         except XpmError as error:
             raise IndexFormatError(f"{what}: {error.message}", context=error.context, hint=error.hint) from error
@@ -147,6 +190,16 @@ def _parse_proof(fields: Fields) -> DomainProof | None:
     if not fields.raw:
         return None
     return DomainProof(domain=fields.parsed("domain", parse_domain), checked_at=fields.parsed("checked_at", parse_time))
+
+
+def _parse_git_proof(fields: Fields) -> GitProof | None:
+    if not fields.raw:
+        return None
+    return GitProof(
+        repository=fields.parsed("repository", parse_repository),
+        commit=fields.parsed("commit", _parse_commit),
+        checked_at=fields.parsed("checked_at", parse_time),
+    )
 
 
 def _parse_key(fields: Fields) -> PublisherKey:

@@ -10,23 +10,27 @@ from xpm_index.integrity import sign_manifest
 from xpm_index.keys import SigningKey
 from xpm_index.layout import archive_path
 from xpm_index.manifest import Manifest
+from xpm_index.provenance import PROVENANCE, sign_provenance
 
 _QUALITY_METRICS = ("benchmark_score", "overall", "execution_accuracy", "accuracy", "exact_match", "pass_rate", "f1")
 
 
 def sign_archive(archive: Path, key: SigningKey, *, publisher: str, created_at: str) -> Manifest:
-    """Sign a package file in place; the old file stays until the signed one is complete.
+    """Sign a package file in place, and its provenance if it has some; the old file stays until the signed one is complete.
 
     Raises:
-        PackagingError: it has no manifest. ArchiveError, ManifestError: it can't be read.
+        PackagingError: it has no manifest. ArchiveError, ManifestError: it can't be read. AttestationError: its provenance is of
+            other files.
     """
     files = read_files(archive)
     if MANIFEST not in files:
         raise PackagingError(f"{archive.name} has no {MANIFEST}")
+    manifest = Manifest.parse(files[MANIFEST])
     digests = {name: sha256_bytes(data) for name, data in files.items()}
-    manifest = sign_manifest(
-        Manifest.parse(files[MANIFEST]), digests, key=key, publisher=publisher, created_at=created_at
-    )
+    if PROVENANCE in files:
+        files[PROVENANCE] = sign_provenance(files[PROVENANCE], manifest, digests, key)
+        digests[PROVENANCE] = sha256_bytes(files[PROVENANCE])
+    manifest = sign_manifest(manifest, digests, key=key, publisher=publisher, created_at=created_at)
     partial = archive.with_name(f".{archive.name}.partial")
     try:
         write_archive(partial, {**files, MANIFEST: manifest.to_bytes()})

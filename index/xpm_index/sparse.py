@@ -1,8 +1,7 @@
-"""An index without Git: its files below a web address, at the paths that they have in its repository, fetched as they are needed.
+"""The copy of a sparse index: what was fetched of it, file by file as it was needed, and verified.
 
-What was fetched and verified is held in a repository on this machine, so that it is read, compared with what came before, and
-followed like an index that was cloned. The server is believed in nothing: what metadata says comes through ``TufFiles``, which is
-also what decides whether a file that is held is still the right one.
+It is held in a repository on this machine, so that it is read, compared with what comes next, and followed like an index that was
+cloned. The server is believed in nothing: ``TufFiles`` says what a file must be, and so whether one that is held is still right.
 """
 
 import contextlib
@@ -12,13 +11,14 @@ from datetime import datetime
 from typing import TypeVar
 
 from xpm_index.digests import sha256_bytes
-from xpm_index.errors import XpmError
+from xpm_index.errors import TrustError, XpmError
 from xpm_index.git import BareRepo
 from xpm_index.git_reading import MAX_TEXT_BYTES
 from xpm_index.index import IndexSnapshot
 from xpm_index.layout import ENTRIES, METADATA, PUBLISHERS, REVIEWS, entry_path, metadata_path
 from xpm_index.metadata import Read
 from xpm_index.sparse_server import TIMESTAMP, Remote
+from xpm_index.urls import shown
 from xpm_index.verified import TufFiles, find_root
 from xpm_index.web import WebError
 
@@ -83,7 +83,7 @@ def fetch_newest(repo: BareRepo, remote: Remote, trust: Trust) -> str:
     if not fetched:
         assert head is not None, "the roots of a new index were fetched"
         return head
-    return _commit(repo, fetched, branch="fetched")
+    return _commit(repo, fetched)
 
 
 class SparseFiles:
@@ -139,7 +139,7 @@ class SparseFiles:
     def keep(self) -> None:
         """Hold what was fetched and verified from now on."""
         if self._kept:
-            self._repo.set_head(_commit(self._repo, self._kept, branch="fetched"))
+            self._repo.set_head(_commit(self._repo, self._kept))
             self._kept = {}
 
     def _open(self, commit: str) -> None:
@@ -175,7 +175,12 @@ class SparseFiles:
             self._renew()
             self._is_newest = True
             self._open(self._repo.head() or self._commit)
-            answer = question(self._files)
+            return self._asked(question)
+        except TrustError as error:
+            if self._remote and self._is_newest and self._remote.timestamp()[0] != self._read(TIMESTAMP):
+                hint = "run the command again, which asks for the newer state"
+                raise WebError(f"{shown(self._remote.url)} changed while it was read", hint=hint) from error
+            raise
         self._kept |= self._pending
         return answer
 
@@ -207,9 +212,9 @@ def _newer_timestamp(repo: BareRepo, remote: Remote, held: Read) -> bytes | None
     """The server's timestamp if it is another than the one that is held. What its ETag was is noted beside the repository."""
     known, note = held(TIMESTAMP), repo.path / _ETAG
     digest = sha256_bytes(known) if known else ""
-    noted, _, etag = note.read_text("utf-8").partition("\n") if note.is_file() else ("", "", "")
+    noted, _, etag = note.read_text("utf-8", "replace").partition("\n") if note.is_file() else ("", "", "")
     data, etag = remote.timestamp(etag=etag if known and noted == digest else "")
-    if data is not None and etag.isprintable():
+    if data is not None and etag.isascii() and etag.isprintable():
         note.write_text(f"{sha256_bytes(data)}\n{etag}", "utf-8")
     return data if data != known else None
 
@@ -235,5 +240,6 @@ def _roles(repo: BareRepo, commit: str | None) -> list[str]:
     return [name for name in names if not name.endswith(".root")]
 
 
-def _commit(repo: BareRepo, files: dict[str, bytes], *, branch: str) -> str:
-    return repo.commit_files(files, message="what was fetched", author=_AUTHOR, branch=branch)
+def _commit(repo: BareRepo, files: dict[str, bytes]) -> str:
+    """Put files into a commit upon the head; the head is not moved."""
+    return repo.commit_files(files, message="what was fetched", author=_AUTHOR, branch="fetched")

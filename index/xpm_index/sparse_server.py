@@ -19,6 +19,7 @@ PREFIX = "sparse+"
 """What the URL of a sparse index begins with, before ``https://``."""
 
 TIMESTAMP = metadata_path("timestamp")
+_NOT_THERE = (403, 404, 410)  # some stores of files answer 403 to who may not list them
 _MAX_ROOTS = 256
 _MAX_ROOT_BYTES = 1 << 16
 _MAX_TIMESTAMP_BYTES = 1 << 14
@@ -48,8 +49,8 @@ class Remote:
         """(file, its ETag) at ``path`` unless it still has ``etag``; (None, ``etag``) if it has, (None, "") if there is none."""
         url = self.url_of(path)
         headers = {"If-None-Match": etag} if etag else {}
-        with self._web.request(url, headers=headers, answers=(404, 410)) as answer:
-            if answer.status in (404, 410):
+        with self._web.request(url, headers=headers, answers=_NOT_THERE) as answer:
+            if answer.status in _NOT_THERE:
                 return None, ""
             if answer.status == 304 and etag:
                 return None, etag

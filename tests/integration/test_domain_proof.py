@@ -8,13 +8,14 @@ from tests.support.projects import Listening
 from tests.support.web_server import serve_web
 from xpm.home import Home
 from xpm.operations import maintain
+from xpm.operations.proofs import verify_publisher
 from xpm.site.build import build_site
 from xpm.site.pages import Site
-from xpm_index.domain_proof import WELL_KNOWN, NotProvedError
 from xpm_index.errors import IndexFormatError, KeyFileError
 from xpm_index.index import IndexSnapshot
 from xpm_index.index_writer import IndexWriter
 from xpm_index.keys import SigningKey
+from xpm_index.proofs import WELL_KNOWN, NotProvedError
 from xpm_index.publishers import parse_domain
 from xpm_index.tuf_keys import Keyring
 from xpm_index.web import WebError
@@ -42,7 +43,7 @@ def say(web, publishers):
 
 def verify(home, index, domain, **options):
     options = {"keys": index.index_keys.ring} | options
-    return maintain.verify_publisher(home, str(index.path), "acme", domain, **options)
+    return verify_publisher(home, str(index.path), "acme", domain=domain, **options)
 
 
 def recorded(index):

@@ -21,6 +21,7 @@ from xpm.site.build import STATE, build_site
 from xpm.site.pages import Site
 from xpm_index.entries import Yanked
 from xpm_index.errors import IndexFormatError, TrustError
+from xpm_index.provenance import Dependency, Provenance
 from xpm_index.reviews import check_text
 
 URL = "https://experts.example.org/market/"
@@ -124,6 +125,26 @@ def test_an_expert_s_page_says_what_is_known_of_it(shelf, tmp_path):
     text = read_page((tmp_path / "site/experts/expert-a.html").read_text()).text
     for told in ("xpm install expert-a", "93.8 %", "wrong data", "SELECT 1;", "two tables at most", "MIT"):
         assert told in text
+
+
+def test_an_expert_s_page_says_what_it_was_built_of(tmp_path):
+    source = Dependency.of("source", uri="git+https://git.example.org/<b>", digests={"gitCommit": "0a" * 20})
+    stated = Provenance(
+        builder="https://ci.example.org/x", tool="0.1.0", parameters={}, dependencies=(source,), files={}
+    )
+    packages = [Shelved(name="expert-a", provenance=stated), Shelved(name="expert-b")]
+    build_site(make_shelf(tmp_path / "shelf.git", packages), tmp_path / "site", SITE)
+    document = page(tmp_path / "site", "experts/expert-a")
+    assert document["built"] == (
+        "built by xpm 0.1.0 on https://ci.example.org/x, of commit 0a0a0a0a0a0a of git+https://git.example.org/<b>"
+    )
+    assert {"key": "source", "value": f"git+https://git.example.org/<b> gitCommit:{'0a' * 20}"} in document[
+        "provenance"
+    ]
+    text = (tmp_path / "site/experts/expert-a.html").read_text()
+    assert "1.0.0 was built by xpm 0.1.0 on https://ci.example.org/x" in text
+    assert "&lt;b&gt;" in text
+    assert page(tmp_path / "site", "experts/expert-b")["built"] == ""
 
 
 def test_requirements_link_to_what_is_there_under_either_spelling(shelf, tmp_path):

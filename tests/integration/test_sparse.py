@@ -17,7 +17,7 @@ from xpm.home import Home
 from xpm.indexes import Indexes
 from xpm.lockfile import Lockfile
 from xpm.operations import indexes as index_operations
-from xpm.operations import inspect, market
+from xpm.operations import inspect, maintain, market
 from xpm.operations import install as operations
 from xpm.operations.installed import installed
 from xpm.operations.market_serve import MarketOptions, application
@@ -35,6 +35,7 @@ from xpm_index.requirements import Requirement
 from xpm_index.reviews import Review, ReviewFile, sign_review
 from xpm_index.sparse import NotFetchedError
 from xpm_index.tuf_keys import Keyring
+from xpm_index.urls import InvalidUrl
 from xpm_index.versions import Version
 from xpm_index.web import WebError
 
@@ -99,6 +100,13 @@ def test_it_is_known_by_its_address_and_trusted_by_its_root(tmp_path, index, web
     assert environment.project().indexes["main"].url == f"sparse+{web.url}/sparse/"
     for again in (f"{web.url}/sparse", f"sparse+{web.url}/sparse/"):
         assert add(environment, again, fingerprint=index.fingerprint).fingerprint == index.fingerprint
+
+
+def test_other_machines_are_asked_encrypted_only(environment):
+    with pytest.raises(InvalidUrl, match="not encrypted"):
+        index_operations.add(environment, "other", "sparse+http://experts.example.org/sparse/", progress=Silent())
+    with pytest.raises(UsageError, match="can only be read"):
+        maintain.refresh(environment.home, environment.project().indexes["main"].url)
 
 
 def test_what_is_no_sparse_index_is_asked_as_a_repository(tmp_path, environment, web):
@@ -184,6 +192,16 @@ def test_a_miss_finds_the_newest_state(environment, index, web):
     index.serve("expert-c", "1.1.0")
     publish(web, index.writer.repo)
     assert [str(each.version) for each in inspect.published(environment, "c").entries] == ["1.0.0", "1.1.0"]
+
+
+def test_a_state_that_comes_between_two_requests_is_told(environment, index, web):
+    with Indexes(environment.home, environment.project()) as indexes:
+        indexes.update("main")
+        index.serve("expert-a", "1.1.0")
+        publish(web, index.writer.repo)
+        with pytest.raises(WebError, match="changed while it was read"):
+            indexes.entries("a")
+    assert install(environment, "a").added == ("expert-a 1.1.0",)
 
 
 def test_another_root_and_other_keys_are_followed(environment, index, web):

@@ -53,7 +53,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     archive = "dist/expert-noise-xpm-tiny.v1.0.0.expert"
     assert "not signed" in publisher.xpm("verify", archive, "--key", public, fails=5)
     publisher.xpm("sign", archive, "--key", "acme")
-    publisher.xpm("verify", archive, "--key", public)
+    checked = json.loads(publisher.xpm("verify", archive, "--key", public, "--json"))
+    assert checked["provenance"]["expert-noise 1.0.0 by acme"]["parameters"]["base"] == "xpm-tiny"
     fingerprint = publisher.xpm("index", "init", "indexes/acme.git", "--name", "acme").strip()
     assert "add-publisher" in publisher.xpm("publish", archive, "--index", "indexes/acme.git", fails=5)
     publisher.xpm("index", "add-publisher", "acme", "--index", "indexes/acme.git", "--publisher-key", "acme")
@@ -81,7 +82,10 @@ def test_install_and_run_in_another_home(transport, published, tmp_path):
         "signed": True,
         "yanked": None,
     }
-    user.xpm("verify")
+    told = json.loads(user.xpm("verify", "--json"))["provenance"]
+    assert list(told) == ["expert-noise 1.0.0"]
+    assert json.loads(user.xpm("info", "noise", "--json"))["provenance"] == told["expert-noise 1.0.0"]
+    assert "built by xpm" in user.xpm("info", "noise")
     answer = json.loads(user.xpm("run", "make noise", "--max-tokens", 8, "--json"))
     assert answer["experts"] == ["expert-noise"]
     assert 1 <= answer["num_tokens"] <= 8

@@ -208,10 +208,10 @@ def on(paths: tuple[str, ...], attack: Callable[..., Attack], says: str, *argume
     [
         *on(EVERY, altered, "promises|altered|signed|trusted|inconsistent|no root metadata|malformed|fingerprint"),
         *on(EVERY, gone, "does not have it|incomplete|could not be fetched|no root metadata|has no metadata/timestamp"),
-        *on(EVERY, html, "promises|inconsistent|announces|could not be fetched|not the one that is trusted|altered"),
+        *on(SOME, html, "promises|inconsistent|announces|could not be fetched|not the one that is trusted|altered"),
         *on(SOME, short, "promises|inconsistent|could not be fetched|not the one that is trusted|announces"),
         *on(SOME, broken_off, "broke|ended after|could not be fetched|not the one"),
-        *on(EVERY, endless, "sent more than|could not be fetched|holds more than"),
+        *on(SOME, endless, "sent more than|could not be fetched|holds more than"),
         *on(SOME, bomb, "packed file|announces|could not be fetched|altered"),
         *on(SOME, redirected_to, "redirects to where it may not|could not be fetched", "http://192.0.2.1/x"),
         *on(SOME, in_a_circle, "redirects without end|could not be fetched"),

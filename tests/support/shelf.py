@@ -7,12 +7,14 @@ from typing import Any
 
 from tests.support.packages import PUBLISHER, SIGNED_AT, make_publisher, sign_files
 from xpm_index.archive import MANIFEST, write_archive
+from xpm_index.digests import sha256_bytes
 from xpm_index.entries import Yanked
 from xpm_index.git import BareRepo
 from xpm_index.index import IndexInfo, IndexSnapshot
 from xpm_index.keys import SigningKey
 from xpm_index.layout import INDEX_JSON, entry_path, publisher_path, review_path
 from xpm_index.manifest import Manifest
+from xpm_index.provenance import PROVENANCE, Provenance, built_files, sign_provenance
 from xpm_index.publishing import archive_ref, entry_for, path_in_index
 from xpm_index.reviews import Review, ReviewFile, sign_review
 from xpm_index.versions import Version
@@ -23,7 +25,10 @@ KEY, REVIEWER = SigningKey.generate(), SigningKey.generate()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shelved:
-    """One version. ``more`` is put into its manifest, ``entry`` takes the place of what the entry would say."""
+    """One version. ``more`` is put into its manifest, ``entry`` takes the place of what the entry would say.
+
+    ``provenance`` goes along as a build would have it, of the package's files.
+    """
 
     name: str
     version: str = "1.0.0"
@@ -33,6 +38,7 @@ class Shelved:
     published_at: str = SIGNED_AT
     source: str | None = None
     entry: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance | None = None
 
 
 def make_shelf(
@@ -67,6 +73,12 @@ def _reviews(name: str, text: str) -> ReviewFile:
     return file.without(Version.parse("2.0.0"), reason=text, at=SIGNED_AT)
 
 
+def _signed(provenance: Provenance, manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
+    digests = {name: sha256_bytes(data) for name, data in files.items()}
+    built = replace(provenance, files=built_files(manifest, digests))
+    return sign_provenance(built.to_bytes(), manifest, digests, KEY)
+
+
 def _published(package: Shelved, scratch: Path) -> tuple[bytes, dict[str, bytes]]:
     document = {"name": package.name, "version": package.version, **package.more}
     if package.more.get("kind") == "base":
@@ -74,6 +86,8 @@ def _published(package: Shelved, scratch: Path) -> tuple[bytes, dict[str, bytes]
     else:
         document["base_models"] = [{"name": "xpm-tiny", "sha256": BASE_HEX}]
     files = {"README.md": package.readme.encode("utf-8", "replace")} if package.readme else {"LICENSE": b"x"}
+    if package.provenance is not None:
+        files |= {PROVENANCE: _signed(package.provenance, Manifest(document), files)}
     manifest = sign_files(Manifest(document), files, KEY)
     archive = scratch / f"shelved.{manifest.kind}"
     write_archive(archive, {MANIFEST: manifest.to_bytes(), **files})

@@ -118,6 +118,12 @@ def build_base_command(
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Train the routing head with this exported embedder, too, for whoever has it (`router.embedder`).",
 )
+@click.option(
+    "--builder",
+    default="",
+    metavar="URI",
+    help="The system that builds, for the package's provenance; by default the publisher's machine.",
+)
 @click.option("--in-place", is_flag=True, help="Compile into the folder itself, for `xpm install --editable`.")
 @_out
 @_json
@@ -128,6 +134,7 @@ def build_expert_command(
     base: str,
     storage: str,
     embedder: Path | None,
+    builder: str,
     in_place: bool,
     out: Path,
     as_json: bool,
@@ -144,7 +151,15 @@ def build_expert_command(
             console.say(f"compiled into {compiled}")
         return
     built = operations.build_expert(
-        here(), folder, out, base=base, storage=storage, embedder=embedder, progress=console, report=console.say
+        here(),
+        folder,
+        out,
+        base=base,
+        storage=storage,
+        embedder=embedder,
+        builder=builder,
+        progress=console,
+        report=console.say,
     )
     _render(console, [built], as_json=as_json)
 
@@ -204,16 +219,39 @@ def _document(built: "BuiltArchive") -> dict[str, Any]:
     help="By default package where OUT ends with .expert, peft for an .expert, else expert.",
 )
 @click.option("--base", default="", help="The base's name, for an adapter that has no manifest yet.")
+@click.option(
+    "--sign-model",
+    "sign",
+    type=click.Path(path_type=Path),
+    metavar="KEY",
+    help="Write model.sig for OpenSSF's model-signing with this private key: PEM, on P-256, P-384 or P-521.",
+)
+@click.option(
+    "--verify-model",
+    "verify",
+    type=click.Path(path_type=Path),
+    metavar="KEY",
+    help="Refuse a SOURCE whose model.sig is not by this public key (PEM), or that was altered since.",
+)
 @_json
 @click.pass_obj
-def convert_command(console: Console, source: Path, out: Path, to: str | None, base: str, as_json: bool) -> None:
+def convert_command(
+    console: Console,
+    source: Path,
+    out: Path,
+    to: str | None,
+    base: str,
+    sign: Path | None,
+    verify: Path | None,
+    as_json: bool,
+) -> None:
     """Write the adapter in SOURCE (a PEFT folder, an .expert, an older .tar.gz, an OCI layout) to the new OUT in another form.
 
     hf is a folder for Hugging Face's hub; oci a layout on disk that holds all of a package, which package makes of it again.
 
     Example: xpm convert expert-sql-xpm-tiny.v0.1.0.expert ./sql-for-peft
     """
-    form, written = operations.convert(source, out, to=to, base=base)
+    form, written = operations.convert(source, out, to=to, base=base, sign=sign, verify=verify)
     if as_json:
         console.json({"path": str(out), "form": form, "files": written})
     else:

@@ -107,6 +107,8 @@ def info_command(console: Console, name: str, as_json: bool) -> None:
                 "installed": str(own.version) if own else None,
                 "manifest": manifest.raw if manifest else None,
                 "limitations": found.limitations,
+                "vouched_for_by": list(found.publisher.vouchers()),
+                "provenance": found.provenance.to_dict() if found.provenance else None,
                 "rating": found.rating.to_dict() if found.rating else None,
             }
         )
@@ -208,14 +210,25 @@ def verify_command(console: Console, file: Path | None, key: str | None, repair:
     elif repair:
         raise UsageError("--repair is for what is installed, not for a file")
     else:
-        manifest, publisher = verify_file(here(), file, PublicKey.parse(key) if key else None)
-        checked = Checked(verified=(f"{manifest.name} {manifest.version} by {publisher}",))
+        found = verify_file(here(), file, PublicKey.parse(key) if key else None)
+        name = f"{found.manifest.name} {found.manifest.version} by {found.signature.publisher}"
+        checked = Checked(verified=(name,), provenance={name: found.provenance} if found.provenance else {})
     if as_json:
-        console.json({"verified": checked.verified, "repaired": checked.repaired, "unsigned": checked.unsigned})
+        provenance = {name: stated.to_dict() for name, stated in checked.provenance.items()}
+        console.json(
+            {
+                "verified": checked.verified,
+                "repaired": checked.repaired,
+                "unsigned": checked.unsigned,
+                "provenance": provenance,
+            }
+        )
         return
     for name in checked.verified:
         done = "repaired and verified" if name in checked.repaired else "verified"
         console.say(f"{done}: {name}{_UNSIGNED if name in checked.unsigned else ''}")
+        if name in checked.provenance:
+            console.say(f"  {checked.provenance[name].told()}")
 
 
 def _card(found: Published, own: Manifest | None) -> dict[str, object]:
@@ -226,6 +239,7 @@ def _card(found: Published, own: Manifest | None) -> dict[str, object]:
         "yanked": [f"{each.version}: {each.yanked.reason}" for each in found.entries if each.yanked],
         "description": entry.description,
         "publisher": f"{entry.publisher} (key {entry.key_id}, verified)",
+        "vouched for by": [*found.publisher.vouchers()],
         "index": found.index,
         "versions": ", ".join(marked(each.version, each.yanked is not None) for each in found.entries),
         "for" if entry.kind == "expert" else "variants": ", ".join(
@@ -235,6 +249,7 @@ def _card(found: Published, own: Manifest | None) -> dict[str, object]:
         "capabilities": ", ".join(entry.capabilities),
         "installed": marked(own.version, own.version in yanked) if own else "no",
         "license": manifest.license if manifest else "",
+        "made": found.provenance.told() if found.provenance else "",
         "quality": _quality_lines(manifest.quality_metrics if manifest else {}),
         "reviews": rated(found.rating) if found.rating else "",
         "limitations": found.limitations,

@@ -9,6 +9,7 @@ from xpm.cli.render import Console
 from xpm.errors import UsageError
 from xpm.home import Home
 from xpm.operations import maintain
+from xpm.operations.proofs import verify_publisher
 from xpm.operations.publish import Published, keyring, public_key
 from xpm.operations.review import Reviewed, take_down
 from xpm.operations.verify_index import IndexReport, verify_index
@@ -109,21 +110,30 @@ def index_add_publisher_command(
 
 @index_command.command("verify-publisher")
 @click.argument("publisher")
-@click.option("--domain", required=True, help="The domain that says that the publisher's keys are its own.")
+@click.option("--domain", default="", help="The domain that says that the publisher's keys are its own.")
+@click.option("--git", "repository", default="", metavar="URL", help="The Git repository that says so, or says so too.")
 @_index
 @_keys
 @click.pass_obj
 def index_verify_publisher_command(
-    console: Console, publisher: str, domain: str, index: str, keys: tuple[str, ...]
+    console: Console, publisher: str, domain: str, repository: str, index: str, keys: tuple[str, ...]
 ) -> None:
-    """Record that a domain vouches for a publisher: it is asked for /.well-known/xpm-publisher.json; needs the targets key.
+    """Record that a domain or a Git repository vouches for a publisher; needs the targets key.
 
-    Example: xpm index verify-publisher acme --domain acme.example --index ./index.git
+    A domain is asked for /.well-known/xpm-publisher.json, a repository for xpm-publisher.json on its default branch.
+
+    Example: xpm index verify-publisher acme --git https://git.example.org/acme/about --index ./index.git
     """
+    if not (domain or repository):
+        raise UsageError("say who vouches for the publisher", hint="--domain DOMAIN, or --git URL of a repository")
     home = Home.of_user()
-    proved = maintain.verify_publisher(home, index, publisher, domain, keys=keyring(home, keys), progress=console)
-    assert proved.proof is not None
-    console.say(f"{proved.proof.domain} vouches for {publisher}")
+    proved = verify_publisher(
+        home, index, publisher, domain=domain, repository=repository, keys=keyring(home, keys), progress=console
+    )
+    if domain and proved.proof:
+        console.say(f"{proved.proof.domain} vouches for {publisher}")
+    if repository and proved.git_proof:
+        console.say(f"{proved.git_proof.repository} vouches for {publisher}, at commit {proved.git_proof.commit[:12]}")
 
 
 @index_command.command("revoke")

@@ -77,6 +77,7 @@ def build_expert(
     base: str,
     storage: str = "float32",
     embedder: Path | None = None,
+    builder: str = "",
     progress: Progress,
     report: Callable[[str], None],
 ) -> "BuiltArchive":
@@ -86,17 +87,21 @@ def build_expert(
 
     name = None if Path(base).exists() else base
     with model_folder(environment, base, progress=progress) as source:
-        return build(folder, out, base=source, name=name, storage=storage, embedder=embedder, report=report)
+        return build(
+            folder, out, base=source, name=name, storage=storage, embedder=embedder, builder=builder, report=report
+        )
 
 
-def convert(source: Path, out: Path, *, to: str | None, base: str) -> tuple[str, list[str]]:
+def convert(
+    source: Path, out: Path, *, to: str | None, base: str, sign: Path | None = None, verify: Path | None = None
+) -> tuple[str, list[str]]:
     """Write an adapter in another form; (the form, the names of the files written)."""
     require_extra()
     from xpm_build.adapter.convert import convert as write
     from xpm_build.adapter.convert import form_for
 
     form = to or form_for(source, out)
-    return form, write(source, out, to=form, base=base)
+    return form, write(source, out, to=form, base=base, sign=sign, verify=verify)
 
 
 def build_in_place(

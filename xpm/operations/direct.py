@@ -91,8 +91,8 @@ def describe(
     trusted = _trusted_key(first, claim, _pinned_for(source, previous), key, found[0].offered, indexes)
     refs = []
     for each in found:
-        manifest, _, digest = verify_package(each.path, trusted)
-        refs.append(archive_ref(each.path, manifest, source=each.where, digest=digest))
+        checked = verify_package(each.path, trusted)
+        refs.append(archive_ref(each.path, checked.manifest, source=each.where, digest=checked.digest))
     return _described(source, first, tuple(refs), trusted, claim)
 
 

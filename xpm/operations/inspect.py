@@ -14,6 +14,8 @@ from xpm_index.entries import Entry, newest_of
 from xpm_index.errors import XpmError
 from xpm_index.held import held_texts
 from xpm_index.manifest import Manifest
+from xpm_index.provenance import PROVENANCE, Provenance, provenance_beside
+from xpm_index.publishers import Publisher
 from xpm_index.publishing import quality_of
 from xpm_index.reviews import Rating, rating_of
 
@@ -37,12 +39,15 @@ class Found:
 class Published:
     """What is published under a name; ``manifest`` is the newest version's own, None where it can't be had without fetching.
 
-    ``rating`` is None if nobody reviewed it.
+    ``publisher`` is who may sign it; ``provenance`` is what that version was built of, None where it does not say so; ``rating`` is
+    None if nobody reviewed it.
     """
 
     index: str
     entries: tuple[Entry, ...]
     manifest: Manifest | None
+    publisher: Publisher
+    provenance: Provenance | None = None
     rating: Rating | None = None
 
     @property
@@ -62,24 +67,30 @@ def published(environment: Environment, name: str, options: Options = DEFAULTS) 
     """What the indexes have of a name, with the newest version's manifest if it is at hand; raises NotFoundError."""
     index, entries = versions_of(environment, name, options)
     with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
+        newest, snapshot = newest_of(entries), indexes.snapshot(index)
+        documents = _documents_at_hand(environment, indexes, index, newest)
+        manifest = Manifest.parse(documents[MANIFEST]) if MANIFEST in documents else None
+        stated = documents.get(PROVENANCE)
         return Published(
             index=index,
             entries=entries,
-            manifest=_manifest_at_hand(environment, indexes, index, newest_of(entries)),
-            rating=rating_of(indexes.snapshot(index).reviews(entries[-1].name)),
+            manifest=manifest,
+            publisher=snapshot.publisher(newest.publisher),
+            provenance=provenance_beside(manifest, stated, snapshot.key_of(newest)) if manifest and stated else None,
+            rating=rating_of(snapshot.reviews(entries[-1].name)),
         )
 
 
-def _manifest_at_hand(environment: Environment, indexes: Indexes, index: str, entry: Entry) -> Manifest | None:
-    """A published version's manifest, from the store or from an archive that the index itself holds; None if that takes fetching.
+def _documents_at_hand(environment: Environment, indexes: Indexes, index: str, entry: Entry) -> dict[str, bytes]:
+    """A published version's manifest and provenance, from the store or an archive that the index holds; {} if that takes fetching.
 
     An archive's digest is the one that the index vouches for; its signature is verified when it is installed.
     """
+    names = (MANIFEST, PROVENANCE)
     for ref in entry.archives:
         if (folder := environment.store.get(ref.digest)) is not None:
-            return Manifest.parse((folder / MANIFEST).read_bytes())
-    texts = held_texts(indexes.snapshot(index), entry, (MANIFEST,))
-    return Manifest.parse(texts[MANIFEST]) if texts and MANIFEST in texts else None
+            return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+    return held_texts(indexes.snapshot(index), entry, names) or {}
 
 
 def versions_of(environment: Environment, name: str, options: Options = DEFAULTS) -> tuple[str, tuple[Entry, ...]]:
@@ -117,7 +128,7 @@ def _quality(environment: Environment, indexes: Indexes, index: str, entry: Entr
     if entry.quality is not None or entry.kind == "base":
         return entry.quality
     try:
-        manifest = _manifest_at_hand(environment, indexes, index, entry)
+        documents = _documents_at_hand(environment, indexes, index, entry)
+        return quality_of(Manifest.parse(documents[MANIFEST])) if MANIFEST in documents else None
     except XpmError:
         return None
-    return quality_of(manifest) if manifest else None

@@ -10,12 +10,12 @@ from xpm.errors import NotFoundError, UsageError
 from xpm.home import Home
 from xpm.operations.clock import now
 from xpm.operations.open_index import Opened, opened
+from xpm.operations.proofs import ask_again
 from xpm.operations.publish import Published, entry_of_archives, keyring, load_key, put, scanned
 from xpm.operations.review import Reviewed, accept_reviews
 from xpm.progress import Progress, Silent
 from xpm.trust import verify_package
 from xpm_index.digests import sha256_bytes
-from xpm_index.domain_proof import NotProvedError, check_domain
 from xpm_index.entries import Entry, parse_entries
 from xpm_index.errors import KeyFileError, PackagingError, TrustError
 from xpm_index.git import BareRepo
@@ -24,10 +24,9 @@ from xpm_index.keys import PublicKey, SigningKey
 from xpm_index.layout import ENTRIES, publisher_path
 from xpm_index.metadata_editor import RoleKeys
 from xpm_index.names import validate_name
-from xpm_index.publishers import DomainProof, Publisher, PublisherKey, parse_domain
+from xpm_index.publishers import Publisher, PublisherKey
 from xpm_index.tuf_keys import Keyring
 from xpm_index.verified import newest_fingerprint
-from xpm_index.web import Web, WebError
 
 MAX_BIN_BITS = 14
 
@@ -113,29 +112,6 @@ def add_publisher(
         return publisher
 
 
-def verify_publisher(
-    home: Home,
-    index: str,
-    namespace: str,
-    domain: str,
-    *,
-    keys: Keyring | None = None,
-    progress: Progress | None = None,
-) -> Publisher:
-    """Ask a domain whether the publisher's keys are its own, and record that it said so; signed by the targets key.
-
-    Raises:
-        IndexFormatError: ``domain`` is none. NotProvedError: it does not say so. WebError: it can't be asked.
-    """
-    domain = parse_domain(domain)
-    with opened(home, index, keys=keys or keyring(home), progress=progress or Silent()) as target, Web() as web:
-        publisher = target.writer.publisher(namespace)
-        check_domain(web, domain, publisher)
-        proved = replace(publisher, proof=DomainProof(domain=domain, checked_at=now()))
-        target.writer.put_publisher(proved)
-        return proved
-
-
 def revoke(
     home: Home,
     index: str,
@@ -174,33 +150,13 @@ def refresh(
 ) -> tuple[str, ...]:
     """Sign anew what would expire, at least the timestamp; the roles signed.
 
-    Where the targets key is at hand, the domains that vouch for publishers are asked again first. One that can't be asked is warned
-    of and stands; one that no longer says so is taken out.
+    Where the targets key is at hand, the domains and repositories that vouch for publishers are asked again first.
     """
     progress = progress or Silent()
     with opened(home, index, keys=keys or keyring(home), progress=progress) as target:
         if target.writer.can_put_publishers():
-            _ask_domains(target.writer, progress)
+            ask_again(target.writer, progress)
         return target.writer.refresh()
-
-
-def _ask_domains(writer: IndexWriter, progress: Progress) -> None:
-    with Web() as web:
-        for namespace in writer.publishers():
-            publisher = writer.publisher(namespace)
-            if publisher.proof is None:
-                continue
-            domain = publisher.proof.domain
-            try:
-                check_domain(web, domain, publisher)
-                proof = replace(publisher.proof, checked_at=now())
-            except WebError as error:
-                progress.warn(f"{domain}, which vouches for {namespace}, could not be asked: {error.message}")
-                continue
-            except NotProvedError as error:
-                progress.warn(f"{namespace} is no longer vouched for by {domain}: {error.message}")
-                proof = None
-            writer.put_publisher(replace(publisher, proof=proof))
 
 
 def compact(home: Home, index: str, *, keys: Keyring | None = None, progress: Progress | None = None) -> int:
@@ -285,7 +241,7 @@ def _held_blobs(home: Home, target: Opened, repo: BareRepo, commit: str, entry: 
             with tempfile.TemporaryDirectory(dir=home.root, prefix="accept-") as folder:
                 archive = Path(folder) / Path(path).name
                 archive.write_bytes(data)
-                manifest, *_ = verify_package(archive, key)
+                manifest = verify_package(archive, key).manifest
                 scanned(target.writer, [archive], entry.publisher)
             if (manifest.name, manifest.version) != (entry.name, entry.version):
                 raise TrustError(

@@ -217,9 +217,9 @@ def _verified(target: Opened, path: Path, when: str) -> tuple[Manifest, PackageS
     """(manifest, signature, digest) of an archive that its publisher might sign at that time, and that is sound."""
     claim = read_signature(read_manifest(path))
     key = target.writer.publisher(claim.publisher).key(claim.key_id, at=when)
-    manifest, signature, digest = verify_package(path, key)
-    _require_sound(manifest, signature.files, path)
-    return manifest, signature, digest
+    found = verify_package(path, key)
+    _require_sound(found.manifest, found.signature.files, path)
+    return found.manifest, found.signature, found.digest
 
 
 def _names_in(archive: Path) -> list[str]:

@@ -4,6 +4,7 @@ A summary is kept with the object ids that it was read from, so that the next re
 index still vouches for those bytes is asked anew each time.
 """
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -19,6 +20,7 @@ from xpm_index.index import IndexSnapshot
 from xpm_index.layout import ENTRIES, PUBLISHERS, REVIEWS, entry_path, publisher_path
 from xpm_index.manifest import Manifest
 from xpm_index.names import spellings
+from xpm_index.provenance import PROVENANCE, Provenance, provenance_beside
 from xpm_index.publishers import Publisher
 from xpm_index.publishing import quality_of
 from xpm_index.reviews import rating_of
@@ -230,14 +232,29 @@ def manifest_of(snapshot: IndexSnapshot, entry: Entry) -> Manifest | None:
         return None
 
 
-def texts_of(snapshot: IndexSnapshot, entry: Entry) -> tuple[Manifest | None, str]:
-    """(manifest, README) of a version; None and "" as far as the index does not hold them or they can't be read."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """What a version says of itself, None and "" as far as the index does not hold it or it can't be read.
+
+    ``provenance`` is signed by the key that the entry names.
+    """
+
+    manifest: Manifest | None = None
+    readme: str = ""
+    provenance: Provenance | None = None
+
+
+def texts_of(snapshot: IndexSnapshot, entry: Entry) -> Texts:
     try:
-        texts = held_texts(snapshot, entry, (MANIFEST, README)) or {}
+        texts = held_texts(snapshot, entry, (MANIFEST, README, PROVENANCE)) or {}
         manifest = Manifest.parse(texts[MANIFEST]) if MANIFEST in texts else None
     except XpmError:
-        return None, ""
-    return manifest, texts.get(README, b"").decode("utf-8", "replace")
+        return Texts()
+    provenance = None
+    with contextlib.suppress(XpmError):  # nobody can install a package with a statement that does not verify
+        if manifest and PROVENANCE in texts:
+            provenance = provenance_beside(manifest, texts[PROVENANCE], snapshot.key_of(entry))
+    return Texts(manifest=manifest, readme=texts.get(README, b"").decode("utf-8", "replace"), provenance=provenance)
 
 
 def listed(packages: Sequence[Package], *, size: int) -> Iterator[Sequence[Package]]:

@@ -9,6 +9,7 @@ from xpm.site.graph import graph_of
 from xpm.site.markdown import MAX_CHARS, examples_in
 from xpm_index.entries import ArchiveRef, Entry, newest_of
 from xpm_index.manifest import Manifest
+from xpm_index.provenance import Provenance
 from xpm_index.requirements import Requirement
 from xpm_index.reviews import rating_of
 
@@ -26,7 +27,7 @@ def package_document(catalogue: Catalogue, package: Package, *, card: dict[str, 
     """
     entries = catalogue.snapshot.entries(package.name)
     newest = newest_of(entries)
-    manifest, readme = texts_of(catalogue.snapshot, newest)
+    texts = texts_of(catalogue.snapshot, newest)
     dependents = catalogue.dependents.get(package.name, ())
     return {
         **card,
@@ -49,10 +50,10 @@ def package_document(catalogue: Catalogue, package: Package, *, card: dict[str, 
         "compare": catalogue.alike(package.name) if package.kind == "expert" else [],
         "keys": _keys(catalogue, package.publisher, entries),
         **_reviews(catalogue, package.name),
-        "manifest_held": manifest is not None,
-        **_stated(manifest),
-        "examples": [each.to_dict() for each in examples_in(readme)],
-        "readme": readme[:MAX_CHARS],
+        "manifest_held": texts.manifest is not None,
+        **_stated(texts.manifest, texts.provenance),
+        "examples": [each.to_dict() for each in examples_in(texts.readme)],
+        "readme": texts.readme[:MAX_CHARS],
     }
 
 
@@ -63,8 +64,8 @@ def triable(entry: Entry) -> list[ArchiveRef]:
     return [each for each in entry.archives if any(source.startswith("blob:") for source in each.sources)]
 
 
-def _stated(manifest: Manifest | None) -> dict[str, Any]:
-    """What the manifest says beyond the entry."""
+def _stated(manifest: Manifest | None, provenance: Provenance | None) -> dict[str, Any]:
+    """What the manifest and the provenance say beyond the entry."""
     raw = manifest.raw if manifest else {}
     metrics = manifest.quality_metrics if manifest else {}
     stated = raw.get("limitations")
@@ -72,18 +73,15 @@ def _stated(manifest: Manifest | None) -> dict[str, Any]:
         str(each.get("description", "") if isinstance(each, dict) else each)[:_MAX_TEXT]
         for each in (stated if isinstance(stated, list) else ())
     ]
-    provenance = [
-        {"key": key[:_MAX_TEXT], "value": value[:_MAX_TEXT]}
-        for part in _PROVENANCE
-        if part in raw
-        for key, value in flattened(raw[part], part)
-    ]
+    told = [*(provenance.rows() if provenance else ())]
+    told += [row for part in _PROVENANCE if part in raw for row in flattened(raw[part], part)]
     return {
         "license": (manifest.license if manifest else "")[:_MAX_TEXT],
         "circles": [each.to_dict() for each in circles_of(metrics)],
         "claims": claims_of(metrics),
         "limitations": limitations[:_MAX_ROWS],
-        "provenance": provenance[:_MAX_ROWS],
+        "built": provenance.told() if provenance else "",
+        "provenance": [{"key": key[:_MAX_TEXT], "value": value[:_MAX_TEXT]} for key, value in told[:_MAX_ROWS]],
         "signed_at": str((manifest.integrity or {}).get("created_at", ""))[:_MAX_TEXT] if manifest else "",
     }
 

@@ -256,6 +256,9 @@ def _publisher(catalogue: Catalogue, namespace: str) -> dict[str, Any]:
         "homepage": publisher.homepage,
         "domain": publisher.proof.domain if publisher.proof else None,
         "domain_checked_at": publisher.proof.checked_at if publisher.proof else None,
+        "repository": proof.repository if (proof := publisher.git_proof) else None,
+        "repository_commit": proof.commit if proof else None,
+        "repository_checked_at": proof.checked_at if proof else None,
         "keys": [
             {
                 "key_id": each.public.key_id,

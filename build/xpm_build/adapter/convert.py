@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from xpm_build.adapter.hub_folder import README, license_in, model_card
-from xpm_build.adapter.oci_layout import LAYOUT_FILE, read_layout, write_layout
+from xpm_build.adapter.model_signature import SIGNATURE, load_private_key, load_public_key, sign_folder, verify_folder
+from xpm_build.adapter.oci_layout import INDEX_FILE, LAYOUT_FILE, read_layout, write_layout
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.errors import BuildError
 from xpm_index.archive import MANIFEST, read_files, write_archive
@@ -27,7 +28,9 @@ def form_for(source: Path, out: Path) -> str:
     return "peft" if source.suffix == ".expert" else "expert"
 
 
-def convert(source: Path, out: Path, *, to: str, base: str = "") -> list[str]:
+def convert(
+    source: Path, out: Path, *, to: str, base: str = "", sign: Path | None = None, verify: Path | None = None
+) -> list[str]:
     """Write ``source`` to the new folder or file ``out`` in another form; return the names of the files written.
 
     Args:
@@ -36,16 +39,27 @@ def convert(source: Path, out: Path, *, to: str, base: str = "") -> list[str]:
             "expert": a folder for ``xpm build expert``, with a manifest; "oci": a layout with all of a package; "package": the
             package that a layout holds, to the byte.
         base: the name of the base, for a manifest that is made anew.
+        sign: a private key in PEM, to write ``model.sig`` with into the folder.
+        verify: a public key in PEM, that the source folder's ``model.sig`` must be by.
     Raises:
         BuildError: the source holds no adapter, or ``out`` is there already. ArchiveError: the package is malformed.
-        IntegrityError: a layout's blob is damaged.
+        IntegrityError: a layout's blob is damaged. What ``xpm_build.adapter.model_signature`` raises of keys and signatures.
     """
     if out.exists():
         raise BuildError(f"{out} is there already", hint="name a folder that is not")
+    if sign and to == "package":
+        raise BuildError("a package is a file, with a signature of its own", hint="sign it with `xpm sign`")
+    if verify and not source.is_dir():
+        raise BuildError(f"{source} is no folder with a {SIGNATURE}", hint="verify a package with `xpm verify`")
+    signing_key = load_private_key(sign) if sign else None
+    public_key = load_public_key(verify) if verify else None
     is_layout = (source / LAYOUT_FILE).is_file()
     if to in ("oci", "package") and not is_layout and source.is_dir():
         raise BuildError(f"{source} is a folder, not a package", hint="build it first: `xpm build expert`")
     files = read_layout(source) if is_layout else _read_folder(source) if source.is_dir() else read_files(source)
+    if public_key is not None:
+        used = {each: (source / each).read_bytes() for each in (LAYOUT_FILE, INDEX_FILE)} if is_layout else files
+        verify_folder(source, public_key, used=used)  # a layout's blobs are what its index says
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".convert-") as scratch:
         whole = Path(scratch) / "out"
@@ -58,8 +72,10 @@ def convert(source: Path, out: Path, *, to: str, base: str = "") -> list[str]:
             for name, content in files.items():
                 (whole / name).parent.mkdir(parents=True, exist_ok=True)
                 (whole / name).write_bytes(content)
+        if signing_key is not None:
+            sign_folder(whole, signing_key, name=out.name)
         os.replace(whole, out)
-    return sorted(files)
+    return sorted([*files, *([SIGNATURE] if signing_key else [])])
 
 
 def _write_package(out: Path, files: Mapping[str, bytes], source: Path) -> None:

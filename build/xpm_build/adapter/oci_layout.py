@@ -20,7 +20,7 @@ from xpm_index.errors import ArchiveError, IntegrityError, ManifestError
 from xpm_index.fields import Fields
 from xpm_index.manifest import Manifest
 
-LAYOUT_FILE, _INDEX_FILE = "oci-layout", "index.json"
+LAYOUT_FILE, INDEX_FILE = "oci-layout", "index.json"
 _LAYOUT_VERSION = "1.0.0"
 _INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -72,7 +72,7 @@ def write_layout(folder: Path, files: Mapping[str, bytes]) -> None:
     named = put(_json(document), _MANIFEST_TYPE, artifactType=ARTIFACT_TYPE)
     named["annotations"] = {"org.opencontainers.image.ref.name": tag}
     index = {"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": [named]}
-    (folder / _INDEX_FILE).write_bytes(_json(index))
+    (folder / INDEX_FILE).write_bytes(_json(index))
     (folder / LAYOUT_FILE).write_bytes(_json({"imageLayoutVersion": _LAYOUT_VERSION}))
 
 
@@ -84,7 +84,7 @@ def read_layout(folder: Path) -> dict[str, bytes]:
         IntegrityError: a blob is not the one that its digest names. ArchiveError: a file's name is not allowed, or it is too much.
     """
     layout = _Layout(folder)
-    named = layout.document(folder / _INDEX_FILE).objects("manifests")
+    named = layout.document(folder / INDEX_FILE).objects("manifests")
     if len(named) != 1:
         raise BuildError(
             f"{folder} holds {len(named)} manifests", hint="copy the one that is meant into a layout alone"

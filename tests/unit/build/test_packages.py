@@ -1,8 +1,10 @@
 """Archives from folders: what they hold, what their manifests say, and that the same input gives the same bytes."""
 
+import base64
 import json
 import re
 import shutil
+import subprocess
 
 import pytest
 
@@ -16,9 +18,11 @@ from xpm_build.errors import BuildError
 from xpm_build.manifest_check import UnsoundManifest
 from xpm_build.packages import build_base, build_expert
 from xpm_index.archive import extract_archive, read_files, read_manifest, write_archive
+from xpm_index.digests import sha256_file
 from xpm_index.errors import ManifestError
 from xpm_index.keys import SigningKey
 from xpm_index.manifest import Manifest
+from xpm_index.provenance import PROVENANCE, read_provenance
 from xpm_index.publishing import sign_archive
 from xpm_runtime import Message
 from xpm_runtime.graph import EXPORTED_GRAPH, GRAPHS
@@ -93,8 +97,57 @@ def test_an_expert(tiny_base, tiny_adapter, tmp_path):
         "adapter_model.safetensors",
         "slots.safetensors",
         "README.md",
+        PROVENANCE,
     }
     assert build_expert(folder, tmp_path / "two", base=tiny_base.source).digest == built.digest
+
+
+def test_an_expert_says_what_it_was_built_of(tiny_base, tiny_adapter, tmp_path):
+    work = tmp_path / "jane" / "work"
+    settings = {"method": "lora", "dataset": {"path": "data/rows.jsonl"}}
+    folder = _expert(work / "experts/x", tiny_adapter("lora").peft, training=settings)
+    (folder / "data").mkdir()
+    (folder / "data/rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    git = ["git", "-C", str(work), "-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.hooksPath=/dev/null"]
+    for arguments in (
+        ("init", "-q"),
+        ("remote", "add", "origin", "ssh://jane@git.example.org/acme/experts"),
+        ("add", "experts/x/manifest.json", "experts/x/data"),
+        ("commit", "-qm", "x"),
+    ):
+        subprocess.run([*git, *arguments], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    said = []
+    built = build_expert(
+        folder, tmp_path / "out", base=tiny_base.source, builder="https://ci.example.org/x", report=said.append
+    )
+    data = read_files(built.path)[PROVENANCE]
+    stated = read_provenance(data)
+    source, found = stated.source, {each.name: each for each in stated.dependencies}
+    assert source.to_dict() == {
+        "name": "source",
+        "uri": "git+ssh://git.example.org/acme/experts",
+        "digest": {"gitCommit": commit},
+        "annotations": {
+            "path": "experts/x",
+            "notInCommit": ["adapter_config.json", "adapter_model.safetensors", "README.md"],
+        },
+    }
+    rows = sha256_file(folder / "data/rows.jsonl").removeprefix("sha256:")
+    assert found["data/rows.jsonl"].digests == {"sha256": rows}
+    assert found["tiny"].digests["xpmFingerprint"] == read_manifest(built.path).bases[0].digest.removeprefix("sha256:")
+    assert found["torch"].uri.startswith("pkg:pypi/torch@2")
+    assert stated.parameters["training"] == {"method": "lora"}
+    manifest = sha256_file(folder / "manifest.json").removeprefix("sha256:")
+    assert stated.parameters["manifest"] == {"name": "manifest.json", "digest": {"sha256": manifest}}
+    assert b"jane" not in base64.b64decode(json.loads(data)["payload"])
+    assert f"https://ci.example.org/x, of commit {commit[:12]}" in said[-1]
+    (work / ".git/HEAD").write_text("nonsense")
+    built = build_expert(folder, tmp_path / "out", base=tiny_base.source, report=said.append)
+    assert said[-2].startswith("no commit is stated: ")
+    assert read_provenance(read_files(built.path)[PROVENANCE]).source is None
+    with pytest.raises(BuildError, match="no URI of a builder"):
+        build_expert(folder, tmp_path / "out", base=tiny_base.source, builder="the release job")
 
 
 def test_an_expert_for_other_weights_is_refused(tiny_base, tiny_adapter, tmp_path):
