@@ -18,7 +18,7 @@ from xpm_build.adapter.compile import compile_adapters, complete, save_slots
 from xpm_build.adapter.methods import CompiledAdapter
 from xpm_build.adapter.parity import check_adapter
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from xpm_build.adapter.places import adapter_places
+from xpm_build.adapter.places import adapter_places, for_base
 from xpm_build.base.chat_templates import CHAT_TEMPLATE, TEMPLATES
 from xpm_build.base.checkpoint import FolderCheckpoint
 from xpm_build.base.export import DEFAULT_BLOCK, export_base
@@ -221,7 +221,8 @@ def build_expert(
 ) -> BuiltArchive:
     """Compile the PEFT adapter in ``folder`` for ``base`` and pack it as an unsigned ``.expert`` archive.
 
-    Several adapters are in folders of their own, to which the manifest's ``path``s lead; they act together.
+    A manifest may name several bases, each with adapters of its own: the archive is for the one that is given. Several adapters
+    for a base are in folders of their own, to which the manifest's ``path``s lead; they act together.
 
     Args:
         folder: manifest.json and what PEFT saved; README.md, LICENSE and grammar.gbnf go along if they are there. Where its data
@@ -240,21 +241,10 @@ def build_expert(
         check_builder(builder)
     require_sound(check(folder), str(folder / MANIFEST))
     check_grammar(folder, manifest, report)
-    if len(manifest.bases) != 1:
-        raise BuildError(
-            "an archive is for one base",
-            context=f"the manifest names {len(manifest.bases)}",
-            hint="keep one of base_models",
-        )
     report(f"loading {base}")
     model = load_model(base)
     digest, adapted = base_digest(model), adaptable(model)
-    wanted = manifest.bases[0].digest
-    if wanted and wanted != digest:
-        raise BuildError(
-            "the manifest is for other weights than those of the base",
-            context=f"it wants {wanted}, the base is {digest}",
-        )
+    manifest = for_base(manifest, digest, name)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as scratch:
         slots = Path(scratch) / SLOTS

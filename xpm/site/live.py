@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from xpm.site.catalogue import Catalogue
-from xpm.site.feeds import atom, sitemaps
+from xpm.site.feeds import atom
 from xpm.site.package_page import triable
 from xpm.site.pages import Page, Site, comparison, listing_page, pages_of
 from xpm.site.render import STATIC, static, to_json, to_page
@@ -161,10 +161,6 @@ class LiveSite:
             return Reply(static(path), _TYPES[Path(path).suffix])
         if path == "feed.xml":
             return Reply(atom(self._catalogue, self._site), "application/atom+xml")
-        paths = sorted(f"{each}.html" for each in self._pages if each != "404")
-        for name, content in sitemaps(paths, self._site):
-            if name == path:
-                return Reply(content, _TYPES[Path(path).suffix])
         page = self._page(path)
         if page is None:
             return self._rendered(self._pages["404"], "404.html", status=404)

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from xpm.site.catalogue import Catalogue, Package, listed
@@ -51,7 +52,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """``path`` has no suffix; ``inputs`` is a digest of everything that ``document`` depends on.
+    """``path`` has no suffix. ``depends`` gives everything that the document depends on, where that costs less than the document.
 
     ``is_answer``: it answers a request, so that nothing lies at its path.
     """
@@ -59,9 +60,14 @@ class Page:
     path: str
     template: str
     title: str
-    inputs: str
     document: Callable[[], dict[str, Any]]
+    depends: Callable[[], list[Any]] | None = None
     is_answer: bool = False
+
+    @property
+    def inputs(self) -> str:
+        """A digest of everything that the document depends on."""
+        return _digest(self.depends() if self.depends else self.document())
 
     @property
     def root(self) -> str:
@@ -70,23 +76,23 @@ class Page:
 
 
 def pages_of(catalogue: Catalogue, site: Site) -> Iterator[Page]:
-    """Every page of a snapshot."""
+    """Every page of a snapshot; of a live site without comparisons, which are made when somebody asks. None is made before that."""
     packages, add = sorted(catalogue.packages.values(), key=lambda each: each.name), add_index(catalogue, site)
-    yield _made("index", "home.html", "Experts", _home(catalogue, add))
+    yield _made("index", "home.html", "Experts", lambda: _home(catalogue, add))
     yield from _listing("search", "All experts and bases", packages)
     for capability in sorted(catalogue.by_capability):
         found = [catalogue.packages[each] for each in catalogue.by_capability[capability]]
         yield from _listing(f"domains/{slug(capability)}", capability[:80], found)
     for package in packages:
-        yield _package_page(catalogue, package, site)
-    for first, second in sorted(comparable(catalogue)):
+        yield _package_page(catalogue, package, site, add)
+    for first, second in sorted(comparable(catalogue)) if not site.live else ():
         yield comparison(catalogue, first, second)
-    yield _made("publishers", "publishers.html", "Publishers", _publishers(catalogue))
-    for namespace in sorted(catalogue.publishers):
-        yield _made(f"publishers/{namespace}", "publisher.html", namespace, _publisher(catalogue, namespace))
-    status = status_document(catalogue, clone_url=site.clone_url, add_index=add)
+    yield _made("publishers", "publishers.html", "Publishers", lambda: _publishers(catalogue))
+    for name in sorted(catalogue.publishers):
+        yield _made(f"publishers/{name}", "publisher.html", name, partial(_publisher, catalogue, name))
+    status = partial(status_document, catalogue, clone_url=site.clone_url, add_index=add)
     yield _made("status", "status.html", "Status of the index", status)
-    yield _made("404", "404.html", "Not found", {})
+    yield _made("404", "404.html", "Not found", dict)
 
 
 def add_index(catalogue: Catalogue, site: Site) -> str:
@@ -145,8 +151,8 @@ def comparison(catalogue: Catalogue, first: str, second: str) -> Page:
         path=f"compare/{first}/{second}",
         template="compare.html",
         title=f"{first} and {second}",
-        inputs=_digest([one.name, one.source, two.name, two.source]),
         document=document,
+        depends=lambda: [one.name, one.source, two.name, two.source],
     )
 
 
@@ -160,7 +166,7 @@ def _compared(catalogue: Catalogue, package: Package) -> dict[str, Any]:
 
 def listing_page(path: str, title: str, packages: Sequence[Package], **more: Any) -> Page:
     """One page of a listing; ``more`` is what else its document says."""
-    return _made(path, "listing.html", title, {"packages": [card(each) for each in packages], **more})
+    return _made(path, "listing.html", title, lambda: {"packages": [card(each) for each in packages], **more})
 
 
 def _listing(path: str, title: str, packages: Sequence[Package]) -> Iterator[Page]:
@@ -178,14 +184,14 @@ def _listing(path: str, title: str, packages: Sequence[Package]) -> Iterator[Pag
         )
 
 
-def _package_page(catalogue: Catalogue, package: Package, site: Site) -> Page:
-    commands = {"add_index": add_index(catalogue, site), "review": _review(package, site)}
+def _package_page(catalogue: Catalogue, package: Package, site: Site, add: str) -> Page:
+    commands = {"add_index": add, "review": _review(package, site)}
     return Page(
         path=f"{folder_of(package.kind)}/{package.name}",
         template="package.html",
         title=package.name,
-        inputs=_inputs(catalogue, package, commands),
         document=lambda: package_document(catalogue, package, card=card(package)) | commands,
+        depends=lambda: _depends(catalogue, package, commands),
     )
 
 
@@ -197,21 +203,19 @@ def _review(package: Package, site: Site) -> str:
     return f'xpm review {wanted} --stars STARS --text "WHY" --key me --index {shlex.quote(site.clone_url)}'
 
 
-def _inputs(catalogue: Catalogue, package: Package, commands: Mapping[str, str]) -> str:
+def _depends(catalogue: Catalogue, package: Package, commands: Mapping[str, str]) -> list[Any]:
     """Everything that a package's page shows: its own entries, whether what it names is there, who depends on it, and commands
     that name the index."""
     named = (*package.requires, *package.bases)
-    return _digest(
-        [
-            package.name,
-            package.source,
-            [(found.name, found.kind) if (found := catalogue.find(each)) else None for each in named],
-            catalogue.dependents.get(package.name, ()),
-            catalogue.alike(package.name) if package.kind == "expert" else [],
-            graph_of(catalogue, package.name).to_dict(),
-            commands,
-        ]
-    )
+    return [
+        package.name,
+        package.source,
+        [(found.name, found.kind) if (found := catalogue.find(each)) else None for each in named],
+        catalogue.dependents.get(package.name, ()),
+        catalogue.alike(package.name) if package.kind == "expert" else [],
+        graph_of(catalogue, package.name).to_dict(),
+        commands,
+    ]
 
 
 def _home(catalogue: Catalogue, add: str) -> dict[str, Any]:
@@ -274,10 +278,9 @@ def _publisher(catalogue: Catalogue, namespace: str) -> dict[str, Any]:
     }
 
 
-def _made(path: str, template: str, title: str, document: Mapping[str, Any]) -> Page:
-    """A page whose document is cheap: it is its own input."""
-    made = dict(document)
-    return Page(path=path, template=template, title=title, inputs=_digest(made), document=lambda: made)
+def _made(path: str, template: str, title: str, document: Callable[[], dict[str, Any]]) -> Page:
+    """A page whose document is cheap, and made once: it is its own input."""
+    return Page(path=path, template=template, title=title, document=cache(document))
 
 
 def _digest(value: object) -> str:

@@ -66,12 +66,7 @@ def trial_routes(site: LiveSite, trials: Trials) -> list[Route]:
             "trial": asdict(trial) if trial else None,
         }
         page = Page(
-            path=f"try/{name}",
-            template="trial.html",
-            title=f"{name}, tried",
-            inputs="",
-            document=lambda: document,
-            is_answer=True,
+            path=f"try/{name}", template="trial.html", title=f"{name}, tried", document=lambda: document, is_answer=True
         )
         as_json = request.headers.get("accept", "") == "application/json"
         reply = await run_in_threadpool(site.rendered, page, "try.json" if as_json else "try.html", status=status)

@@ -1,4 +1,4 @@
-"""Where, in an expert's folder, the adapters are that its manifest names."""
+"""Where, in an expert's folder, the adapters are that its manifest names, and which of them are for a base."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from xpm_build.errors import BuildError
-from xpm_index.manifest import Manifest
+from xpm_index.manifest import Manifest, base_name
 
 
 def adapter_places(manifest: Manifest, folder: Path) -> list[Path]:
@@ -40,6 +40,29 @@ def adapter_places(manifest: Manifest, folder: Path) -> list[Path]:
                 hint="name that file; pickles are never read",
             )
     return found or [Path()]
+
+
+def for_base(manifest: Manifest, digest: str, name: str | None = None) -> Manifest:
+    """The manifest with one of its bases alone: that of these weights, else one whose weights it does not say, of that name or the
+    only one.
+
+    Raises:
+        BuildError: it names none such, or several.
+    """
+    bases = manifest.bases
+    found = [number for number, each in enumerate(bases) if each.digest == digest] or [
+        number
+        for number, each in enumerate(bases)
+        if each.digest is None and (len(bases) == 1 or (name and each.name == base_name(name)))
+    ]
+    if len(found) != 1:
+        stated = ", ".join(f"{each.name} ({each.digest or 'any weights'})" for each in bases)
+        raise BuildError(
+            "the manifest is for other weights than those of the base",
+            context=f"it wants {stated}; the base is {digest}",
+            hint="name one of these, or write the base's sha256 into base_models",
+        )
+    return manifest if len(bases) == 1 else manifest.with_values(base_models=[manifest.raw["base_models"][found[0]]])
 
 
 def _place(entry: Mapping[str, Any]) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from xpm_build.adapter.compile import compile_adapters, complete, save_slots
-from xpm_build.adapter.places import adapter_places
+from xpm_build.adapter.places import adapter_places, for_base
 from xpm_build.base.export import export_base
 from xpm_build.base.fingerprint import base_digest
 from xpm_build.base.model_slots import adaptable
@@ -148,10 +148,12 @@ def _compile(source: Path, out: Path, model: Any) -> None:
         folder.mkdir()
         extract_archive(source, folder)
     manifest = Manifest.parse((folder / MANIFEST).read_bytes())
+    base, digest = adaptable(model), base_digest(model)
+    if len(manifest.bases) > 1:
+        manifest = for_base(manifest, digest)
     places = adapter_places(manifest, folder)
-    base = adaptable(model)
     whole = [complete(folder / place, out / "whole" / place, base) for place in places]
-    save_slots(compile_adapters(whole, base), out / SLOTS, base_digest=base_digest(model))
+    save_slots(compile_adapters(whole, base), out / SLOTS, base_digest=digest)
 
 
 def sampling_of(manifest: Manifest) -> SamplingParams:

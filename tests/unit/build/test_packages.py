@@ -158,6 +158,33 @@ def test_an_expert_for_other_weights_is_refused(tiny_base, tiny_adapter, tmp_pat
     assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
 
 
+def test_of_several_bases_the_archive_is_for_the_one_that_is_given(tiny_base, tiny_adapter, tmp_path):
+    """One folder with an adapter for each; which is meant is known by the weights, or else by the name."""
+    peft = tiny_adapter("lora").peft
+    digest = (
+        read_manifest(build_expert(_expert(tmp_path / "one", peft), tmp_path / "one-out", base=tiny_base.source).path)
+        .bases[0]
+        .digest
+    )
+    there = {"path": "for-other/adapter_model.safetensors", "type": "lora"}
+    here = {"path": "for-tiny/adapter_model.safetensors", "type": "lora"}
+    for stated, name in ((digest.removeprefix("sha256:"), None), ("", "tiny")):
+        two = [
+            {"name": "other", "sha256": "1" * 64 if stated else "", "adapters": [there]},
+            {"name": "tiny", "sha256": stated, "adapters": [here]},
+        ]
+        folder = _expert(tmp_path / f"by-{name}", peft, base_models=two)
+        shutil.copytree(peft, folder / "for-tiny")
+        shutil.copytree(tiny_adapter("lora", 2).peft, folder / "for-other")
+        built = build_expert(folder, tmp_path / "out", base=tiny_base.source, name=name)
+        manifest = read_manifest(built.path)
+        assert [(each.name, each.digest) for each in manifest.bases] == [("tiny", digest)]
+        assert "for-tiny/adapter_model.safetensors" in read_files(built.path)
+        assert not any(each.startswith("for-other") for each in read_files(built.path))
+    with pytest.raises(BuildError, match="other weights"):
+        build_expert(folder, tmp_path / "out", base=tiny_base.source, name="third")
+
+
 def test_a_manifest_that_is_absent_or_wrong(tiny_base, tiny_adapter, tmp_path):
     with pytest.raises(BuildError, match=r"has no manifest\.json"):
         build_expert(tiny_adapter("lora").peft, tmp_path / "out", base=tiny_base.source)
