@@ -101,7 +101,10 @@ class IndexSnapshot:
         Raises:
             TrustError: the index's metadata does not vouch for them, or a key could not sign for the publisher then.
         """
-        data = self.files.read(entry_path(name))
+        return self.entries_in(self.files.read(entry_path(name)), name)
+
+    def entries_in(self, data: bytes | None, name: str) -> tuple[Entry, ...]:
+        """The same of the file of a name, None if there is none."""
         entries = parse_entries(data, name=name) if data is not None else ()
         for entry in entries:
             self.key_of(entry)

@@ -71,8 +71,8 @@ class RepositorySource:
             raise NotFoundError(f"{self._path} has no commit", hint="make an index with `xpm index init`")
         return head
 
-    def snapshot(self) -> IndexSnapshot:
-        return read_snapshot(self._repo, fingerprint=self._fingerprint)
+    def snapshot(self, *, ahead: bool = False) -> IndexSnapshot:
+        return read_snapshot(self._repo, fingerprint=self._fingerprint, ahead=ahead)
 
     def close(self) -> None:
         self._repo.close()
@@ -90,7 +90,7 @@ class NamedSource:
     def head(self) -> str:
         return self._snapshot.commit
 
-    def snapshot(self) -> IndexSnapshot:
+    def snapshot(self, *, ahead: bool = False) -> IndexSnapshot:
         return self._snapshot
 
     def close(self) -> None:

@@ -187,10 +187,12 @@ def _package(
         is_same = known.source == _source(ids, name, known.publisher, reviews)
         if is_same and all(snapshot.files.promises(*each.split(" ", 1)) for each in known.vouched):
             return known
-    entries = snapshot.entries(name)
+    data = snapshot.files.read(path)
+    entries = snapshot.entries_in(data, name)
     if not entries:
         raise TrustError(f"the index has no entries of {name}")
-    vouched = [(each, sha256_bytes(snapshot.files.read(each) or b"")) for each in (path, *reviews)]
+    vouched = [(path, sha256_bytes(data or b""))]
+    vouched += [(each, sha256_bytes(snapshot.files.read(each) or b"")) for each in reviews]
     rating = rating_of(snapshot.review_file(each) for each in reviews)
     newest = newest_of(entries)
     manifest = manifest_of(snapshot, newest)

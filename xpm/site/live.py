@@ -38,8 +38,8 @@ class Source(Protocol):
         """The commit that it is at."""
         ...
 
-    def snapshot(self) -> IndexSnapshot:
-        """The index at its head, verified."""
+    def snapshot(self, *, ahead: bool) -> IndexSnapshot:
+        """The index at its head, verified; with ``ahead`` all entries are read at once, since all will be asked for."""
         ...
 
 
@@ -146,7 +146,7 @@ class LiveSite:
         head = self._source.head()
         if self._known is None or head != self._known.snapshot.commit:
             before = self._known.packages if self._known else None
-            catalogue = Catalogue.read(self._source.snapshot(), known=before)
+            catalogue = Catalogue.read(self._source.snapshot(ahead=before is None), known=before)
             self._pages = {each.path: each for each in pages_of(catalogue, self._site)}
             self._kept.clear()
             self._known = catalogue
