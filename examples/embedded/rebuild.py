@@ -195,9 +195,9 @@ def evaluate_bundle(bundle: Path, *, cases: int, report: Report) -> None:
         BareRepo.init(Path(scratch) / "index.git") as repo,
     ):
         index = IndexSnapshot.enclosed(repo, repo.fetch(str(bundle)))
-        base = _unpack(index, index.entries(BASE_NAME)[-1], "source", Path(scratch) / "base")
+        base = unpack(index, index.entries(BASE_NAME)[-1], "source", Path(scratch) / "base")
         for name in (each for each in EXPERTS if index.entries(each)):
-            folder = _unpack(index, index.entries(name)[-1], "", Path(scratch) / name)
+            folder = unpack(index, index.entries(name)[-1], "", Path(scratch) / name)
             manifest = Manifest.parse((folder / MANIFEST).read_bytes())
             if "dataset" not in manifest.raw["training"]:
                 report(f"{name} {manifest.version}: made by an earlier recipe, whose cases are not kept")
@@ -213,13 +213,14 @@ def evaluate_bundle(bundle: Path, *, cases: int, report: Report) -> None:
                 )
 
 
-def _unpack(index: IndexSnapshot, entry: Entry, variant: str, folder: Path) -> Path:
+def unpack(index: IndexSnapshot, entry: Entry, variant: str, folder: Path) -> Path:
+    """Unpack a version's archive of that variant, which the index holds, into ``folder``; "" is an expert's."""
     ref = next(each for each in entry.archives if each.variant == variant)
-    data = index.read_blob(ref.sources[0].removeprefix("blob:"))
+    data = index.read_blob(ref.path_in_index) if ref.path_in_index else None
     if data is None or sha256_bytes(data) != ref.digest:
         raise BuildError(f"the archive of {entry.name} is damaged")
     archive = folder.with_suffix(".base" if variant else ".expert")
+    folder.mkdir(parents=True, exist_ok=True)
     archive.write_bytes(data)
-    folder.mkdir()
     extract_archive(archive, folder)
     return folder

@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-from xpm_build.errors import BuildError
-from xpm_index.archive import extract_archive
-from xpm_index.digests import sha256_bytes
+from examples.embedded.rebuild import BASE_NAME, EXPERTS
+from examples.embedded.rebuild import unpack as unpack_archive
 from xpm_index.git import BareRepo
 from xpm_index.index import IndexSnapshot
 
 BUNDLE = Path("xpm/embedded/index.bundle")
-BASE = "xpm-tiny"
-DOMAINS = ("sql", "json", "neo4j", "python", "typescript", "rust")
 
 
 def unpack(work: Path) -> Path:
@@ -19,20 +16,8 @@ def unpack(work: Path) -> Path:
     if not (out / "done").is_file():
         with BareRepo.init(work / "embedded.git") as repo:
             index = IndexSnapshot.enclosed(repo, repo.fetch(str(BUNDLE.resolve())))
-            _unpack(index, BASE, "source", out / "base")
-            for domain in DOMAINS:
-                _unpack(index, f"expert-{domain}", "", out / f"expert-{domain}")
+            unpack_archive(index, index.entries(BASE_NAME)[-1], "source", out / "base")
+            for name in EXPERTS:
+                unpack_archive(index, index.entries(name)[-1], "", out / name)
         (out / "done").touch()
     return out
-
-
-def _unpack(index: IndexSnapshot, name: str, variant: str, folder: Path) -> None:
-    reference = next(each for each in index.entries(name)[-1].archives if each.variant == variant)
-    held = index.read_blob(reference.sources[0].removeprefix("blob:"))
-    if held is None or sha256_bytes(held) != reference.digest:
-        raise BuildError(f"the embedded archive of {name} is damaged", hint="check out xpm/embedded/index.bundle anew")
-    folder.mkdir(parents=True, exist_ok=True)
-    archive = folder.with_suffix(".archive")
-    archive.write_bytes(held)
-    extract_archive(archive, folder)
-    archive.unlink()

@@ -14,8 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from examples.embedded.rebuild import PACKAGES
-from examples.market.base import BASE
+from examples.embedded.rebuild import BASE_NAME, PACKAGES
 from examples.market.cut import cut_adapter
 from examples.market.plan import CORE, REST, Planned, title_of
 from examples.market.readme import readme
@@ -165,7 +164,7 @@ def _manifest(planned: Planned, version: str) -> dict[str, Any]:
         "license": "Apache-2.0",
         "capabilities": capabilities,
         "tags": ["demonstration", planned.kind],
-        "base_models": [{"name": BASE, "prompt_template": "chatml"}],
+        "base_models": [{"name": BASE_NAME, "prompt_template": "chatml"}],
         "routing": model["routing"],
         "constraints": {"load_order": model["constraints"]["load_order"], "max_chain": 10},
         "evaluation": {"language": planned.domain},

@@ -43,6 +43,11 @@ class ArchiveRef(Build):
     size: int
     sources: tuple[str, ...]
 
+    @property
+    def path_in_index(self) -> str | None:
+        """Where the index itself holds it, None if it does not."""
+        return next((each.removeprefix("blob:") for each in self.sources if each.startswith("blob:")), None)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "base": self.base,

@@ -12,7 +12,6 @@ from xpm_index.digests import sha256_bytes
 from xpm_index.entries import Entry
 from xpm_index.index import IndexSnapshot
 
-_BLOB = "blob:"
 _MAX_ARCHIVE_BYTES = 16_000_000
 _MAX_TEXT_BYTES = 1 << 20
 
@@ -26,10 +25,9 @@ def held_texts(snapshot: IndexSnapshot, entry: Entry, names: Collection[str]) ->
         ArchiveError: the archive can't be read. GitError: the repository can't.
     """
     for ref in entry.archives:
-        paths = [source.removeprefix(_BLOB) for source in ref.sources if source.startswith(_BLOB)]
-        if not paths or ref.size > _MAX_ARCHIVE_BYTES:
+        if ref.path_in_index is None or ref.size > _MAX_ARCHIVE_BYTES:
             continue
-        data = snapshot.read_blob(paths[0])
+        data = snapshot.read_blob(ref.path_in_index)
         if data is not None and sha256_bytes(data) == ref.digest:
             return _members(data, f"package.{entry.kind}", names)
     return None

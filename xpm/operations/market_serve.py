@@ -168,7 +168,6 @@ def application(
         live.reply("index.html", {})  # an index that can't be read is told before anybody asks
         routes = _uploads(environment, Path(index), source, market).routes if market.takes_uploads else []
         if trials:
-            trials.held = live.held
             routes = [*routes, *trial_routes(live, trials)]
         yield create_app(live, hosts=_hosts(market), routes=routes)
 

@@ -5,12 +5,10 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from xpm.environment import Environment
-from xpm.errors import NotFoundError
 from xpm.operations.answering import Answerer, RunOptions
 from xpm.operations.choice import Composition
 from xpm.operations.parts import Part
@@ -27,14 +25,9 @@ _MAX_S = 30.0
 
 
 class Trials:
-    """A context manager that frees the base. Any thread may ask.
-
-    Args:
-        held: what the index holds of an expert, None if it can't be tried; set before anybody asks.
-    """
+    """A context manager that frees the base. Any thread may ask."""
 
     def __init__(self, environment: Environment, *, progress: Progress) -> None:
-        self.held: Callable[[str], Held | None] = lambda name: None
         self._answerer = Answerer(environment, RunOptions(experts=()), progress=progress)
         self._folder = tempfile.TemporaryDirectory(prefix="xpm-trials-")
         self._parts: OrderedDict[str, Part] = OrderedDict()  # by archive; the last was asked last
@@ -54,25 +47,22 @@ class Trials:
         manifest = self._answerer.candidates.base.manifest
         return manifest.base.digest if manifest and manifest.base else ""
 
-    def answer(self, name: str, prompt: str) -> Trial | None:
+    def answer(self, held: Held, prompt: str) -> Trial | None:
         """What an expert answers, in at most 256 tokens and half a minute; None if too many are waiting already.
 
         Raises:
-            NotFoundError: it can't be tried. TrustError, ArchiveError, …: what ``verify_archive`` refuses. EngineError: the
+            NotFoundError: the index has lost it. TrustError, ArchiveError, …: what ``verify_archive`` refuses. EngineError: the
                 engine can't run it.
         """
         if not self._waiting.acquire(blocking=False):
             return None
         try:
             with self._lock:
-                return self._answered(name, prompt)
+                return self._answered(held, prompt)
         finally:
             self._waiting.release()
 
-    def _answered(self, name: str, prompt: str) -> Trial:
-        held = self.held(name)
-        if held is None:
-            raise NotFoundError(f"{name} can't be tried here", hint="install it")
+    def _answered(self, held: Held, prompt: str) -> Trial:
         answerer, part = self._answerer, self._part(held)
         answerer.attach([part])
         composition = Composition(experts=(part,))
@@ -106,7 +96,7 @@ class Trials:
                 self._forget(next(iter(self._parts)))
             folder = Path(self._folder.name)
             archive = folder / f"package.{held.entry.kind}"
-            archive.write_bytes(held.data)
+            archive.write_bytes(held.read())
             verified = verify_archive(archive, held.ref, held.entry, held.key, scratch=folder)
             self._parts[digest] = Part(
                 name=name,

@@ -2,11 +2,13 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from xpm.errors import NotFoundError
 from xpm.site.catalogue import Catalogue
 from xpm.site.feeds import atom
 from xpm.site.package_page import triable
@@ -58,12 +60,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A version with the bytes of one of its archives, which nobody has verified yet, and the key that must have signed it."""
+    """A version with one of its archives and the key that must have signed it; ``read`` gets its bytes, unverified."""
 
     entry: Entry
     ref: ArchiveRef
     key: PublicKey
-    data: bytes
+    read: Callable[[], bytes]
 
 
 class LiveSite:
@@ -126,10 +128,16 @@ class LiveSite:
             newest = newest_of(entries) if entries else None
             for ref in triable(newest) if newest else ():
                 if newest and ref.base_digest == self._site.trial_base:
-                    path = next(each.removeprefix("blob:") for each in ref.sources if each.startswith("blob:"))
-                    data = snapshot.read_blob(path, max_bytes=ref.size)
-                    return Held(entry=newest, ref=ref, key=snapshot.key_of(newest), data=data) if data else None
+                    read = partial(self._archive, snapshot, ref)
+                    return Held(entry=newest, ref=ref, key=snapshot.key_of(newest), read=read)
         return None
+
+    def _archive(self, snapshot: IndexSnapshot, ref: ArchiveRef) -> bytes:
+        with self._lock:
+            data = snapshot.read_blob(ref.path_in_index or "", max_bytes=ref.size)
+        if data is None:
+            raise NotFoundError(f"the index does not have {ref.path_in_index}")
+        return data
 
     def rendered(self, page: Page, path: str, *, status: int) -> Reply:
         """A page that lies nowhere, as HTML or JSON by the suffix of ``path``."""

@@ -61,7 +61,7 @@ def triable(entry: Entry) -> list[ArchiveRef]:
     """The archives by which an expert can be tried on its own: the index holds them, and it requires no other expert."""
     if entry.kind != "expert" or entry.requires or entry.yanked:
         return []
-    return [each for each in entry.archives if any(source.startswith("blob:") for source in each.sources)]
+    return [each for each in entry.archives if each.path_in_index]
 
 
 def _stated(manifest: Manifest | None, provenance: Provenance | None) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 What answers is behind ``Trials``; here is HTTP alone. Nothing is kept of what was asked.
 """
 
-import asyncio
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 from urllib.parse import parse_qs
@@ -14,7 +13,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from xpm.errors import ExpectedError
-from xpm.site.live import LiveSite, Reply
+from xpm.site.body import read_body
+from xpm.site.live import Held, LiveSite, Reply
 from xpm.site.pages import MAX_PROMPT_CHARS, Page
 
 _MAX_BODY_BYTES = 32 << 10
@@ -37,7 +37,7 @@ class Trial:
 class Trials(Protocol):
     """Answers prompts by the experts of an index."""
 
-    def answer(self, name: str, prompt: str) -> Trial | None:
+    def answer(self, held: Held, prompt: str) -> Trial | None:
         """What an expert answers; None if too many others are waiting.
 
         Raises:
@@ -57,7 +57,7 @@ def trial_routes(site: LiveSite, trials: Trials) -> list[Route]:
         if held is None:
             return _sent(await run_in_threadpool(site.reply, f"try/{name}", {}))
         prompt = await _prompt(request)
-        status, trial, problem = await run_in_threadpool(_asked, trials, name, prompt)
+        status, trial, problem = await run_in_threadpool(_asked, trials, held, prompt)
         document: dict[str, Any] = {
             "name": name,
             "version": str(held.entry.version),
@@ -78,14 +78,14 @@ def trial_routes(site: LiveSite, trials: Trials) -> list[Route]:
     return [Route("/try/{name}", tried, methods=["POST"]), Route("/try/{name}", form, methods=["GET", "HEAD"])]
 
 
-def _asked(trials: Trials, name: str, prompt: str | None) -> tuple[int, Trial | None, str]:
+def _asked(trials: Trials, held: Held, prompt: str | None) -> tuple[int, Trial | None, str]:
     """(status, the answer, what went wrong in its place)."""
     if prompt is None or len(prompt) > MAX_PROMPT_CHARS:
         return 413, None, f"A prompt has at most {MAX_PROMPT_CHARS:,} characters here."
     if not prompt.strip():
         return 400, None, "Write something to be answered."
     try:
-        trial = trials.answer(name, prompt)
+        trial = trials.answer(held, prompt)
     except Exception as error:
         if not isinstance(error, ExpectedError):
             raise
@@ -111,14 +111,9 @@ def _is_own(request: Request) -> bool:
 
 async def _prompt(request: Request) -> str | None:
     """The prompt of a form, None if it is too long, too slow, or no form."""
-    found = bytearray()
+    body = await read_body(request.stream(), max_bytes=_MAX_BODY_BYTES, seconds=_BODY_S)
     try:
-        async with asyncio.timeout(_BODY_S):
-            async for chunk in request.stream():
-                found += chunk
-                if len(found) > _MAX_BODY_BYTES:
-                    return None
-        fields = parse_qs(found.decode(), keep_blank_values=True, max_num_fields=4)
-    except (TimeoutError, ValueError):
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=4) if body is not None else None
+    except ValueError:
         return None
-    return fields.get("prompt", [""])[0].replace("\r\n", "\n")
+    return fields.get("prompt", [""])[0].replace("\r\n", "\n") if fields is not None else None

@@ -4,7 +4,6 @@ Nothing is taken of anybody but a publisher whose key the index lists. A version
 that were signed, goes to ``stage``, which verifies and scans it; whatever it says, the files are gone afterwards.
 """
 
-import asyncio
 import os
 import threading
 import time
@@ -20,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from xpm.errors import ExpectedError
+from xpm.site.body import read_body
 from xpm_index.digests import sha256_file
 from xpm_index.errors import IntegrityError, SignatureError, TrustError, XpmError
 from xpm_index.keys import PublicKey
@@ -62,7 +62,7 @@ class Uploads:
             claim = await run_in_threadpool(self._claim, request)
             if request.method == "HEAD":
                 return Response(headers={OFFSET: str(await run_in_threadpool(self._offset, claim))})
-            body = await _body(request)
+            body = await read_body(request.stream(), max_bytes=MAX_CHUNK_BYTES, seconds=_BODY_S)
             if body is None:
                 return _problem(413, f"a piece has at most {MAX_CHUNK_BYTES} bytes, and comes within {_BODY_S:.0f} s")
             return await run_in_threadpool(self._take, claim, request.headers.get(OFFSET, ""), body)
@@ -137,20 +137,6 @@ class Uploads:
             elif path.name.startswith(f"{claim.publisher}."):
                 count += 1
         return count < _MAX_OPEN
-
-
-async def _body(request: Request) -> bytes | None:
-    """The body, None if it is too long or too slow."""
-    found = bytearray()
-    try:
-        async with asyncio.timeout(_BODY_S):
-            async for chunk in request.stream():
-                found += chunk
-                if len(found) > MAX_CHUNK_BYTES:
-                    return None
-    except TimeoutError:
-        return None
-    return bytes(found)
 
 
 def _refusal(status: int, error: ExpectedError) -> Response:
