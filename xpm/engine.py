@@ -23,6 +23,7 @@ def open_engine(
     threads: int | None = None,
     max_lanes: int = 8,
     context: int | None = None,
+    rope: str = "",
     memory: int | None = None,
     kernels: str = "auto",
     grammars: bool = True,
@@ -33,6 +34,7 @@ def open_engine(
     Close the engine after use (it is a context manager). The other arguments are those of ``Engine.load``.
 
     Args:
+        rope: how positions are scaled where a request is longer than the base was made for, e.g. "yarn"; "" for not at all.
         grammars: whether answers match what the manifests of their experts ask for, where a request brings no grammar itself.
 
     Raises:
@@ -41,7 +43,9 @@ def open_engine(
     environment = Environment.find(Home.of_user(), Path(folder).absolute())
     base, experts = installed_parts(environment, progress=Silent())
     require_checked(environment.home, base, device)
-    options = RunOptions(sampling={}, device=device, threads=threads, memory=memory, kernels=kernels, context=context)
+    options = RunOptions(
+        sampling={}, device=device, threads=threads, memory=memory, kernels=kernels, context=context, rope=rope
+    )
     engine = load_engine(base, options, max_lanes=max_lanes)
     try:
         attach(engine, experts, with_grammars=grammars)

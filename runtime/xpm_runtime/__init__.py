@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xpm_runtime.grammar import Grammar
     from xpm_runtime.logprobs import TokenReport
     from xpm_runtime.memory import MemoryReport
+    from xpm_runtime.rope_scaling import RopeScaling
     from xpm_runtime.sampler import SamplingParams
     from xpm_runtime.sequence import GenerationResult, Request, Sequence
     from xpm_runtime.stepper import StepReport
@@ -40,6 +41,7 @@ _HOMES = {
     "ModelLoadError": "errors",
     "RequestError": "errors",
     "Grammar": "grammar",
+    "RopeScaling": "rope_scaling",
     "SamplingParams": "sampler",
     "GenerationResult": "sequence",
     "Request": "sequence",
@@ -64,6 +66,7 @@ __all__ = [
     "ModelLoadError",
     "Request",
     "RequestError",
+    "RopeScaling",
     "SamplingParams",
     "Sequence",
     "StepReport",

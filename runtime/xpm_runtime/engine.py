@@ -38,6 +38,7 @@ from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
 from xpm_runtime.prompts import asked_in, checked_ids, encode_prompt
 from xpm_runtime.resident import ResidentAdapters
+from xpm_runtime.rope_scaling import RopeScaling, positions_before_scaling
 from xpm_runtime.sampler import Sampler, SamplingParams, as_real
 from xpm_runtime.scheduler import Scheduler
 from xpm_runtime.sequence import GenerationResult, Prompt, Request, Sequence
@@ -78,11 +79,21 @@ class AttachReport:
 class Engine:
     """Made by ``Engine.load``; a context manager that frees the base when it is left."""
 
-    def __init__(self, form: Form[Any], session: Session, codec: TextCodec, lanes: Lanes, plan: MemoryPlan) -> None:
+    def __init__(
+        self,
+        form: Form[Any],
+        session: Session,
+        codec: TextCodec,
+        lanes: Lanes,
+        plan: MemoryPlan,
+        rope: RopeScaling | None = None,
+    ) -> None:
         self.graph = form.graph
         self.device = session.device
         self.kernels = form.name
         self._codec = codec
+        self._rope = rope
+        self._scales_positions = form.scales_positions
         vocabulary = partial(TokenizerVocabulary, codec.tokenizer, self.graph.vocab_size, self.graph.eos_token_ids)
         self._guides = Guides(Constraints(vocabulary))
         self._lanes = lanes
@@ -119,6 +130,7 @@ class Engine:
         spinning: bool = True,
         kernels: str = "auto",
         memory: int | None = None,
+        rope: RopeScaling | None = None,
     ) -> "Engine":
         """Load an exported base.
 
@@ -127,23 +139,27 @@ class Engine:
             device: "auto" (CUDA where it works, else CPU), "cpu", "cuda", or another provider of ONNX Runtime (``DEVICES``).
             threads: CPU threads of one run; all cores if None.
             max_lanes: sequences that may run at once.
-            context: tokens a lane holds; at most what the base was made for, 2,048 if None.
+            context: tokens a lane holds; at most what the base was made for, or what ``rope`` reaches; 2,048 if None.
             kernels: "native" (our own, for quantised bases on the CPU), "cuda" (the graphs made for it), "portable" (ONNX
                 Runtime's own), "exported" (a traced graph), or "auto", the first of them that this base and device can do.
             spinning: whether waiting threads spin; faster alone, slower on contended cores.
+            rope: how positions are scaled for requests that are longer than the base was made for.
             memory: bytes that the process should stay within; requests wait or are refused rather than exceed it.
         Raises:
             ModelLoadError: a file is missing or malformed, or the device does not work.
             CapacityError: the base does not fit into ``memory``.
         """
         graph = GraphSpec.read(folder)
-        capacity = min(context or _DEFAULT_CONTEXT, graph.max_positions)
+        reach = rope.reach(positions_before_scaling(graph.max_positions, graph.rope_scaling)) if rope else 0
+        capacity = min(context or _DEFAULT_CONTEXT, max(graph.max_positions, reach))
         if max_lanes < 1 or capacity < 1:
             raise RequestError("max_lanes and context must be at least 1")
         if threads is not None and not 1 <= threads <= _max_threads():
             raise RequestError(f"threads must be 1 to {_max_threads()} here", context=f"got {threads}")
         codec = TextCodec(folder)
         form, session = open_base(folder, graph, device=device, kernels=kernels, threads=threads, spinning=spinning)
+        if rope is not None and not form.scales_positions:
+            raise _scaled_inside()
         lanes = form.lanes(session, num_lanes=max_lanes, capacity=capacity)
         plan = plan_memory(
             weights=form.bytes_of_weights(stored_weights(folder)),
@@ -151,7 +167,7 @@ class Engine:
             num_tokens=max_lanes * capacity,
             budget=memory,
         )
-        return cls(form, session, codec, lanes, plan)
+        return cls(form, session, codec, lanes, plan, rope)
 
     def __enter__(self) -> "Engine":
         return self
@@ -302,7 +318,21 @@ class Engine:
                 scales=tuple(scale for _, scale in acting),
             )
             self._scheduler.check(sequence)
+            sequence.rope = self._scaling_of(request.rope, self._scheduler.reserve(sequence))
         return sequence
+
+    def _scaling_of(self, asked: RopeScaling | None, length: int) -> RopeScaling | None:
+        """How the positions of a request of so many tokens are scaled, by its own wish or by what the engine was loaded with.
+
+        Raises:
+            CapacityError: it is longer than that reaches. RequestError: this graph can't scale positions.
+        """
+        scaling, graph = asked or self._rope, self.graph
+        if scaling is None or length <= graph.max_positions:
+            return None
+        if not self._scales_positions:
+            raise _scaled_inside()
+        return scaling.for_length(length, positions_before_scaling(graph.max_positions, graph.rope_scaling))
 
     def _stated_grammar(self, request: Request) -> Grammar | None:
         """What the request's experts say of their answers; the one that acts last and says something has the last word."""
@@ -463,7 +493,12 @@ class Engine:
         return result
 
     def logits(
-        self, token_ids: Items[int], *, experts: Items[str] = (), scales: Items[float] = ()
+        self,
+        token_ids: Items[int],
+        *,
+        experts: Items[str] = (),
+        scales: Items[float] = (),
+        rope: RopeScaling | None = None,
     ) -> NDArray[np.float32]:
         """Logits of every position of a prompt, float32 (len(token_ids), vocab); soft prompts act but are not returned."""
         with self._opened():
@@ -477,7 +512,8 @@ class Engine:
             self._packs.check(acting)
             pack = self._packs.serve(acting)
             ids = [*self._packs.soft_ids(acting), *checked_ids(token_ids, self.graph.vocab_size)]
-            result = self._runner.prefill(ids, lane=free, start=0, pack=pack, acting=acting, every=True)
+            scaling = self._scaling_of(rope, len(ids))
+            result = self._runner.prefill(ids, lane=free, start=0, pack=pack, acting=acting, every=True, rope=scaling)
             return result[num_soft:]
 
     def memory(self) -> MemoryReport:
@@ -544,6 +580,12 @@ class Engine:
                 raise RequestError(
                     f"no expert named {name} is attached", context=f"attached: {', '.join(self.attached) or 'none'}"
                 )
+
+
+def _scaled_inside() -> RequestError:
+    return RequestError(
+        "an exported graph turns positions itself, they can't be scaled", hint="use a base that xpm's own graphs run"
+    )
 
 
 def _pieces_of(result: GenerationResult) -> tuple[str | GenerationResult, ...]:

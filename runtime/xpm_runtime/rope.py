@@ -1,4 +1,4 @@
-"""Tables of rotary position embeddings, chosen when a base is loaded: the graph takes them as inputs."""
+"""Tables of rotary position embeddings: the graph takes them as inputs, so they may differ from request to request."""
 
 import math
 from collections.abc import Mapping
@@ -10,39 +10,49 @@ from numpy.typing import NDArray
 from xpm_runtime.errors import ModelLoadError
 
 ROPE_TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
+_ASKED_TYPES = (*ROPE_TYPES, "ntk")  # what a request may ask for, too
 
 
 def rope_tables(
-    *, head_dim: int, theta: float, num_positions: int, scaling: Mapping[str, Any] | None, dtype: str
+    *,
+    head_dim: int,
+    theta: float,
+    num_positions: int,
+    scaling: Mapping[str, Any] | None,
+    dtype: str,
+    is_asked: bool = False,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Cosines and sines, each (num_positions, head_dim / 2), of positions that the base was made for.
 
     ``scaling`` is Hugging Face's ``rope_scaling``: none, ``linear``, ``dynamic`` (which changes nothing up to the positions that
-    the base was made for), ``llama3`` (NTK by parts) or ``yarn``.
+    the base was made for), ``llama3`` (NTK by parts) or ``yarn``; if a request asked for it (``is_asked``), ``ntk`` too.
 
     Raises:
         ModelLoadError: the scaling is of an unknown type, lacks a parameter, or has one that makes no sense.
     """
-    frequencies, magnitude = rope_frequencies(head_dim=head_dim, theta=theta, scaling=scaling)
+    frequencies, magnitude = rope_frequencies(head_dim=head_dim, theta=theta, scaling=scaling, is_asked=is_asked)
     angles = np.outer(np.arange(num_positions, dtype=np.float64), frequencies)
     return (np.cos(angles) * magnitude).astype(dtype), (np.sin(angles) * magnitude).astype(dtype)
 
 
 def rope_frequencies(
-    *, head_dim: int, theta: float, scaling: Mapping[str, Any] | None
+    *, head_dim: int, theta: float, scaling: Mapping[str, Any] | None, is_asked: bool = False
 ) -> tuple[NDArray[np.float64], float]:
     """Radians per position (head_dim / 2,), and what cosines and sines are multiplied by; raises as ``rope_tables`` does."""
     if head_dim < 2 or head_dim % 2:
         raise ModelLoadError(f"heads of {head_dim} dimensions can't be rotated", context="dimensions turn in pairs")
     scaling = scaling or {}
     kind = rope_type(scaling)
-    if kind not in ROPE_TYPES:
+    if kind not in (_ASKED_TYPES if is_asked else ROPE_TYPES):
         raise ModelLoadError(f"RoPE scaling {kind!r} is not supported", hint=f"supported: {', '.join(ROPE_TYPES)}")
     magnitude = 1.0
     try:
         with np.errstate(all="ignore"):  # what comes of it is looked at below
             frequencies = float(theta) ** -(np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
-            if kind == "linear":
+            if kind == "ntk":
+                stretched = theta * float(scaling["factor"]) ** (head_dim / max(head_dim - 2, 1))
+                frequencies = stretched ** -(np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
+            elif kind == "linear":
                 frequencies = frequencies / float(scaling["factor"])
             elif kind == "llama3":
                 frequencies = _by_parts(frequencies, scaling)

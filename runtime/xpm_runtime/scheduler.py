@@ -57,7 +57,7 @@ class Scheduler:
         if len(sequence.prompt_ids) > self.capacity:
             raise CapacityError(
                 f"the prompt has {len(sequence.prompt_ids)} tokens, a lane holds {self.capacity}",
-                hint="shorten the prompt, or load the base with a larger context",
+                hint="shorten the prompt, or load the base with a larger context (beyond its own with scaled positions: rope)",
             )
         if self.reserve(sequence) > self.token_budget:
             raise CapacityError(

@@ -8,6 +8,7 @@ import numpy as np
 
 from xpm_runtime.guide import Guide
 from xpm_runtime.logprobs import TokenReport
+from xpm_runtime.rope_scaling import RopeScaling
 from xpm_runtime.sampler import Sampler, SamplingParams
 from xpm_runtime.slots import Acting, Composition
 from xpm_runtime.text import GrowingText, Message
@@ -22,6 +23,7 @@ class Request:
 
     What reads like a special token in a message is text, unless ``allow_special``. ``scales`` say how strongly each of
     ``experts`` acts: 1, as it was trained, for all if empty; 0 switches one off, below 0 it acts the other way round.
+    ``rope`` says how positions are scaled if the request is longer than the base was made for; as the engine was loaded if None.
     """
 
     prompt: Prompt
@@ -29,6 +31,7 @@ class Request:
     scales: tuple[float, ...] = ()
     sampling: SamplingParams = field(default_factory=SamplingParams)
     allow_special: bool = False
+    rope: RopeScaling | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ class GenerationResult:
     ``missing`` is what would make a text that its grammar does not allow to end there complete, "…" if that is not known; else
     None. ``logprobs`` has a report for each of ``token_ids`` if they were asked for. ``finish_reason`` is "timeout" only behind
     a server. ``num_reused_tokens`` of the prompt were known from an earlier one with the same experts, and not computed again.
+    ``rope`` is how positions were scaled, None if they were not.
     """
 
     text: str
@@ -54,6 +58,7 @@ class GenerationResult:
     missing: str | None = None
     logprobs: tuple[TokenReport, ...] = ()
     prompt_logprobs: tuple[TokenReport | None, ...] = ()
+    rope: RopeScaling | None = None
 
     @property
     def prefill_tok_s(self) -> float:
@@ -89,6 +94,7 @@ class Sequence:
     owner: object = None  # the engine that it was submitted to
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
+    rope: RopeScaling | None = None  # how its positions are scaled, with a factor; None for not at all
     scales: tuple[float, ...] = ()  # of ``composition``; 1 for all if empty
     reports: list[TokenReport] = field(default_factory=list)
     prompt_reports: list[TokenReport | None] = field(default_factory=list)
@@ -149,4 +155,5 @@ class Sequence:
             missing=self.guide.missing(text) if self.guide else None,
             logprobs=tuple(self.reports),
             prompt_logprobs=tuple(self.prompt_reports),
+            rope=self.rope,
         )

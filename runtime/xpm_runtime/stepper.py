@@ -21,6 +21,7 @@ from xpm_runtime.logprobs import TokenReport, report
 from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
 from xpm_runtime.resident import ResidentAdapters
+from xpm_runtime.rope_scaling import RopeScaling
 from xpm_runtime.scheduler import Chunk, Plan, Scheduler
 from xpm_runtime.sequence import FinishReason, Sequence
 from xpm_runtime.slots import Acting
@@ -67,8 +68,8 @@ class Stepper:
         self._packs.serve(scaled_adapter for sequence in acting for scaled_adapter in sequence.acting)
         for chunk in plan.prefill:
             self._attempt([chunk.sequence], partial(self._prefill, chunk))
-        if plan.rows:
-            self._decode_apart(plan.rows)
+        for rows in _of_like_positions(plan.rows):
+            self._decode_apart(rows)
         self._compact()
         finished, self._ended = tuple(self._ended), []
         num_prefilled = sum(max(0, min(c.stop, len(c.sequence.prompt_ids)) - c.start) for c in plan.prefill)
@@ -85,7 +86,7 @@ class Stepper:
         """Put what is known of a prompt's beginning into the lane that its sequence was just given."""
         for sequence in self._scheduler.admit():
             assert sequence.lane is not None
-            acting = self._keys(sequence.acting)
+            acting = self._keys(sequence)
             if sequence.sampler.params.prompt_logprobs and not sequence.token_ids:
                 continue  # of what is not computed nothing is known
             ids = [*sequence.prompt_ids, *sequence.token_ids]
@@ -109,7 +110,7 @@ class Stepper:
         """Take a sequence off its lane, to be queued again; what is computed is kept as far as the prefix cache holds it."""
         if sequence.lane is not None:
             ids = [*sequence.prompt_ids, *sequence.token_ids][: sequence.num_computed]
-            self._prefixes.keep(sequence.lane, self._keys(sequence.acting), ids)
+            self._prefixes.keep(sequence.lane, self._keys(sequence), ids)
         self.remove(sequence)
         sequence.forget()
 
@@ -162,6 +163,7 @@ class Stepper:
             pack=self._packs.current,
             acting=sequence.acting,
             every=every,
+            rope=sequence.rope,
         )
         if every:
             self._report_prompt(sequence, logits, chunk)
@@ -169,7 +171,7 @@ class Stepper:
             sequence.num_computed = chunk.stop
         else:
             if is_prompt:
-                self._prefixes.keep(sequence.lane, self._keys(sequence.acting), sequence.prompt_ids)
+                self._prefixes.keep(sequence.lane, self._keys(sequence), sequence.prompt_ids)
             self._advance(sequence, RowLogits(logits[-1:]), row=0, num_computed=chunk.stop)
         elapsed_ms = 1e3 * (time.perf_counter() - started)
         if is_prompt:
@@ -190,7 +192,7 @@ class Stepper:
             assert sequence.lane is not None
             tokens[sequence.lane] = sequence.token_ids[-sequence.num_pending]
             rows[sequence.lane] = sequence.acting
-        logits = self._runner.decode(tokens, lengths, tuple(rows), self._packs.current)
+        logits = self._runner.decode(tokens, lengths, tuple(rows), self._packs.current, plan.rows[0].rope)
         for sequence in plan.rows:
             assert sequence.lane is not None
             if sequence.num_pending > 1:
@@ -327,7 +329,16 @@ class Stepper:
                 return
             self._scheduler.move(source, target)
 
-    def _keys(self, acting: Acting) -> list[str]:
-        """What the prefixes of a row are found by: which adapters act, and how strongly."""
-        keys = [(self._adapters.attached[name].key, scale) for name, scale in acting]
-        return [key if scale == 1 else f"{key} at {scale!r}" for key, scale in keys]
+    def _keys(self, sequence: Sequence) -> list[str]:
+        """What its prefixes are found by: which adapters act, how strongly, and how positions are scaled."""
+        keys = [(self._adapters.attached[name].key, scale) for name, scale in sequence.acting]
+        rope = [] if sequence.rope is None else [f"rope {sequence.rope!r}"]
+        return [key if scale == 1 else f"{key} at {scale!r}" for key, scale in keys] + rope
+
+
+def _of_like_positions(rows: tuple[Sequence, ...]) -> list[tuple[Sequence, ...]]:
+    """Rows that may run together: a run has one table of positions."""
+    groups: dict[RopeScaling | None, list[Sequence]] = {}
+    for sequence in rows:
+        groups.setdefault(sequence.rope, []).append(sequence)
+    return [tuple(group) for group in groups.values()]

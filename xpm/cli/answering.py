@@ -44,6 +44,11 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option("--device", type=click.Choice(DEVICES), help="By default the setting run.device."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the setting run.threads."),
     click.option("--context", type=click.IntRange(1), help="Tokens of prompt and answer together; 2048 by default."),
+    click.option(
+        "--rope",
+        metavar="KIND[:FACTOR]",
+        help="Scale positions where prompt and answer are longer than the base was made for, e.g. yarn.",
+    ),
     click.option("--memory", type=SIZE, help="Stay within so much memory, e.g. 800MB; refuse rather than exceed it."),
     click.option(
         "--kernels",
@@ -93,6 +98,7 @@ def answering_options(command: Callable[..., None]) -> Callable[..., None]:
         device: str | None,
         threads: int | None,
         context: int | None,
+        rope: str | None,
         memory: int | None,
         kernels: str,
         stop: tuple[str, ...],
@@ -124,6 +130,7 @@ def answering_options(command: Callable[..., None]) -> Callable[..., None]:
             memory=memory,
             kernels=kernels,
             context=context,
+            rope=rope_setting(rope),
         )
         command(console, options=options, **given)
 
@@ -132,11 +139,21 @@ def answering_options(command: Callable[..., None]) -> Callable[..., None]:
     return collected
 
 
+def rope_setting(text: str | None) -> str:
+    """What ``--rope`` says, checked; "" if it was not given."""
+    if text is None:
+        return ""
+    from xpm_runtime import RopeScaling
+
+    return str(RopeScaling.parse(text))
+
+
 def figures_of(result: "GenerationResult") -> str:
     """How fast an answer was, in a line."""
     return (
         f"prefill {result.prefill_tok_s:,.0f} tok/s ({result.num_prompt_tokens} tokens), "
         f"decode {result.decode_tok_s:,.0f} tok/s ({len(result.token_ids)} tokens), {result.finish_reason}"
+        + (f", positions scaled by {result.rope}" if result.rope else "")
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from xpm.cli.answering import rope_setting
 from xpm.cli.completion import installed_names
 from xpm.cli.context import here
 from xpm.cli.render import Console
@@ -39,6 +40,11 @@ from xpm_runtime.server.logs import log_as_json
 @click.option(
     "--context", "context_tokens", type=click.IntRange(1), help="Tokens of prompt and answer together; 2048 by default."
 )
+@click.option(
+    "--rope",
+    metavar="KIND[:FACTOR]",
+    help="Scale positions where prompt and answer are longer than the base was made for, e.g. yarn.",
+)
 @click.option("--device", type=click.Choice(DEVICES), help="By default the setting run.device.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the setting run.threads.")
 @click.option("--memory", type=SIZE, help="Stay within so much memory, e.g. 800MB; refuse rather than exceed it.")
@@ -69,6 +75,7 @@ def serve_command(
     max_lanes: int,
     max_queued: int,
     context_tokens: int | None,
+    rope: str | None,
     device: str | None,
     threads: int | None,
     memory: int | None,
@@ -97,6 +104,7 @@ def serve_command(
         threads=threads or config.number("run.threads") or None,
         memory=memory,
         context=context_tokens,
+        rope=rope_setting(rope),
     )
     options = ServeOptions(
         run=run,

@@ -47,7 +47,8 @@ class RunOptions:
     """``experts`` None lets the router choose, () runs the base. ``sampling`` overrides what the manifests say, and so does
     ``grammar``, which gives the grammar of an answer to a prompt, or None for none.
 
-    ``base`` and ``experts`` may be paths (``xpm.operations.local``); ``base`` "" is the environment's. ``context`` is in tokens.
+    ``base`` and ``experts`` may be paths (``xpm.operations.local``); ``base`` "" is the environment's. ``context`` is in tokens;
+    ``rope`` is how positions are scaled where it is more than the base was made for, "" for not at all.
     """
 
     experts: tuple[str, ...] | None = None
@@ -60,6 +61,7 @@ class RunOptions:
     memory: int | None = None
     kernels: str = "auto"
     context: int | None = None
+    rope: str = ""
 
 
 class Answerer:
@@ -225,7 +227,7 @@ def _sound(result: "GenerationResult") -> "GenerationResult":
 
 
 def load_engine(base: Part, options: RunOptions, *, max_lanes: int = 1) -> "Engine":
-    from xpm_runtime import Engine
+    from xpm_runtime import Engine, RopeScaling
 
     return Engine.load(
         base.folder,
@@ -235,6 +237,7 @@ def load_engine(base: Part, options: RunOptions, *, max_lanes: int = 1) -> "Engi
         memory=options.memory,
         kernels=options.kernels,
         context=options.context,
+        rope=RopeScaling.parse(options.rope) if options.rope else None,
     )
 
 

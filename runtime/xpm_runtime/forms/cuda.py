@@ -21,7 +21,8 @@ from xpm_runtime.forms.cuda_slots import BUCKETS, CudaSlots
 from xpm_runtime.forms.form import KvForm, Logits, RowLogits, Runner
 from xpm_runtime.graph import CUDA_FILES, GraphSpec
 from xpm_runtime.lanes import KvLanes
-from xpm_runtime.rope import rope_tables
+from xpm_runtime.rope_cache import RopeTables
+from xpm_runtime.rope_scaling import RopeScaling
 from xpm_runtime.sampler import require_finite
 from xpm_runtime.session import CudaBinding, DeviceArray, Session
 from xpm_runtime.slots import Acting, ScaledAdapter, SlotPack
@@ -98,41 +99,51 @@ class CudaRunner(Runner):
         self._session = session
         self._graph = graph
         self._lanes = lanes
-        tables = rope_tables(
-            head_dim=graph.head_dim,
-            theta=graph.rope_theta,
-            num_positions=lanes.capacity,
-            scaling=graph.rope_scaling,
-            dtype="float16",
-        )
-        self._rope = [session.device_array(table) for table in tables]
+        self._tables = RopeTables(graph, num_positions=lanes.capacity, dtype="float16")
+        self._rope: dict[RopeScaling | None, list[DeviceArray]] = {}
         self._slots: dict[int, dict[str, DeviceArray]] = {}
         self._scales: dict[str, DeviceArray] = {}
         self._held: dict[int, CudaSlots] = {}  # what the slots of a bucket hold
         self._scaled_rows: tuple[CudaSlots, tuple[Acting, ...]] | None = None
-        self._decodes: dict[tuple[str, int, int], _Run] = {}
+        self._decodes: dict[tuple[str, int, int, RopeScaling | None], _Run] = {}
 
     def prefill(
-        self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, acting: Acting, every: bool = False
+        self,
+        ids: Items[int],
+        *,
+        lane: int,
+        start: int,
+        pack: SlotPack,
+        acting: Acting,
+        every: bool = False,
+        rope: RopeScaling | None = None,
     ) -> Logits:
         assert isinstance(pack, CudaSlots)
         num_logits = len(ids) if every else 1
         positions = np.arange(len(ids))[None] if every else np.array([[len(ids) - 1]], np.int64)
         kind = self._kind(pack, (acting,), ids)
-        run = self._run(kind, pack, 1, length=len(ids), num_logits=num_logits, first_lane=lane)
+        run = self._run(kind, pack, 1, length=len(ids), num_logits=num_logits, first_lane=lane, rope=rope)
         run.binding.put("logit_positions", positions)
         self._fill(run, kind, pack, (acting,))
         self._launch(run, [list(ids)], [start + len(ids) - 1], total=start + len(ids), graph_id=-1)
         result: Logits = run.logits.numpy()
         return result
 
-    def decode(self, tokens: Items[int], lengths: Items[int], rows: tuple[Acting, ...], pack: SlotPack) -> RowLogits:
+    def decode(
+        self,
+        tokens: Items[int],
+        lengths: Items[int],
+        rows: tuple[Acting, ...],
+        pack: SlotPack,
+        rope: RopeScaling | None = None,
+    ) -> RowLogits:
         assert isinstance(pack, CudaSlots)
         kind = self._kind(pack, rows, ())
-        key = (kind, pack.bucket if kind != "base" else 0, len(tokens))
+        key = (kind, pack.bucket if kind != "base" else 0, len(tokens), rope)
         run = self._decodes.get(key)
         if run is None:
-            run = self._decodes[key] = self._run(kind, pack, len(tokens), length=1, num_logits=1, first_lane=0)
+            run = self._run(kind, pack, len(tokens), length=1, num_logits=1, first_lane=0, rope=rope)
+            self._decodes[key] = run
             run.binding.put("logit_positions", np.zeros((len(tokens), 1), np.int64))
         self._fill(run, kind, pack, rows)
         # The sum of lengths is read when the run is captured, so it is the most that a lane can hold.
@@ -145,13 +156,23 @@ class CudaRunner(Runner):
         has_soft = any(each >= self._graph.vocab_size for each in ids)
         return "slots" if kind == "base" and has_soft else kind
 
-    def _run(self, kind: str, pack: CudaSlots, num_rows: int, *, length: int, num_logits: int, first_lane: int) -> _Run:
+    def _run(
+        self,
+        kind: str,
+        pack: CudaSlots,
+        num_rows: int,
+        *,
+        length: int,
+        num_logits: int,
+        first_lane: int,
+        rope: RopeScaling | None,
+    ) -> _Run:
         session = self._session
         binding = session.cuda_binding(CUDA_FILES[kind])
         binding.take("input_ids", session.device_empty((num_rows, length), np.int64))
         binding.take("seqlens_k", session.device_empty((num_rows,), np.int32))
         binding.take("logit_positions", session.device_empty((num_rows, num_logits), np.int64))
-        for name, table in zip(("rope_cos", "rope_sin"), self._rope, strict=True):
+        for name, table in zip(("rope_cos", "rope_sin"), self._rope_of(rope), strict=True):
             binding.take(name, table)
         count = num_rows * num_logits
         run = _Run(
@@ -176,6 +197,12 @@ class CudaRunner(Runner):
                 if name in binding.inputs:  # groups without biases have no offsets
                     binding.take(name, array)
         return run
+
+    def _rope_of(self, rope: RopeScaling | None) -> list[DeviceArray]:
+        """The tables of a scaling, on the device; captured runs hold them, so all that were asked for stay."""
+        if rope not in self._rope:
+            self._rope[rope] = [self._session.device_array(table) for table in self._tables.of(rope)]
+        return self._rope[rope]
 
     def _slots_of(self, pack: CudaSlots) -> dict[str, DeviceArray]:
         """The buffers of the pack's bucket."""

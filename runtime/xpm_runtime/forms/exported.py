@@ -18,6 +18,7 @@ from xpm_runtime.forms.form import Form, Logits, RowLogits, Runner
 from xpm_runtime.forms.portable import PackedSlots
 from xpm_runtime.graph import EXPORTED_FORM, EXPORTED_GRAPH, ExportedGraph, GraphSpec
 from xpm_runtime.lanes import Lanes
+from xpm_runtime.rope_scaling import RopeScaling
 from xpm_runtime.session import Binding, Session
 from xpm_runtime.slots import Acting, ScaledAdapter, SlotPack
 
@@ -28,6 +29,7 @@ class ExportedForm(Form["ExportedLanes"]):
     name = EXPORTED_FORM
     file = EXPORTED_GRAPH
     devices = ("cpu", "cuda")
+    scales_positions = False  # the graph turns them itself
 
     @classmethod
     def obstacle(cls, folder: Path, device: str) -> str:
@@ -117,12 +119,27 @@ class ExportedRunner(Runner):
         self._bound = [_Bound(session.binding()) for _ in range(lanes.num_lanes)]
 
     def prefill(
-        self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, acting: Acting, every: bool = False
+        self,
+        ids: Items[int],
+        *,
+        lane: int,
+        start: int,
+        pack: SlotPack,
+        acting: Acting,
+        every: bool = False,
+        rope: RopeScaling | None = None,
     ) -> Logits:
         positions = range(len(ids)) if every else [len(ids) - 1]
         return self._run(ids, positions, lane=lane, start=start, pack=pack, acting=acting)
 
-    def decode(self, tokens: Items[int], lengths: Items[int], rows: tuple[Acting, ...], pack: SlotPack) -> RowLogits:
+    def decode(
+        self,
+        tokens: Items[int],
+        lengths: Items[int],
+        rows: tuple[Acting, ...],
+        pack: SlotPack,
+        rope: RopeScaling | None = None,
+    ) -> RowLogits:
         logits = np.zeros((len(tokens), self._graph.vocab_size), np.float32)
         for lane, (token, length, row) in enumerate(zip(tokens, lengths, rows, strict=True)):
             if length:  # else no sequence is there

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from xpm_runtime.adapter import Adapter, AdapterSpec, load_adapter
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import KvLanes, Lanes
+from xpm_runtime.rope_scaling import RopeScaling
 from xpm_runtime.sampler import require_finite
 from xpm_runtime.session import Session
 from xpm_runtime.slots import Acting, ScaledAdapter, SlotPack
@@ -46,7 +47,15 @@ class Runner(ABC):
 
     @abstractmethod
     def prefill(
-        self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, acting: Acting, every: bool = False
+        self,
+        ids: Items[int],
+        *,
+        lane: int,
+        start: int,
+        pack: SlotPack,
+        acting: Acting,
+        every: bool = False,
+        rope: RopeScaling | None = None,
     ) -> Logits:
         """Run prompt tokens through one lane.
 
@@ -54,18 +63,27 @@ class Runner(ABC):
             ids: the chunk's token ids; ids from ``vocab_size`` on are rows of the pack's ``soft_embeds``.
             start: tokens already in the lane.
             every: whether to return logits of every position instead of the last.
+            rope: how positions are scaled, as the base does it if None.
         Returns:
             float32 (1 or len(ids), vocab).
         """
 
     @abstractmethod
-    def decode(self, tokens: Items[int], lengths: Items[int], rows: tuple[Acting, ...], pack: SlotPack) -> RowLogits:
+    def decode(
+        self,
+        tokens: Items[int],
+        lengths: Items[int],
+        rows: tuple[Acting, ...],
+        pack: SlotPack,
+        rope: RopeScaling | None = None,
+    ) -> RowLogits:
         """Run one token of each lane ``0 : len(tokens)``.
 
         Args:
             tokens: the token each lane adds; lanes without a sequence pass 0 of length 0 and are not looked at.
             lengths: tokens already in each lane.
             rows: what acts on each lane.
+            rope: how the positions of all of them are scaled, as the base does it if None.
         Returns:
             one row for each token.
         """
@@ -77,6 +95,8 @@ class Form(ABC, Generic[LanesT]):
     name: ClassVar[str]
     file: ClassVar[str]
     devices: ClassVar[tuple[str, ...]]
+    scales_positions: ClassVar[bool] = True
+    """Whether positions can be scaled for each request."""
     max_rank: ClassVar[int | None] = None
     """The most that the ranks of all adapters of a run may come to, at least what one request may ask for."""
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from xpm_runtime.forms.form import Logits, RowLogits, Runner
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import KvLanes
-from xpm_runtime.rope import rope_tables
+from xpm_runtime.rope_cache import RopeTables
+from xpm_runtime.rope_scaling import RopeScaling
 from xpm_runtime.session import Binding, Session
 from xpm_runtime.slots import Acting, SlotPack
 
@@ -45,25 +46,20 @@ class RunArrays:
 
 
 class _Bound:
-    """A binding and what its slots are bound to."""
+    """A binding and what its slots and tables are bound to."""
 
     def __init__(self, binding: Binding) -> None:
         self.binding = binding
         self.pack: SlotPack | None = None
         self.rows: tuple[Acting, ...] = ()
+        self.rope: RopeScaling | None = None
 
 
 class HostRunner(Runner):
     def __init__(self, session: Session, graph: GraphSpec, lanes: KvLanes) -> None:
         self.graph = graph
         self._lanes = lanes
-        self._rope = rope_tables(
-            head_dim=graph.head_dim,
-            theta=graph.rope_theta,
-            num_positions=lanes.capacity,
-            scaling=graph.rope_scaling,
-            dtype=graph.dtype,
-        )
+        self._rope = RopeTables(graph, num_positions=lanes.capacity, dtype=graph.dtype)
         self._prefill = _Bound(session.binding())
         self._decode = _Bound(session.binding())
         self._decode_arrays: dict[int, RunArrays] = {}
@@ -72,17 +68,32 @@ class HostRunner(Runner):
         return RunArrays(self.graph, num_rows, positions, length)
 
     def prefill(
-        self, ids: Items[int], *, lane: int, start: int, pack: SlotPack, acting: Acting, every: bool = False
+        self,
+        ids: Items[int],
+        *,
+        lane: int,
+        start: int,
+        pack: SlotPack,
+        acting: Acting,
+        every: bool = False,
+        rope: RopeScaling | None = None,
     ) -> Logits:
         arrays = self.arrays(1, range(len(ids)) if every else [len(ids) - 1], len(ids))
         arrays.input_ids[0] = ids
         arrays.seqlens_k[0] = start + len(ids) - 1
         arrays.total[...] = start + len(ids)
-        self._run(self._prefill, arrays, first_lane=lane, pack=pack, rows=(acting,))
+        self._run(self._prefill, arrays, first_lane=lane, pack=pack, rows=(acting,), rope=rope)
         logits: Logits = arrays.logits[0]
         return logits
 
-    def decode(self, tokens: Items[int], lengths: Items[int], rows: tuple[Acting, ...], pack: SlotPack) -> RowLogits:
+    def decode(
+        self,
+        tokens: Items[int],
+        lengths: Items[int],
+        rows: tuple[Acting, ...],
+        pack: SlotPack,
+        rope: RopeScaling | None = None,
+    ) -> RowLogits:
         count = len(tokens)
         arrays = self._decode_arrays.get(count)
         if arrays is None:
@@ -90,27 +101,34 @@ class HostRunner(Runner):
         arrays.input_ids[:, 0] = tokens
         arrays.seqlens_k[:] = lengths
         arrays.total[...] = max(lengths) + 1
-        self._run(self._decode, arrays, first_lane=0, pack=pack, rows=rows)
+        self._run(self._decode, arrays, first_lane=0, pack=pack, rows=rows, rope=rope)
         return RowLogits(arrays.logits[:, 0])
 
     def _run(
-        self, bound: _Bound, arrays: RunArrays, *, first_lane: int, pack: SlotPack, rows: tuple[Acting, ...]
+        self,
+        bound: _Bound,
+        arrays: RunArrays,
+        *,
+        first_lane: int,
+        pack: SlotPack,
+        rows: tuple[Acting, ...],
+        rope: RopeScaling | None,
     ) -> None:
         binding = bound.binding
-        if bound.pack is not pack or bound.rows != rows:
-            self._bind_slots(bound, pack, rows)
+        if bound.pack is not pack or bound.rows != rows or bound.rope != rope:
+            self._bind_slots(bound, pack, rows, rope)
         for name, array in arrays.bound.items():
             binding.bind_array(name, array)
         binding.bind_result("logits", arrays.result)
         self._lanes.bind(binding, first_lane, len(rows))
         binding.run()
 
-    def _bind_slots(self, bound: _Bound, pack: SlotPack, rows: tuple[Acting, ...]) -> None:
+    def _bind_slots(self, bound: _Bound, pack: SlotPack, rows: tuple[Acting, ...], rope: RopeScaling | None) -> None:
         """Bind what acts; what a portable graph is not fed falls back to its zero-rank defaults."""
         binding = bound.binding
         binding.clear()
-        for name, array in zip(("rope_cos", "rope_sin"), self._rope, strict=True):
+        for name, array in zip(("rope_cos", "rope_sin"), self._rope.of(rope), strict=True):
             binding.bind_resident(name, array)
         for name, array in pack.inputs(rows).items():
             binding.bind_resident(name, array)
-        bound.pack, bound.rows = pack, rows
+        bound.pack, bound.rows, bound.rope = pack, rows, rope

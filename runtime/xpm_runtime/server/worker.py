@@ -198,6 +198,8 @@ class Worker:
         now = time.monotonic()
         timeout_s = self._timeout_s(order)
         deadline = now + timeout_s if timeout_s is not None else None
+        if sequence.rope is not None:
+            notes = (*notes, f"positions are scaled: {sequence.rope}")
         job = _Job(sequence, Ticket(self._cancel), request.experts, notes, deadline)
         with self._changed:
             if self._is_stopped:

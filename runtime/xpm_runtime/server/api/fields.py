@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from xpm_runtime import Grammar, RequestError
+from xpm_runtime import Grammar, RequestError, RopeScaling
 from xpm_runtime.server.host import Choice, Scaled
 from xpm_runtime.server.wish import DEFAULT_PRIORITY, MAX_CHOICES
 
@@ -49,6 +49,9 @@ class XpmOptions(Strict):
     max_experts: int | None = Field(default=None, ge=0, le=MAX_EXPERTS, description="How many the router may choose.")
     priority: int = Field(default=DEFAULT_PRIORITY, ge=0, le=9, description="0 comes last, 9 first.")
     timeout_ms: int | None = Field(default=None, ge=1, le=86_400_000)
+    rope: Annotated[str, StringConstraints(max_length=40)] | None = Field(
+        default=None, description="How positions are scaled beyond the base's own, e.g. `yarn` or `yarn:4`."
+    )
 
     @property
     def wishes(self) -> dict[str, Any]:
@@ -58,6 +61,7 @@ class XpmOptions(Strict):
             "exclude": tuple(self.exclude),
             "max_experts": self.max_experts,
             "priority": self.priority,
+            "rope": RopeScaling.parse(self.rope) if self.rope is not None else None,
             "timeout_s": self.timeout_ms / 1e3 if self.timeout_ms is not None else None,
         }
 
