@@ -7,6 +7,7 @@ from starlette.testclient import TestClient
 
 from tests.support.payloads import PAYLOADS
 from xpm.environment import Environment
+from xpm.errors import NotFoundError
 from xpm.home import Home
 from xpm.operations.market_serve import MarketOptions, application
 from xpm.operations.trials import Trials
@@ -156,3 +157,16 @@ def test_what_the_engine_refuses_is_told(index, tmp_path):
         index.serve("expert-a", "1.2.0", base=trials.base_digest, requires=["expert-b"])
         assert client.post("/try/expert-a", data={"prompt": "x"}).status_code == 404
         assert "<textarea" not in client.get("/experts/expert-a.html").text
+
+
+def test_while_the_index_can_t_be_read_that_is_what_is_said(client, monkeypatch):
+    def unreadable(self, name):
+        raise NotFoundError("the index is being written")
+
+    monkeypatch.setattr("xpm.site.live.LiveSite.held", unreadable)
+    reply = client.post("/try/expert-sql", data={"prompt": ASK})
+    assert (reply.status_code, reply.text, reply.headers["retry-after"]) == (
+        503,
+        "the index can't be read just now\n",
+        "5",
+    )

@@ -42,17 +42,21 @@ def create_app(site: LiveSite, *, hosts: Sequence[str] = (), routes: Sequence[Ro
             found = await run_in_threadpool(site.pair, *both)
             if found:
                 return RedirectResponse(f"/{found}", status_code=303)
-        try:
-            reply = await run_in_threadpool(site.reply, path[:_MAX_PATH], request.query_params)
-        except XpmError:
-            return Response("the index can't be read just now\n", 503, {"retry-after": "5"}, media_type="text/plain")
+        reply = await run_in_threadpool(site.reply, path[:_MAX_PATH], request.query_params)
         headers = {"etag": reply.etag, "cache-control": "no-cache"}
         if reply.status == 200 and _is_known(request.headers.get("if-none-match", ""), reply.etag):
             return Response(status_code=304, headers=headers)
         return Response(reply.body, reply.status, headers, media_type=reply.media_type)
 
-    app = Starlette(routes=[*routes, Route("/{path:path}", page, methods=["GET", "HEAD"])])
+    app = Starlette(
+        routes=[*routes, Route("/{path:path}", page, methods=["GET", "HEAD"])], exception_handlers={XpmError: _unread}
+    )
     return _Guard(app, hosts)
+
+
+async def _unread(request: Request, error: Exception) -> Response:
+    """Whatever was asked: of the index nothing can be said now."""
+    return Response("the index can't be read just now\n", 503, {"retry-after": "5"}, media_type="text/plain")
 
 
 def _is_known(given: str, etag: str) -> bool:
