@@ -282,3 +282,12 @@ def test_bodies_that_are_no_json(body, http):
     reply = http.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
     assert reply.status_code == 400
     assert reply.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_short_request_is_not_scaled_and_what_is_no_scaling_is_refused(client):
+    reply = client.chat.completions.create(
+        model="base", messages=USER, max_tokens=2, extra_body={"xpm": {"rope": "yarn"}}
+    )
+    assert reply.xpm["notes"] == []
+    with pytest.raises(openai.BadRequestError, match="'spiral' is no way to scale positions"):
+        client.chat.completions.create(model="base", messages=USER, extra_body={"xpm": {"rope": "spiral"}})

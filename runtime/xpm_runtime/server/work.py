@@ -34,7 +34,7 @@ class Delta:
     """What came since the last one.
 
     ``tokens`` is empty unless log-probabilities were asked for. ``result`` is set on the last delta alone, and there ``notes``
-    say how the order was degraded.
+    say how the order was degraded, and whether its positions were scaled.
     """
 
     text: str

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import models
 from xpm_build.base.parity import probe_tokens
-from xpm_runtime import AdapterSpec, CapacityError, Engine, Request, RequestError, SamplingParams
+from xpm_runtime import AdapterSpec, CapacityError, Engine, Request, RequestError, RopeScaling, SamplingParams
 from xpm_runtime.server.work import Limits, Order, Overloaded
 from xpm_runtime.server.worker import Worker
 
@@ -254,6 +254,18 @@ def test_closing_lets_what_was_accepted_end_and_accepts_nothing_new(tiny_engine)
 
     assert asyncio.run(drain()) == ["length"] * 8
     assert tiny_engine._scheduler.is_idle
+
+
+def test_whose_positions_are_scaled_is_told_so_and_has_lost_nothing(tiny_base):
+    async def ask_both(engine):
+        async with working(engine) as worker:
+            answers = [await ask(worker, order(PROMPTS[0], max_tokens=num)) for num in (5, 300)]
+            return [notes for *_, notes in answers], worker.snapshot().total_degraded
+
+    with Engine.load(
+        tiny_base.graph, device="cpu", threads=1, max_lanes=2, context=600, rope=RopeScaling.parse("yarn")
+    ) as engine:
+        assert asyncio.run(ask_both(engine)) == ([(), ("positions are scaled: yarn:2",)], 0)
 
 
 def test_a_closed_engine_ends_everybody(tiny_base):
