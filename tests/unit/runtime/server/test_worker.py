@@ -94,9 +94,11 @@ def test_what_can_not_be_answered_is_refused_and_leaves_nothing(tiny_engine):
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_again(tiny_engine):
     async def ask_too_much():
         async with working(tiny_engine, max_queued=3, tenant_queued=2) as worker:
-            running = [await worker.submit(order(max_tokens=200, tenant=str(n), logit_bias=ENDLESS)) for n in range(4)]
-            while worker.snapshot().running < 4:
-                await asyncio.sleep(0.01)
+            running = []
+            for number in range(4):  # one after the other: three may wait
+                running.append(await worker.submit(order(max_tokens=200, tenant=str(number), logit_bias=ENDLESS)))
+                while worker.snapshot().running <= number:
+                    await asyncio.sleep(0.01)
             queued = [await worker.submit(order(tenant="a")) for _ in range(2)]
             with pytest.raises(Overloaded, match="too many requests of yours"):
                 await worker.submit(order(tenant="a"))
