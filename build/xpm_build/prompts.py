@@ -43,6 +43,15 @@ def render(tokenizer: Any, messages: Sequence[dict[str, str]]) -> str:
     return str(text)
 
 
+def begin_of_answer(tokenizer: Any) -> str:
+    """What the chat template writes between a user's turn and the answer, "" if that can't be told; without blanks at its end,
+    which may become one token with what follows."""
+    asked = [{"role": "user", "content": "a"}]
+    before = str(tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=False))
+    text = render(tokenizer, asked)
+    return text[len(before) :].rstrip() if text.startswith(before) else ""
+
+
 def conversation(row: dict[str, Any]) -> list[dict[str, str]]:
     """The turns before the answer that a row teaches."""
     if is_chat(row):

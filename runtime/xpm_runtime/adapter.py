@@ -17,16 +17,19 @@ from xpm_runtime.graph import GraphSpec
 from xpm_runtime.native import AllowedMemory
 
 FORMAT = "xpm-slots-1"
+ACTIVATED_FORMAT = "xpm-slots-2"  # whoever does not know what invokes an adapter must not let it act everywhere
 SLOTS = "slots.safetensors"
 MAX_RANK = 256
 MAX_MAGNITUDE = 1e9  # products of two such and of activations stay finite in float32
 MAX_SOFT_TOKENS = 1024
+MAX_INVOCATION_TOKENS = 64
 DEFAULT_LOAD_ORDER = 5
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I8": np.dtype("i1")}
 _SLOT = re.compile(r"slots\.(.+)\.([AB])")
 
 
 Identity = tuple[int, ...]
+Invocation = tuple[int, ...]
 GrammarOf = Callable[[str], Grammar | None]
 
 
@@ -66,7 +69,8 @@ class Adapter:
     ``a`` and ``b`` map a linear's name to (rank, in) and (rank, out); ``scales`` is (total_out,) of output-scale deltas or None,
     ``offsets`` (total_out,) of what is added to outputs or None; ``soft_embeds`` is (num_soft, hidden), num_soft being 0 if
     there are none. ``addresses`` (linears, 2) is where A and B of each linear lie, 0 where there is none;
-    ``allowed`` lets native kernels read there.
+    ``allowed`` lets native kernels read there. ``invocation`` are the tokens from whose last place in a prompt on it acts, () if
+    it acts everywhere.
     """
 
     spec: AdapterSpec
@@ -79,6 +83,7 @@ class Adapter:
     identity: Identity
     allowed: tuple[AllowedMemory, ...]
     addresses: NDArray[np.int64]
+    invocation: Invocation = ()
 
     @property
     def is_half(self) -> bool:
@@ -119,7 +124,7 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_addressed: bool = Fa
     """
     identity = identity_of(spec.path)
     tensors, metadata = _read(spec)
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, ACTIVATED_FORMAT):
         raise AdapterMismatchError(
             f"{spec.path} is not a compiled adapter", hint=f"it must have format {FORMAT}: build it anew"
         )
@@ -129,6 +134,7 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_addressed: bool = Fa
             context=f"it needs {metadata.get('base_digest')}, loaded is {graph.base_digest}",
             hint="install the variant of the expert that is for this base",
         )
+    invocation = _parse_invocation(metadata.get("invocation_tokens", "[]"), spec, graph.vocab_size)
     rank = _parse_rank(metadata.get("rank", ""), spec)
     _widen_integers(tensors, spec, np.float16 if is_addressed else graph.dtype)
     linears = {linear.name: linear for linear in graph.linears if not linear.only_scales}
@@ -167,6 +173,7 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_addressed: bool = Fa
         scales=vectors.get("scales"),
         offsets=vectors.get("offsets"),
         soft_embeds=soft_embeds,
+        invocation=invocation,
     )
 
 
@@ -228,6 +235,19 @@ def _parse_rank(text: str, spec: AdapterSpec) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > len(str(MAX_RANK)) or int(text) > MAX_RANK:
         raise AdapterMismatchError(f"{spec.name}: rank {text[:20]!r} is not 0..{MAX_RANK}")
     return int(text)
+
+
+def _parse_invocation(text: str, spec: AdapterSpec, vocab_size: int) -> Invocation:
+    try:
+        ids = json.loads(text[: 16 * MAX_INVOCATION_TOKENS])
+    except ValueError:
+        ids = None
+    is_list = isinstance(ids, list) and len(ids) <= MAX_INVOCATION_TOKENS
+    if not is_list or not all(type(each) is int and 0 <= each < vocab_size for each in ids):
+        raise AdapterMismatchError(
+            f"{spec.name}: invocation_tokens {text[:40]!r} are not up to {MAX_INVOCATION_TOKENS} tokens of the base"
+        )
+    return tuple(ids)
 
 
 def _checked(spec: AdapterSpec, name: str, tensor: NDArray[Any], shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xpm_runtime.activation import Stage, parts_of, stages_of
 from xpm_runtime.adapter import AdapterSpec
 from xpm_runtime.beams import BeamSearch
 from xpm_runtime.constraint import Constraints
@@ -307,6 +308,8 @@ class Engine:
         with self._opened():
             acting = self._compose(request.experts, request.scales)
             num_soft = sum(self._adapters.attached[name].num_soft for name, _ in acting)
+            stages = self._stages(acting, ids, num_soft)
+            acting = stages[-1].acting
             sequence = Sequence(
                 [0] * num_soft + ids,
                 num_soft,
@@ -316,6 +319,7 @@ class Engine:
                 guide,
                 owner=self._lock,
                 scales=tuple(scale for _, scale in acting),
+                stages=stages,
             )
             self._scheduler.check(sequence)
             sequence.rope = self._scaling_of(request.rope, self._scheduler.reserve(sequence))
@@ -513,8 +517,13 @@ class Engine:
             pack = self._packs.serve(acting)
             ids = [*self._packs.soft_ids(acting), *checked_ids(token_ids, self.graph.vocab_size)]
             scaling = self._scaling_of(rope, len(ids))
-            result = self._runner.prefill(ids, lane=free, start=0, pack=pack, acting=acting, every=True, rope=scaling)
-            return result[num_soft:]
+            found = [
+                self._runner.prefill(
+                    ids[start:stop], lane=free, start=start, pack=pack, acting=part, every=True, rope=scaling
+                ).copy()
+                for start, stop, part in parts_of(self._stages(acting, token_ids, num_soft), 0, len(ids))
+            ]
+            return np.concatenate(found)[num_soft:]
 
     def memory(self) -> MemoryReport:
         """What is in memory now, by the formula."""
@@ -573,6 +582,11 @@ class Engine:
             check_scale(name, scale, has_soft=attached[name].num_soft > 0)
         ordered = sorted(experts, key=lambda name: (attached[name].spec.load_order, name))
         return tuple((name, of.get(name, 1.0)) for name in ordered if of.get(name) != 0)
+
+    def _stages(self, acting: Acting, ids: Items[int], num_soft: int) -> tuple[Stage, ...]:
+        """What acts on which tokens of a prompt."""
+        invocations = {name: self._adapters.attached[name].invocation for name, _ in acting}
+        return stages_of(acting, invocations, ids, num_soft=num_soft)
 
     def _require_attached(self, names: Iterable[str]) -> None:
         for name in names:

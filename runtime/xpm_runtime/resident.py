@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from xpm_runtime.adapter import Adapter, AdapterSpec, Identity, identity_of
+from xpm_runtime.adapter import Adapter, AdapterSpec, Identity, Invocation, identity_of
 from xpm_runtime.errors import AdapterMismatchError, CapacityError, RequestError
 from xpm_runtime.forms.form import Form
 
@@ -29,6 +29,7 @@ class AttachedAdapter:
     rank: int
     num_soft: int
     num_bytes: int
+    invocation: Invocation = ()
 
 
 class ResidentAdapters:
@@ -75,6 +76,7 @@ class ResidentAdapters:
             rank=adapter.rank,
             num_soft=adapter.num_soft,
             num_bytes=adapter.num_bytes,
+            invocation=adapter.invocation,
         )
         self.attached[spec.name] = known
         self._loaded[spec.name] = adapter

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from xpm_runtime.activation import Stage
 from xpm_runtime.guide import Guide
 from xpm_runtime.logprobs import TokenReport
 from xpm_runtime.rope_scaling import RopeScaling
@@ -95,6 +96,7 @@ class Sequence:
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
     rope: RopeScaling | None = None  # how its positions are scaled, with a factor; None for not at all
+    stages: tuple[Stage, ...] = ()  # what acts on which tokens; one with all of them if empty
     scales: tuple[float, ...] = ()  # of ``composition``; 1 for all if empty
     reports: list[TokenReport] = field(default_factory=list)
     prompt_reports: list[TokenReport | None] = field(default_factory=list)
@@ -105,6 +107,7 @@ class Sequence:
     def __post_init__(self) -> None:
         self.num_to_prefill = len(self.prompt_ids)
         self.acting = tuple(zip(self.composition, self.scales or [1.0] * len(self.composition), strict=True))
+        self.stages = self.stages or (Stage(0, self.acting),)
 
     @property
     def is_prefilled(self) -> bool:

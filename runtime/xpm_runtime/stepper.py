@@ -13,13 +13,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from xpm_runtime.activation import parts_of
 from xpm_runtime.errors import EngineError
 from xpm_runtime.forms.form import Logits, RowLogits, Runner
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import Lanes
 from xpm_runtime.logprobs import TokenReport, report
 from xpm_runtime.packs import Packs
-from xpm_runtime.prefix import PrefixCache
+from xpm_runtime.prefix import Later, PrefixCache
 from xpm_runtime.resident import ResidentAdapters
 from xpm_runtime.rope_scaling import RopeScaling
 from xpm_runtime.scheduler import Chunk, Plan, Scheduler
@@ -86,11 +87,11 @@ class Stepper:
         """Put what is known of a prompt's beginning into the lane that its sequence was just given."""
         for sequence in self._scheduler.admit():
             assert sequence.lane is not None
-            acting = self._keys(sequence)
+            acting, later = self._keys(sequence)
             if sequence.sampler.params.prompt_logprobs and not sequence.token_ids:
                 continue  # of what is not computed nothing is known
             ids = [*sequence.prompt_ids, *sequence.token_ids]
-            sequence.num_computed = self._prefixes.restore(sequence.lane, acting, ids)
+            sequence.num_computed = self._prefixes.restore(sequence.lane, acting, ids, later)
             if not sequence.token_ids:
                 sequence.num_reused = sequence.num_computed
 
@@ -110,7 +111,7 @@ class Stepper:
         """Take a sequence off its lane, to be queued again; what is computed is kept as far as the prefix cache holds it."""
         if sequence.lane is not None:
             ids = [*sequence.prompt_ids, *sequence.token_ids][: sequence.num_computed]
-            self._prefixes.keep(sequence.lane, self._keys(sequence), ids)
+            self._keep(sequence, ids)
         self.remove(sequence)
         sequence.forget()
 
@@ -156,22 +157,23 @@ class Stepper:
         ids = [*self._packs.soft_ids(sequence.acting), *sequence.prompt_ids[sequence.num_soft :], *sequence.token_ids]
         is_prompt = not sequence.token_ids
         every = is_prompt and sequence.sampler.params.prompt_logprobs
-        logits = self._runner.prefill(
-            ids[chunk.start : chunk.stop],
-            lane=sequence.lane,
-            start=chunk.start,
-            pack=self._packs.current,
-            acting=sequence.acting,
-            every=every,
-            rope=sequence.rope,
-        )
-        if every:
-            self._report_prompt(sequence, logits, chunk)
+        for start, stop, acting in parts_of(sequence.stages, chunk.start, chunk.stop):
+            logits = self._runner.prefill(
+                ids[start:stop],
+                lane=sequence.lane,
+                start=start,
+                pack=self._packs.current,
+                acting=acting,
+                every=every,
+                rope=sequence.rope,
+            )
+            if every:
+                self._report_prompt(sequence, logits, Chunk(sequence, start, stop))
         if chunk.stop < sequence.num_tokens:
             sequence.num_computed = chunk.stop
         else:
             if is_prompt:
-                self._prefixes.keep(sequence.lane, self._keys(sequence), sequence.prompt_ids)
+                self._keep(sequence, sequence.prompt_ids)
             self._advance(sequence, RowLogits(logits[-1:]), row=0, num_computed=chunk.stop)
         elapsed_ms = 1e3 * (time.perf_counter() - started)
         if is_prompt:
@@ -329,11 +331,23 @@ class Stepper:
                 return
             self._scheduler.move(source, target)
 
-    def _keys(self, sequence: Sequence) -> list[str]:
-        """What its prefixes are found by: which adapters act, how strongly, and how positions are scaled."""
-        keys = [(self._adapters.attached[name].key, scale) for name, scale in sequence.acting]
-        rope = [] if sequence.rope is None else [f"rope {sequence.rope!r}"]
-        return [key if scale == 1 else f"{key} at {scale!r}" for key, scale in keys] + rope
+    def _keep(self, sequence: Sequence, ids: list[int]) -> None:
+        """Remember what its lane holds of ``ids``."""
+        assert sequence.lane is not None
+        acting, later = self._keys(sequence)
+        self._prefixes.keep(sequence.lane, acting, ids, later)
+
+    def _keys(self, sequence: Sequence) -> tuple[tuple[str, ...], tuple[Later, ...]]:
+        """What its prefixes are found by, of its first tokens and from where on later: which adapters act, how strongly, and how
+        positions are scaled."""
+
+        def keys(acting: Acting) -> tuple[str, ...]:
+            known = [(self._adapters.attached[name].key, scale) for name, scale in acting]
+            return tuple(key if scale == 1 else f"{key} at {scale!r}" for key, scale in known)
+
+        first, *later = sequence.stages
+        rope = () if sequence.rope is None else (f"rope {sequence.rope!r}",)
+        return keys(first.acting) + rope, tuple((stage.first, keys(stage.acting)) for stage in later)
 
 
 def _of_like_positions(rows: tuple[Sequence, ...]) -> list[tuple[Sequence, ...]]:

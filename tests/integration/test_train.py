@@ -27,7 +27,7 @@ from xpm_build.evaluation.validate import ValidationOptions, validate
 from xpm_build.packages import build_expert
 from xpm_build.prompts import load_tokenizer
 from xpm_build.rows import read_rows, write_rows
-from xpm_build.training.adapter import with_adapter
+from xpm_build.training.adapter import peft_config, with_adapter
 from xpm_build.training.data import texts
 from xpm_build.training.run import train
 from xpm_build.training.settings import training_settings
@@ -90,6 +90,7 @@ def expert(folder, data, **config):
         {"adapter_type": "lora", "dropout": 0.1, "gradient_accumulation_steps": 2},
         {"adapter_type": "dora", "save_dtype": "bfloat16", "bf16": True},
         {"adapter_type": "rslora", "packing": True, "max_seq_length": 256, "metric": "loss", "eval_cases": None},
+        {"adapter_type": "alora", "metric": "loss", "eval_cases": None},
         {"adapter_type": "ia3", "rank": None, "gradient_checkpointing": True, "early_stopping_patience": 1},
         {"adapter_type": "prompt_tuning", "rank": None, "num_virtual_tokens": 4, "metric": "loss", "eval_cases": None},
         {"method": "distillation", "teacher": "teacher", "neftune_noise_alpha": 5.0, "gradient_accumulation_steps": 2},
@@ -112,6 +113,20 @@ def test_methods(config, data, tiny_base, tmp_path):
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == ""
     built = build_expert(folder, tmp_path / "dist", base=tiny_base.source)  # PEFT's files are what is compiled
     assert built.max_logit_error is not None
+
+
+def test_an_activated_adapter_is_invoked_by_what_begins_an_answer_or_by_what_is_stated(tiny_base):
+    tokenizer = load_tokenizer(tiny_base.source)
+    for stated, said in (({}, "<|im_start|>assistant"), ({"invocation": "<|im_start|>check"}, "<|im_start|>check")):
+        made = peft_config(training_settings(manifest(adapter_type="alora", **stated)), tiny_base.source)
+        assert tokenizer.decode(made.alora_invocation_tokens) == said
+    assert (
+        peft_config(training_settings(manifest(adapter_type="lora")), tiny_base.source).alora_invocation_tokens is None
+    )
+    with pytest.raises(TrainingError, match="invocation has 100 tokens"):
+        peft_config(training_settings(manifest(adapter_type="alora", invocation="a" * 100)), tiny_base.source)
+    with pytest.raises(TrainingError, match="invocation"):
+        training_settings(manifest(adapter_type="lora", invocation="a"))
 
 
 def test_both_kinds_of_attention_learn_the_same(data, tiny_base, tmp_path):

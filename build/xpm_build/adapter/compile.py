@@ -19,7 +19,7 @@ from xpm_build.adapter.peft_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Parts,
 from xpm_build.base.adaptable import Adaptable
 from xpm_build.base.architecture import Linear
 from xpm_build.errors import BuildError
-from xpm_runtime.adapter import FORMAT
+from xpm_runtime.adapter import ACTIVATED_FORMAT, FORMAT
 from xpm_runtime.tensor_file import tensor_bytes
 
 STORAGES = ("float32", "float16", "int8")
@@ -129,4 +129,6 @@ def save_slots(adapter: CompiledAdapter, out: Path, *, base_digest: str, storage
             tensors[name] = np.ascontiguousarray(np.rint(numbers), np.int8)
             tensors[f"{name}.scale"] = np.ascontiguousarray(scale[:, 0], np.float32)
     metadata = {"base_digest": base_digest, "format": FORMAT, "rank": str(adapter.rank)}
+    if adapter.invocation:
+        metadata |= {"format": ACTIVATED_FORMAT, "invocation_tokens": json.dumps(adapter.invocation)}
     out.write_bytes(tensor_bytes(tensors, metadata))

@@ -23,7 +23,7 @@ from xpm_build.adapter.peft_files import (
 from xpm_build.base.adaptable import Adaptable
 from xpm_build.base.architecture import Linear
 from xpm_build.errors import BuildError
-from xpm_runtime.adapter import MAX_RANK
+from xpm_runtime.adapter import MAX_INVOCATION_TOKENS, MAX_RANK
 
 Floats = NDArray[np.float32]
 _NEGLIGIBLE = 1e-6  # of the largest singular value
@@ -33,6 +33,7 @@ _NEGLIGIBLE = 1e-6  # of the largest singular value
 class CompiledAdapter:
     """Slot tensors by name; ``kind`` names the method.
 
+    ``invocation`` are the tokens from whose last place in a prompt on it acts, () if it acts everywhere.
     ``truncation`` is the largest relative error (Frobenius) of a linear's update that had to be cut to MAX_RANK, 0 if exact.
     """
 
@@ -40,6 +41,7 @@ class CompiledAdapter:
     rank: int
     tensors: dict[str, Floats] = field(default_factory=dict)
     truncation: float = 0.0
+    invocation: tuple[int, ...] = ()
 
     @property
     def num_soft(self) -> int:
@@ -50,7 +52,7 @@ LowRank = dict[Linear, tuple[Floats, Floats]]  # (rank, in) and (rank, out)
 
 
 def compile_lora(config: Mapping[str, Any], weights: Mapping[str, Floats], base: Adaptable) -> CompiledAdapter:
-    """LoRA and rsLoRA; DoRA, whose factor m / ‖W + BA‖ scales both the base's output and B."""
+    """LoRA, rsLoRA and activated LoRA; DoRA, whose factor m / ‖W + BA‖ scales both the base's output and B."""
     use_dora = bool(config.get("use_dora"))
     pairs: LowRank = {}
     deltas: dict[Linear, Floats] = {}
@@ -66,10 +68,28 @@ def compile_lora(config: Mapping[str, Any], weights: Mapping[str, Floats], base:
             update = factor[:, np.newaxis] * update
             deltas[linear] = factor - 1
         pairs[linear] = parts["lora_A"], update.T
-    adapter = _low_rank("dora" if use_dora else "lora", pairs)
+    invocation = invocation_of(config)
+    adapter = _low_rank("dora" if use_dora else "alora" if invocation else "lora", pairs)
+    adapter.invocation = invocation
     if deltas:
         adapter.tensors["scales"] = _row(base.slots, deltas)
     return adapter
+
+
+def invocation_of(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """The tokens that invoke an activated LoRA, () of any other; raises BuildError if they are no tokens."""
+    ids = config.get("alora_invocation_tokens")
+    if ids is None:
+        return ()
+    if config.get("use_dora"):
+        raise BuildError(f"{ADAPTER_CONFIG}: an activated LoRA can't be a DoRA")
+    is_list = isinstance(ids, list) and 1 <= len(ids) <= MAX_INVOCATION_TOKENS
+    if not is_list or not all(type(each) is int and each >= 0 for each in ids):
+        raise BuildError(
+            f"{ADAPTER_CONFIG}: alora_invocation_tokens must be 1 to {MAX_INVOCATION_TOKENS} token ids",
+            context=f"got {ids!r}"[:200],
+        )
+    return tuple(ids)
 
 
 def compile_adalora(config: Mapping[str, Any], weights: Mapping[str, Floats], base: Adaptable) -> CompiledAdapter:
@@ -157,7 +177,13 @@ COMPILERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Floats], Adaptabl
 
 def combine(adapters: list[CompiledAdapter]) -> CompiledAdapter:
     """Several adapters as one expert: ranks and virtual tokens follow each other, DoRA's deltas add, IA3's factors multiply."""
+    if len({each.invocation for each in adapters}) > 1:
+        raise BuildError(
+            "adapters that are invoked by different tokens can't be one expert",
+            hint="build an expert of each, or train them with the same invocation",
+        )
     combined = CompiledAdapter(kind="+".join(each.kind for each in adapters), rank=sum(each.rank for each in adapters))
+    combined.invocation = adapters[0].invocation
     if combined.rank > MAX_RANK:
         raise BuildError(f"the expert's adapters have rank {combined.rank} together", context=f"at most {MAX_RANK} fit")
     combined.truncation = max(each.truncation for each in adapters)

@@ -8,7 +8,8 @@ from typing import Any
 from peft import PeftModel
 
 from xpm_build.adapter.compile import compile_adapter, save_slots
-from xpm_build.adapter.peft_files import ADAPTER_CONFIG
+from xpm_build.adapter.methods import invocation_of
+from xpm_build.adapter.peft_files import ADAPTER_CONFIG, read_config
 from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import load_model, probe_tokens, reference_logits, require_close
 from xpm_build.errors import BuildError
@@ -35,7 +36,7 @@ def check_adapter(
     """
     allowed = math.inf if truncation else STORAGE_TOLERANCE[storage]
     with Engine.load(base, device="cpu", threads=1, max_lanes=1, context=512) as engine:
-        tokens = probe_tokens(engine.graph.vocab_size)
+        tokens = _with_invocations(probe_tokens(engine.graph.vocab_size), peft_folders)
         engine.attach(AdapterSpec.read("expert", slots))
         got = engine.logits(tokens, experts=["expert"])
         if len(peft_folders) == 1:
@@ -62,6 +63,13 @@ def check_adapter(
             )
         together = engine.logits(tokens, experts=names)
         return max(*errors, require_close(got, together, allowed, what="the expert of several adapters"))
+
+
+def _with_invocations(tokens: list[int], folders: list[Path]) -> list[int]:
+    """With what invokes the adapters in the middle: without it an activated LoRA would not act."""
+    half = len(tokens) // 2
+    found = dict.fromkeys(invocation_of(read_config(folder)) for folder in folders)
+    return [*tokens[:half], *(token for invocation in found for token in invocation), *tokens[half:]]
 
 
 def _peft_logits(source: Path, folder: Path, tokens: list[int]) -> Any:

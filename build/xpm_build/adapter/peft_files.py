@@ -30,7 +30,6 @@ _UNSUPPORTED = (
     "use_qalora",
     "trainable_token_indices",
     "megatron_config",
-    "alora_invocation_tokens",
     "target_parameters",
     "arrow_config",
     "use_effective_conv2d",

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from xpm_build.errors import TrainingError
+from xpm_build.prompts import begin_of_answer, load_tokenizer
 from xpm_build.training.settings import TrainingSettings
+from xpm_runtime.adapter import MAX_INVOCATION_TOKENS
 
 
 def with_adapter(settings: TrainingSettings, base: Path) -> Any:
@@ -97,4 +99,19 @@ def peft_config(settings: TrainingSettings, base: Path) -> Any:
         target_modules=list(settings.target_modules),
         use_dora=settings.adapter_type == "dora",
         use_rslora=settings.adapter_type == "rslora",
+        alora_invocation_tokens=_invocation(settings, base) if settings.adapter_type == "alora" else None,
     )
+
+
+def _invocation(settings: TrainingSettings, base: Path) -> list[int]:
+    """The tokens that invoke the adapter: those of the text that is stated, else what begins an answer in the chat template."""
+    tokenizer = load_tokenizer(base)
+    said = settings.invocation or begin_of_answer(tokenizer)
+    ids: list[int] = tokenizer.encode(said, add_special_tokens=False)
+    if not 1 <= len(ids) <= MAX_INVOCATION_TOKENS:
+        raise TrainingError(
+            f"training.config.invocation has {len(ids)} tokens",
+            context=f"{said!r}"[:200],
+            hint=f"it needs 1 to {MAX_INVOCATION_TOKENS}: state a text that stands in every prompt",
+        )
+    return ids

@@ -50,8 +50,9 @@ _SECTION = frozenset(
 _PACKAGED = re.compile(r"final|checkpoint-([1-9][0-9]*)")
 _DEFAULT_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _DEFAULT_TARGETS_IA3 = ("k_proj", "v_proj", "down_proj")
-_LOW_RANK = ("lora", "rslora", "dora", "qlora")
+_LOW_RANK = ("lora", "rslora", "dora", "alora", "qlora")
 _IS_LOW_RANK = ("adapter_type", _LOW_RANK)
+_IS_ACTIVATED = ("adapter_type", ("alora",))
 _IS_IA3 = ("adapter_type", ("ia3",))
 _IS_PROMPT = ("adapter_type", ("prompt_tuning",))
 _IS_DISTILLED = ("method", ("distillation",))
@@ -75,7 +76,9 @@ class TrainingSettings:
         one_of("sft", "dpo", "distillation", refused={"rlhf": _REFUSED["reward_model"]}), "sft", "what is learned from"
     )
     adapter_type: str = knob(
-        one_of("lora", "rslora", "dora", "ia3", "prompt_tuning", "qlora"), "lora", "qlora needs bitsandbytes and CUDA"
+        one_of("lora", "rslora", "dora", "alora", "ia3", "prompt_tuning", "qlora"),
+        "lora",
+        "qlora needs bitsandbytes and CUDA; alora acts from its invocation on",
     )
     metric: str = knob(
         one_of("task", "loss"),
@@ -97,6 +100,13 @@ class TrainingSettings:
         only=_IS_LOW_RANK,
     )
     dropout: float = knob(share, 0.0, "of the adapter's input, while training", only=_IS_LOW_RANK)
+    invocation: str = knob(
+        text,
+        "",
+        "from whose last place in a prompt on the adapter acts",
+        shown="what begins an answer in the base's chat template",
+        only=_IS_ACTIVATED,
+    )
     target_modules: tuple[str, ...] = knob(
         names,
         lambda above: _DEFAULT_TARGETS_IA3 if above["adapter_type"] == "ia3" else _DEFAULT_TARGETS,
