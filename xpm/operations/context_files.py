@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xpm_runtime.sequence import Prompt
 
 MAX_BYTES = 8_000_000
-"""Of all documents of a prompt together: reading, cutting and ranking so much takes half a minute."""
+"""Of all documents of a prompt together: reading, cutting and ranking so much takes five seconds of a core."""
 LEAST_BUDGET = 64
 _ANSWER_SHARE = 4  # at most one part in so many of the context is kept free for the answer
 _JOIN_TOKENS = 4  # the blank line between documents and prompt, and what a tokenizer makes of two texts that meet
