@@ -75,7 +75,13 @@ def test_a_text_that_is_none(tmp_path):
     for name in ("x", "absent"):
         with pytest.raises(UsageError, match="can't be read"):
             sample_text(tmp_path / name)
-    assert len(sample_text(None)) > 300_000
+
+
+def test_the_text_that_is_at_hand_does_not_repeat_itself():
+    text = sample_text(None)
+    assert len(text) > 200_000
+    paragraphs = [each.strip() for each in text.split("\n\n") if len(each) > 100]
+    assert len(set(paragraphs)) > 0.99 * len(paragraphs)
 
 
 @pytest.mark.parametrize(
