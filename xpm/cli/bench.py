@@ -1,4 +1,4 @@
-"""bench speed, bench memory."""
+"""bench speed, bench memory, bench context."""
 
 import os
 from pathlib import Path
@@ -6,15 +6,18 @@ from pathlib import Path
 import click
 
 from xpm.cli.context import here
+from xpm.cli.interrupt import EXIT_CODE, interruptible
 from xpm.cli.render import Console, size
 from xpm.operations import bench as operations
 
 _PEERS = ("llama.cpp", "ik_llama.cpp", "peft")
+_TASKS = ("needle", "needles", "pairs", "variables", "counting")
+_LEAST_LENGTH, _MOST_LENGTH = 128, 1 << 20
 
 
 @click.group("bench")
 def bench_command() -> None:
-    """Measure the engine on this machine (needs the build extra; llama.cpp and the chart need the bench extra)."""
+    """Measure the engine on this machine (speed and memory need the build extra; llama.cpp and the chart the bench extra)."""
 
 
 @bench_command.command("speed")
@@ -108,3 +111,92 @@ def memory_command(console: Console, folder: Path | None, tokens: int, as_json: 
     for title in ("formula", "real"):
         parts = ", ".join(f"{name} {size(value)}" for name, value in found[title].items())
         console.out(f"{title}: {parts or 'not known on this system'}")
+
+
+class _Lengths(click.ParamType["tuple[int, ...]"]):
+    """Numbers of tokens, divided by commas."""
+
+    name = "N,N,…"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            found = tuple(int(each) for each in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} are no numbers divided by commas, such as 512,2048", param, ctx)
+        if any(not _LEAST_LENGTH <= each <= _MOST_LENGTH for each in found):
+            self.fail(f"lengths are {_LEAST_LENGTH} to {_MOST_LENGTH} tokens", param, ctx)
+        return found
+
+
+@bench_command.command("context")
+@click.argument("base", required=False, default="")
+@click.option(
+    "--lengths",
+    type=_Lengths(),
+    default="512,1024,2048,4096,8192",
+    show_default=True,
+    help="Tokens of prompt and answer together, each a row of the table.",
+)
+@click.option("--task", "tasks", multiple=True, type=click.Choice(_TASKS), help="Repeatable; by default all.")
+@click.option(
+    "--cases", type=click.IntRange(0, 1000), default=5, show_default=True, help="Prompts of each task and length."
+)
+@click.option(
+    "--windows",
+    type=click.IntRange(0, 1000),
+    default=2,
+    show_default=True,
+    help="Pieces of a text whose loss is measured.",
+)
+@click.option(
+    "--text",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The text; by default the language reference that comes with Python.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Another makes other prompts.")
+@click.option("--threads", type=click.IntRange(1, 4 * (os.cpu_count() or 1)), help="By default all cores.")
+@click.option(
+    "--kernels", type=click.Choice(["auto", "native", "portable"]), default="auto", help="Our own, or ONNX Runtime's."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.pass_obj
+def context_command(
+    console: Console,
+    base: str,
+    lengths: tuple[int, ...],
+    tasks: tuple[str, ...],
+    cases: int,
+    windows: int,
+    text: Path | None,
+    seed: int,
+    threads: int | None,
+    kernels: str,
+    as_json: bool,
+) -> None:
+    """Ask a base for what lies in long prompts, measure the loss of a text by how much of it came before, and say how far it
+    reaches. BASE is a path or the name of the base here, which it is by default. Ctrl-C ends it with what was measured.
+
+    Example: xpm bench context --lengths 512,2048 --cases 2
+    """
+    from xpm_build.bench.context.report import document, markdown
+    from xpm_build.bench.context.run import ContextOptions
+
+    options = ContextOptions(
+        lengths=lengths,
+        tasks=tasks or _TASKS,
+        cases=cases,
+        windows=windows,
+        text=text,
+        seed=seed,
+        threads=threads,
+        kernels=kernels,
+    )
+    found = operations.context(here(), base, options, progress=console, report=console.say, interruption=interruptible)
+    if as_json:
+        console.json(document(found))
+    else:
+        console.out(markdown(found))
+    if found.is_stopped:
+        click.get_current_context().exit(EXIT_CODE)

@@ -1,5 +1,7 @@
 """run: a prompt in, an answer out."""
 
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +13,12 @@ from xpm.cli.interrupt import EXIT_CODE, interruptible
 from xpm.cli.render import Console
 from xpm.cli.text import read_prompt_text
 from xpm.operations.answering import RunOptions, Show
+from xpm.operations.context_files import LEAST_BUDGET, read_context
 from xpm.operations.run import Answered, run
 
 if TYPE_CHECKING:
     from xpm_runtime import GenerationResult
+    from xpm_runtime.passages.choose import Chosen
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -30,6 +34,19 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     multiple=True,
     help="Put this file, with its name, in front of the prompt; `-` is stdin. Repeatable.",
 )
+@click.option(
+    "--context-file",
+    "context_files",
+    type=_FILE,
+    multiple=True,
+    help="Put what bears on the prompt of this document in front of it, and tell what was left out. Repeatable.",
+)
+@click.option(
+    "--context-tokens",
+    type=click.IntRange(LEAST_BUDGET),
+    metavar="N",
+    help="Show so many tokens of them at most; by default what the context holds beside prompt and answer.",
+)
 @click.option("--n", "num_answers", type=click.IntRange(1, 100), metavar="N", help="Write so many answers.")
 @click.option("--stats", is_flag=True, help="Show experts, speeds and attach time on stderr.")
 @click.option("--verbose", "-v", is_flag=True, help="Show what --stats does, and more of what is done.")
@@ -42,6 +59,8 @@ def run_command(
     prompt: str | None,
     prompt_file: Path | None,
     files: tuple[Path, ...],
+    context_files: tuple[Path, ...],
+    context_tokens: int | None,
     num_answers: int | None,
     stats: bool,
     verbose: bool,
@@ -54,6 +73,7 @@ def run_command(
     Example: xpm run "List the names of users older than 25. Schema: users(id, name, age)"
     """
     text = read_prompt_text(prompt, prompt_file, files)
+    context = read_context(context_files, budget=context_tokens, context=options.context)
     answered = run(
         here(),
         text,
@@ -62,6 +82,8 @@ def run_command(
         progress=console,
         show=_unseen if as_json else _numbered(console, num_answers) if num_answers else _plain(console),
         interruption=interruptible,
+        context=context,
+        tell=partial(_tell, console),
     )
     if as_json:
         console.json(_documents(answered) if num_answers else _document(answered, answered.results[0]))
@@ -73,6 +95,18 @@ def run_command(
         _show_figures(console, answered)
     if answered.is_stopped:
         click.get_current_context().exit(EXIT_CODE)
+
+
+def _tell(console: Console, chosen: "Chosen") -> None:
+    """Say what is shown of each document, where that is not all of it."""
+    for each in chosen.documents:
+        if each.num_left_out_tokens:
+            lines = ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in each.lines)
+            console.say(
+                f"{each.name}: shown are {each.num_kept} of {each.num_passages} passages ("
+                + (f"lines {lines}; " if lines else "")
+                + f"{each.num_left_out_tokens:,} of {each.num_tokens + each.num_left_out_tokens:,} tokens left out)"
+            )
 
 
 def _unseen(number: int, piece: str) -> None:
@@ -108,7 +142,8 @@ def _document(answered: Answered, result: "GenerationResult") -> dict[str, Any]:
 
 
 def _shared(answered: Answered) -> dict[str, Any]:
-    return {
+    context = {"context": asdict(answered.context)} if answered.context else {}
+    return context | {
         "experts": list(answered.results[0].experts),
         "base": answered.base,
         "device": answered.device,

@@ -1,14 +1,22 @@
 """Benchmarks: finds what to measure, then leaves the work to ``xpm_build.bench`` (the ``build`` extra)."""
 
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xpm.environment import Environment
-from xpm.errors import UsageError
+from xpm.errors import NotFoundError, UsageError
+from xpm.operations.answering import Interruption, never
+from xpm.operations.choice import Candidates
 from xpm.operations.extras import require_extra
 from xpm.operations.installed import installed
+from xpm.operations.local import is_path
+from xpm.progress import Progress
+
+if TYPE_CHECKING:
+    from xpm_build.bench.context.run import ContextOptions, Results
 
 
 def speed(
@@ -67,3 +75,32 @@ def memory(environment: Environment, *, folder: Path | None, tokens: int) -> dic
         folder = base.folder
         slots = [each.folder / "slots.safetensors" for each in rest if each.folder is not None]
     return run_memory(folder, tokens=tokens, adapters=slots)
+
+
+def context(
+    environment: Environment,
+    base: str,
+    options: "ContextOptions",
+    *,
+    progress: Progress,
+    report: Callable[[str], None],
+    interruption: Interruption = never,
+) -> "Results":
+    """How a base does with long prompts, by their length; what was measured before an interruption if there is one.
+
+    Args:
+        base: a path (a ``.base`` file, an exported base, a model), the name of the base here, or "" for it.
+    Raises:
+        NotFoundError: the base here has another name. UsageError: see ``run_context``.
+    """
+    from xpm_build.bench.context.run import run_context
+
+    path = base if is_path(base) or Path(base).is_dir() else ""
+    with tempfile.TemporaryDirectory(prefix="xpm-bench-") as scratch:
+        found = Candidates(environment, base=path, scratch=Path(scratch), progress=progress).base
+        if base and not path and base != found.name:
+            raise NotFoundError(
+                f"the base here is {found.name}, not {base}", hint=f"name a path, or run `xpm base add {base}` first"
+            )
+        with interruption() as stopped:
+            return run_context(found.folder, found.label, options, report=report, stopped=stopped)

@@ -1,29 +1,35 @@
 """Running a prompt: the base is found, the experts chosen, and one or several answers written."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from xpm.environment import Environment
 from xpm.errors import UsageError
 from xpm.operations.answering import Answerer, Interruption, RunOptions, Show, never
+from xpm.operations.context_files import ContextFiles, passages_for
 from xpm.progress import Progress
 
 if TYPE_CHECKING:
     from xpm_runtime import GenerationResult, Message, SamplingParams
+    from xpm_runtime.passages.choose import Chosen
 
 MAX_LANES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """``results`` are fewer than were asked for if they were stopped; the last is cancelled then."""
+    """``results`` are fewer than were asked for if they were stopped; the last is cancelled then.
+
+    ``context`` is what was shown of documents, None if there were none.
+    """
 
     results: tuple["GenerationResult", ...]
     attach_ms: float
     device: str
     kernels: str
     base: str
+    context: "Chosen | None" = None
 
     @property
     def is_stopped(self) -> bool:
@@ -39,12 +45,25 @@ def run(
     progress: Progress,
     show: Show,
     interruption: Interruption = never,
+    context: ContextFiles | None = None,
+    tell: Callable[["Chosen"], None] = lambda chosen: None,
 ) -> Answered:
-    """Answer one prompt, ``num_answers`` times; ``show`` gets the text piece by piece."""
+    """Answer one prompt, ``num_answers`` times; ``show`` gets the text piece by piece.
+
+    Args:
+        context: documents, of which what bears on the prompt is put in front of it. The prompt alone says who answers.
+        tell: told what is shown of them, before the answer.
+    """
     with Answerer(environment, options, progress=progress, max_lanes=min(num_answers, MAX_LANES)) as answerer:
         chosen = answerer.candidates.compose(prompt, options.experts)
         answerer.candidates.warn_of_nobody(prompt, chosen)
-        sampling = answerer.sampling(chosen, prompt)
+        sampling, asked, shown = answerer.sampling(chosen, prompt), prompt, None
+        if context is not None:
+            bare = messages(options.system, prompt)
+            shown = passages_for(environment, answerer.engine, context, prompt, bare, max_tokens=sampling.max_tokens)
+            tell(shown)
+            asked = f"{shown.text}\n\n{prompt}"
+            sampling = replace(sampling, grammar=answerer.sampling(chosen, asked).grammar)
         if num_answers > sampling.num_beams > 1:
             raise UsageError(f"{sampling.num_beams} beams find at most {sampling.num_beams} answers", hint="lower --n")
         if num_answers > 1 and sampling.temperature == 0 and sampling.num_beams == 1:
@@ -53,7 +72,7 @@ def run(
         attach_ms = answerer.attach(chosen.experts)
         with interruption() as stopped:
             results = answerer.answers(
-                messages(options.system, prompt), chosen.experts, samplings, show=show, stopped=stopped
+                messages(options.system, asked), chosen.experts, samplings, show=show, stopped=stopped
             )
         engine = answerer.engine
         return Answered(
@@ -62,6 +81,7 @@ def run(
             device=engine.device,
             kernels=engine.kernels,
             base=answerer.label,
+            context=shown,
         )
 
 

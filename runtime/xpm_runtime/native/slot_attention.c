@@ -119,7 +119,9 @@ OrtStatus *slot_attention_compute(void *kernel, OrtKernelContext *context) {
     else
         parallel(&call, prepare_task, work.num_tokens, &work);
     size_t group = op->heads / op->kv_heads;
-    work.queries_per_task = group >= MAX_QUERIES ? 1 : MAX_QUERIES / group;
+    /* As few tokens as fill whole tiles of queries: of three heads to a key eight. */
+    work.queries_per_task = 1;
+    while (work.queries_per_task < MAX_QUERIES && work.queries_per_task * group % MAX_QUERIES) work.queries_per_task *= 2;
     work.tasks_per_head = (work.per_row + work.queries_per_task - 1) / work.queries_per_task;
     parallel(&call, attend_task, rows * op->kv_heads * work.tasks_per_head, &work);
     require(&call, !atomic_load(&work.lacks_memory), "there is not enough memory");

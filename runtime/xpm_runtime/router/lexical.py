@@ -1,4 +1,4 @@
-"""How alike a prompt and what cards say of themselves are in their words: BM25, and nothing learned."""
+"""How alike a prompt and texts are in their words: BM25, and nothing learned. The texts are those of cards, or passages."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -7,7 +7,6 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from xpm_runtime.router.card import RoutingCard
 from xpm_runtime.router.keywords import ORDINARY
 from xpm_runtime.router.words import folded, stems, words_of
 
@@ -24,8 +23,10 @@ _STOP = frozenset(
 
 
 class LexicalIndex:
-    def __init__(self, cards: Sequence[RoutingCard]) -> None:
-        counts = [Counter(_terms(folded(card.text))) for card in cards]
+    def __init__(self, texts: Sequence[str], *, is_whole: bool = False) -> None:
+        """``is_whole``: words that occur in requests of every kind, and numbers, count too."""
+        self._is_whole = is_whole
+        counts = [Counter(_terms(words_of(folded(text)), is_whole=is_whole)) for text in texts]
         lengths = [sum(each.values()) for each in counts]
         mean = max(sum(lengths) / max(len(lengths), 1), 1.0)
         found: dict[str, list[tuple[int, float]]] = defaultdict(list)
@@ -33,19 +34,19 @@ class LexicalIndex:
             for term, times in count.items():
                 weight = times * (_K1 + 1) / (times + _K1 * (1 - _B + _B * length / mean))
                 found[term].append((position, weight))
-        self._num_cards = len(cards)
+        self._num_texts = len(texts)
         self._postings: dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
         for term, postings in found.items():
-            rarity = log(1 + (len(cards) - len(postings) + 0.5) / (len(postings) + 0.5))
+            rarity = log(1 + (len(texts) - len(postings) + 0.5) / (len(postings) + 0.5))
             self._postings[term] = (
                 np.array([position for position, _ in postings], np.int64),
                 np.array([weight * rarity for _, weight in postings], np.float32),
             )
 
     def likeness(self, words: Sequence[str]) -> NDArray[np.float32]:
-        """float32 (number of cards,), 0 (no word in common) to 1, of a folded prompt's words."""
-        sums = np.zeros(self._num_cards, np.float32)
-        for term in dict.fromkeys(_terms_of(words)):
+        """float32 (number of texts,), 0 (no word in common) to 1, of a folded prompt's words."""
+        sums = np.zeros(self._num_texts, np.float32)
+        for term in dict.fromkeys(_terms(words, is_whole=self._is_whole)):
             if term in self._postings:
                 positions, weights = self._postings[term]
                 sums[positions] += weights
@@ -61,9 +62,7 @@ def telling_words(text: str) -> list[str]:
     )
 
 
-def _terms(text: str) -> list[str]:
-    return _terms_of(words_of(text))
-
-
-def _terms_of(words: Sequence[str]) -> list[str]:
+def _terms(words: Sequence[str], *, is_whole: bool) -> list[str]:
+    if is_whole:
+        return stems([each for each in words if each not in _STOP])
     return stems([each for each in words if each not in _STOP and each not in ORDINARY and not each.isdigit()])

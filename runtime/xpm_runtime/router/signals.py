@@ -48,7 +48,8 @@ class Signals:
             RequestError: a hint is no expression.
         """
         self._topics, self._ablated = topics, ablated
-        self._keywords, self._lexical = KeywordIndex(cards), LexicalIndex(cards)
+        self._keywords = KeywordIndex(cards)
+        self._lexical = LexicalIndex([card.text for card in cards])
         parsed = {position: parse_hint(card.hint) for position, card in enumerate(cards)}
         self._hints: dict[int, Hint] = {position: hint for position, hint in parsed.items() if hint is not None}
         self.concepts = [_concepts_of(card) for card in cards]

@@ -249,7 +249,8 @@ def _attend(feeds, cache, shape, past, new, weights):
 
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize(
-    ("heads", "kv_heads", "dim"), [(4, 2, 32), (3, 3, 16), (14, 2, 64), (9, 1, 80), (4, 2, 128), (2, 1, 256)]
+    ("heads", "kv_heads", "dim"),
+    [(4, 2, 32), (9, 3, 64), (3, 3, 16), (14, 2, 64), (9, 1, 80), (4, 2, 128), (2, 1, 256)],
 )
 @pytest.mark.parametrize(("past", "new"), [([0], 1), ([0], 13), ([40], 9), ([3, 17, 60], 1), ([5, 0], 4)])
 def test_attention_over_any_cache(heads, kv_heads, dim, past, new, norm):

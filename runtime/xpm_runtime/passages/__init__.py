@@ -1,0 +1,1 @@
+"""Of long documents the passages that bear on a prompt: cut, ranked, and chosen within a budget of tokens."""
