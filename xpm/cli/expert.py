@@ -120,6 +120,9 @@ def train_command(console: Console, folder: Path, base: str, restart: bool, as_j
     type=click.Path(path_type=Path, file_okay=False),
     help="Judge each of --experts (and FOLDER, if it is named) alone and beside each other; write the matrix into this folder.",
 )
+@click.option(
+    "--fused", default="", metavar="A,B", help="With --matrix: what `xpm fuse` made of them, to answer instead."
+)
 @click.option("--no-execution", is_flag=True, help="Compare texts instead of running what was written.")
 @click.option("--no-write", is_flag=True, help="Leave the manifest as it is.")
 @_json
@@ -135,6 +138,7 @@ def validate_command(
     against: Path | None,
     experts: str,
     matrix: Path | None,
+    fused: str,
     no_execution: bool,
     no_write: bool,
     as_json: bool,
@@ -154,7 +158,9 @@ def validate_command(
     from xpm_build.evaluation.validate import ValidationOptions
 
     console: Console = context.obj
-    named = [each.strip() for each in experts.split(",") if each.strip()]
+    named, instead = _listed(experts), _listed(fused)
+    if instead and not matrix:
+        raise UsageError("--fused goes with --matrix")
     if matrix:
         if against or file or no_write:
             raise UsageError("--matrix goes with none of --against, --data and --no-write")
@@ -164,7 +170,9 @@ def validate_command(
             [*([str(folder)] if is_given else []), *named],
             matrix,
             base=base,
-            options=MatrixOptions(variant=variant, cases=cases, execution=not no_execution),
+            options=MatrixOptions(
+                variant=variant, cases=cases, execution=not no_execution, fused=tuple(map(Path, instead))
+            ),
             progress=console,
             report=console.say,
         ).to_dict()
@@ -190,6 +198,10 @@ def validate_command(
     document = {**result.to_dict(), "failures": []}
     _show(console, blocks_of(document))
     console.say(f"see {folder / 'validation' / 'report.html'}")
+
+
+def _listed(text: str) -> list[str]:
+    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 @click.command("compare")

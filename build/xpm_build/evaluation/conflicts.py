@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,18 +37,22 @@ _CASES = "cases"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatrixOptions:
-    """``cases`` is the most of each circle; ``together`` adds the column in which all experts act; ``threads`` the engine's."""
+    """``cases`` is the most of each circle; ``together`` adds the column in which all experts act; ``threads`` the engine's.
+
+    ``fused`` are folders or packages of experts that `xpm fuse` made of some of them, and which answer in their place.
+    """
 
     variant: str = "fp32"
     cases: int = 500
     together: bool = True
     execution: bool = True
+    fused: tuple[Path, ...] = ()
     threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suffering:
-    """One row of the matrix: an expert's answers to all of its cases, alone and in each company."""
+    """One row of the matrix: the answers to all cases of an expert, by it alone, beside each other, and by what was fused of it."""
 
     name: str
     version: str
@@ -56,10 +60,11 @@ class Suffering:
     circles: tuple[Circle, ...]
     alone: Answered
     beside: Mapping[str, Answered]
+    fused: Mapping[str, Answered]
 
-    def lost(self, neighbour: str) -> Comparison:
-        """What the neighbour does to the expert, over the cases of all circles; what is lost is below 0."""
-        return compare(self.beside[neighbour].right, self.alone.right)
+    def gained(self, answered: Answered) -> Comparison:
+        """Against the expert alone, over the cases of all circles; what is lost is below 0."""
+        return compare(answered.right, self.alone.right)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -67,22 +72,26 @@ class Suffering:
             "metric": self.metric,
             "cases": len(self.alone.verdicts),
             "alone": round(self.alone.figures.right, 4),
-            "beside": {
-                name: {
-                    "right": round(each.figures.right, 4),
-                    **self.lost(name).to_dict(),
-                    "circles": self._by_circle(each),
-                }
-                for name, each in self.beside.items()
-            },
+            "beside": self._cells(self.beside),
+            **({"fused": self._cells(self.fused)} if self.fused else {}),
         }
 
-    def _by_circle(self, beside: Answered) -> dict[str, list[int]]:
-        """Circle -> (right beside the other, right alone, asked)."""
+    def _cells(self, found: Mapping[str, Answered]) -> dict[str, Any]:
+        return {
+            name: {
+                "right": round(each.figures.right, 4),
+                **self.gained(each).to_dict(),
+                "circles": self._by_circle(each),
+            }
+            for name, each in found.items()
+        }
+
+    def _by_circle(self, answered: Answered) -> dict[str, list[int]]:
+        """Circle -> (right so, right alone, asked)."""
         found, first = {}, 0
         for circle in self.circles:
             part = slice(first, first := first + len(circle.rows))
-            found[circle.name] = [sum(beside.right[part]), sum(self.alone.right[part]), len(circle.rows)]
+            found[circle.name] = [sum(answered.right[part]), sum(self.alone.right[part]), len(circle.rows)]
         return found
 
 
@@ -114,15 +123,16 @@ def conflict_matrix(
             makes, if that is one of xpm's own domains: they are made once and kept in ``out``.
         base: the Hugging Face folder of the base.
     Raises:
-        EvaluationError: there are too few or too many experts, two have one name, or one has no cases. BuildError: one was made
-            for another base, or there is no judge for its language. SandboxError: answers cannot be run here safely.
+        EvaluationError: there are too few or too many experts, two have one name, one has no cases, or a fused one was not fused.
+        BuildError: one was made for another base, or there is no judge for its language.
+        SandboxError: answers cannot be run here safely.
     """
     started = time.monotonic()
     if not 2 <= len(experts) <= MAX_EXPERTS:
         raise EvaluationError(
             f"a matrix is of 2 to {MAX_EXPERTS} experts, {len(experts)} were given", hint="name them with --experts A,B"
         )
-    if missing := [each for each in experts if not each.exists()]:
+    if missing := [each for each in (*experts, *options.fused) if not each.exists()]:
         raise EvaluationError(f"{missing[0]} does not exist", hint="name an expert's folder, or its package file")
     with tempfile.TemporaryDirectory(prefix="xpm-matrix-") as scratch:
         folders = [_opened(each, Path(scratch) / str(number)) for number, each in enumerate(experts)]
@@ -130,12 +140,18 @@ def conflict_matrix(
             Examiner.of(Manifest.parse((each / MANIFEST).read_bytes()), execution=options.execution) for each in folders
         ]
         names = [each.manifest.name for each in examiners]
-        if twice := sorted({name for name in names if names.count(name) > 1 or name == TOGETHER}):
-            raise EvaluationError(f"the matrix could not tell experts called {twice[0]} apart")
+        fused = {}
+        for number, each in enumerate(options.fused):
+            opened = _opened(each, Path(scratch) / f"fused-{number}")
+            folders.append(opened)
+            manifest = Manifest.parse((opened / MANIFEST).read_bytes())
+            names.append(manifest.name)
+            fused[manifest.name] = _parts_of(manifest)
+        _require_distinct(names)
         subjects = dict(zip(names, folders, strict=True))
         cases = [
             _cases(folder, examiner, out, options.cases, report)
-            for folder, examiner in zip(folders, examiners, strict=True)
+            for folder, examiner in zip(folders, examiners, strict=False)  # those that were fused have none
         ]
         for examiner, circles in zip(examiners, cases, strict=True):
             examiner.require_judgeable(circles)
@@ -145,7 +161,7 @@ def conflict_matrix(
             answerer_of(base, options.variant, subjects, journal, threads=options.threads, report=report) as answerer,
         ):
             rows = tuple(
-                _row(answerer, examiner, circles, names, options, report)
+                _row(answerer, examiner, circles, names[: len(experts)], fused, options, report)
                 for examiner, circles in zip(examiners, cases, strict=True)
             )
             digest = answerer.base
@@ -160,12 +176,13 @@ def _row(
     examiner: Examiner,
     circles: Sequence[Circle],
     names: Sequence[str],
+    fused: Mapping[str, Set[str]],
     options: MatrixOptions,
     report: Report,
 ) -> Suffering:
     own = examiner.manifest.name
     rows = [row for circle in circles for row in circle.rows]
-    companies = {other: (own, other) for other in names if other != own}
+    companies: dict[str, tuple[str, ...]] = {other: (own, other) for other in names if other != own}
     if options.together and len(names) > 2:
         companies[TOGETHER] = (own, *companies)
     return Suffering(
@@ -178,7 +195,26 @@ def _row(
             name: examiner.examine(answerer, rows, experts, what=f"{own} beside {name}", report=report)
             for name, experts in companies.items()
         },
+        fused={
+            name: examiner.examine(answerer, rows, (name,), what=f"{name} for {own}", report=report)
+            for name, parts in fused.items()
+            if own in parts
+        },
     )
+
+
+def _parts_of(manifest: Manifest) -> Set[str]:
+    """The names of what an expert was fused of."""
+    fusion = manifest.raw.get("fusion")
+    parts = fusion.get("parts") if isinstance(fusion, dict) else None
+    if not isinstance(parts, list):
+        raise EvaluationError(f"{manifest.name} was not fused of others", hint="name what `xpm fuse` made")
+    return {str(part.get("name")) for part in parts if isinstance(part, dict)}
+
+
+def _require_distinct(names: Sequence[str]) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1 or name == TOGETHER}):
+        raise EvaluationError(f"the matrix could not tell experts called {twice[0]} apart")
 
 
 def _opened(expert: Path, scratch: Path) -> Path:
