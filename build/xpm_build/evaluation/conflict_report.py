@@ -8,6 +8,7 @@ from typing import Any
 from xpm_build.evaluation.report import Block, percent, to_html, to_markdown
 
 _TITLE = "What experts lose beside each other"
+_PICTURED = "points lost, by expert and by what acts beside it"
 _WORST = 10.0  # points: where the colours end, unless something loses more
 _NOTE = (
     "A cell is the difference, in points, between the share of right answers so and by the row's expert alone, over the same "
@@ -33,8 +34,10 @@ def write_conflicts(out: Path, document: Mapping[str, Any]) -> None:
     (out / "matrix.json").write_text(text, encoding="utf-8")
     picture, blocks = out / "matrix.png", conflict_blocks(document)
     draw_heat_map(document, picture)
-    (out / "matrix.md").write_text(to_markdown(blocks, picture=picture.name), encoding="utf-8")
-    (out / "matrix.html").write_text(to_html(_TITLE, blocks, picture=picture.name), encoding="utf-8")
+    (out / "matrix.md").write_text(to_markdown(blocks, picture=picture.name, pictured=_PICTURED), encoding="utf-8")
+    (out / "matrix.html").write_text(
+        to_html(_TITLE, blocks, picture=picture.name, pictured=_PICTURED), encoding="utf-8"
+    )
 
 
 def draw_heat_map(document: Mapping[str, Any], path: Path) -> None:
