@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from xpm.cli.context import here
 from xpm.cli.render import Console
+from xpm.errors import UsageError
 from xpm.operations import expert as operations
 from xpm.operations.extras import require_extra
 from xpm.operations.scaffold import new_expert
@@ -113,12 +115,21 @@ def train_command(console: Console, folder: Path, base: str, restart: bool, as_j
     "--against", type=click.Path(path_type=Path, exists=True), help="An earlier version: its folder or package."
 )
 @click.option("--experts", default="", metavar="A,B,C", help="Folders or packages of experts that act beside it.")
+@click.option(
+    "--matrix",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Judge each of --experts (and FOLDER, if it is named) alone and beside each other; write the matrix into this folder.",
+)
+@click.option(
+    "--fused", default="", metavar="A,B", help="With --matrix: what `xpm fuse` made of them, to answer instead."
+)
 @click.option("--no-execution", is_flag=True, help="Compare texts instead of running what was written.")
 @click.option("--no-write", is_flag=True, help="Leave the manifest as it is.")
 @_json
-@click.pass_obj
+@click.pass_context
 def validate_command(
-    console: Console,
+    context: click.Context,
+    /,
     folder: Path,
     base: str,
     variant: str,
@@ -126,6 +137,8 @@ def validate_command(
     file: Path | None,
     against: Path | None,
     experts: str,
+    matrix: Path | None,
+    fused: str,
     no_execution: bool,
     no_write: bool,
     as_json: bool,
@@ -134,12 +147,41 @@ def validate_command(
 
     Writes validation/report.md, .html and .json, and quality_metrics into the manifest.
 
+    With --matrix, --experts may name installed experts too, and no manifest is written.
+
     Example: xpm validate --against ../expert-sql-0.1.0 --experts ../expert-json
     """
     require_extra()
+    from xpm_build.evaluation.conflict_report import conflict_blocks
+    from xpm_build.evaluation.conflicts import MatrixOptions
     from xpm_build.evaluation.report import blocks_of
     from xpm_build.evaluation.validate import ValidationOptions
 
+    console: Console = context.obj
+    named, instead = _listed(experts), _listed(fused)
+    if instead and not matrix:
+        raise UsageError("--fused goes with --matrix")
+    if matrix:
+        if against or file or no_write:
+            raise UsageError("--matrix goes with none of --against, --data and --no-write")
+        is_given = context.get_parameter_source("folder") is not ParameterSource.DEFAULT
+        found = operations.conflicts(
+            here(),
+            [*([str(folder)] if is_given else []), *named],
+            matrix,
+            base=base,
+            options=MatrixOptions(
+                variant=variant, cases=cases, execution=not no_execution, fused=tuple(map(Path, instead))
+            ),
+            progress=console,
+            report=console.say,
+        ).to_dict()
+        if as_json:
+            console.json(found)
+            return
+        _show(console, conflict_blocks(found))
+        console.say(f"see {matrix / 'matrix.html'}")
+        return
     options = ValidationOptions(
         variant=variant,
         cases=cases,
@@ -147,7 +189,7 @@ def validate_command(
         against=against,
         execution=not no_execution,
         write_manifest=not no_write,
-        others=tuple(Path(each.strip()) for each in experts.split(",") if each.strip()),
+        others=tuple(map(Path, named)),
     )
     result = operations.validate(here(), folder, base=base, options=options, progress=console, report=console.say)
     if as_json:
@@ -156,6 +198,10 @@ def validate_command(
     document = {**result.to_dict(), "failures": []}
     _show(console, blocks_of(document))
     console.say(f"see {folder / 'validation' / 'report.html'}")
+
+
+def _listed(text: str) -> list[str]:
+    return [each.strip() for each in text.split(",") if each.strip()]
 
 
 @click.command("compare")

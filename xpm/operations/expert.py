@@ -1,25 +1,29 @@
 """Making experts: finds the base and keeps other processes away; the work is that of ``xpm_build`` (the ``build`` extra)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpm.environment import Environment
+from xpm.errors import UsageError
 from xpm.home import Home
 from xpm.operations.extras import require_extra
 from xpm.operations.inspect import search
+from xpm.operations.installed import find_installed
 from xpm.operations.model_folder import model_folder
 from xpm.operations.options import Options
 from xpm.progress import Progress
 from xpm.search import Query
 from xpm_index.archive import MANIFEST
+from xpm_index.archive import read_manifest as packed_manifest
 from xpm_index.errors import XpmError
 from xpm_index.manifest import Manifest
 from xpm_index.names import spellings
 
 if TYPE_CHECKING:
     from xpm_build.dataset.generate import GenerationReport
+    from xpm_build.evaluation.conflicts import Matrix, MatrixOptions
     from xpm_build.evaluation.findings import Validation
     from xpm_build.evaluation.validate import ValidationOptions
     from xpm_build.manifest_check import Finding
@@ -105,6 +109,50 @@ def validate(
 
     with environment.home.alone_in(folder), _expert_base(environment, folder, base, progress=progress) as model:
         return judge(folder, model, options, report=report)
+
+
+def conflicts(
+    environment: Environment,
+    experts: Sequence[str],
+    out: Path,
+    *,
+    base: str,
+    options: "MatrixOptions",
+    progress: Progress,
+    report: Report,
+) -> "Matrix":
+    """Judge experts beside each other.
+
+    Args:
+        experts: folders, package files, or names of what is installed here.
+        base: as of ``validate``; by default that of the first expert.
+    Raises:
+        UsageError: there are fewer than two. NotFoundError: one is none of these.
+    """
+    require_extra()
+    from xpm_build.evaluation.conflicts import conflict_matrix
+
+    if len(experts) < 2:
+        raise UsageError("a matrix needs two experts or more", hint="name them: --experts expert-sql,expert-json")
+    places = [place_of(environment, each) for each in experts]
+    base = base or base_of(places)
+    with environment.home.alone_in(out), model_folder(environment, base, progress=progress) as model:
+        return conflict_matrix(places, model, out, options, report=report)
+
+
+def place_of(environment: Environment, expert: str) -> Path:
+    """The folder or package file that is named, or the folder of the installed expert of that name; raises NotFoundError."""
+    path = Path(expert)
+    return path if path.exists() else find_installed(environment, expert).require_folder()
+
+
+def base_of(experts: Sequence[Path]) -> str:
+    """The name of the base that the first of some experts is for."""
+    from xpm_build.manifest_file import read_manifest
+
+    first = experts[0]
+    manifest = read_manifest(first) if first.is_dir() else packed_manifest(first)
+    return manifest.bases[0].name
 
 
 def _expert_base(

@@ -149,7 +149,7 @@ def _family_differences(first: Mapping[str, Any], second: Mapping[str, Any], nam
     return ["## Families that differ", ("table", rows)] if len(rows) > 1 else []
 
 
-def to_markdown(blocks: Sequence[Block], *, picture: str = "") -> str:
+def to_markdown(blocks: Sequence[Block], *, picture: str = "", pictured: str = _PICTURED) -> str:
     parts = []
     for block in blocks:
         if isinstance(block, str):
@@ -159,7 +159,7 @@ def to_markdown(blocks: Sequence[Block], *, picture: str = "") -> str:
         lines = [_line(header), "|" + "---|" * len(header), *map(_line, rows)]
         parts.append("\n".join(lines))
     if picture:
-        parts.append(f"![{_PICTURED}]({picture})")
+        parts.append(f"![{pictured}]({picture})")
     return "\n\n".join(parts) + "\n"
 
 
@@ -167,7 +167,7 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
 
 
-def to_html(title: str, blocks: Sequence[Block], *, picture: str = "") -> str:
+def to_html(title: str, blocks: Sequence[Block], *, picture: str = "", pictured: str = _PICTURED) -> str:
     parts = []
     for block in blocks:
         if isinstance(block, str):
@@ -181,7 +181,7 @@ def to_html(title: str, blocks: Sequence[Block], *, picture: str = "") -> str:
             "<tr>" + "".join(f"<td><pre>{html.escape(each)}</pre></td>" for each in row) + "</tr>" for row in rows
         )
         parts.append(f"<table><tr>{cells}</tr>{body}</table>")
-    image = f'<img src="{html.escape(picture)}" alt="{_PICTURED}">' if picture else ""
+    image = f'<img src="{html.escape(picture)}" alt="{html.escape(pictured)}">' if picture else ""
     style = (
         "body{font:15px/1.5 system-ui;max-width:70rem;margin:2rem auto;padding:0 1rem}table{border-collapse:collapse}"
         "th,td{border:1px solid #ccc;padding:.2rem .6rem;text-align:left;vertical-align:top}pre{margin:0;white-space:pre-wrap}"

@@ -11,10 +11,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import EvaluationError
-from xpm_build.evaluation.answers import Answerer, AnswerJournal, Report, answerer_of, sampling_of
+from xpm_build.evaluation.answers import Answerer, AnswerJournal, Report, answerer_of
 from xpm_build.evaluation.cases import Circle, read_circles
+from xpm_build.evaluation.examiner import Examiner
 from xpm_build.evaluation.findings import (
     ANSWERS,
     JOURNAL,
@@ -26,17 +26,11 @@ from xpm_build.evaluation.findings import (
     limitations_of,
     quality_metrics,
 )
-from xpm_build.evaluation.metrics import figures
 from xpm_build.evaluation.report import write_reports
-from xpm_build.judges import Judge, Verdict, judge_of, measure_of
-from xpm_build.judges.judging import has_check, require_judgeable
-from xpm_build.judges.languages import language_of
-from xpm_build.judges.sandbox import isolation
 from xpm_build.manifest_file import write_manifest
-from xpm_build.rows import Row, completion_of, write_rows
+from xpm_build.rows import Row, write_rows
 from xpm_index.archive import MANIFEST
 from xpm_index.manifest import Manifest
-from xpm_runtime import SamplingParams
 from xpm_runtime.engine import MAX_EXPERTS
 
 _ALL = "all"  # the composition of all experts
@@ -69,36 +63,24 @@ def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Re
             for the language. SandboxError: answers cannot be run here safely.
     """
     started = time.monotonic()
-    manifest = Manifest.parse((folder / MANIFEST).read_bytes())
-    settings = dataset_settings(manifest.raw)
-    language = settings.language or "text"
-    judge, sampling = judge_of(language, execution=options.execution), sampling_of(manifest)
+    examiner = Examiner.of(Manifest.parse((folder / MANIFEST).read_bytes()), execution=options.execution)
     _check_others(options)
-    circles = read_circles(folder, settings, file=options.file, most=options.cases)
-    if (
-        options.execution
-        and language_of(language).is_executed
-        and any(has_check(row) for each in circles for row in each.rows)
-    ):
-        isolation()  # rather now than after all the answers
-    for each in circles:
-        require_judgeable(language, each.rows, execution=options.execution)
+    circles = read_circles(folder, examiner.settings, file=options.file, most=options.cases)
+    examiner.require_judgeable(circles)
     subjects = {"expert": folder, **({"against": options.against} if options.against else {})}
     subjects |= {f"+{each.name}": each for each in options.others}
     with (
         closing(AnswerJournal(folder / JOURNAL)) as journal,
         answerer_of(base, options.variant, subjects, journal, threads=options.threads, report=report) as answerer,
     ):
-        results = tuple(
-            _judge_circle(answerer, circle, judge, language, sampling, options, report) for circle in circles
-        )
+        results = tuple(_judge_circle(answerer, circle, examiner, options, report) for circle in circles)
     validation = Validation(
-        name=manifest.name,
-        version=str(manifest.version),
+        name=examiner.manifest.name,
+        version=str(examiner.manifest.version),
         base=answerer.base,
         variant=options.variant,
-        language=language,
-        metric=measure_of(language, [row for circle in circles for row in circle.rows], execution=options.execution),
+        language=examiner.language,
+        metric=examiner.measure(circles),
         circles=results,
         limitations=tuple(limitations_of(results)),
         elapsed_s=time.monotonic() - started,
@@ -123,24 +105,10 @@ def _check_others(options: ValidationOptions) -> None:
 
 
 def _judge_circle(
-    answerer: Answerer,
-    circle: Circle,
-    judge: Judge,
-    language: str,
-    sampling: SamplingParams,
-    options: ValidationOptions,
-    report: Report,
+    answerer: Answerer, circle: Circle, examiner: Examiner, options: ValidationOptions, report: Report
 ) -> CircleResult:
     def answered(name: str, experts: tuple[str, ...]) -> Answered:
-        answers, refusals = answerer.answers(
-            circle.rows, experts, sampling, what=f"{circle.name}, {name}", report=report
-        )
-        verdicts = [
-            Verdict(right=False, parses=False, reason=refusal) if refusal else verdict
-            for verdict, refusal in zip(judge(circle.rows, answers), refusals, strict=True)
-        ]
-        found = figures(verdicts, [completion_of(row) for row in circle.rows], answers, language)
-        return Answered(answers=tuple(answers), verdicts=tuple(verdicts), figures=found)
+        return examiner.examine(answerer, circle.rows, experts, what=f"{circle.name}, {name}", report=report)
 
     others = [f"+{each.name}" for each in options.others]
     compositions: dict[str, tuple[str, ...]] = {each[1:]: ("expert", each) for each in others}
