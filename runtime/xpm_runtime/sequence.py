@@ -10,6 +10,7 @@ from xpm_runtime.guide import Guide
 from xpm_runtime.logprobs import TokenReport
 from xpm_runtime.sampler import Sampler, SamplingParams
 from xpm_runtime.slots import Acting, Composition
+from xpm_runtime.speculation import Speculation
 from xpm_runtime.text import GrowingText, Message
 
 FinishReason = Literal["stop", "length", "cancelled", "error", "timeout"]
@@ -40,6 +41,7 @@ class GenerationResult:
     ``missing`` is what would make a text that its grammar does not allow to end there complete, "…" if that is not known; else
     None. ``logprobs`` has a report for each of ``token_ids`` if they were asked for. ``finish_reason`` is "timeout" only behind
     a server. ``num_reused_tokens`` of the prompt were known from an earlier one with the same experts, and not computed again.
+    ``num_drafted`` tokens were guessed by speculative decoding, ``num_accepted`` of them rightly.
     """
 
     text: str
@@ -54,6 +56,8 @@ class GenerationResult:
     missing: str | None = None
     logprobs: tuple[TokenReport, ...] = ()
     prompt_logprobs: tuple[TokenReport | None, ...] = ()
+    num_drafted: int = 0
+    num_accepted: int = 0
 
     @property
     def prefill_tok_s(self) -> float:
@@ -93,11 +97,13 @@ class Sequence:
     reports: list[TokenReport] = field(default_factory=list)
     prompt_reports: list[TokenReport | None] = field(default_factory=list)
     ranked: list[tuple[int, float]] | None = None  # for a beam search to choose from: (token, log-probability)
+    speculation: Speculation | None = field(init=False)
     num_to_prefill: int = field(init=False)
     acting: Acting = field(init=False)
 
     def __post_init__(self) -> None:
         self.num_to_prefill = len(self.prompt_ids)
+        self.speculation = None if self.sampler.params.speculative is None else Speculation()
         self.acting = tuple(zip(self.composition, self.scales or [1.0] * len(self.composition), strict=True))
 
     @property
@@ -149,4 +155,6 @@ class Sequence:
             missing=self.guide.missing(text) if self.guide else None,
             logprobs=tuple(self.reports),
             prompt_logprobs=tuple(self.prompt_reports),
+            num_drafted=self.speculation.num_drafted if self.speculation else 0,
+            num_accepted=self.speculation.num_accepted if self.speculation else 0,
         )

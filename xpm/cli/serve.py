@@ -42,6 +42,9 @@ from xpm_runtime.server.logs import log_as_json
 @click.option("--device", type=click.Choice(DEVICES), help="By default the setting run.device.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the setting run.threads.")
 @click.option("--memory", type=SIZE, help="Stay within so much memory, e.g. 800MB; refuse rather than exceed it.")
+@click.option(
+    "--speculative", type=click.Choice(["ngram"]), help="Guess ahead while one answer runs alone, as `xpm run` does."
+)
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Answer to this host name too. Repeatable.")
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(1), default=600, show_default=True, help="Seconds of a request."
@@ -72,6 +75,7 @@ def serve_command(
     device: str | None,
     threads: int | None,
     memory: int | None,
+    speculative: str | None,
     hosts: tuple[str, ...],
     timeout_s: float,
     drain_s: float,
@@ -97,6 +101,7 @@ def serve_command(
         threads=threads or config.number("run.threads") or None,
         memory=memory,
         context=context_tokens,
+        sampling={"speculative": speculative} if speculative else {},
     )
     options = ServeOptions(
         run=run,
