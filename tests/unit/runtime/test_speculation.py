@@ -122,8 +122,6 @@ def test_a_grammar_is_kept_to_the_letter(engine, eager):
 
 
 def test_ten_experts_a_soft_prompt_and_what_was_known_already(engine, eager, tiny_adapter):
-    if engine.kernels == "native":
-        pytest.skip("the adapters are made for the other base")
     adapters = [*(tiny_adapter(kind, seed) for kind, seed in _LORAS[:8]), tiny_adapter("dora"), tiny_adapter("prompt")]
     for each in adapters:
         engine.attach(AdapterSpec.read(each.name, each.slots))
