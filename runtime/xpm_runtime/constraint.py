@@ -70,9 +70,13 @@ class Constraint:
 
     def allows(self, tokens: list[int]) -> bool:
         """Whether all of these, of which none ends the text, may come next; far cheaper than ``allowed``."""
-        result = self._matcher.validate_tokens(tokens) == len(tokens)
+        return self.num_allowed(tokens) == len(tokens)
+
+    def num_allowed(self, tokens: list[int]) -> int:
+        """How many of these, of which none ends the text, may come next, one after the other."""
+        count = int(self._matcher.validate_tokens(tokens))
         self._check()
-        return bool(result)
+        return count
 
     def accept(self, tokens: list[int]) -> None:
         """Go on behind ``tokens``, which are allowed and do not end the text."""

@@ -46,6 +46,10 @@ class Guide:
     def allows(self, token: int, *, is_end: bool) -> bool:
         return self._constraint.is_complete if is_end else self._constraint.allows([token])
 
+    def num_allowed(self, tokens: list[int]) -> int:
+        """How many of these, of which none ends the text, may come next, one after the other."""
+        return self._constraint.num_allowed(tokens)
+
     @property
     def is_closed(self) -> bool:
         """Whether the text must end here."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xpm_runtime.errors import EngineError, RequestError
 from xpm_runtime.grammar import Grammar
+from xpm_runtime.speculation import METHODS
 
 Row = NDArray[np.float32]
 Weights = NDArray[np.float32] | NDArray[np.float64]
@@ -38,6 +39,9 @@ class SamplingParams:
 
     ``num_beams`` above 1 follows so many answers at once and takes the likeliest: of each the log-probability, divided by its
     number of tokens to the power of ``length_penalty``, as in Transformers. Nothing is drawn then: ``temperature`` must be 0.
+
+    ``speculative`` "ngram" guesses that the text goes on as prompt or output did after the same tokens, and verifies several
+    guesses in one run where that pays: a matter of speed alone. None guesses nothing.
     """
 
     max_tokens: int = 256
@@ -55,6 +59,7 @@ class SamplingParams:
     seed: int | None = None
     num_beams: int = 1
     length_penalty: float = 1.0
+    speculative: str | None = None
     grammar: Grammar | None = None
     response_format: InitVar[Mapping[str, Any] | None] = None
 
@@ -92,6 +97,8 @@ class SamplingParams:
             ("temperature", self.num_beams == 1 or self.temperature == 0, "0 with num_beams"),
             ("logprobs", self.num_beams == 1 or self.logprobs is None, "left out with num_beams"),
             ("seed", self.seed is None or self.seed >= 0, "at least 0"),
+            ("speculative", self.speculative in (None, *METHODS), f"one of {', '.join(METHODS)}, or None"),
+            ("speculative", self.num_beams == 1 or self.speculative is None, "left out with num_beams"),
         )
         for name, holds, wanted in bounds:
             if not holds:

@@ -12,6 +12,7 @@ from xpm_runtime.logprobs import TokenReport
 from xpm_runtime.rope_scaling import RopeScaling
 from xpm_runtime.sampler import Sampler, SamplingParams
 from xpm_runtime.slots import Acting, Composition
+from xpm_runtime.speculation import Speculation
 from xpm_runtime.text import GrowingText, Message
 
 FinishReason = Literal["stop", "length", "cancelled", "error", "timeout"]
@@ -45,6 +46,7 @@ class GenerationResult:
     None. ``logprobs`` has a report for each of ``token_ids`` if they were asked for. ``finish_reason`` is "timeout" only behind
     a server. ``num_reused_tokens`` of the prompt were known from an earlier one with the same experts, and not computed again.
     ``rope`` is how positions were scaled, None if they were not.
+    ``num_drafted`` tokens were guessed by speculative decoding, ``num_accepted`` of them rightly.
     """
 
     text: str
@@ -60,6 +62,8 @@ class GenerationResult:
     logprobs: tuple[TokenReport, ...] = ()
     prompt_logprobs: tuple[TokenReport | None, ...] = ()
     rope: RopeScaling | None = None
+    num_drafted: int = 0
+    num_accepted: int = 0
 
     @property
     def prefill_tok_s(self) -> float:
@@ -101,11 +105,13 @@ class Sequence:
     reports: list[TokenReport] = field(default_factory=list)
     prompt_reports: list[TokenReport | None] = field(default_factory=list)
     ranked: list[tuple[int, float]] | None = None  # for a beam search to choose from: (token, log-probability)
+    speculation: Speculation | None = field(init=False)
     num_to_prefill: int = field(init=False)
     acting: Acting = field(init=False)
 
     def __post_init__(self) -> None:
         self.num_to_prefill = len(self.prompt_ids)
+        self.speculation = None if self.sampler.params.speculative is None else Speculation()
         self.acting = tuple(zip(self.composition, self.scales or [1.0] * len(self.composition), strict=True))
         self.stages = self.stages or (Stage(0, self.acting),)
 
@@ -159,4 +165,6 @@ class Sequence:
             logprobs=tuple(self.reports),
             prompt_logprobs=tuple(self.prompt_reports),
             rope=self.rope,
+            num_drafted=self.speculation.num_drafted if self.speculation else 0,
+            num_accepted=self.speculation.num_accepted if self.speculation else 0,
         )

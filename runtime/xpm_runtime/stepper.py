@@ -26,6 +26,7 @@ from xpm_runtime.rope_scaling import RopeScaling
 from xpm_runtime.scheduler import Chunk, Plan, Scheduler
 from xpm_runtime.sequence import FinishReason, Sequence
 from xpm_runtime.slots import Acting
+from xpm_runtime.speculation import RunCosts
 
 _NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
 
@@ -59,6 +60,7 @@ class Stepper:
         self._prefixes = prefixes
         self._adapters = adapters
         self._packs = packs
+        self._costs = RunCosts()
         self._ended: list[Sequence] = []  # in this step
 
     def step(self) -> StepReport:
@@ -67,10 +69,11 @@ class Stepper:
         plan = self._that_fits(self._without_broken(self._scheduler.plan()))
         acting = [*(chunk.sequence for chunk in plan.prefill), *plan.rows]
         self._packs.serve(scaled_adapter for sequence in acting for scaled_adapter in sequence.acting)
-        for chunk in plan.prefill:
-            self._attempt([chunk.sequence], partial(self._prefill, chunk))
-        for rows in _of_like_positions(plan.rows):
-            self._decode_apart(rows)
+        if not self._speculate(plan):
+            for chunk in plan.prefill:
+                self._attempt([chunk.sequence], partial(self._prefill, chunk))
+            for rows in _of_like_positions(plan.rows):
+                self._decode_apart(rows)
         self._compact()
         finished, self._ended = tuple(self._ended), []
         num_prefilled = sum(max(0, min(c.stop, len(c.sequence.prompt_ids)) - c.start) for c in plan.prefill)
@@ -204,6 +207,78 @@ class Stepper:
         elapsed_ms = 1e3 * (time.perf_counter() - started)
         for sequence in plan.rows:
             sequence.decode_ms += elapsed_ms
+
+    # Speculation: a lane that runs alone may run guessed tokens behind its own
+
+    def _speculate(self, plan: Plan) -> bool:
+        """Do a plan of one sequence that asks for it with as many guessed tokens as pay; False if that is not so.
+
+        Beside others it would cost them a run, where each of their tokens costs a row of one.
+        """
+        acting = [*(chunk.sequence for chunk in plan.prefill), *plan.rows]
+        if len(acting) != 1 or acting[0].speculation is None or len(self._scheduler.running) > 1:
+            return False
+        (sequence,) = acting
+        if not sequence.is_prefilled or sequence.num_pending > self._scheduler.chunk_tokens:
+            return False
+        draft = self._draft(sequence)
+        if not draft and not plan.rows:
+            return False
+        started, count = time.perf_counter(), sequence.num_pending + len(draft)
+        if draft:
+            self._attempt([sequence], partial(self._verify, sequence, draft))
+        else:
+            self._decode_apart(plan.rows)
+        self._costs.saw(count, 1e3 * (time.perf_counter() - started))
+        return True
+
+    def _draft(self, sequence: Sequence) -> list[int]:
+        """Guesses of what follows all that is known of a sequence, as far as they can be written."""
+        assert sequence.speculation is not None
+        ids, num_known = sequence.prompt_ids, sequence.num_soft + sequence.speculation.num_known
+        new = [*ids[num_known:], *sequence.token_ids[max(0, num_known - len(ids)) :]]
+        most = self._most(sequence) - len(sequence.token_ids) - 1
+        draft = sequence.speculation.propose(new, num_pending=sequence.num_pending, most=most, costs=self._costs)
+        if draft and sequence.guide is not None:
+            ends = self._graph.eos_token_ids
+            draft = draft[: next((place for place, token in enumerate(draft) if token in ends), len(draft))]
+            draft = draft[: sequence.guide.num_allowed(draft)]
+        return draft
+
+    def _verify(self, sequence: Sequence, draft: list[int]) -> None:
+        """Run what is pending and a draft at once; draw from each row in turn while what was drawn is what the next one follows.
+
+        Every token is drawn as it would be without a draft, so a text is what it would be, and a guess is right as often as its
+        probability says (arXiv 2211.17192, with a drafter that is always certain).
+        """
+        assert sequence.lane is not None
+        assert sequence.speculation is not None
+        started = time.perf_counter()
+        first, known, place = (
+            sequence.num_computed,
+            sequence.num_pending,
+            len(sequence.token_ids) - sequence.num_pending,
+        )
+        run = [*sequence.token_ids[place:], *draft]
+        values = self._runner.prefill(
+            run,
+            lane=sequence.lane,
+            start=first,
+            pack=self._packs.current,
+            acting=sequence.acting,
+            every=True,
+            rope=sequence.rope,
+        )
+        logits, agreed = RowLogits(values), known
+        while not sequence.is_finished and known == agreed <= len(run):
+            self._advance(sequence, logits, row=known - 1, num_computed=first + known)
+            written = sequence.token_ids[place:]
+            known, agreed = len(written), _num_shared(run, written)
+        if not sequence.is_finished:
+            sequence.num_computed = first + agreed
+        sequence.speculation.num_drafted += len(draft)
+        sequence.speculation.num_accepted += max(0, agreed - len(run) + len(draft))
+        sequence.decode_ms += 1e3 * (time.perf_counter() - started)
 
     def _advance(self, sequence: Sequence, logits: RowLogits, *, row: int, num_computed: int) -> None:
         """Draw the next token and commit it, and what must follow it, with what was computed; whatever goes wrong is this
@@ -356,3 +431,9 @@ def _of_like_positions(rows: tuple[Sequence, ...]) -> list[tuple[Sequence, ...]]
     for sequence in rows:
         groups.setdefault(sequence.rope, []).append(sequence)
     return [tuple(group) for group in groups.values()]
+
+
+def _num_shared(these: Items[int], those: Items[int]) -> int:
+    """How many of the first tokens are the same."""
+    pairs = zip(these, those, strict=False)
+    return next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(these), len(those)))

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 THREADS_PER_CORE = 4
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_SAMPLING = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "num_beams")
+_SAMPLING = (
+    *("max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed", "num_beams"),
+    "speculative",
+)
 
 _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
@@ -69,6 +72,11 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         type=click.IntRange(1, 64),
         metavar="N",
         help="Follow N answers at once and take the likeliest; nothing is drawn then.",
+    ),
+    click.option(
+        "--speculative",
+        type=click.Choice(["ngram"]),
+        help="Guess what follows from what was there before, and verify several tokens at once: faster where a text is copied.",
     ),
     click.option(
         "--grammar",
@@ -154,6 +162,7 @@ def figures_of(result: "GenerationResult") -> str:
         f"prefill {result.prefill_tok_s:,.0f} tok/s ({result.num_prompt_tokens} tokens), "
         f"decode {result.decode_tok_s:,.0f} tok/s ({len(result.token_ids)} tokens), {result.finish_reason}"
         + (f", positions scaled by {result.rope}" if result.rope else "")
+        + (f", {result.num_accepted} of {result.num_drafted} guesses right" if result.num_drafted else "")
     )
 
 

@@ -164,6 +164,8 @@ def _own(result: "GenerationResult") -> dict[str, Any]:
         "decode_ms": round(result.decode_ms, 3),
         "prefill_tok_s": round(result.prefill_tok_s, 1),
         "decode_tok_s": round(result.decode_tok_s, 1),
+        "num_drafted": result.num_drafted,
+        "num_accepted": result.num_accepted,
     }
 
 

@@ -48,6 +48,9 @@ from xpm_runtime.server.logs import log_as_json
 @click.option("--device", type=click.Choice(DEVICES), help="By default the setting run.device.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the setting run.threads.")
 @click.option("--memory", type=SIZE, help="Stay within so much memory, e.g. 800MB; refuse rather than exceed it.")
+@click.option(
+    "--speculative", type=click.Choice(["ngram"]), help="Guess ahead while one answer runs alone, as `xpm run` does."
+)
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Answer to this host name too. Repeatable.")
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(1), default=600, show_default=True, help="Seconds of a request."
@@ -79,6 +82,7 @@ def serve_command(
     device: str | None,
     threads: int | None,
     memory: int | None,
+    speculative: str | None,
     hosts: tuple[str, ...],
     timeout_s: float,
     drain_s: float,
@@ -105,6 +109,7 @@ def serve_command(
         memory=memory,
         context=context_tokens,
         rope=rope_setting(rope),
+        sampling={"speculative": speculative} if speculative else {},
     )
     options = ServeOptions(
         run=run,

@@ -125,6 +125,7 @@ def application(
             spend=security.quotas.spend,
             priority_of=security.keys.priority,
             tracer=tracer,
+            speculative=options.run.sampling.get("speculative"),
         )
         yield create_app(service, security, jobs=jobs, version=version("xpm-experts")), worker
 

@@ -166,15 +166,17 @@ class Service:
         spend: Callable[[str, int], None] = lambda tenant, num_tokens: None,
         priority_of: Callable[[str, int], int] = lambda tenant, wanted: wanted,
         tracer: Tracer | None = None,
+        speculative: str | None = None,
     ) -> None:
         """
         Args:
+            speculative: how every answer is guessed ahead of (``SamplingParams``).
             spend: told of the tokens that were computed for a tenant.
             priority_of: what a tenant gets who wants a priority.
         """
         self.priority_of = priority_of
         self.engine, self.worker, self.host, self.metrics = engine, worker, host, metrics
-        self._spend, self._tracer = spend, tracer
+        self._spend, self._tracer, self._speculative = spend, tracer, speculative
         self._reading: set[asyncio.Task[None]] = set()
 
     async def begin(self, wish: Wish, *, tenant: str = "") -> Answer:
@@ -257,7 +259,7 @@ class Service:
 
     def _prepare(self, wish: Wish) -> tuple[Choice, Request]:
         choice = self._choose(wish)
-        settings: dict[str, Any] = {**choice.settings, **wish.settings}
+        settings: dict[str, Any] = {"speculative": self._speculative, **choice.settings, **wish.settings}
         if (grammar := wish.tools.grammar) is not None:
             settings["grammar"] = grammar
         prompt = self._prompt(wish)

@@ -38,7 +38,13 @@ INLINE vf vf_half_upto(const uint16_t *p, size_t left) { return _mm512_cvtph_ps(
 INLINE void vf_to_half_upto(uint16_t *p, vf x, size_t left) {
     _mm256_mask_storeu_epi16(p, lanes(left), _mm512_cvtps_ph(x, ROUND));
 }
-INLINE float vf_sum(vf x) { return _mm512_reduce_add_ps(x); }
+/* In the order in which vf_sum_each adds, so that a token comes to the same bits whatever runs beside it. */
+INLINE float vf_sum(vf x) {
+    x = _mm512_add_ps(x, _mm512_permute_ps(x, 0x4e));
+    x = _mm512_add_ps(x, _mm512_permute_ps(x, 0xb1));
+    x = _mm512_add_ps(x, _mm512_shuffle_f32x4(x, x, 0xb1));
+    return _mm_cvtss_f32(_mm_add_ss(_mm512_castps512_ps128(x), _mm512_extractf32x4_ps(x, 2)));
+}
 INLINE float vf_largest_upto(vf x, size_t left) { return _mm512_mask_reduce_max_ps(lanes(left), x); }
 
 /* Their additions are shared: a third of what sixteen single sums take. */

@@ -11,7 +11,7 @@
  * A zero point, or a minimum, is not taken from each weight but added at the end: it is the same for all of a block, so that
  * it needs only the sum of the block's activations.
  */
-enum { CHUNK = 4 * VF };
+enum { CHUNK = 4 * VF, NEAR_TOKENS = 32 /* whose activations stay in a core's own memory */ };
 
 /* Activations that match CHUNK bytes of packed weights (twice as many weights of 4 bits, or as many of 8). */
 typedef struct {
@@ -188,24 +188,50 @@ INLINE void product_tile(
         for (int r = 0; r < tile.rows; r++) out[t * stride + row + r] = vf_sum(sums[t][r]);
 }
 
-/* Rows of weights are read in order: alone for one token, which is bound by memory, else a few at a time. */
+/* The products of a few tokens, fewer than fill a tile: one row of weights at a time, unpacked once for all of them. */
+INLINE void product_rest(
+    Tile tile, const QuantisedMatrix *m, const char *activations, size_t num_tokens, size_t first, size_t last, float *out,
+    size_t stride) {
+    size_t x_stride = row_bytes(m->num_in, m->block, tile.bits);
+    tile.rows = 1;
+    if (TOKEN_TILE > 4 && num_tokens >= 4) {
+        tile.tokens = 4;
+        for (size_t n = first; n < last; n++) product_tile(tile, m, n, activations, out, stride);
+        num_tokens -= 4, activations += 4 * x_stride, out += 4 * stride;
+    }
+#define REST(count)                                                                                                      \
+    case count:                                                                                                          \
+        tile.tokens = count;                                                                                             \
+        for (size_t n = first; n < last; n++) product_tile(tile, m, n, activations, out, stride);                        \
+        return;
+    switch (num_tokens) { REST(1) REST(2) REST(3) }
+#undef REST
+}
+
+/* Rows of weights are read in order: alone for a few tokens, which are bound by memory, else a few at a time, which are multiplied
+ * with many tokens while they are near. */
 INLINE void product_of(
     int bits, int steps, int scales_per_chunk, const QuantisedMatrix *m, const char *activations, size_t num_tokens,
     size_t first, size_t last, float *out, size_t stride) {
-    size_t x_stride = row_bytes(m->num_in, m->block, bits), t = 0;
+    size_t x_stride = row_bytes(m->num_in, m->block, bits), whole = num_tokens / TOKEN_TILE * TOKEN_TILE;
 #define TILE(rows, tokens, is_first)                                                                                     \
     product_tile((Tile){rows, tokens, bits, steps, scales_per_chunk, is_first}, m, n, activations + t * x_stride,        \
         out + t * stride, stride)
-    for (; t + TOKEN_TILE <= num_tokens; t += TOKEN_TILE) {
-        size_t n = first;
-        for (; n + ROW_TILE <= last; n += ROW_TILE) t == 0 ? TILE(ROW_TILE, TOKEN_TILE, 1) : TILE(ROW_TILE, TOKEN_TILE, 0);
-        for (; n < last; n++) TILE(1, TOKEN_TILE, 0);
+#define REST(first, last, is_first)                                                                                      \
+    product_rest((Tile){1, 1, bits, steps, scales_per_chunk, is_first}, m, activations + whole * x_stride,               \
+        num_tokens - whole, first, last, out + whole * stride, stride)
+    for (size_t from = 0; from < whole; from += NEAR_TOKENS) {
+        size_t end = smaller(from + NEAR_TOKENS, whole), rows;
+        for (size_t n = first; n < last; n += rows) {
+            rows = n + ROW_TILE <= last ? ROW_TILE : 1;
+            for (size_t t = from; t < end; t += TOKEN_TILE)
+                rows < ROW_TILE ? TILE(1, TOKEN_TILE, 0) : t == from ? TILE(ROW_TILE, TOKEN_TILE, 1) : TILE(ROW_TILE, TOKEN_TILE, 0);
+            if (end == whole) REST(n, n + rows, 0);
+        }
     }
-    for (; TOKEN_TILE > 4 && t + 4 <= num_tokens; t += 4)
-        for (size_t n = first; n < last; n++) TILE(1, 4, 1);
-    for (; t < num_tokens; t++)
-        for (size_t n = first; n < last; n++) TILE(1, 1, 1);
+    if (whole == 0) REST(first, last, 1);
 #undef TILE
+#undef REST
 }
 
 static void quantised_product(
