@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from xpm.cli.answering import rope_setting
 from xpm.cli.context import here
 from xpm.cli.interrupt import EXIT_CODE, interruptible
 from xpm.cli.render import Console, size
@@ -156,6 +157,9 @@ class _Lengths(click.ParamType["tuple[int, ...]"]):
     help="The text; by default the language reference that comes with Python.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Another makes other prompts.")
+@click.option(
+    "--rope", metavar="KIND[:FACTOR]", help="Scale positions at lengths beyond what the base was made for, e.g. yarn."
+)
 @click.option("--threads", type=click.IntRange(1, 4 * (os.cpu_count() or 1)), help="By default all cores.")
 @click.option(
     "--kernels", type=click.Choice(["auto", "native", "portable"]), default="auto", help="Our own, or ONNX Runtime's."
@@ -171,6 +175,7 @@ def context_command(
     windows: int,
     text: Path | None,
     seed: int,
+    rope: str | None,
     threads: int | None,
     kernels: str,
     as_json: bool,
@@ -188,6 +193,7 @@ def context_command(
         tasks=tasks or _TASKS,
         cases=cases,
         windows=windows,
+        rope=rope_setting(rope),
         text=text,
         seed=seed,
         threads=threads,

@@ -1,6 +1,7 @@
 """``xpm bench context``: prompts are as long as they say and hold their answers, and tables say what was measured."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,8 @@ from xpm_build.bench.context.loss import PROBED, borders, reach, sample_text, wi
 from xpm_build.bench.context.report import document, markdown
 from xpm_build.bench.context.run import Answered, ContextOptions, Foretold, Results, losses, run_context, tokens_per_s
 from xpm_build.bench.context.tasks import TASKS, make_case
-from xpm_build.errors import BuildError, UsageError
+from xpm_build.errors import UsageError
+from xpm_runtime import RequestError
 from xpm_runtime.text import TextCodec
 
 LENGTH = 3000  # the tiny tokenizer has a token for almost each character
@@ -159,12 +161,13 @@ def test_an_engine_is_asked_by_length_and_stopped_by_step(tiny_base):
         run_context(tiny_base.graph, "tiny", ContextOptions(tasks=("dance",)), **quiet)
 
 
-def test_rope_is_handed_on_or_refused(tiny_base):
-    from xpm_build.bench.context.run import _Asked
-    from xpm_runtime import Request
-
-    options = ContextOptions(rope="yarn:4")
-    if "rope" in Request.__dataclass_fields__:
-        pytest.skip("the engine takes it")
-    with pytest.raises(BuildError, match="no RoPE scaling"):
-        _Asked(None, options, lambda: False)
+def test_lengths_beyond_the_base_are_measured_with_scaled_positions(tiny_base):
+    quiet = {"report": lambda text: None, "stopped": lambda: False}
+    options = ContextOptions(
+        lengths=(LENGTH,), windows=0, cases=1, tasks=("needle",), threads=1, rope="yarn", kernels="portable"
+    )
+    results = run_context(tiny_base.graph, "tiny", options, **quiet)
+    assert [each.length for each in results.answered] == [LENGTH]
+    assert "RoPE yarn" in markdown(results)
+    with pytest.raises(RequestError, match="no way to scale"):
+        run_context(tiny_base.graph, "tiny", replace(options, rope="spiral"), **quiet)

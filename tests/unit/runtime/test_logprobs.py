@@ -160,10 +160,10 @@ def test_a_row_by_which_a_run_fails_ends_alone(tiny_engine, monkeypatch):
     sequences = [tiny_engine.submit(Request(prompt=prompt, sampling=sampling)) for prompt in prompts]
     decode, bad = tiny_engine._runner.decode, sequences[2]
 
-    def fail(tokens, lengths, rows, pack):
+    def fail(tokens, *planned):
         if bad.lane is not None and bad.lane < len(tokens) and tokens[bad.lane] and len(bad.token_ids) > 3:
             raise EngineError("the graph could not be run")
-        return decode(tokens, lengths, rows, pack)
+        return decode(tokens, *planned)
 
     monkeypatch.setattr(tiny_engine._runner, "decode", fail)
     while not all(sequence.is_finished for sequence in sequences):

@@ -4,15 +4,14 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from xpm_build.bench.context.loss import PROBED, Window, borders, sample_text, windows
 from xpm_build.bench.context.tasks import TASKS, Case, make_case
 from xpm_build.errors import BuildError, UsageError
-from xpm_runtime import Engine, GenerationResult, Request, SamplingParams
+from xpm_runtime import Engine, GenerationResult, Request, RopeScaling, SamplingParams
 from xpm_runtime.text import TextCodec
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
@@ -25,7 +24,7 @@ Stopped = Callable[[], bool]
 class ContextOptions:
     """``cases`` of each task and length, at depths that take turns; ``windows`` of the text (None for the one that is at hand).
 
-    ``rope`` is handed on with each request, "" for the base's own positions; ``threads`` are all cores if None.
+    ``rope`` says how positions beyond the base's are scaled, "" for not at all; ``threads`` are all cores if None.
     """
 
     lengths: tuple[int, ...] = LENGTHS
@@ -102,14 +101,20 @@ def run_context(folder: Path, label: str, options: ContextOptions, *, report: Re
         for task in options.tasks:
             make_case(codec, task, length=length, depth=0.5, seed=f"{options.seed}")
     with Engine.load(
-        folder, device="cpu", max_lanes=1, context=lengths[-1], kernels=options.kernels, threads=options.threads
+        folder,
+        device="cpu",
+        max_lanes=1,
+        context=lengths[-1],
+        kernels=options.kernels,
+        threads=options.threads,
+        rope=RopeScaling.parse(options.rope) if options.rope else None,
     ) as engine:
         if engine.context < lengths[-1]:
             raise UsageError(
                 f"the base was made for {engine.context:,} positions, {lengths[-1]:,} were asked for",
-                hint="choose shorter --lengths",
+                hint="choose shorter --lengths, or scale positions (--rope yarn)",
             )
-        asked = _Asked(engine, options, stopped)
+        asked = _Asked(engine, stopped)
         results = Results(base=label, kernels=engine.kernels, max_positions=engine.graph.max_positions, options=options)
         try:
             for number in range(max(options.cases, options.windows)):
@@ -142,13 +147,8 @@ def _answer_all(asked: "_Asked", codec: TextCodec, results: Results, length: int
 class _Asked:
     """The engine, asked one thing at a time, and not beyond a step when that is to stop."""
 
-    def __init__(self, engine: Engine, options: ContextOptions, stopped: Stopped) -> None:
+    def __init__(self, engine: Engine, stopped: Stopped) -> None:
         self._engine, self._stopped = engine, stopped
-        self._extra: dict[str, Any] = {}
-        if options.rope:
-            if "rope" not in {each.name for each in fields(Request)}:
-                raise BuildError("this engine takes no RoPE scaling with a request")
-            self._extra["rope"] = options.rope
 
     def answer(self, case: Case) -> tuple[Answered, dict[str, int]]:
         """What is answered greedily, and what is in memory when the prompt is prefilled."""
@@ -178,7 +178,7 @@ class _Asked:
         )
 
     def _run(self, ids: Sequence[int], sampling: SamplingParams) -> tuple[GenerationResult, dict[str, int]]:
-        sequence = self._engine.submit(Request(prompt=list(ids), sampling=sampling, **self._extra))
+        sequence = self._engine.submit(Request(prompt=list(ids), sampling=sampling))
         memory: dict[str, int] = {}
         try:
             while not sequence.is_finished:
