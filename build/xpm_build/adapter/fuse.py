@@ -155,6 +155,11 @@ def _compiled(manifest: Manifest, part: Part, base: Adaptable) -> CompiledAdapte
     """A part as slot tensors, all of them of low rank."""
     adapters = [compile_adapter(part.folder / place, base) for place in adapter_places(manifest, part.folder)]
     adapter = adapters[0] if len(adapters) == 1 else combine(adapters)
+    if adapter.invocation:
+        raise BuildError(
+            f"{manifest.name} cannot be fused: it acts from its invocation on, and others everywhere",
+            hint="let them act beside each other",
+        )
     for tensor, what in _NOT_LOW_RANK.items():
         if tensor in adapter.tensors:
             raise BuildError(

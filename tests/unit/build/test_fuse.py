@@ -137,6 +137,15 @@ def test_what_is_no_sum_of_low_rank_is_refused(part, base, kind, message, tmp_pa
     assert not (tmp_path / "fused").exists()
 
 
+def test_what_acts_from_its_invocation_on_is_refused(part, base, tmp_path):
+    invoked = part("expert-b")
+    path = invoked.folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"alora_invocation_tokens": [7, 8]}))
+    with pytest.raises(BuildError, match="expert-b cannot be fused: it acts from its invocation on"):
+        fuse([part("expert-a"), invoked], tmp_path / "fused", *base, FuseOptions())
+    assert not (tmp_path / "fused").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
