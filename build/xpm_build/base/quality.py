@@ -113,7 +113,7 @@ def difference(before: Logits, after: Logits) -> Difference:
     vocabulary = before.shape[-1]
     p, q = (_log_softmax(each.reshape(-1, vocabulary)) for each in (before, after))
     weights = np.exp(p)
-    kl = float((weights * (p - q)).sum(axis=-1).mean(dtype=np.float64))
+    kl = max(0.0, float((weights * (p - q)).sum(axis=-1).mean(dtype=np.float64)))  # less than 0 is rounding
     known = float((weights * (p - np.log(weights.mean(axis=0)))).sum(axis=-1).mean(dtype=np.float64))
     return Difference(kl=kl, top1=float((p.argmax(axis=-1) == q.argmax(axis=-1)).mean()), loss=kl / max(known, 1e-9))
 
