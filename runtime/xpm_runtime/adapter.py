@@ -159,6 +159,8 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_addressed: bool = Fa
             soft_embeds = _checked(spec, name, tensor, (num_soft, graph.hidden_size), graph.dtype)
         else:
             raise AdapterMismatchError(f"{spec.name}: the base has no slot for tensor {name[:120]!r}")
+    if invocation and len(soft_embeds):
+        raise AdapterMismatchError(f"{spec.name} has virtual tokens, which act everywhere, and invocation_tokens")
     if a.keys() != b.keys():
         raise AdapterMismatchError(f"{spec.name}: {min(a.keys() ^ b.keys())} has only one of A and B")
     addresses = np.array([[_address(part, linear) for part in (a, b)] for linear in linears], np.int64)

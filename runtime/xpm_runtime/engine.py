@@ -301,7 +301,7 @@ class Engine:
         )
         if any(token >= self.graph.vocab_size for token in request.sampling.logit_bias):
             raise RequestError("logit_bias names a token that the base does not have")
-        grammar = request.sampling.grammar or self._stated_grammar(request)
+        grammar = request.sampling.grammar or self._stated_grammar(request, ids)
         guide = self._guides.begin(grammar) if grammar else None
         before = ids_before_a_text(self._codec.tokenizer) if guide else ()
         text = GrowingText(self._codec, request.sampling.stop, before)
@@ -338,10 +338,10 @@ class Engine:
             raise _scaled_inside()
         return scaling.for_length(length, positions_before_scaling(graph.max_positions, graph.rope_scaling))
 
-    def _stated_grammar(self, request: Request) -> Grammar | None:
+    def _stated_grammar(self, request: Request, ids: Items[int]) -> Grammar | None:
         """What the request's experts say of their answers; the one that acts last and says something has the last word."""
         with self._opened():
-            acting = self._compose(request.experts, request.scales)
+            acting = self._stages(self._compose(request.experts, request.scales), ids, 0)[-1].acting
             specs = [self._adapters.attached[name].spec for name, _ in acting]
         found = None
         for spec in specs:

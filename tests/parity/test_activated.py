@@ -11,7 +11,7 @@ from xpm_build.base.fingerprint import base_digest
 from xpm_build.base.model_slots import adaptable
 from xpm_build.base.parity import probe_tokens, reference_logits
 from xpm_build.errors import BuildError
-from xpm_runtime import AdapterMismatchError, AdapterSpec, Engine, Request, RopeScaling, SamplingParams
+from xpm_runtime import AdapterMismatchError, AdapterSpec, Engine, Grammar, Request, RopeScaling, SamplingParams
 from xpm_runtime.activation import Stage, parts_of, stages_of
 from xpm_runtime.adapter import SLOTS
 
@@ -174,6 +174,29 @@ def test_invocations_that_are_no_tokens_are_refused(stored, tiny_base, activated
     safetensors.numpy.save_file(safetensors.numpy.load_file(activated[0][1]), tmp_path / SLOTS, metadata=metadata)
     with Engine.load(tiny_base.graph, device="cpu", threads=1) as opened, pytest.raises(AdapterMismatchError):
         opened.attach(AdapterSpec.read("bad", tmp_path / SLOTS))
+
+
+def test_virtual_tokens_can_t_be_invoked(tiny_base, tiny_adapter, tmp_path):
+    slots = tiny_adapter("prompt").slots
+    with safe_open(slots, "numpy") as file:
+        metadata = {**file.metadata(), "invocation_tokens": "[7]"}
+    safetensors.numpy.save_file(safetensors.numpy.load_file(slots), tmp_path / SLOTS, metadata=metadata)
+    with (
+        Engine.load(tiny_base.graph, device="cpu", threads=1) as opened,
+        pytest.raises(AdapterMismatchError, match="virtual tokens"),
+    ):
+        opened.attach(AdapterSpec.read("bad", tmp_path / SLOTS))
+
+
+def test_who_is_not_invoked_states_no_grammar(tiny_base, activated):
+    digits = Grammar(kind="regex", text="[0-9]+")
+    with Engine.load(tiny_base.graph, device="cpu", threads=1) as opened:
+        opened.attach(AdapterSpec.read("first", activated[0][1], grammar=lambda prompt: digits))
+        sampling = SamplingParams(max_tokens=8, temperature=1.0, seed=1)
+        answers = [
+            opened.generate(prompt, experts=["first"], sampling=sampling).text for prompt in (BEFORE, [*BEFORE, *FIRST])
+        ]
+    assert [each.isdigit() for each in answers] == [False, True]
 
 
 def test_adapters_of_different_invocations_are_no_one_expert(tiny_base, activated):
