@@ -39,7 +39,7 @@ from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
 from xpm_runtime.prompts import asked_in, checked_ids, encode_prompt
 from xpm_runtime.resident import ResidentAdapters
-from xpm_runtime.rope_scaling import RopeScaling, positions_before_scaling
+from xpm_runtime.rope_scaling import RopeScaling
 from xpm_runtime.sampler import Sampler, SamplingParams, as_real
 from xpm_runtime.scheduler import Scheduler
 from xpm_runtime.sequence import GenerationResult, Prompt, Request, Sequence
@@ -151,7 +151,7 @@ class Engine:
             CapacityError: the base does not fit into ``memory``.
         """
         graph = GraphSpec.read(folder)
-        reach = rope.reach(positions_before_scaling(graph.max_positions, graph.rope_scaling)) if rope else 0
+        reach = rope.reach(graph.trained_positions) if rope else 0
         capacity = min(context or _DEFAULT_CONTEXT, max(graph.max_positions, reach))
         if max_lanes < 1 or capacity < 1:
             raise RequestError("max_lanes and context must be at least 1")
@@ -336,7 +336,7 @@ class Engine:
             return None
         if not self._scales_positions:
             raise _scaled_inside()
-        return scaling.for_length(length, positions_before_scaling(graph.max_positions, graph.rope_scaling))
+        return scaling.for_length(length, graph.trained_positions)
 
     def _stated_grammar(self, request: Request, ids: Items[int]) -> Grammar | None:
         """What the request's experts say of their answers; the one that acts last and says something has the last word."""

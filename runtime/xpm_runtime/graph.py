@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xpm_runtime.errors import ModelLoadError
+from xpm_runtime.rope_scaling import positions_before_scaling
 
 FORMAT = "xpm-slot-graph-2"
 GROUPS = {
@@ -81,6 +82,11 @@ class GraphSpec:
     has_offsets: bool = False
     selects_rows: bool = True
     exported: ExportedGraph | None = None
+
+    @property
+    def trained_positions(self) -> int:
+        """How many positions the base was trained on, before what its own configuration scales."""
+        return positions_before_scaling(self.max_positions, self.rope_scaling)
 
     @property
     def total_out(self) -> int:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.rope import rope_tables
-from xpm_runtime.rope_scaling import RopeScaling, positions_before_scaling
+from xpm_runtime.rope_scaling import RopeScaling
 
 _NUM_KEPT = 4  # besides the base's own: one of 131,072 positions and 128 dimensions takes 64 MB
 Tables = tuple[NDArray[Any], NDArray[Any]]
@@ -36,12 +36,11 @@ class RopeTables:
 
     def _make(self, scaling: RopeScaling | None) -> Tables:
         graph = self._graph
-        num_positions = positions_before_scaling(graph.max_positions, graph.rope_scaling)
         return rope_tables(
             head_dim=graph.head_dim,
             theta=graph.rope_theta,
             num_positions=self._num_positions,
-            scaling=graph.rope_scaling if scaling is None else scaling.settings(num_positions),
+            scaling=graph.rope_scaling if scaling is None else scaling.settings(graph.trained_positions),
             dtype=self._dtype,
             is_asked=scaling is not None,
         )
