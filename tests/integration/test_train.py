@@ -139,6 +139,24 @@ def test_both_kinds_of_attention_learn_the_same(data, tiny_base, tmp_path):
     assert scores["eager"] == pytest.approx(scores["sdpa"], rel=1e-3)
 
 
+def test_compiled_layers_learn_the_same(data, tiny_base, tmp_path):
+    scores = {}
+    for compiled in (False, True):
+        folder = expert(tmp_path / str(compiled), data, torch_compile=compiled, metric="loss", eval_cases=None)
+        said = []
+        scores[compiled] = train(folder, tiny_base.source, report=said.append).score
+        assert not any("torch_compile" in line for line in said)
+    assert scores[True] == pytest.approx(scores[False], rel=1e-3)
+
+
+def test_without_a_compiler_layers_run_as_they_are_written(data, tiny_base, tmp_path, monkeypatch):
+    monkeypatch.setattr("xpm_build.training.run.compiler", lambda: None)
+    folder = expert(tmp_path / "expert", data, torch_compile=True, metric="loss", eval_cases=None)
+    said = []
+    train(folder, tiny_base.source, report=said.append)
+    assert any("no C++ compiler" in line for line in said)
+
+
 def test_the_text_trained_on_is_the_text_the_runtime_makes(data, tiny_base, tmp_path):
     """Also for a base whose tokenizer would add a first token to that of its template."""
     base = tmp_path / "base"

@@ -22,6 +22,7 @@ from xpm_build.dataset.settings import dataset_settings
 from xpm_build.errors import TrainingError
 from xpm_build.prompts import end_of_turn, load_tokenizer
 from xpm_build.training.adapter import computes_bfloat16, with_adapter
+from xpm_build.training.compiled import compile_layers, compiler
 from xpm_build.training.data import Material, read_material, texts
 from xpm_build.training.report import TRAINING, TrainingReport, result_of, step_of, write_report
 from xpm_build.training.settings import TrainingSettings, training_settings
@@ -73,6 +74,12 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     metric = "task" if judge else "loss"
     trainer = _trainer(folder, settings, model, tokenizer, material, end, metric)
     trainer.judge = judge
+    if settings.torch_compile and compiler():
+        compile_layers(trainer.model)
+    elif settings.torch_compile:
+        report(
+            "training.config.torch_compile: there is no C++ compiler here, or no Triton: layers run as they are written"
+        )
     from transformers import PrinterCallback
 
     from xpm_build.training.trainer import EvaluateLastStepCallback, ProgressCallback, SaveByTimeCallback

@@ -138,6 +138,12 @@ class TrainingSettings:
         "PyTorch's fused attention; `eager` is plain attention: on a CPU faster for short rows, with memory that grows with the "
         "square of a row's length",
     )
+    torch_compile: bool = knob(
+        flag,
+        False,
+        "the base's layers as fused loops: on a CPU a step takes about half the time, after seconds to compile; it needs a C++ "
+        "compiler, or Triton on CUDA, and trains without if there is none",
+    )
     optimizer: str = knob(
         one_of("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adamw_8bit", "paged_adamw_8bit"),
         "adamw_torch",

@@ -9,6 +9,7 @@ from xpm_build.judges.judging import require_judgeable
 from xpm_build.judges.languages import language_of
 from xpm_build.judges.sandbox import isolation
 from xpm_build.prompts import conversation, render
+from xpm_build.training.compiled import as_written
 from xpm_build.training.data import Material
 from xpm_build.training.settings import TrainingSettings
 from xpm_index.manifest import Manifest
@@ -51,7 +52,7 @@ def _answers(model: Any, tokenizer: Any, prompts: list[str], sampling: SamplingP
     batch = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
     tokenizer.padding_side = side
     batch.pop("token_type_ids", None)
-    with torch.inference_mode():
+    with torch.inference_mode(), as_written():
         out = model.generate(
             **batch,
             max_new_tokens=sampling.max_tokens,

@@ -1,0 +1,120 @@
+"""How much faster a training step is with compiled layers: the same adapter, rows and steps, both ways by turns in one process.
+
+    python -m tests.benchmarks.compiled_training --base FOLDER --data data/train.jsonl
+
+One process, so that whatever else the machine does, both meet it. ``OMP_NUM_THREADS=1`` for one core.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xpm_build.prompts import conversation, end_of_turn, load_tokenizer, render
+from xpm_build.rows import read_sound_rows
+from xpm_build.training.adapter import computes_bfloat16, with_adapter
+from xpm_build.training.compiled import compile_layers, compiler
+from xpm_build.training.settings import training_settings
+
+_IGNORED = -100
+_WARMING = 3
+
+
+def batches(base: Path, data: Path, size: int, count: int) -> list[dict[str, torch.Tensor]]:
+    """Rows of like length, padded to the longest: token ids, mask and labels, each [rows, tokens]."""
+    tokenizer = load_tokenizer(base)
+    end = end_of_turn(base, tokenizer)
+    rows = []
+    for row, _ in zip(read_sound_rows(data), range(size * count), strict=False):
+        prompt = tokenizer.encode(render(tokenizer, conversation(row)), add_special_tokens=False)
+        rows.append((prompt, tokenizer.encode(row["completion"] + end, add_special_tokens=False)))
+    rows.sort(key=lambda each: len(each[0]) + len(each[1]))
+    made = []
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        shape = (len(part), max(len(prompt) + len(answer) for prompt, answer in part))
+        ids, mask, labels = (
+            torch.zeros(shape, dtype=torch.long),
+            torch.zeros(shape, dtype=torch.long),
+            torch.empty(shape, dtype=torch.long).fill_(_IGNORED),
+        )
+        for index, (prompt, answer) in enumerate(part):
+            length = len(prompt) + len(answer)
+            ids[index, :length] = torch.tensor(prompt + answer)
+            mask[index, :length] = 1
+            labels[index, len(prompt) : length] = torch.tensor(answer)
+        made.append({"input_ids": ids, "attention_mask": mask, "labels": labels})
+    return made
+
+
+def stepper(base: Path, *, compiled: bool) -> Callable[[dict[str, torch.Tensor]], float]:
+    """A step of training of a fresh adapter: takes a batch, returns its loss."""
+    torch.manual_seed(1)
+    settings = training_settings({"training": {"config": {"attn_implementation": "eager"}}})
+    model = with_adapter(settings, base)
+    if compiled:
+        compile_layers(model)
+    trained = [each for each in model.parameters() if each.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate)
+
+    def step(batch: dict[str, Any]) -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=computes_bfloat16()):
+            loss = model(**batch, use_cache=False).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return float(loss.detach())
+
+    return step
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=16, help="of a batch")
+    parser.add_argument("--steps", type=int, default=10)
+    options = parser.parse_args()
+    if not compiler():
+        sys.exit("there is no C++ compiler")
+    steps = {"as written": stepper(options.base, compiled=False), "compiled": stepper(options.base, compiled=True)}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    losses: dict[str, list[float]] = {name: [] for name in steps}
+    found = batches(options.base, options.data, options.rows, _WARMING + options.steps)
+    for turn, batch in enumerate(found):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            losses[name].append(step(batch))
+            if turn >= _WARMING:
+                times[name].append(time.perf_counter() - started)
+    tokens = sum(int(batch["attention_mask"].sum()) for batch in found[_WARMING:])
+    ratios = [old / new for old, new in zip(times["as written"], times["compiled"], strict=True)]
+    print(
+        json.dumps(
+            {
+                "threads": torch.get_num_threads(),
+                "bfloat16": computes_bfloat16(),
+                "tokens_per_s": {name: round(tokens / sum(each)) for name, each in times.items()},
+                "faster": {
+                    "median": round(statistics.median(ratios), 2),
+                    "least": round(min(ratios), 2),
+                    "most": round(max(ratios), 2),
+                },
+                "largest_difference_of_losses": round(
+                    max(abs(a - b) for a, b in zip(*losses.values(), strict=True)), 4
+                ),
+            },
+            indent=2,
+        )
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
