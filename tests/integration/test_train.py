@@ -139,6 +139,35 @@ def test_both_kinds_of_attention_learn_the_same(data, tiny_base, tmp_path):
     assert scores["eager"] == pytest.approx(scores["sdpa"], rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    "config", [{"adapter_type": "lora"}, {"adapter_type": "prompt_tuning", "rank": None, "num_virtual_tokens": 4}]
+)
+def test_the_head_at_answers_alone_gives_the_loss_and_gradient_of_the_head_everywhere(config, tiny_base):
+    """Against Transformers' own loss."""
+    import torch
+
+    from xpm_build.training.trainer import head_at
+
+    rng = torch.Generator().manual_seed(1)
+    model = with_adapter(training_settings(manifest(**config)), tiny_base.source).train()
+    ids = torch.randint(5, model.config.vocab_size, (3, 12), generator=rng)
+    labels = ids.clone()
+    for row, (start, end) in enumerate(((3, 12), (7, 9), (5, 6))):
+        labels[row, :start] = labels[row, end:] = -100
+    inputs = {"input_ids": ids, "labels": labels, "attention_mask": torch.ones_like(ids)}
+    with head_at(model, labels[:, 1:] != -100):
+        logits = model(**{**inputs, "labels": None}).logits
+    assert logits.shape == (9 + 2 + 1, model.config.vocab_size)
+    loss = torch.nn.functional.cross_entropy(logits, labels[:, 1:][labels[:, 1:] != -100])
+    trained = [each for each in model.parameters() if each.requires_grad]
+    found = torch.autograd.grad(loss, trained)
+    peer = model(**inputs).loss
+    wanted = torch.autograd.grad(peer, trained)
+    assert loss.item() == pytest.approx(peer.item(), rel=1e-5)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_compiled_layers_learn_the_same(data, tiny_base, tmp_path):
     scores = {}
     for compiled in (False, True):

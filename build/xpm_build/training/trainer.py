@@ -1,6 +1,7 @@
 """TRL's trainers with what they lack: batches of like length in an order that a resumed run repeats, judging by the task itself,
 and distillation from a teacher."""
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,8 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from xpm_build.training.settings import TrainingSettings
 
+_IGNORED = -100  # the label of a token that is not learned
+_MOST_LOGITS = 2**28  # 1 GB; more are worked out in parts, by TRL
 _SILENCE_S = 10.0  # after so long something is told, whatever logging_steps is
 Judge = Callable[[Any], float]
 """Judges a model (with its adapter) on the validation cases: the share that is right."""
@@ -77,7 +80,38 @@ class _TrainerMixin:
 
 
 class SupervisedTrainer(_TrainerMixin, SFTTrainer):
-    pass
+    """On a processor TRL's loss works out the whole vocabulary at every token of a prompt; here only where an answer is learned."""
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        targets = inputs["labels"][:, 1:]
+        learned = targets != _IGNORED
+        num_logits = int(learned.sum()) * model.config.vocab_size
+        if return_outputs or self.label_smoother or learned.is_cuda or not 0 < num_logits <= _MOST_LOGITS:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        with head_at(model, learned):
+            logits = model(**{key: value for key, value in inputs.items() if key != "labels"}).logits
+        loss = torch.nn.functional.cross_entropy(logits.float(), targets[learned], reduction="sum")
+        return loss / (learned.sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+@contextlib.contextmanager
+def head_at(model: Any, wanted: torch.Tensor) -> Iterator[None]:
+    """The model's head works only at some positions; ``logits`` are then [positions, vocabulary].
+
+    Args:
+        wanted: bool [rows, tokens - 1], of all but the last token of what is given to the model; before it may come virtual tokens.
+    """
+
+    def pick(module: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
+        return (given[0][:, -wanted.shape[1] - 1 : -1][wanted],)
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 class PreferenceTrainer(_TrainerMixin, DPOTrainer):
@@ -97,7 +131,7 @@ class DistillationTrainer(_TrainerMixin, SFTTrainer):
         with torch.no_grad():
             wanted = self.teacher(**given).logits
         labels = inputs["labels"][:, 1:]
-        counted = labels != -100
+        counted = labels != _IGNORED
         logits = outputs.logits[:, :-1][counted].float()
         loss = torch.nn.functional.cross_entropy(logits, labels[counted], reduction="sum")
         temperature, weight = self.settings.distillation_temperature, self.settings.distillation_weight
