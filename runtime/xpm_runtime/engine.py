@@ -266,6 +266,10 @@ class Engine:
         """
         return self._codec.encode(text)
 
+    def count_as_text(self, text: str) -> int:
+        """Tokens of a text within a message, where what reads like a special token is none; raises as ``encode``."""
+        return self._codec.count_as_text(text)
+
     def decode(self, ids: Items[int]) -> str:
         """The text of token ids, special tokens too; raises RequestError if one is not in the vocabulary."""
         return self._codec.decode(checked_ids(ids, self.graph.vocab_size))

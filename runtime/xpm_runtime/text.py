@@ -75,6 +75,16 @@ class TextCodec:
             text.encode("utf-8")  # tokenizers says of a lone surrogate only that it is no text
             return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def count_as_text(self, text: str) -> int:
+        """Tokens of a text within a message, where what reads like a special token is none.
+
+        Raises:
+            RequestError: it can't be encoded.
+        """
+        turns = [{"content": text}]
+        mark = self._mark_special(turns)
+        return len(self._encode_marked(turns[0]["content"], mark) if mark else self.encode(text))
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens too."""
         with _wrapped("the tokens can't be decoded", RequestError):

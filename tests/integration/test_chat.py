@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from xpm.cli.main import cli
 from xpm.environment import Environment
 from xpm.home import Home
+from xpm.operations import context_files
+from xpm.operations.chat import Chat
 from xpm.operations.install import require_stored
 from xpm.operations.installed import find_installed
 
@@ -192,3 +194,87 @@ class TestOnATerminal:
             assert run.wait() == 130
         assert "interrupted" not in run.shown
         assert re.fullmatch(r"[a-z ]+(\^C)?[a-z ]*\n", run.plain)
+
+
+class TestDocuments:
+    """``/file`` and ``/drop``: passages are of the turn that they were chosen for, and no part of the conversation."""
+
+    ASKED = "List the names of users with age over 25."
+
+    @pytest.fixture(autouse=True)
+    def documents(self, folder):
+        other = "".join(
+            f"\n\nThe harbour of town {number} is open from Monday to Friday.\n" * 3 for number in range(40)
+        )
+        (folder / "schema.md").write_text(f"# Harbours\n{other}\n# Users\n\nSchema: users(id, name, age)\n{other}")
+        (folder / "short.md").write_text("Schema: users(id, name, age)\n")
+        (folder / "bad.bin").write_bytes(b"%PDF\0\1")
+
+    @pytest.fixture
+    def planned(self, monkeypatch):
+        """What was about to be answered, turn by turn."""
+        plans, plan = [], Chat.plan
+        monkeypatch.setattr(Chat, "plan", lambda chat, text: plans.append(plan(chat, text)) or plans[-1])
+        return plans
+
+    def test_passages_are_chosen_anew_for_each_turn_and_forgotten(self, chat, folder, planned):
+        lines = ["/file schema.md 100", self.ASKED, "Which harbour of town 7 is open?", "/save documents.json"]
+        done = chat(lines, "--max-tokens", "20", "--expert", "expert-sql")
+        assert done.exit_code == 0, done.exception
+        assert done.stderr.count("schema.md: shown are") == 2
+        assert "tokens left out" in done.stderr
+        first, second = (each.messages for each in planned)
+        assert "Schema: users(id, name, age)" in first[-1].content
+        assert "town 7 " in second[-1].content
+        assert planned[0].shown.num_tokens <= planned[0].shown.budget == 100
+        assert second[0].content == self.ASKED  # what was shown with it is gone
+        said = json.loads((folder / "documents.json").read_text())["turns"]
+        assert [each["content"] for each in said if each["role"] == "user"] == lines[1:3]
+
+    def test_what_is_dropped_is_shown_no_more(self, chat, planned):
+        lines = ["/file short.md", "/file", self.ASKED, "/drop short.md", self.ASKED, "/file"]
+        done = chat(lines, "--max-tokens", "20", "--expert", "expert-sql")
+        assert done.exit_code == 0, done.exception
+        assert planned[0].messages[-1].content == f"short.md:\nSchema: users(id, name, age)\n\n{self.ASKED}"
+        assert "left out" not in done.stderr
+        assert planned[1].messages[-1].content == self.ASKED
+        assert planned[1].shown is None
+        assert re.search(r"^short.md +2$", done.stdout, re.MULTILINE)
+        assert done.stdout.splitlines()[-1] == "there are no documents"
+
+    def test_they_can_be_given_at_the_start(self, chat, planned):
+        options = ("--context-file", "schema.md", "--context-tokens", "80", "--context", "300", "--max-tokens", "9")
+        chat([self.ASKED, "/drop all", self.ASKED], *options, "--no-expert")
+        assert [each.shown and each.shown.budget for each in planned] == [80, None]
+
+    def test_they_get_half_of_the_context_at_most_unless_said_otherwise(self, chat, planned):
+        chat([self.ASKED], "--context-file", "schema.md", "--context", "400", "--max-tokens", "9", "--no-expert")
+        assert planned[0].shown.budget == 200
+
+    def test_an_earlier_turn_gives_way_and_comes_back(self, chat, planned):
+        lines = [QUESTION, QUESTION, "/file schema.md 120", self.ASKED, "/drop all", "hm"]
+        chat(lines, "--context", "260", "--max-tokens", "20", "--expert", "expert-sql")
+        assert planned[2].left_out > 0
+        assert planned[3].left_out < planned[2].left_out
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("/file nothing.md", "cannot be read"),
+            ("/file bad.bin", "is binary"),
+            ("/file short.md 63", "64 are the least"),
+            ("/file short.md many", "takes a path"),
+            ("/file short.md 100 more", "takes a path"),
+            ("/drop", "drop what"),
+            ("/drop short.md", "there is no document short.md"),
+        ],
+    )
+    def test_what_is_refused(self, chat, line, message):
+        done = chat([line])
+        assert done.exception.exit_code == 2
+        assert message in f"{done.exception} {done.exception.hint}"
+
+    def test_the_bound_is_of_all_together(self, chat, monkeypatch):
+        monkeypatch.setattr(context_files, "MAX_BYTES", 100)
+        assert chat(["/file short.md", "/file short.md"]).exit_code == 0  # the same again is read anew
+        assert "too large" in str(chat(["/file short.md", "/file schema.md"]).exception)

@@ -10,22 +10,33 @@ import click
 from xpm.cli.answering import answering_options, figures_of, warn_of
 from xpm.cli.chat_commands import COMMANDS, is_command, run_command
 from xpm.cli.context import here
+from xpm.cli.documents import context_options, told_of
 from xpm.cli.interrupt import EXIT_CODE, interruptible
 from xpm.cli.line_input import LineInput, line_input
 from xpm.cli.render import Console, show_error
 from xpm.errors import ExpectedError
 from xpm.operations.answering import RunOptions
 from xpm.operations.chat import Chat, Planned
+from xpm.operations.context_files import read_context
 
 _HISTORY = "chat-history"
 
 
 @click.command("chat")
 @click.option("--load", "saved", type=click.Path(path_type=Path, dir_okay=False), help="Go on with this conversation.")
+@context_options("half of the context")
 @click.option("--stats", is_flag=True, help="Show the speed of each answer on stderr.")
 @click.pass_obj
 @answering_options
-def chat_command(console: Console, /, saved: Path | None, stats: bool, options: RunOptions) -> None:
+def chat_command(
+    console: Console,
+    /,
+    saved: Path | None,
+    context_files: tuple[Path, ...],
+    context_tokens: int | None,
+    stats: bool,
+    options: RunOptions,
+) -> None:
     """Talk with the base here; the router chooses experts for each turn, unless --expert names them.
 
     Ctrl-C stops an answer. Lines that begin with a slash are commands; /help lists them. Without a terminal, each line of stdin is
@@ -34,7 +45,8 @@ def chat_command(console: Console, /, saved: Path | None, stats: bool, options: 
     Example: xpm chat --system "Answer in SQL."
     """
     environment = here()
-    with Chat(environment, options, progress=console) as chat:
+    documents = read_context(context_files, budget=context_tokens, context=options.context)
+    with Chat(environment, options, progress=console, documents=documents) as chat:
         if saved is not None:
             chat.load(saved)
         lines = line_input(environment.home.root / _HISTORY, tuple(COMMANDS))
@@ -122,3 +134,5 @@ class _Talk:
                 f"(the first {turns} left out: the context of {self._chat.context:,} tokens does not hold all;"
                 " --context sets it)"
             )
+        for line in told_of(planned.shown) if planned.shown else ():
+            self._console.aside(f"({line})")

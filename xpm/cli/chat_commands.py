@@ -10,7 +10,7 @@ from xpm.cli.render import Console
 from xpm.errors import UsageError
 from xpm.operations.chat import Chat
 
-_ROUTER, _NOBODY, _HERE = "auto", "none", "here"
+_ROUTER, _NOBODY, _HERE, _ALL = "auto", "none", "here", "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +140,37 @@ def _load(console: Console, chat: Chat, words: list[str]) -> Outcome:
     return _NOTHING
 
 
+def _file(console: Console, chat: Chat, words: list[str]) -> Outcome:
+    documents = chat.documents
+    if not words:
+        if documents.documents:
+            rows = [(each.name, f"{each.text.count(chr(10)) + 1:,}") for each in documents.documents]
+            console.table(("document", "lines"), rows)
+        console.out(_shown_of(chat))
+        return _NOTHING
+    if len(words) > 2 or not all(each.isascii() and each.isdigit() for each in words[1:]):
+        raise UsageError("/file takes a path, and how many tokens", hint="put a path with spaces in quotation marks")
+    chat.add_document(Path(words[0]).expanduser(), budget=int(words[1][:9]) if words[1:] else None)
+    console.aside(_shown_of(chat))
+    return _NOTHING
+
+
+def _drop(console: Console, chat: Chat, words: list[str]) -> Outcome:
+    if not words:
+        raise UsageError("/drop what?", hint=f"name a document, or `{_ALL}`; /file lists them")
+    chat.drop_document(None if words == [_ALL] else " ".join(words))
+    console.aside(_shown_of(chat))
+    return _NOTHING
+
+
+def _shown_of(chat: Chat) -> str:
+    number, budget = len(chat.documents.documents), chat.documents.budget
+    if not number:
+        return "there are no documents"
+    most = "half of the context" if budget is None else f"{budget:,} tokens"
+    return f"of {number} document{'' if number == 1 else 's'}, what bears on a turn is shown with it: {most} at most"
+
+
 def _undo(console: Console, chat: Chat, words: list[str]) -> Outcome:
     console.aside(f"taken back: {chat.undo()[:80]!r}")
     return _NOTHING
@@ -179,6 +210,8 @@ COMMANDS: Mapping[str, ChatCommand] = {
     ),
     "/base": ChatCommand(_base, "[PATH]", f"say which base answers, or go on with another; `{_HERE}`: the one here"),
     "/route": ChatCommand(_route, "[TEXT]", "say whom the router chooses for a text, or for the last turn"),
+    "/file": ChatCommand(_file, "[PATH [N]]", "show what bears on a turn of this text, N tokens of all; or list them"),
+    "/drop": ChatCommand(_drop, "NAME", f"show nothing of a document any more; `{_ALL}`: of none"),
     "/stats": ChatCommand(_stats, "", "show figures of the last answer"),
     "/save": ChatCommand(_save, "FILE", "write the conversation into a file"),
     "/load": ChatCommand(_load, "FILE", "go on with a conversation that was saved"),

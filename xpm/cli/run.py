@@ -9,11 +9,12 @@ import click
 
 from xpm.cli.answering import answering_options, figures_of, warn_of
 from xpm.cli.context import here
+from xpm.cli.documents import context_options, told_of
 from xpm.cli.interrupt import EXIT_CODE, interruptible
 from xpm.cli.render import Console
 from xpm.cli.text import read_prompt_text
 from xpm.operations.answering import RunOptions, Show
-from xpm.operations.context_files import LEAST_BUDGET, read_context
+from xpm.operations.context_files import read_context
 from xpm.operations.run import Answered, run
 
 if TYPE_CHECKING:
@@ -34,19 +35,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     multiple=True,
     help="Put this file, with its name, in front of the prompt; `-` is stdin. Repeatable.",
 )
-@click.option(
-    "--context-file",
-    "context_files",
-    type=_FILE,
-    multiple=True,
-    help="Put what bears on the prompt of this document in front of it, and tell what was left out. Repeatable.",
-)
-@click.option(
-    "--context-tokens",
-    type=click.IntRange(LEAST_BUDGET),
-    metavar="N",
-    help="Show so many tokens of them at most; by default what the context holds beside prompt and answer.",
-)
+@context_options("what the context holds beside prompt and answer")
 @click.option("--n", "num_answers", type=click.IntRange(1, 100), metavar="N", help="Write so many answers.")
 @click.option("--stats", is_flag=True, help="Show experts, speeds and attach time on stderr.")
 @click.option("--verbose", "-v", is_flag=True, help="Show what --stats does, and more of what is done.")
@@ -99,14 +88,8 @@ def run_command(
 
 def _tell(console: Console, chosen: "Chosen") -> None:
     """Say what is shown of each document, where that is not all of it."""
-    for each in chosen.documents:
-        if each.num_left_out_tokens:
-            lines = ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in each.lines)
-            console.say(
-                f"{each.name}: shown are {each.num_kept} of {each.num_passages} passages ("
-                + (f"lines {lines}; " if lines else "")
-                + f"{each.num_left_out_tokens:,} of {each.num_tokens + each.num_left_out_tokens:,} tokens left out)"
-            )
+    for line in told_of(chosen):
+        console.say(line)
 
 
 def _unseen(number: int, piece: str) -> None:

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 from xpm.environment import Environment
 from xpm.errors import UsageError
 from xpm.operations.answering import Answerer, RunOptions
+from xpm.operations.chat_documents import ChatDocuments
 from xpm.operations.choice import Composition
+from xpm.operations.context_files import ContextFiles
 from xpm.operations.conversation import Conversation
 from xpm.operations.parts import Part, part_of
-from xpm.operations.run import seeded
+from xpm.operations.run import messages, seeded
 from xpm.progress import Progress
 
 if TYPE_CHECKING:
     from xpm_runtime import GenerationResult, Message, SamplingParams
+    from xpm_runtime.passages.choose import Chosen
 
 _ANSWER_SHARE = 4
 """At most one part in so many of the context is kept free for the answer."""
@@ -31,7 +34,7 @@ class Planned:
     """What is about to be answered.
 
     ``left_out`` exchanges at the beginning of the conversation are not sent, as they would not fit. ``is_anew``: the answer is to
-    replace the last one.
+    replace the last one. ``shown`` is what is shown of documents with this turn, None if there are none.
     """
 
     text: str
@@ -40,6 +43,7 @@ class Planned:
     sampling: "SamplingParams"
     left_out: int
     is_anew: bool = False
+    shown: "Chosen | None" = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,10 +53,18 @@ class Planned:
 class Chat:
     """A context manager that frees the base. ``chosen`` are the experts that the user wants: None for the router's choice."""
 
-    def __init__(self, environment: Environment, options: RunOptions, *, progress: Progress) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        options: RunOptions,
+        *,
+        progress: Progress,
+        documents: ContextFiles | None = None,
+    ) -> None:
         self._environment, self._options, self._progress = environment, options, progress
         self.chosen = options.experts
         self.conversation = Conversation(options.system)
+        self.documents = ChatDocuments(environment, documents)
         self.last: GenerationResult | None = None
         self._num_drawn = self._left_out = 0
         self._is_warned = False
@@ -75,14 +87,26 @@ class Chat:
         """Choose who answers a user's turn, and what of the conversation they see. Waits until the base is loaded.
 
         Raises:
-            CapacityError: the turn alone does not fit into the context. EngineError: the base or an expert can't be loaded.
+            CapacityError: the turn alone does not fit into the context, or not beside a passage of documents.
+            EngineError: the base or an expert can't be loaded.
         """
         composition = self._composed(text)
         sampling = seeded(self._answerer.sampling(composition, text), self._num_drawn)
-        left_out = self._least_left_out(text, sampling.max_tokens)
-        messages = self.conversation.messages(text, left_out=left_out)
+        bare = messages(self._options.system, text)
+        shown = self.documents.shown(self._answerer.engine, text, bare, max_tokens=sampling.max_tokens)
+        asked = text if shown is None else shown.before(text)
+        if shown is not None:
+            sampling = replace(sampling, grammar=self._answerer.sampling(composition, asked).grammar)
+        left_out = self._least_left_out(asked, sampling.max_tokens)
         self._answerer.attach(composition.experts)
-        return Planned(text=text, messages=messages, experts=composition.experts, sampling=sampling, left_out=left_out)
+        return Planned(
+            text=text,
+            messages=self.conversation.messages(asked, left_out=left_out),
+            experts=composition.experts,
+            sampling=sampling,
+            left_out=left_out,
+            shown=shown,
+        )
 
     def plan_anew(self) -> Planned:
         """Plan another answer to the last turn, which stays until there is one.
@@ -211,6 +235,16 @@ class Chat:
             raise
         self._answerer.close()
         self._answerer = answerer
+        self._left_out = 0
+
+    def add_document(self, file: Path, *, budget: int | None = None) -> None:
+        """Show what bears on a turn of this text from now on; raises as ``ChatDocuments.add``."""
+        self.documents.add(file, budget=budget)
+        self._left_out = 0
+
+    def drop_document(self, name: str | None) -> None:
+        """Show nothing of a document any more, None of none; raises as ``ChatDocuments.drop``."""
+        self.documents.drop(name)
         self._left_out = 0
 
     def route(self, text: str) -> Composition:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 8_000_000
 """Of all documents of a prompt together: reading, cutting and ranking so much takes five seconds of a core."""
 LEAST_BUDGET = 64
-_ANSWER_SHARE = 4  # at most one part in so many of the context is kept free for the answer
-_JOIN_TOKENS = 4  # the blank line between documents and prompt, and what a tokenizer makes of two texts that meet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,43 +46,56 @@ def read_context(files: Sequence[Path], *, budget: int | None, context: int | No
             f"--context-tokens {budget} leaves nothing of --context {context} for prompt and answer",
             hint="lower the one or raise the other",
         )
+    documents = tuple["Document", ...]()
+    for file in files:
+        documents += (read_document(file, beside=documents),)
+    return ContextFiles(documents=documents, budget=budget)
+
+
+def read_document(file: Path, *, beside: Sequence["Document"] = ()) -> "Document":
+    """Read one document, beside others that are there already.
+
+    Raises:
+        UsageError: the file can't be read, is no text in UTF-8, or empty; all together are too large.
+    """
     from xpm_runtime.passages.choose import Document
 
-    left, documents = MAX_BYTES, list[Document]()
-    for file in files:
-        data = _read(file, left)
-        left -= len(data)
-        documents.append(Document(name=file.name, text=_decoded(file, data)))
-    return ContextFiles(documents=tuple(documents), budget=budget)
+    data = _read(file, MAX_BYTES - sum(len(each.text.encode()) for each in beside))
+    return Document(name=file.name, text=_decoded(file, data))
 
 
 def passages_for(
-    environment: Environment, engine: "Engine", context: ContextFiles, prompt: str, asked: "Prompt", *, max_tokens: int
+    engine: "Engine",
+    context: ContextFiles,
+    prompt: str,
+    asked: "Prompt",
+    *,
+    max_tokens: int,
+    encoder: "Encoder | None" = None,
 ) -> "Chosen":
     """What an engine is shown of documents for a prompt.
-
-    Words are compared and, where the setting ``router.embedder`` names an encoder, meanings too.
 
     Args:
         asked: the prompt as the engine gets it without the documents.
         max_tokens: of the answer.
+        encoder: what compares meanings, beside words.
     Raises:
-        CapacityError: there is no room for a passage. ModelLoadError: the encoder can't be loaded.
+        CapacityError: there is no room for a passage.
     """
-    from xpm_runtime.passages.choose import choose
+    from xpm_runtime.passages.choose import choose, room_beside
 
-    kept_free = min(max_tokens, engine.context // _ANSWER_SHARE) + _JOIN_TOKENS
-    room = engine.context - engine.count_tokens(asked) - kept_free
+    room = room_beside(engine.count_tokens(asked), context=engine.context, max_tokens=max_tokens)
     return choose(
         context.documents,
         prompt,
         budget=room if context.budget is None else min(room, context.budget),
-        count=lambda text: len(engine.encode(text)),
-        encoder=_encoder(environment),
+        count=engine.count_as_text,
+        encoder=encoder,
     )
 
 
-def _encoder(environment: Environment) -> "Encoder | None":
+def encoder_of(environment: Environment) -> "Encoder | None":
+    """What the setting ``router.embedder`` names, None if nothing; raises ModelLoadError if it can't be loaded."""
     if not (setting := str(Config.read(environment.home.root).get("router.embedder"))):
         return None
     from xpm_runtime.embedder import Embedder

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from xpm.environment import Environment
 from xpm.errors import UsageError
 from xpm.operations.answering import Answerer, Interruption, RunOptions, Show, never
-from xpm.operations.context_files import ContextFiles, passages_for
+from xpm.operations.context_files import ContextFiles, encoder_of, passages_for
 from xpm.progress import Progress
 
 if TYPE_CHECKING:
@@ -60,9 +60,11 @@ def run(
         sampling, asked, shown = answerer.sampling(chosen, prompt), prompt, None
         if context is not None:
             bare = messages(options.system, prompt)
-            shown = passages_for(environment, answerer.engine, context, prompt, bare, max_tokens=sampling.max_tokens)
+            shown = passages_for(
+                answerer.engine, context, prompt, bare, max_tokens=sampling.max_tokens, encoder=encoder_of(environment)
+            )
             tell(shown)
-            asked = f"{shown.text}\n\n{prompt}"
+            asked = shown.before(prompt)
             sampling = replace(sampling, grammar=answerer.sampling(chosen, asked).grammar)
         if num_answers > sampling.num_beams > 1:
             raise UsageError(f"{sampling.num_beams} beams find at most {sampling.num_beams} answers", hint="lower --n")

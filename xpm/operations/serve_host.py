@@ -4,7 +4,7 @@ import contextlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -246,6 +246,7 @@ class InstalledHost:
                 for each in decision.candidates
             ),
             ms=decision.ms["all"],
+            grammar_of=partial(stated_by, parts),
         )
 
     def _named(self, state: _State, prompt: str, wanted: Sequence[Scaled], without: frozenset[str]) -> Choice:
@@ -270,7 +271,12 @@ class InstalledHost:
             for each in parts
         ]
         reason = "named by the client" if experts else "the base was asked for"
-        return Choice(experts=tuple(experts), settings=_settings(parts, prompt, None), reason=reason)
+        return Choice(
+            experts=tuple(experts),
+            settings=_settings(parts, prompt, None),
+            reason=reason,
+            grammar_of=partial(stated_by, parts),
+        )
 
 
 def _settings(parts: Sequence[Part], prompt: str, decision: "Decision | None") -> dict[str, Any]:

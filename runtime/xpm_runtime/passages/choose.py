@@ -14,6 +14,8 @@ from xpm_runtime.passages.split import LEAST_TOKENS, Passage, split
 
 PASSAGE_TOKENS = 128
 MARK = "…"
+ANSWER_SHARE = 4  # at most one part in so many of a context is kept free for the answer
+_JOIN_TOKENS = 4  # the blank line between documents and prompt, and what a tokenizer makes of two texts that meet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,15 @@ class Chosen:
     num_tokens: int
     budget: int
     documents: tuple[Kept, ...]
+
+    def before(self, prompt: str) -> str:
+        """A prompt with what is shown in front of it."""
+        return f"{self.text}\n\n{prompt}"
+
+
+def room_beside(num_prompt_tokens: int, *, context: int, max_tokens: int) -> int:
+    """Tokens that a context holds of documents beside a prompt and its answer of at most ``max_tokens``; below 0 if none."""
+    return context - num_prompt_tokens - min(max_tokens, context // ANSWER_SHARE) - _JOIN_TOKENS
 
 
 def choose(

@@ -1,10 +1,11 @@
 """What the server asks of whoever knows packages: who answers, with what settings, and what is installed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from xpm_runtime import EngineError
+from xpm_runtime import EngineError, Grammar
+from xpm_runtime.passages.choose import Chosen
 
 
 class UnknownModelError(EngineError):
@@ -51,7 +52,9 @@ class Candidate:
 class Choice:
     """``experts`` in the order in which they act; ``settings`` are ``SamplingParams`` by name, where the client says nothing.
 
-    ``confidence`` and ``candidates`` are the router's, None and () where the client named who answers.
+    ``confidence`` and ``candidates`` are the router's, None and () where the client named who answers. ``grammar_of`` gives the
+    grammar that the experts state for a prompt, which ``settings`` have for the user's alone; ``context`` is what is shown of
+    documents in front of that, None if there are none.
     """
 
     experts: tuple[Acting, ...]
@@ -61,6 +64,8 @@ class Choice:
     confidence: float | None = None
     candidates: tuple[Candidate, ...] = ()
     ms: float = 0.0
+    grammar_of: Callable[[str], Grammar | None] | None = None
+    context: Chosen | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from xpm_runtime import (
     SamplingParams,
     TokenReport,
 )
+from xpm_runtime.server.documents import shown_beside, with_shown
 from xpm_runtime.server.errors import ApiError
 from xpm_runtime.server.host import Choice, Host
 from xpm_runtime.server.metrics import Metrics
@@ -178,6 +180,7 @@ class Service:
         self.engine, self.worker, self.host, self.metrics = engine, worker, host, metrics
         self._spend, self._tracer, self._speculative = spend, tracer, speculative
         self._reading: set[asyncio.Task[None]] = set()
+        self._cutting = asyncio.Lock()  # documents of one request at a time: others need the processors, too
 
     async def begin(self, wish: Wish, *, tenant: str = "") -> Answer:
         """Choose, attach and submit.
@@ -211,7 +214,8 @@ class Service:
 
     async def _submit(self, wish: Wish, tenant: str, *, is_anew: bool = False) -> tuple[Choice, list[Ticket]]:
         """(who answers, a ticket for each choice); chosen anew, once, if an expert left the engine at that very moment."""
-        choice, request = await asyncio.to_thread(self._prepare, wish)
+        async with self._cutting if wish.documents else nullcontext():
+            choice, request = await asyncio.to_thread(self._prepare, wish)
         tickets, priority = list[Ticket](), self.priority_of(tenant, wish.priority)
         try:
             for number in range(wish.num_choices):
@@ -263,6 +267,12 @@ class Service:
         if (grammar := wish.tools.grammar) is not None:
             settings["grammar"] = grammar
         prompt = self._prompt(wish)
+        if wish.documents:
+            shown = shown_beside(self.engine, wish, prompt, SamplingParams(**settings))
+            prompt, asked = with_shown(prompt, shown)
+            choice = replace(choice, context=shown)
+            if choice.grammar_of is not None and settings.get("grammar") is choice.settings.get("grammar"):
+                settings["grammar"] = choice.grammar_of(asked)
         if wish.context is not None:
             settings["max_tokens"] = self._within(wish.context, prompt, settings.get("max_tokens"))
         sampling = SamplingParams(**settings)

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from xpm_runtime import Grammar, RequestError, RopeScaling
+from xpm_runtime.passages.choose import Chosen, Document
+from xpm_runtime.server.documents import MAX_CHARACTERS, checked
 from xpm_runtime.server.host import Choice, Scaled
 from xpm_runtime.server.wish import DEFAULT_PRIORITY, MAX_CHOICES
 
@@ -15,6 +17,8 @@ MAX_EXPERTS = 10
 MAX_SCALE = 8.0
 MAX_STOPS = 16
 MAX_NAME = 200
+MAX_DOCUMENTS = 64
+LEAST_CONTEXT = 64
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
 StopText = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
@@ -39,8 +43,36 @@ class ExpertWish(Strict):
     scale: float = Field(1.0, ge=-MAX_SCALE, le=MAX_SCALE)
 
 
-class XpmOptions(Strict):
-    """What no other server has: who answers, with what strength."""
+class DocumentWish(Strict):
+    """A text that may bear on the prompt."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    text: str
+
+
+class Documented(Strict):
+    """Documents, of which the passages that bear on the user's last turn are put in front of it."""
+
+    context: list[DocumentWish] = Field(
+        default=[],
+        max_length=MAX_DOCUMENTS,
+        description=f"Documents; what bears on the last turn is shown. {MAX_CHARACTERS:,} characters in all.",
+    )
+    context_tokens: int | None = Field(
+        default=None, ge=LEAST_CONTEXT, lt=1 << 31, description="Tokens that are shown of them at most."
+    )
+
+    @property
+    def documents(self) -> dict[str, Any]:
+        """As fields of a Wish; raises RequestError."""
+        if self.context_tokens is not None and not self.context:
+            raise RequestError("context_tokens needs documents", hint="send them in context")
+        found = checked([Document(name=each.name, text=each.text) for each in self.context])
+        return {"documents": found, "context_tokens": self.context_tokens}
+
+
+class XpmOptions(Documented):
+    """What no other server has: who answers, with what strength, and what is shown of documents."""
 
     experts: list[ExpertWish] | None = Field(
         default=None, max_length=MAX_EXPERTS, description="Who acts, beside `model`'s."
@@ -63,6 +95,7 @@ class XpmOptions(Strict):
             "priority": self.priority,
             "rope": RopeScaling.parse(self.rope) if self.rope is not None else None,
             "timeout_s": self.timeout_ms / 1e3 if self.timeout_ms is not None else None,
+            **self.documents,
         }
 
 
@@ -152,8 +185,27 @@ class ActingReply(Reply):
     reason: str
 
 
+class KeptReply(Reply):
+    """What was shown of a document; ``lines`` are the first and last of what follows without a gap, from 1."""
+
+    name: str
+    num_passages: int
+    num_kept: int
+    num_tokens: int
+    num_left_out_tokens: int
+    lines: list[tuple[int, int]]
+
+
+class ContextReply(Reply):
+    """What was shown of documents: ``num_tokens`` of at most ``budget``."""
+
+    num_tokens: int
+    budget: int
+    documents: list[KeptReply]
+
+
 class XpmReply(Reply):
-    """Who answered, and why."""
+    """Who answered, and why, and what was shown of documents."""
 
     experts: list[ActingReply]
     reason: str
@@ -161,6 +213,7 @@ class XpmReply(Reply):
     task: str = ""
     notes: list[str] = []
     finish_reason: str | None = None
+    context: ContextReply | None = None
 
 
 def xpm_reply(choice: Choice, *, notes: tuple[str, ...] = (), finish_reason: str | None = None) -> XpmReply:
@@ -174,4 +227,23 @@ def xpm_reply(choice: Choice, *, notes: tuple[str, ...] = (), finish_reason: str
         task=choice.task,
         notes=list(notes),
         finish_reason=finish_reason,
+        context=_context_reply(choice.context) if choice.context else None,
+    )
+
+
+def _context_reply(chosen: Chosen) -> ContextReply:
+    return ContextReply(
+        num_tokens=chosen.num_tokens,
+        budget=chosen.budget,
+        documents=[
+            KeptReply(
+                name=each.name,
+                num_passages=each.num_passages,
+                num_kept=each.num_kept,
+                num_tokens=each.num_tokens,
+                num_left_out_tokens=each.num_left_out_tokens,
+                lines=list(each.lines),
+            )
+            for each in chosen.documents
+        ],
     )

@@ -11,6 +11,7 @@ from pydantic import Field
 from xpm_runtime import Message, RequestError
 from xpm_runtime.server.api.fields import (
     MAX_EXPERTS,
+    Documented,
     ExpertWish,
     GrammarWish,
     ModelName,
@@ -60,7 +61,7 @@ class Routed(Strict):
         )
 
 
-class InferRequest(Routed, Sampling):
+class InferRequest(Routed, Sampling, Documented):
     """``context_size`` bounds prompt and answer together."""
 
     max_tokens: int | None = Field(None, ge=1, lt=1 << 31)
@@ -84,6 +85,7 @@ class InferRequest(Routed, Sampling):
             priority=self.priority,
             timeout_s=self.timeout_ms / 1e3 if self.timeout_ms is not None else None,
             context=self.context_size,
+            **self.documents,
         )
 
 
