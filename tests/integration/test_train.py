@@ -168,7 +168,12 @@ def test_the_head_at_answers_alone_gives_the_loss_and_gradient_of_the_head_every
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_compiled_layers_learn_the_same(data, tiny_base, tmp_path):
+def test_compiled_layers_learn_the_same(data, tiny_base, tmp_path, monkeypatch):
+    """And all layers share what was compiled: for training, for judging, each also for the first, whose input has no gradient."""
+    import torch._dynamo
+
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 3)
+    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
     scores = {}
     for compiled in (False, True):
         folder = expert(tmp_path / str(compiled), data, torch_compile=compiled, metric="loss", eval_cases=None)

@@ -90,8 +90,9 @@ class SupervisedTrainer(_TrainerMixin, SFTTrainer):
         num_logits = int(learned.sum()) * model.config.vocab_size
         if return_outputs or self.label_smoother or learned.is_cuda or not 0 < num_logits <= _MOST_LOGITS:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        given = {key: value for key, value in inputs.items() if key != "labels"}
         with head_at(model, learned):
-            logits = model(**{key: value for key, value in inputs.items() if key != "labels"}).logits
+            logits = model(**given, use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits.float(), targets[learned], reduction="sum")
         return loss / (learned.sum() if num_items_in_batch is None else num_items_in_batch)
 
@@ -126,7 +127,7 @@ class DistillationTrainer(_TrainerMixin, SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        given = {key: value for key, value in inputs.items() if key != "labels"}
+        given = {key: value for key, value in inputs.items() if key != "labels"} | {"use_cache": False}
         outputs = model(**given)
         with torch.no_grad():
             wanted = self.teacher(**given).logits
