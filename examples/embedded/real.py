@@ -1,4 +1,4 @@
-"""Six experts for a real base, SmolLM2-135M-Instruct, by the steps that any publisher takes; one after the other, on all cores.
+"""Six experts for a real base, SmolLM2-135M-Instruct, by the steps that any publisher takes; side by side, each on one core.
 
 They are trained on everyday requests (``xpm_build.domains.everyday``) and on ordinary conversation, so that what is no task of
 theirs is answered as before, and judged on the requests in ``tests/everyday``, which people wrote and nothing generated.
@@ -9,9 +9,12 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from examples.embedded.rebuild import EXPERTS, Report, make_expert
+import torch
+
+from examples.embedded.rebuild import EXPERTS, Report, make_expert, say_of, side_by_side
 from xpm_build.base.export import open_checkpoint
 from xpm_build.base.model_folder import write_model_folder
 from xpm_build.bench.real.model_file import PACKAGE, fetch
@@ -47,16 +50,20 @@ def make_real(work: Path, out: Path, *, everyday: Path, only: Sequence[str] = ()
     if not model.is_dir():
         report(f"{gguf.name}: its weights, as float32")
         write_model_folder(open_checkpoint(gguf), model)
-    built = []
-    for name in only or EXPERTS:
-        folder = work / name
-        _make_talk(PACKAGES / name, folder, report)
-        make_expert(PACKAGES / name, folder, model, cases=_CASES, threads=None, report=report)
-        if not (folder / EVERYDAY).is_file():
-            report(f"{name}: judging everyday requests")
-            judge_everyday(folder, model, everyday / f"{name.removeprefix('expert-')}.jsonl", report=report)
-        built.append(build_expert(folder, out, base=model, storage=_STORAGE, report=report))
-    return built
+    names = list(only or EXPERTS)
+    make = partial(_make_one, model=model, work=work, out=out, everyday=everyday, report=report)
+    return [make(names[0])] if len(names) == 1 else side_by_side(make, names)
+
+
+def _make_one(name: str, *, model: Path, work: Path, out: Path, everyday: Path, report: Report) -> BuiltArchive:
+    folder = work / name
+    say = partial(say_of, name, report)
+    _make_talk(PACKAGES / name, folder, say)
+    make_expert(PACKAGES / name, folder, model, cases=_CASES, threads=torch.get_num_threads(), report=report)
+    if not (folder / EVERYDAY).is_file():
+        say("judging everyday requests")
+        judge_everyday(folder, model, everyday / f"{name.removeprefix('expert-')}.jsonl", report=say)
+    return build_expert(folder, out, base=model, storage=_STORAGE, report=say)
 
 
 def judge_everyday(folder: Path, model: Path, cases: Path, *, report: Report) -> None:
@@ -67,9 +74,7 @@ def judge_everyday(folder: Path, model: Path, cases: Path, *, report: Report) ->
         validate(copy, model, ValidationOptions(file=cases, write_manifest=False), report=report)
         shutil.copyfile(copy / REPORT, folder / EVERYDAY)
     found = json.loads((folder / EVERYDAY).read_text(encoding="utf-8"))["circles"][cases.stem]
-    report(
-        f"{folder.name}: {found['expert']['right']:.1%} of {found['cases']} right, the base alone {found['base']['right']:.1%}"
-    )
+    report(f"{found['expert']['right']:.1%} of {found['cases']} right, the base alone {found['base']['right']:.1%}")
 
 
 def _make_talk(source: Path, folder: Path, report: Report) -> None:

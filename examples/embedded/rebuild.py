@@ -16,7 +16,9 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -59,11 +61,18 @@ _RELEASED = "2026-11-21T00:00:00Z"
 _RELEASED_S = 1_795_219_200  # the same, in seconds
 PACKAGES = Path(__file__).with_name("packages")
 Report = Callable[[str], None]
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
 
 
 def say(text: str) -> None:
     """A line of progress, from whichever process, to stderr."""
     sys.stderr.write(text + "\n")
+
+
+def say_of(name: str, report: Report, text: str) -> None:
+    """A line about one of several that are made side by side."""
+    report(f"{name}: {text}")
 
 
 def rebuild(work: Path, bundle: Path, *, report: Report) -> None:
@@ -105,11 +114,23 @@ def make_experts(places: Sequence[tuple[Path, Path]], base: Path, *, report: Rep
         places: (source, folder) of each, as of ``make_expert``; the longest first.
         report: is called in other processes, so it must be a module's function, as ``say`` is.
     """
-    num_workers = min(len(places), os.cpu_count() or 1)
+    return side_by_side(partial(_make_one, base=base, report=report), places)
+
+
+def _make_one(place: tuple[Path, Path], *, base: Path, report: Report) -> Path:
+    return make_expert(*place, base, report=report)
+
+
+def side_by_side(make: Callable[[_Given], _Made], given: Sequence[_Given]) -> list[_Made]:
+    """``make`` of each, as many at a time as there are cores; with CUDA one after the other. ``make`` must be a module's function.
+
+    One core each takes less time in all than all cores for one after the other: the products of a small model are too small to
+    be shared.
+    """
+    num_workers = 1 if torch.cuda.is_available() else min(len(given), os.cpu_count() or 1)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_work) as pool:
-        made = [pool.submit(make_expert, source, folder, base, report=report) for source, folder in places]
-        return [each.result() for each in made]
+        return [each.result() for each in [pool.submit(make, one) for one in given]]
 
 
 def _begin_work() -> None:
@@ -135,15 +156,16 @@ def make_expert(
     """
     shutil.copytree(source, folder, dirs_exist_ok=True)
     manifest = Manifest.parse((source / MANIFEST).read_bytes())
+    report = partial(say_of, manifest.name, report)
     settings = dataset_settings(manifest.raw)
     if not (folder / settings.path).with_name(TRAIN).is_file():
-        report(f"{manifest.name}: data")
+        report("data")
         _make_data(folder, settings, report)
     if not (folder / TRAINED).is_file():
-        report(f"{manifest.name}: training")
+        report("training")
         train(folder, base, report=report)
     if not (folder / VALIDATED).is_file():
-        report(f"{manifest.name}: judging")
+        report("judging")
         validate(folder, base, ValidationOptions(cases=cases, threads=threads), report=report)
     else:  # what it found goes into the manifest that was just copied
         metrics = json.loads((folder / "quality_metrics.json").read_text())
