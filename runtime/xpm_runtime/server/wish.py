@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from xpm_runtime import Message, RequestError, RopeScaling
+from xpm_runtime import CacheSettings, Message, RequestError, RopeScaling
 from xpm_runtime.server.host import Scaled
 from xpm_runtime.server.tools import NO_TOOLS, Tools
 
@@ -17,7 +17,8 @@ class Wish:
     """``prompt`` is a conversation, a text that is continued as it is, or token ids.
 
     ``context`` bounds the tokens of prompt and answer together. ``settings`` are the ``SamplingParams`` that the client sets;
-    what it leaves out the experts' manifests say. ``rope`` is how positions are scaled where that is needed.
+    what it leaves out the experts' manifests say. ``rope`` is how positions are scaled where that is needed, ``cache`` how keys and
+    values are kept; as the server was started if None.
     """
 
     prompt: Sequence[Message] | str | Sequence[int]
@@ -32,6 +33,7 @@ class Wish:
     timeout_s: float | None = None
     context: int | None = None
     rope: RopeScaling | None = None
+    cache: CacheSettings | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt:
