@@ -110,7 +110,6 @@ class Engine:
             capacity=lanes.capacity,
             chunk_tokens=_CHUNK_TOKENS,
             token_budget=plan.token_budget,
-            held=lambda settings, tokens: -(-lanes.bytes_of(settings, tokens) // plan.bytes_per_token),
         )
         self._adapters = ResidentAdapters(form, budget=plan.adapters)
         self._prefixes = PrefixCache(lanes, budget=plan.prefix)
@@ -333,9 +332,13 @@ class Engine:
                 scales=tuple(scale for _, scale in acting),
                 stages=stages,
             )
+            longest = self._scheduler.longest(sequence)
             sequence.cache = self._cache_of(request.cache)
+            if sequence.cache is not None:
+                num_bytes = self._lanes.bytes_of(sequence.cache, longest)
+                sequence.num_held = -(-num_bytes // self._memory.bytes_per_token)
             self._scheduler.check(sequence)
-            sequence.rope = self._scaling_of(request.rope, self._scheduler.longest(sequence), sequence.cache)
+            sequence.rope = self._scaling_of(request.rope, longest, sequence.cache)
         return sequence
 
     def _cache_of(self, asked: CacheSettings | None) -> CacheSettings | None:

@@ -9,11 +9,9 @@ budget. After ``admit``, the first in the queue waits only for a lane or for tok
 """
 
 from collections import deque
-from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
-from xpm_runtime.cache_settings import CacheSettings
 from xpm_runtime.errors import CapacityError
 from xpm_runtime.sequence import Sequence
 
@@ -40,21 +38,9 @@ class Plan:
 
 
 class Scheduler:
-    """``token_budget``: how many tokens all lanes together may come to hold; as many as fit into them if None.
+    """``token_budget``: how many tokens all lanes together may come to hold; as many as fit into them if None."""
 
-    ``held``: to how many plain tokens those of a sequence come that keeps its cache otherwise.
-    """
-
-    def __init__(
-        self,
-        *,
-        num_lanes: int,
-        capacity: int,
-        chunk_tokens: int,
-        token_budget: int | None = None,
-        held: Callable[[CacheSettings, int], int] = lambda settings, tokens: tokens,
-    ) -> None:
-        self._held = held
+    def __init__(self, *, num_lanes: int, capacity: int, chunk_tokens: int, token_budget: int | None = None) -> None:
         self.capacity = capacity
         self.token_budget = num_lanes * capacity if token_budget is None else token_budget
         self.chunk_tokens = chunk_tokens
@@ -123,8 +109,7 @@ class Scheduler:
 
     def reserve(self, sequence: Sequence) -> int:
         """Tokens that a sequence may come to hold, by the memory that they take."""
-        longest = self.longest(sequence)
-        return longest if sequence.cache is None else self._held(sequence.cache, longest)
+        return self.longest(sequence) if sequence.num_held is None else sequence.num_held
 
     def longest(self, sequence: Sequence) -> int:
         """Tokens that a sequence may come to have."""

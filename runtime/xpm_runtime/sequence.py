@@ -106,6 +106,7 @@ class Sequence:
     decode_ms: float = 0.0
     rope: RopeScaling | None = None  # how its positions are scaled, with a factor; None for not at all
     cache: CacheSettings | None = None  # how its keys and values are kept; None for all, as the graph has them
+    num_held: int | None = None  # plain tokens that take the memory of what it may come to hold; its own, if None
     stages: tuple[Stage, ...] = ()  # what acts on which tokens; one with all of them if empty
     scales: tuple[float, ...] = ()  # of ``composition``; 1 for all if empty
     reports: list[TokenReport] = field(default_factory=list)
