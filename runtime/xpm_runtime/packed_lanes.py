@@ -17,6 +17,7 @@ from xpm_runtime.lanes import KvLanes
 from xpm_runtime.session import Session
 
 TRIMMED_TOKENS = 256  # that have left a window are given back together
+_BEYOND_WINDOW = 2 * TRIMMED_TOKENS  # that a lane may hold: fewer than those are not given back yet, and a chunk is being read
 _SCALE_BYTES = 2
 _PLAIN = CacheSettings()
 
@@ -41,7 +42,7 @@ class PackedLanes(KvLanes):
     def bytes_of(self, settings: CacheSettings | None, num_tokens: int) -> int:
         kept = settings or _PLAIN
         if kept.span is not None:
-            num_tokens = min(num_tokens, kept.span + TRIMMED_TOKENS)
+            num_tokens = min(num_tokens, kept.span + _BEYOND_WINDOW)
         if kept.kind == "float":
             return num_tokens * self.bytes_per_token
         num_heads = self._layers[0].buffer.shape[1]

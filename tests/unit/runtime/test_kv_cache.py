@@ -167,7 +167,7 @@ def test_memory_is_what_the_formula_says(quantised):
         heads = graph.num_layers * graph.num_kv_heads
         of = {each: lanes.bytes_of(each, 100) / 100 / heads for each in (None, INT8, K8V4)}
         assert of == {None: 4 * graph.head_dim, INT8: 2 * graph.head_dim + 4, K8V4: graph.head_dim * 3 / 2 + 4}
-        assert lanes.bytes_of(WINDOW, 10**6) == (32 + 4 + 256) * lanes.bytes_per_token
+        assert lanes.bytes_of(WINDOW, 10**6) == (32 + 4 + 512) * lanes.bytes_per_token
         sequence = opened.submit(Request(prompt=LONG, sampling=SamplingParams(max_tokens=5), cache=INT8))
         opened.step()
         assert opened.memory().cache == len(LONG) * heads * (2 * graph.head_dim + 4)
