@@ -23,6 +23,8 @@ _PLAIN = CacheSettings()
 
 
 class PackedLanes(KvLanes):
+    """Lanes in float16 buffers of which each is kept as ``configure`` says."""
+
     def __init__(self, session: Session, graph: GraphSpec, *, num_lanes: int, capacity: int, dtype: str) -> None:
         super().__init__(session, graph, num_lanes=num_lanes, capacity=capacity, dtype=dtype, has_present=False)
         self._dim = graph.head_dim
