@@ -13,7 +13,7 @@ from xpm.operations.devices import require_checked
 from xpm.progress import Silent
 
 if TYPE_CHECKING:
-    from xpm_runtime import Engine
+    from xpm_runtime import CacheSettings, Engine
 
 
 def open_engine(
@@ -24,6 +24,7 @@ def open_engine(
     max_lanes: int = 8,
     context: int | None = None,
     rope: str = "",
+    cache: "CacheSettings | None" = None,
     memory: int | None = None,
     kernels: str = "auto",
     grammars: bool = True,
@@ -35,6 +36,7 @@ def open_engine(
 
     Args:
         rope: how positions are scaled where a request is longer than the base was made for, e.g. "yarn"; "" for not at all.
+        cache: how keys and values are kept; None for as the base's graph does.
         grammars: whether answers match what the manifests of their experts ask for, where a request brings no grammar itself.
 
     Raises:
@@ -44,7 +46,14 @@ def open_engine(
     base, experts = installed_parts(environment, progress=Silent())
     require_checked(environment.home, base, device)
     options = RunOptions(
-        sampling={}, device=device, threads=threads, memory=memory, kernels=kernels, context=context, rope=rope
+        sampling={},
+        device=device,
+        threads=threads,
+        memory=memory,
+        kernels=kernels,
+        context=context,
+        rope=rope,
+        cache=cache,
     )
     engine = load_engine(base, options, max_lanes=max_lanes)
     try:

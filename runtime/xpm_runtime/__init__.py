@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from xpm_runtime.adapter import AdapterSpec
+    from xpm_runtime.cache_settings import CacheSettings
     from xpm_runtime.conversation import EngineSession
     from xpm_runtime.engine import AttachReport, Engine
     from xpm_runtime.errors import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AdapterSpec": "adapter",
     "AttachReport": "engine",
+    "CacheSettings": "cache_settings",
     "Engine": "engine",
     "EngineSession": "conversation",
     "MemoryReport": "memory",
@@ -54,6 +56,7 @@ __all__ = [
     "AdapterMismatchError",
     "AdapterSpec",
     "AttachReport",
+    "CacheSettings",
     "CapacityError",
     "ConstraintError",
     "Engine",

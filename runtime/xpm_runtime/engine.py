@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from xpm_runtime.activation import Stage, parts_of, stages_of
 from xpm_runtime.adapter import AdapterSpec
 from xpm_runtime.beams import BeamSearch
+from xpm_runtime.cache_settings import CacheSettings
 from xpm_runtime.constraint import Constraints
 from xpm_runtime.conversation import EngineSession
 from xpm_runtime.errors import CapacityError, RequestError
@@ -53,6 +54,7 @@ from xpm_runtime.vocabulary import TokenizerVocabulary, ids_before_a_text
 MAX_EXPERTS = 10
 _CHUNK_TOKENS = 256
 _DEFAULT_CONTEXT = 2048
+_MOST_CONTEXT = 1 << 22
 
 
 _LIVE: "weakref.WeakSet[Engine]" = weakref.WeakSet()
@@ -88,6 +90,7 @@ class Engine:
         lanes: Lanes,
         plan: MemoryPlan,
         rope: RopeScaling | None = None,
+        cache: CacheSettings | None = None,
     ) -> None:
         self.graph = form.graph
         self.device = session.device
@@ -95,6 +98,8 @@ class Engine:
         self._codec = codec
         self._rope = rope
         self._scales_positions = form.scales_positions
+        self._packs_cache = form.packs_cache
+        self._cache = cache
         vocabulary = partial(TokenizerVocabulary, codec.tokenizer, self.graph.vocab_size, self.graph.eos_token_ids)
         self._guides = Guides(Constraints(vocabulary))
         self._lanes = lanes
@@ -132,6 +137,7 @@ class Engine:
         kernels: str = "auto",
         memory: int | None = None,
         rope: RopeScaling | None = None,
+        cache: CacheSettings | None = None,
     ) -> "Engine":
         """Load an exported base.
 
@@ -140,11 +146,13 @@ class Engine:
             device: "auto" (CUDA where it works, else CPU), "cpu", "cuda", or another provider of ONNX Runtime (``DEVICES``).
             threads: CPU threads of one run; all cores if None.
             max_lanes: sequences that may run at once.
-            context: tokens a lane holds; at most what the base was made for, or what ``rope`` reaches; 2,048 if None.
+            context: tokens a lane holds; at most what the base was made for, or what ``rope`` reaches, any number with a window
+                that the base was made for; 2,048 if None.
             kernels: "native" (our own, for quantised bases on the CPU), "cuda" (the graphs made for it), "portable" (ONNX
                 Runtime's own), "exported" (a traced graph), or "auto", the first of them that this base and device can do.
             spinning: whether waiting threads spin; faster alone, slower on contended cores.
             rope: how positions are scaled for requests that are longer than the base was made for.
+            cache: how keys and values are kept where a request does not say it.
             memory: bytes that the process should stay within; requests wait or are refused rather than exceed it.
         Raises:
             ModelLoadError: a file is missing or malformed, or the device does not work.
@@ -152,7 +160,8 @@ class Engine:
         """
         graph = GraphSpec.read(folder)
         reach = rope.reach(graph.trained_positions) if rope else 0
-        capacity = min(context or _DEFAULT_CONTEXT, max(graph.max_positions, reach))
+        has_window = cache is not None and cache.span is not None and cache.span <= graph.max_positions
+        capacity = min(context or _DEFAULT_CONTEXT, _MOST_CONTEXT if has_window else max(graph.max_positions, reach))
         if max_lanes < 1 or capacity < 1:
             raise RequestError("max_lanes and context must be at least 1")
         if threads is not None and not 1 <= threads <= _max_threads():
@@ -161,6 +170,8 @@ class Engine:
         form, session = open_base(folder, graph, device=device, kernels=kernels, threads=threads, spinning=spinning)
         if rope is not None and not form.scales_positions:
             raise _scaled_inside()
+        if cache is not None and not cache.is_plain and not form.packs_cache:
+            raise _kept_inside(form.name)
         lanes = form.lanes(session, num_lanes=max_lanes, capacity=capacity)
         plan = plan_memory(
             weights=form.bytes_of_weights(stored_weights(folder)),
@@ -168,7 +179,7 @@ class Engine:
             num_tokens=max_lanes * capacity,
             budget=memory,
         )
-        return cls(form, session, codec, lanes, plan, rope)
+        return cls(form, session, codec, lanes, plan, rope, cache)
 
     def __enter__(self) -> "Engine":
         return self
@@ -325,19 +336,41 @@ class Engine:
                 scales=tuple(scale for _, scale in acting),
                 stages=stages,
             )
+            longest = self._scheduler.longest(sequence)
+            sequence.cache = self._cache_of(request.cache)
+            if sequence.cache is not None:
+                num_bytes = self._lanes.bytes_of(sequence.cache, longest)
+                sequence.num_held = -(-num_bytes // self._memory.bytes_per_token)
             self._scheduler.check(sequence)
-            sequence.rope = self._scaling_of(request.rope, self._scheduler.reserve(sequence))
+            sequence.rope = self._scaling_of(request.rope, longest, sequence.cache)
         return sequence
 
-    def _scaling_of(self, asked: RopeScaling | None, length: int) -> RopeScaling | None:
+    def _cache_of(self, asked: CacheSettings | None) -> CacheSettings | None:
+        """How a request keeps its cache, None for as the graph has it; raises RequestError if this graph can't do otherwise."""
+        kept = asked or self._cache
+        if kept is None or kept.is_plain:
+            return None
+        if not self._packs_cache:
+            raise _kept_inside(self.kernels)
+        return kept
+
+    def _scaling_of(self, asked: RopeScaling | None, length: int, cache: CacheSettings | None) -> RopeScaling | None:
         """How the positions of a request of so many tokens are scaled, by its own wish or by what the engine was loaded with.
+
+        Within a window that the base was made for, they need not be: tokens that see each other are near.
 
         Raises:
             CapacityError: it is longer than that reaches. RequestError: this graph can't scale positions.
         """
         scaling, graph = asked or self._rope, self.graph
-        if scaling is None or length <= graph.max_positions:
+        span = length if cache is None or cache.span is None else min(length, cache.span)
+        if span <= graph.max_positions:
             return None
+        if scaling is None:
+            raise CapacityError(
+                f"the request may come to {length} tokens, the base was made for {graph.max_positions}",
+                hint="ask for fewer, for scaled positions (rope), or for a window",
+            )
         if not self._scales_positions:
             raise _scaled_inside()
         return scaling.for_length(length, graph.trained_positions)
@@ -507,6 +540,7 @@ class Engine:
         experts: Items[str] = (),
         scales: Items[float] = (),
         rope: RopeScaling | None = None,
+        cache: CacheSettings | None = None,
     ) -> NDArray[np.float32]:
         """Logits of every position of a prompt, float32 (len(token_ids), vocab); soft prompts act but are not returned."""
         with self._opened():
@@ -520,24 +554,26 @@ class Engine:
             self._packs.check(acting)
             pack = self._packs.serve(acting)
             ids = [*self._packs.soft_ids(acting), *checked_ids(token_ids, self.graph.vocab_size)]
-            scaling = self._scaling_of(rope, len(ids))
+            kept = self._cache_of(cache)
+            scaling = self._scaling_of(rope, len(ids), kept)
+            self._lanes.configure(free, kept)
             found = [
                 self._runner.prefill(
                     ids[start:stop], lane=free, start=start, pack=pack, acting=part, every=True, rope=scaling
                 ).copy()
                 for start, stop, part in parts_of(self._stages(acting, token_ids, num_soft), 0, len(ids))
             ]
+            self._lanes.release(free, len(ids))
             return np.concatenate(found)[num_soft:]
 
     def memory(self) -> MemoryReport:
         """What is in memory now, by the formula."""
         with self._opened():
-            cached = sum(sequence.num_computed for sequence in self._scheduler.running)
-            plan = self._memory
+            plan, lanes = self._memory, self._lanes
             return MemoryReport(
                 fixed=plan.fixed,
                 weights=plan.weights,
-                cache=cached * plan.bytes_per_token,
+                cache=sum(lanes.bytes_of(each.cache, each.num_computed) for each in self._scheduler.running),
                 adapters=self._adapters.num_bytes,
                 prefix=self._prefixes.num_bytes,
             )
@@ -603,6 +639,13 @@ class Engine:
 def _scaled_inside() -> RequestError:
     return RequestError(
         "an exported graph turns positions itself, they can't be scaled", hint="use a base that xpm's own graphs run"
+    )
+
+
+def _kept_inside(kernels: str) -> RequestError:
+    return RequestError(
+        f"the {kernels} graph keeps all keys and values as they are",
+        hint="fewer bits, and windows, need our own kernels: a quantised base on a CPU (kernels native)",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from xpm_runtime.cache_settings import CacheSettings
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.session import Binding, DeviceBuffer, Session
 
@@ -36,6 +37,20 @@ class Lanes(ABC):
     @property
     @abstractmethod
     def can_copy(self) -> bool: ...
+
+    def configure(self, lane: int, settings: CacheSettings | None) -> None:  # noqa: B027
+        """Say how the next sequence of a lane keeps its cache, None as the graph has it; where lanes are all alike, only that."""
+
+    def bytes_of(self, settings: CacheSettings | None, num_tokens: int) -> int:
+        """The most that a sequence of so many tokens holds, kept so."""
+        return num_tokens * self.bytes_per_token
+
+    def num_dropped(self, lane: int) -> int:
+        """How many of a lane's first tokens are no longer all there, because they left a window."""
+        return 0
+
+    def trim(self, lane: int, length: int) -> None:  # noqa: B027
+        """Give back what the sequence of a lane, of ``length`` tokens by now, doesn't look at any more."""
 
     @abstractmethod
     def read(self, lane: int, first: int, last: int) -> list[NDArray[Any]]:

@@ -26,11 +26,12 @@ class PrefixCache:
         self._lanes = lanes
         self._budget = budget if lanes.can_copy else 0
         self._blocks: OrderedDict[bytes, _Block] = OrderedDict()
-        self._block_bytes = lanes.bytes_per_token * BLOCK_TOKENS
+        self._block_bytes = lanes.bytes_per_token * BLOCK_TOKENS  # the most that one takes
+        self._num_bytes = 0
 
     @property
     def num_bytes(self) -> int:
-        return len(self._blocks) * self._block_bytes
+        return self._num_bytes
 
     def restore(self, lane: int, acting: Sequence[str], ids: Sequence[int], later: Sequence[Later] = ()) -> int:
         """Fill a lane with what is known of a prompt's beginning; the number of tokens filled, fewer than the prompt has.
@@ -54,9 +55,11 @@ class PrefixCache:
             if key not in self._blocks:
                 first = number * BLOCK_TOKENS
                 self._blocks[key] = self._lanes.read(lane, first, first + BLOCK_TOKENS)
+                self._num_bytes += _bytes_of(self._blocks[key])
         self._touch(keys)
-        while self.num_bytes > self._budget:
-            self._blocks.popitem(last=False)
+        while self._num_bytes > self._budget:
+            _, forgotten = self._blocks.popitem(last=False)
+            self._num_bytes -= _bytes_of(forgotten)
 
     def _touch(self, keys: Sequence[bytes]) -> None:
         """These were used: the first of them last, because without it the others can't be reached."""
@@ -65,6 +68,7 @@ class PrefixCache:
 
     def clear(self) -> None:
         self._blocks.clear()
+        self._num_bytes = 0
 
     def _keys(self, acting: Sequence[str], ids: Sequence[int], later: Sequence[Later]) -> list[bytes]:
         """One hash per whole block, each over the one before."""
@@ -80,3 +84,7 @@ class PrefixCache:
             digest.update(tokens[first : first + BLOCK_TOKENS].tobytes())
             keys.append(digest.digest())
         return keys
+
+
+def _bytes_of(block: _Block) -> int:
+    return sum(part.nbytes for part in block)

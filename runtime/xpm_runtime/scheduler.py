@@ -108,7 +108,11 @@ class Scheduler:
         return Plan(tuple(chunks), tuple(rows))
 
     def reserve(self, sequence: Sequence) -> int:
-        """Tokens that a sequence may come to hold."""
+        """Tokens that a sequence may come to hold, by the memory that they take."""
+        return self.longest(sequence) if sequence.num_held is None else sequence.num_held
+
+    def longest(self, sequence: Sequence) -> int:
+        """Tokens that a sequence may come to have."""
         return min(len(sequence.prompt_ids) + sequence.sampler.params.max_tokens, self.capacity)
 
     def remove(self, sequence: Sequence) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from xpm_runtime.activation import Stage
+from xpm_runtime.cache_settings import CacheSettings
 from xpm_runtime.guide import Guide
 from xpm_runtime.logprobs import TokenReport
 from xpm_runtime.rope_scaling import RopeScaling
@@ -26,6 +27,7 @@ class Request:
     What reads like a special token in a message is text, unless ``allow_special``. ``scales`` say how strongly each of
     ``experts`` acts: 1, as it was trained, for all if empty; 0 switches one off, below 0 it acts the other way round.
     ``rope`` says how positions are scaled if the request is longer than the base was made for; as the engine was loaded if None.
+    ``cache`` says how keys and values are kept, likewise.
     """
 
     prompt: Prompt
@@ -34,6 +36,7 @@ class Request:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     allow_special: bool = False
     rope: RopeScaling | None = None
+    cache: CacheSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +48,8 @@ class GenerationResult:
     ``missing`` is what would make a text that its grammar does not allow to end there complete, "…" if that is not known; else
     None. ``logprobs`` has a report for each of ``token_ids`` if they were asked for. ``finish_reason`` is "timeout" only behind
     a server. ``num_reused_tokens`` of the prompt were known from an earlier one with the same experts, and not computed again.
-    ``rope`` is how positions were scaled, None if they were not.
+    ``rope`` is how positions were scaled, None if they were not; ``cache`` how keys and values were kept, None if all were, as
+    the graph has them.
     ``num_drafted`` tokens were guessed by speculative decoding, ``num_accepted`` of them rightly.
     """
 
@@ -62,6 +66,7 @@ class GenerationResult:
     logprobs: tuple[TokenReport, ...] = ()
     prompt_logprobs: tuple[TokenReport | None, ...] = ()
     rope: RopeScaling | None = None
+    cache: CacheSettings | None = None
     num_drafted: int = 0
     num_accepted: int = 0
 
@@ -100,6 +105,8 @@ class Sequence:
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
     rope: RopeScaling | None = None  # how its positions are scaled, with a factor; None for not at all
+    cache: CacheSettings | None = None  # how its keys and values are kept; None for all, as the graph has them
+    num_held: int | None = None  # plain tokens that take the memory of what it may come to hold; its own, if None
     stages: tuple[Stage, ...] = ()  # what acts on which tokens; one with all of them if empty
     scales: tuple[float, ...] = ()  # of ``composition``; 1 for all if empty
     reports: list[TokenReport] = field(default_factory=list)
@@ -165,6 +172,7 @@ class Sequence:
             logprobs=tuple(self.reports),
             prompt_logprobs=tuple(self.prompt_reports),
             rope=self.rope,
+            cache=self.cache,
             num_drafted=self.speculation.num_drafted if self.speculation else 0,
             num_accepted=self.speculation.num_accepted if self.speculation else 0,
         )

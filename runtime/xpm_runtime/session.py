@@ -71,6 +71,18 @@ class DeviceBuffer:
         if self._host is not None:
             release(self._memory, row * self._row_bytes, (row + 1) * self._row_bytes)
 
+    def release_part(self, row: int, first: int, last: int) -> None:
+        """As ``release_row``, of the whole pages in bytes ``first : last`` of it."""
+        if self._host is not None:
+            start = row * self._row_bytes
+            release(self._memory, start + first, start + last)
+
+    def describe_rows(self, layouts: NDArray[np.int32]) -> None:
+        """Tell our own kernels how each row is kept: (rows, 4), bits of keys and of values, window, sinks; it may
+        change between runs."""
+        if self._host is not None:
+            self._allowed.describe_rows(layouts, self._row_bytes)
+
     @property
     def _row_bytes(self) -> int:
         return math.prod(self.shape[1:]) * self.dtype.itemsize

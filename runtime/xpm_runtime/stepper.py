@@ -74,6 +74,7 @@ class Stepper:
                 self._attempt([chunk.sequence], partial(self._prefill, chunk))
             for rows in _of_like_positions(plan.rows):
                 self._decode_apart(rows)
+        self._trim()
         self._compact()
         finished, self._ended = tuple(self._ended), []
         num_prefilled = sum(max(0, min(c.stop, len(c.sequence.prompt_ids)) - c.start) for c in plan.prefill)
@@ -90,6 +91,7 @@ class Stepper:
         """Put what is known of a prompt's beginning into the lane that its sequence was just given."""
         for sequence in self._scheduler.admit():
             assert sequence.lane is not None
+            self._lanes.configure(sequence.lane, sequence.cache)
             acting, later = self._keys(sequence)
             if sequence.sampler.params.prompt_logprobs and not sequence.token_ids:
                 continue  # of what is not computed nothing is known
@@ -396,6 +398,12 @@ class Stepper:
         self.remove(sequence)
         self._ended.append(sequence)
 
+    def _trim(self) -> None:
+        """Give back what has left the windows of sequences that have one."""
+        for sequence in self._scheduler.running:
+            if sequence.cache is not None and sequence.lane is not None:
+                self._lanes.trim(sequence.lane, sequence.num_computed)
+
     def _compact(self) -> None:
         """Move the last lanes down onto free ones, so that a decode run has no idle rows."""
         while gap := self._scheduler.gap():
@@ -409,12 +417,14 @@ class Stepper:
     def _keep(self, sequence: Sequence, ids: list[int]) -> None:
         """Remember what its lane holds of ``ids``."""
         assert sequence.lane is not None
+        if self._lanes.num_dropped(sequence.lane):
+            return
         acting, later = self._keys(sequence)
         self._prefixes.keep(sequence.lane, acting, ids, later)
 
     def _keys(self, sequence: Sequence) -> tuple[tuple[str, ...], tuple[Later, ...]]:
-        """What its prefixes are found by, of its first tokens and from where on later: which adapters act, how strongly, and how
-        positions are scaled."""
+        """What its prefixes are found by, of its first tokens and from where on later: which adapters act, how strongly, how
+        positions are scaled and how the cache is kept."""
 
         def keys(acting: Acting) -> tuple[str, ...]:
             known = [(self._adapters.attached[name].key, scale) for name, scale in acting]
@@ -422,7 +432,8 @@ class Stepper:
 
         first, *later = sequence.stages
         rope = () if sequence.rope is None else (f"rope {sequence.rope!r}",)
-        return keys(first.acting) + rope, tuple((stage.first, keys(stage.acting)) for stage in later)
+        cache = () if sequence.cache is None else (f"cache {sequence.cache}",)
+        return keys(first.acting) + rope + cache, tuple((stage.first, keys(stage.acting)) for stage in later)
 
 
 def _of_like_positions(rows: tuple[Sequence, ...]) -> list[tuple[Sequence, ...]]:

@@ -15,6 +15,7 @@ from xpm.engine import open_engine
 from xpm.errors import NotFoundError
 from xpm.project import EMBEDDED_EXPERTS, Project
 from xpm_build.packages import build_base, build_expert
+from xpm_runtime.native import library
 
 QUESTION = "List the names of users with age over 25. Schema: users(id, name, age)"
 ANSWER = "SELECT name FROM users WHERE age > 25;"
@@ -127,6 +128,22 @@ def test_what_is_named_by_its_path_needs_no_index(built, tiny_base, run):
     assert answer(run, tiny_base.graph)["text"] == alone["text"]
     both = answer(run, base, built / "adapter", built / "dist/expert-x-tiny.v0.1.0.expert")
     assert both["experts"] == ["adapter", "expert-x"]
+
+
+@pytest.mark.skipif(library() is None, reason="this machine can't run the native kernels")
+def test_keys_and_values_in_fewer_bits_and_within_a_window(built, run):
+    base = next((built / "dist").glob("tiny-int8*.base"))
+    asked = ["run", "--base", str(base), "--no-expert", "--max-tokens", "4", "--json", "x"]
+    assert json.loads(run(*asked).stdout)["cache"] is None
+    told = json.loads(run(*asked, "--kv-cache", "int8", "--window", "64").stdout)
+    assert told["cache"] == "int8, window 64, sinks 4"
+    assert "cache k8v4" in run(*asked[:-2], "--stats", "--kv-cache", "k8v4", "x").stderr
+    assert "the window is 8 tokens" in f"{run(*asked, '--window', '8', code=1)}"
+    assert "without a window" in f"{run(*asked, '--sinks', '8', code=1)}"
+
+
+def test_a_base_that_can_not_keep_its_cache_otherwise_says_so(run):
+    assert "the portable graph keeps all keys and values" in f"{run('run', '--kv-cache', 'int8', QUESTION, code=1)}"
 
 
 @pytest.mark.parametrize(

@@ -91,20 +91,41 @@ static void adapters(size_t num_in, size_t rank, size_t tokens, int is_half) {
     free(x), free(a), free(c[0]), free(c[1]), free(y[0]), free(y[1]);
 }
 
-static void attention(size_t dim, size_t longest, size_t count) {
-    uint16_t *keys = halves(longest * dim), *values = halves(longest * dim);
-    float *q = floats(count * dim, 2), *scores = floats(MAX_QUERIES * longest, 0), *out[2];
-    const float *queries[MAX_QUERIES];
-    size_t lengths[MAX_QUERIES];
-    for (size_t i = 0; i < count; i++) queries[i] = q + i * dim, lengths[i] = 1 + (longest - 1) * (i + 1) / count;
+/* Rows of a cache, in as many bits, and their scales. */
+static void *rows_of(size_t count, size_t dim, int bits, uint16_t *scales) {
+    char *made = malloc(count * cached_bytes(dim, bits));
+    for (size_t i = 0; i < count; i++) {
+        float *x = floats(dim, 1);
+        char *place = made + i * cached_bytes(dim, bits);
+        if (bits == 16)
+            plain->store_half((uint16_t *)place, x, dim);
+        else
+            plain->store_whole(place, scales + i, x, dim, bits);
+        free(x);
+    }
+    return made;
+}
+
+/* `longest` rows, of which queries see the first `sinks` and those from somewhere behind them on. */
+static void attention(size_t dim, size_t longest, size_t count, size_t sinks, int key_bits, int value_bits) {
+    uint16_t *scales[2] = {malloc(longest * sizeof(uint16_t)), malloc(longest * sizeof(uint16_t))};
+    void *keys = rows_of(longest, dim, key_bits, scales[0]), *values = rows_of(longest, dim, value_bits, scales[1]);
+    size_t first = sinks ? sinks + (longest - sinks) / 3 : 0, seen = sinks + longest - first;
+    float *q = floats(count * dim, 2), *for_sinks = floats(count * dim, 2), *scores = floats(MAX_QUERIES * seen, 0), *out[2];
     for (int which = 0; which < 2; which++) {
-        float *outputs[MAX_QUERIES];
+        Query queries[MAX_QUERIES];
         out[which] = floats(count * dim, 0);
-        for (size_t i = 0; i < count; i++) outputs[i] = out[which] + i * dim;
-        (which ? plain : ours)->attend(queries, outputs, lengths, count, keys, values, dim, 0.3f, scores, longest);
+        for (size_t i = 0; i < count; i++) {
+            size_t last = first + 1 + (longest - first - 1) * (i + 1) / count, from = sinks ? first + (last - first - 1) * i / count : 0;
+            queries[i] = (Query){q + i * dim, for_sinks + i * dim, out[which] + i * dim, from, last};
+        }
+        Attention of = {
+            .keys = keys, .values = values, .key_scales = scales[0], .value_scales = scales[1], .dim = dim, .key_bits = key_bits,
+            .value_bits = value_bits, .scale = 0.3f, .sinks = sinks, .first = first, .scores = scores, .longest = seen};
+        (which ? plain : ours)->attend(&of, queries, count);
     }
     same("attention", out[0], out[1], count * dim, 2e-5, count, longest);
-    free(keys), free(values), free(q), free(scores), free(out[0]), free(out[1]);
+    free(keys), free(values), free(scales[0]), free(scales[1]), free(q), free(for_sinks), free(scores), free(out[0]), free(out[1]);
 }
 
 static void rest(size_t count) {
@@ -122,6 +143,17 @@ static void rest(size_t count) {
     }
     same("swiglu", out[0], out[1], count, 1e-5, 1, count);
     same("head", head[0], head[1], count, 1e-5, 1, count);
+    for (int bits = 4; bits <= 8; bits += 4) {
+        uint8_t *whole[2];
+        uint16_t scale[2];
+        for (int which = 0; which < 2; which++) {
+            whole[which] = malloc(cached_bytes(count, bits));
+            (which ? plain : ours)->store_whole(whole[which], scale + which, gate, count, bits);
+        }
+        if (scale[0] != scale[1] || memcmp(whole[0], whole[1], cached_bytes(count, bits)))
+            printf("%s: %d bits of %zu differ\n", ours->name, bits, count), failures++;
+        free(whole[0]), free(whole[1]);
+    }
     if (memcmp(half[0], half[1], count * sizeof(uint16_t))) printf("%s: float16 of %zu differs\n", ours->name, count), failures++;
     for (int i = 0; i < 2; i++) free(out[i]), free(half[i]), free(head[i]);
     free(gate), free(up), free(weight), free(wide), free(cos), free(sin);
@@ -144,7 +176,12 @@ int main(void) {
     static const size_t lengths[] = {1, 2, 7, 8, 17, 40};
     for (size_t dim = 16; dim <= 160; dim += 48)
         for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
-            for (size_t count = 1; count <= MAX_QUERIES; count++) attention(dim, lengths[l], count);
+            for (size_t count = 1; count <= MAX_QUERIES; count++)
+                for (size_t sinks = 0; sinks < 4 && sinks < lengths[l]; sinks += 3) {
+                    attention(dim, lengths[l], count, sinks, 16, 16);
+                    attention(dim, lengths[l], count, sinks, 8, 8);
+                    attention(dim, lengths[l], count, sinks, 8, 4);
+                }
     if (!failures) printf("%s is like the generic kernels\n", ours->name);
     return failures != 0;
 }

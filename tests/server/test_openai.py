@@ -291,3 +291,19 @@ def test_a_short_request_is_not_scaled_and_what_is_no_scaling_is_refused(client)
     assert reply.xpm["notes"] == []
     with pytest.raises(openai.BadRequestError, match="'spiral' is no way to scale positions"):
         client.chat.completions.create(model="base", messages=USER, extra_body={"xpm": {"rope": "spiral"}})
+
+
+def test_how_the_cache_is_kept_is_checked_by_name(client):
+    for options, message in (
+        ({"kv_cache": "int8"}, "the portable graph keeps all keys and values"),
+        ({"window": 64, "sinks": 0}, "the portable graph keeps all keys and values"),
+        ({"kv_cache": "int3"}, "kv_cache"),
+        ({"sinks": 4}, "without a window"),
+        ({"window": 8}, "window"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=message):
+            client.chat.completions.create(model="base", messages=USER, extra_body={"xpm": options})
+    plain = client.chat.completions.create(
+        model="base", messages=USER, max_tokens=2, extra_body={"xpm": {"kv_cache": "float"}}
+    )
+    assert plain.xpm["notes"] == []

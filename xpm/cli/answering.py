@@ -10,6 +10,7 @@ import click
 
 from xpm.cli.completion import installed_names
 from xpm.cli.context import here
+from xpm.cli.kv_cache import cache_options, cache_setting
 from xpm.cli.render import Console
 from xpm.cli.sizes import SIZE
 from xpm.config import DEVICES, Config
@@ -52,6 +53,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         metavar="KIND[:FACTOR]",
         help="Scale positions where prompt and answer are longer than the base was made for, e.g. yarn.",
     ),
+    cache_options,
     click.option("--memory", type=SIZE, help="Stay within so much memory, e.g. 800MB; refuse rather than exceed it."),
     click.option(
         "--kernels",
@@ -107,6 +109,9 @@ def answering_options(command: Callable[..., None]) -> Callable[..., None]:
         threads: int | None,
         context: int | None,
         rope: str | None,
+        kv_cache: str | None,
+        window: int | None,
+        sinks: int | None,
         memory: int | None,
         kernels: str,
         stop: tuple[str, ...],
@@ -139,6 +144,7 @@ def answering_options(command: Callable[..., None]) -> Callable[..., None]:
             kernels=kernels,
             context=context,
             rope=rope_setting(rope),
+            cache=cache_setting(kv_cache, window, sinks),
         )
         command(console, options=options, **given)
 
@@ -162,6 +168,7 @@ def figures_of(result: "GenerationResult") -> str:
         f"prefill {result.prefill_tok_s:,.0f} tok/s ({result.num_prompt_tokens} tokens), "
         f"decode {result.decode_tok_s:,.0f} tok/s ({len(result.token_ids)} tokens), {result.finish_reason}"
         + (f", positions scaled by {result.rope}" if result.rope else "")
+        + (f", cache {result.cache}" if result.cache else "")
         + (f", {result.num_accepted} of {result.num_drafted} guesses right" if result.num_drafted else "")
     )
 

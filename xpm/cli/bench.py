@@ -8,6 +8,7 @@ import click
 from xpm.cli.answering import rope_setting
 from xpm.cli.context import here
 from xpm.cli.interrupt import EXIT_CODE, interruptible
+from xpm.cli.kv_cache import cache_options, cache_setting
 from xpm.cli.render import Console, size
 from xpm.operations import bench as operations
 
@@ -160,6 +161,7 @@ class _Lengths(click.ParamType["tuple[int, ...]"]):
 @click.option(
     "--rope", metavar="KIND[:FACTOR]", help="Scale positions at lengths beyond what the base was made for, e.g. yarn."
 )
+@cache_options
 @click.option("--threads", type=click.IntRange(1, 4 * (os.cpu_count() or 1)), help="By default all cores.")
 @click.option(
     "--kernels", type=click.Choice(["auto", "native", "portable"]), default="auto", help="Our own, or ONNX Runtime's."
@@ -176,6 +178,9 @@ def context_command(
     text: Path | None,
     seed: int,
     rope: str | None,
+    kv_cache: str | None,
+    window: int | None,
+    sinks: int | None,
     threads: int | None,
     kernels: str,
     as_json: bool,
@@ -194,6 +199,7 @@ def context_command(
         cases=cases,
         windows=windows,
         rope=rope_setting(rope),
+        cache=cache_setting(kv_cache, window, sinks),
         text=text,
         seed=seed,
         threads=threads,

@@ -143,6 +143,7 @@ def _own(result: "GenerationResult") -> dict[str, Any]:
         "num_prompt_tokens": result.num_prompt_tokens,
         "num_tokens": len(result.token_ids),
         "rope": str(result.rope) if result.rope else None,
+        "cache": str(result.cache) if result.cache else None,
         "prefill_ms": round(result.prefill_ms, 3),
         "decode_ms": round(result.decode_ms, 3),
         "prefill_tok_s": round(result.prefill_tok_s, 1),

@@ -8,6 +8,7 @@ import click
 from xpm.cli.answering import rope_setting
 from xpm.cli.completion import installed_names
 from xpm.cli.context import here
+from xpm.cli.kv_cache import cache_options, cache_setting
 from xpm.cli.render import Console
 from xpm.cli.sizes import SIZE
 from xpm.config import DEVICES, Config
@@ -45,6 +46,7 @@ from xpm_runtime.server.logs import log_as_json
     metavar="KIND[:FACTOR]",
     help="Scale positions where prompt and answer are longer than the base was made for, e.g. yarn.",
 )
+@cache_options
 @click.option("--device", type=click.Choice(DEVICES), help="By default the setting run.device.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default the setting run.threads.")
 @click.option("--memory", type=SIZE, help="Stay within so much memory, e.g. 800MB; refuse rather than exceed it.")
@@ -79,6 +81,9 @@ def serve_command(
     max_queued: int,
     context_tokens: int | None,
     rope: str | None,
+    kv_cache: str | None,
+    window: int | None,
+    sinks: int | None,
     device: str | None,
     threads: int | None,
     memory: int | None,
@@ -109,6 +114,7 @@ def serve_command(
         memory=memory,
         context=context_tokens,
         rope=rope_setting(rope),
+        cache=cache_setting(kv_cache, window, sinks),
         sampling={"speculative": speculative} if speculative else {},
     )
     options = ServeOptions(

@@ -26,7 +26,7 @@ from xpm.operations.parts import Part, part_of
 from xpm.progress import Progress
 
 if TYPE_CHECKING:
-    from xpm_runtime import AdapterSpec, Engine, GenerationResult, Grammar, SamplingParams
+    from xpm_runtime import AdapterSpec, CacheSettings, Engine, GenerationResult, Grammar, SamplingParams
     from xpm_runtime.sequence import Prompt
     from xpm_runtime.sequence import Sequence as Running
 
@@ -48,7 +48,8 @@ class RunOptions:
     ``grammar``, which gives the grammar of an answer to a prompt, or None for none.
 
     ``base`` and ``experts`` may be paths (``xpm.operations.local``); ``base`` "" is the environment's. ``context`` is in tokens;
-    ``rope`` is how positions are scaled where it is more than the base was made for, "" for not at all.
+    ``rope`` is how positions are scaled where it is more than the base was made for, "" for not at all; ``cache`` how keys and
+    values are kept, None for as the base's graph does.
     """
 
     experts: tuple[str, ...] | None = None
@@ -62,6 +63,7 @@ class RunOptions:
     kernels: str = "auto"
     context: int | None = None
     rope: str = ""
+    cache: "CacheSettings | None" = None
 
 
 class Answerer:
@@ -238,6 +240,7 @@ def load_engine(base: Part, options: RunOptions, *, max_lanes: int = 1) -> "Engi
         kernels=options.kernels,
         context=options.context,
         rope=RopeScaling.parse(options.rope) if options.rope else None,
+        cache=options.cache,
     )
 
 

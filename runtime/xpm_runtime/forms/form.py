@@ -97,6 +97,8 @@ class Form(ABC, Generic[LanesT]):
     devices: ClassVar[tuple[str, ...]]
     scales_positions: ClassVar[bool] = True
     """Whether positions can be scaled for each request."""
+    packs_cache: ClassVar[bool] = False
+    """Whether a request may keep its cache in fewer bits, or of the last tokens alone."""
     max_rank: ClassVar[int | None] = None
     """The most that the ranks of all adapters of a run may come to, at least what one request may ask for."""
 

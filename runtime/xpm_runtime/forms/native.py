@@ -11,6 +11,7 @@ from xpm_runtime.forms.host_runner import HostRunner, RunArrays
 from xpm_runtime.graph import NATIVE_GRAPH, GraphSpec
 from xpm_runtime.lanes import KvLanes
 from xpm_runtime.native import library
+from xpm_runtime.packed_lanes import PackedLanes
 from xpm_runtime.session import Session
 from xpm_runtime.slots import Acting, Inputs, ScaledAdapter, Scales, SlotPack
 
@@ -23,6 +24,7 @@ class NativeForm(KvForm):
     name = "native"
     file = NATIVE_GRAPH
     devices = ("cpu",)
+    packs_cache = True
 
     @classmethod
     def obstacle(cls, folder: Path, device: str) -> str:
@@ -37,9 +39,9 @@ class NativeForm(KvForm):
     def open(self, folder: Path, *, device: str, threads: int | None, spinning: bool) -> Session:
         return Session(folder, self.file, device=device, threads=threads, spinning=spinning, operators=library())
 
-    def lanes(self, session: Session, *, num_lanes: int, capacity: int) -> KvLanes:
+    def lanes(self, session: Session, *, num_lanes: int, capacity: int) -> PackedLanes:
         dtype = self.graph.native_kv_dtype or self.graph.dtype
-        return KvLanes(session, self.graph, num_lanes=num_lanes, capacity=capacity, dtype=dtype, has_present=False)
+        return PackedLanes(session, self.graph, num_lanes=num_lanes, capacity=capacity, dtype=dtype)
 
     def runner(self, session: Session, lanes: KvLanes) -> HostRunner:
         return _NativeRunner(session, self.graph, lanes)

@@ -8,8 +8,11 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 _LIBRARY = Path(__file__).with_name("libxpm_kernels.so")
-_VERSION = 2  # of what Python and the library expect of each other: ``xpm_version`` in operators.c
+_VERSION = 3  # of what Python and the library expect of each other: ``xpm_version`` in operators.c
 _GENERIC = "generic"
 
 
@@ -21,6 +24,7 @@ def _loaded() -> ctypes.CDLL | None:
         loaded.xpm_use_kernels.argtypes = [ctypes.c_char_p]
         loaded.xpm_allow.argtypes = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
         loaded.xpm_forbid.argtypes = [ctypes.c_size_t]
+        loaded.xpm_describe.argtypes = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_size_t]
         return loaded if loaded.xpm_version() == _VERSION else None
     except (OSError, AttributeError):
         return None
@@ -59,6 +63,17 @@ class AllowedMemory:
         loaded = _loaded()
         if loaded is not None and size and loaded.xpm_allow(address, size, is_writable):
             self._address = address
+
+    def describe_rows(self, layouts: NDArray[np.int32], row_bytes: int) -> None:
+        """Say how each row of a cache in this memory is kept; read at each run.
+
+        Args:
+            layouts: int32 (rows, 4): bits of keys and of values, window, sinks.
+        """
+        loaded = _loaded()
+        if loaded is not None and self._address:
+            self._layouts = layouts
+            loaded.xpm_describe(self._address, layouts.ctypes.data, row_bytes)
 
     def __del__(self) -> None:
         loaded = _loaded()

@@ -32,7 +32,7 @@ float *output_like(Call *call, const Tensor *like, int64_t last);
 void parallel(Call *call, void (*task)(void *, size_t), size_t count, void *work);
 
 /* Memory that a thread keeps from run to run, and that is freed when the thread ends. What each is for: */
-enum { ACTIVATIONS, COEFFICIENTS, ACTING, HEADS, SCORES, KEPT };
+enum { ACTIVATIONS, COEFFICIENTS, ACTING, HEADS, FOR_SINKS, SCORES, KEPT };
 
 /* `bytes` of this thread's memory number `which`; NULL if there are none. */
 void *thread_memory(int which, size_t bytes);

@@ -8,7 +8,7 @@
 #include "ort_abi.h"
 
 /* Raised whenever a graph or the runtime would notice a change: the runtime refuses a library of another version. */
-EXPORT int xpm_version(void) { return 2; }
+EXPORT int xpm_version(void) { return 3; }
 
 /* The family of kernels in use, and a choice of another by its name (0 if this processor or this library has it not). */
 EXPORT const char *xpm_kernels(void) { return kernels()->name; }

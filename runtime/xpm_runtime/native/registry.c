@@ -7,6 +7,8 @@
 typedef struct {
     uintptr_t first, last;
     int is_writable;
+    const RowLayout *rows;
+    size_t row_bytes;
 } Range;
 
 static Range *ranges; /* in order of their addresses */
@@ -36,6 +38,26 @@ int is_allowed(const void *address, size_t size, int is_written) {
     return holds;
 }
 
+const RowLayout *layout_of(const void *address, size_t row_bytes) {
+    uintptr_t first = (uintptr_t)address;
+    pthread_rwlock_rdlock(&lock);
+    size_t place = place_of(first);
+    const Range *range = place ? ranges + place - 1 : NULL;
+    int is_row = range && range->rows && first < range->last && row_bytes == range->row_bytes && (first - range->first) % row_bytes == 0;
+    const RowLayout *found = is_row ? range->rows + (first - range->first) / row_bytes : NULL;
+    pthread_rwlock_unlock(&lock);
+    return found;
+}
+
+int xpm_describe(uintptr_t address, const RowLayout *rows, size_t row_bytes) {
+    pthread_rwlock_wrlock(&lock);
+    size_t place = place_of(address);
+    int holds = place && ranges[place - 1].first == address && row_bytes > 0;
+    if (holds) ranges[place - 1].rows = rows, ranges[place - 1].row_bytes = row_bytes;
+    pthread_rwlock_unlock(&lock);
+    return holds;
+}
+
 int xpm_allow(uintptr_t address, size_t size, int is_writable) {
     int holds = 1;
     pthread_rwlock_wrlock(&lock);
@@ -48,7 +70,7 @@ int xpm_allow(uintptr_t address, size_t size, int is_writable) {
     if (holds) {
         size_t place = place_of(address);
         memmove(ranges + place + 1, ranges + place, (num_ranges - place) * sizeof *ranges);
-        ranges[place] = (Range){address, address + size, is_writable};
+        ranges[place] = (Range){address, address + size, is_writable, NULL, 0};
         num_ranges++;
     }
     pthread_rwlock_unlock(&lock);

@@ -280,7 +280,9 @@ class Service:
         if keys:
             self.metrics.attach.observe(self.host.attach(keys) / 1e3)
         scales = tuple(each.scale for each in choice.experts)
-        return choice, Request(prompt=prompt, experts=tuple(keys), scales=scales, sampling=sampling, rope=wish.rope)
+        return choice, Request(
+            prompt=prompt, experts=tuple(keys), scales=scales, sampling=sampling, rope=wish.rope, cache=wish.cache
+        )
 
     def _within(self, context: int, prompt: Sequence[Message] | Sequence[int], wanted: int | None) -> int:
         """How many tokens may be written so that prompt and answer are at most ``context``."""

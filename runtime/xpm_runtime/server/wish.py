@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from xpm_runtime import Message, RequestError, RopeScaling
+from xpm_runtime import CacheSettings, Message, RequestError, RopeScaling
 from xpm_runtime.passages.choose import Document
 from xpm_runtime.server.host import Scaled
 from xpm_runtime.server.tools import NO_TOOLS, Tools
@@ -18,8 +18,9 @@ class Wish:
     """``prompt`` is a conversation, a text that is continued as it is, or token ids.
 
     ``context`` bounds the tokens of prompt and answer together. ``settings`` are the ``SamplingParams`` that the client sets;
-    what it leaves out the experts' manifests say. ``rope`` is how positions are scaled where that is needed. Of
-    ``documents`` what bears on the last turn is put in front of it, at most ``context_tokens``; None for what there is room for.
+    what it leaves out the experts' manifests say. ``rope`` is how positions are scaled where that is needed, ``cache`` how keys and
+    values are kept; as the server was started if None. Of ``documents`` what bears on the last turn is put in front of it, at
+    most ``context_tokens``; None for what there is room for.
     """
 
     prompt: Sequence[Message] | str | Sequence[int]
@@ -36,6 +37,7 @@ class Wish:
     rope: RopeScaling | None = None
     documents: tuple[Document, ...] = ()
     context_tokens: int | None = None
+    cache: CacheSettings | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt:

@@ -198,7 +198,7 @@ class Worker:
         now = time.monotonic()
         timeout_s = self._timeout_s(order)
         deadline = now + timeout_s if timeout_s is not None else None
-        job = _Job(sequence, Ticket(self._cancel), request.experts, (*notes, *_scaled(sequence)), deadline)
+        job = _Job(sequence, Ticket(self._cancel), request.experts, (*notes, *_long(sequence)), deadline)
         with self._changed:
             if self._is_stopped:
                 asyncio.get_running_loop().run_in_executor(None, self._engine.unpin, request.experts)
@@ -404,9 +404,12 @@ class Worker:
             self._to_wake = []
 
 
-def _scaled(sequence: Sequence) -> tuple[str, ...]:
-    """What a client is told of positions, () if they are as the base has them."""
-    return () if sequence.rope is None else (f"positions are scaled: {sequence.rope}",)
+def _long(sequence: Sequence) -> tuple[str, ...]:
+    """What a client is told of positions and of the cache, () if they are as the base has them."""
+    return (
+        *(() if sequence.rope is None else (f"positions are scaled: {sequence.rope}",)),
+        *(() if sequence.cache is None else (f"keys and values are kept: {sequence.cache}",)),
+    )
 
 
 def _result(sequence: Sequence, reason: str, error: Exception | None) -> GenerationResult:

@@ -1,10 +1,9 @@
 """The operators against plain numpy, over shapes that models don't have; and that they refuse what they must not compute."""
 
 import numpy as np
-import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper
 
+from tests.support.operators import run_operator
 from xpm_build.base.quantize import quantize_matrix
 from xpm_runtime import native
 from xpm_runtime.native import AllowedMemory, library
@@ -20,37 +19,6 @@ def family(request):
     assert native.use_family(request.param)
     yield
     native.use_family(before)
-
-
-_TYPES = {
-    np.dtype(np.float32): TensorProto.FLOAT,
-    np.dtype(np.int64): TensorProto.INT64,
-    np.dtype(np.uint8): TensorProto.UINT8,
-    np.dtype(np.float16): TensorProto.FLOAT16,
-    np.dtype(np.int32): TensorProto.INT32,
-}
-
-
-def _run(operator, feeds, *, names, threads=2, **attributes):
-    """One node; ``names`` are its inputs in order, "" for one that is absent."""
-    node = helper.make_node(operator, names, ["y"], domain="xpm", **attributes)
-    inputs = [helper.make_tensor_value_info(k, _TYPES[v.dtype], list(v.shape)) for k, v in feeds.items()]
-    graph = helper.make_graph([node], "g", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("xpm", 1)]
-    options = ort.SessionOptions()
-    options.register_custom_ops_library(str(native._LIBRARY))
-    options.intra_op_num_threads, options.log_severity_level = threads, 4
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    binding = session.io_binding()
-    for name, value in feeds.items():  # by address: the cache is changed in place
-        if value.size:
-            binding.bind_input(name, "cpu", 0, value.dtype, value.shape, value.ctypes.data)
-        else:
-            binding.bind_cpu_input(name, value)
-    binding.bind_output("y")
-    session.run_with_iobinding(binding)
-    return binding.get_outputs()[0].numpy()
 
 
 def _exact_activations(rng, tokens, size):
@@ -103,7 +71,7 @@ def _linear(
         feeds["minima"] = rng.standard_normal(quantized.scales.shape, dtype=np.float32)
         wanted += x @ np.repeat(feeds["minima"], block, axis=1)[:, :num_in].T
     attributes = {f"part{number}": size for number, size in enumerate(parts)}
-    got = _run(
+    got = run_operator(
         "SlotLinear",
         feeds,
         names=[*_NAMES, "bias" if bias is not None else "", "minima" if minima else ""],
@@ -200,7 +168,7 @@ def _attention(rng, *, heads, kv_heads, dim, past, new, norm, capacity=96):
     allowed = [AllowedMemory(array.ctypes.data, array.nbytes, is_writable=True) for array in (keys, values)]
     before = keys.copy(), values.copy()
     names = ["qkv", "k", "v", "seqlens", "cos", "sin", *(["qn", "kn"] if norm else ["", ""])]
-    got = _run(
+    got = run_operator(
         "SlotAttention",
         feeds,
         names=names,
@@ -269,7 +237,7 @@ def test_swiglu(tokens, width):
     x = (8 * np.random.default_rng(4).standard_normal((tokens, 2 * width))).astype(np.float32)
     gate, up = x[:, :width].astype(np.float64), x[:, width:]
     wanted = gate / (1 + np.exp(-gate)) * up
-    assert np.abs(_run("SwiGLU", {"x": x}, names=["x"]) - wanted).max() < 1e-5 * np.abs(wanted).max()
+    assert np.abs(run_operator("SwiGLU", {"x": x}, names=["x"]) - wanted).max() < 1e-5 * np.abs(wanted).max()
 
 
 def test_addresses_that_the_runtime_did_not_allow_are_refused():
@@ -344,9 +312,9 @@ def test_attributes_of_a_forged_graph_are_refused(changes):
         "row_scales": np.array([[vector.ctypes.data, 0]], np.int64),
     }
     attributes = {"num_in": 64, "num_out": 40, "bits": 4, "block": 32, "first_linear": 0, "column": 0, "part0": 40}
-    _run("SlotLinear", feeds, names=[*_NAMES, "", ""], **attributes)
+    run_operator("SlotLinear", feeds, names=[*_NAMES, "", ""], **attributes)
     with pytest.raises(Exception, match=r"SlotLinear|num_in|num_out|linears|adapter"):
-        _run("SlotLinear", feeds, names=[*_NAMES, "", ""], **{**attributes, **changes})
+        run_operator("SlotLinear", feeds, names=[*_NAMES, "", ""], **{**attributes, **changes})
     assert allowed
 
 
@@ -361,7 +329,7 @@ def test_a_cache_that_is_not_ours_is_not_written():
         "sin": np.zeros((8, 8), np.float32),
     }
     with pytest.raises(Exception, match="not memory that may be written"):
-        _run(
+        run_operator(
             "SlotAttention",
             feeds,
             names=[*feeds, "", ""],

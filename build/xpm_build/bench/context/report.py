@@ -45,10 +45,11 @@ def markdown(results: Results) -> str:
 def _head(results: Results) -> str:
     options = results.options
     rope = f", RoPE {options.rope}" if options.rope else ""
+    cache = f", cache {options.cache}" if options.cache else ""
     stopped = "; stopped before the end" if results.is_stopped else ""
     return (
-        f"{results.base}, made for {results.max_positions:,} positions, {results.kernels} kernels{rope}; seed {options.seed}, "
-        f"{options.cases} cases of each task, {options.windows} windows of text{stopped}."
+        f"{results.base}, made for {results.max_positions:,} positions, {results.kernels} kernels{rope}{cache}; "
+        f"seed {options.seed}, {options.cases} cases of each task, {options.windows} windows of text{stopped}."
     )
 
 

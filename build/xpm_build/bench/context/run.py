@@ -11,7 +11,7 @@ from statistics import fmean
 from xpm_build.bench.context.loss import PROBED, Window, borders, sample_text, windows
 from xpm_build.bench.context.tasks import TASKS, Case, make_case
 from xpm_build.errors import BuildError, UsageError
-from xpm_runtime import Engine, GenerationResult, Request, RopeScaling, SamplingParams
+from xpm_runtime import CacheSettings, Engine, GenerationResult, Request, RopeScaling, SamplingParams
 from xpm_runtime.text import TextCodec
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
@@ -24,7 +24,8 @@ Stopped = Callable[[], bool]
 class ContextOptions:
     """``cases`` of each task and length, at depths that take turns; ``windows`` of the text (None for the one that is at hand).
 
-    ``rope`` says how positions beyond the base's are scaled, "" for not at all; ``threads`` are all cores if None.
+    ``rope`` says how positions beyond the base's are scaled, "" for not at all; ``cache`` how keys and values are kept;
+    ``threads`` are all cores if None.
     """
 
     lengths: tuple[int, ...] = LENGTHS
@@ -35,6 +36,7 @@ class ContextOptions:
     seed: int = 0
     text: Path | None = None
     rope: str = ""
+    cache: CacheSettings | None = None
     kernels: str = "auto"
     threads: int | None = None
 
@@ -108,6 +110,7 @@ def run_context(folder: Path, label: str, options: ContextOptions, *, report: Re
         kernels=options.kernels,
         threads=options.threads,
         rope=RopeScaling.parse(options.rope) if options.rope else None,
+        cache=options.cache,
     ) as engine:
         if engine.context < lengths[-1]:
             raise UsageError(

@@ -35,6 +35,13 @@ INLINE vf vf_first(vf x, size_t left) { return _mm512_maskz_mov_ps(lanes(left), 
 INLINE vf vf_load_upto(const float *p, size_t left) { return _mm512_maskz_loadu_ps(lanes(left), p); }
 INLINE void vf_store_upto(float *p, vf x, size_t left) { _mm512_mask_storeu_ps(p, lanes(left), x); }
 INLINE vf vf_half_upto(const uint16_t *p, size_t left) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes(left), p)); }
+INLINE vf vf_bytes_upto(const int8_t *p, size_t left) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(lanes(left), p)));
+}
+INLINE vf vf_nibbles(const uint8_t *p, int is_high) {
+    vi bytes = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(bytes, is_high ? 24 : 28), 28));
+}
 INLINE void vf_to_half_upto(uint16_t *p, vf x, size_t left) {
     _mm256_mask_storeu_epi16(p, lanes(left), _mm512_cvtps_ph(x, ROUND));
 }

@@ -3,7 +3,8 @@
  *   two and for MAX_QUERIES), RANKS (ranks of an adapter at a time), INLINE, PREFETCH
  *   vf (VF floats), and vf_zero, vf_set, vf_add, vf_sub, vf_mul, vf_div, vf_max, vf_min, vf_fma (a b + c), vf_fnma (c - a b)
  *   vf_load, vf_store; vf_load_upto, vf_store_upto (only `left` lanes, if fewer than VF; the rest is 0)
- *   vf_half_upto, vf_to_half_upto (the same from and to float16), vf_first (as it is, but 0 from lane `left` on)
+ *   vf_half_upto, vf_to_half_upto (the same from and to float16), vf_bytes_upto (from int8), vf_nibbles (from VF bytes of two
+ *   numbers of 4 bits each, the low ones or the high ones), vf_first (as it is, but 0 from lane `left` on)
  *   vf_where_negative (x, then, otherwise)
  *   vf_round (to whole numbers), vf_scale (x 2^n, n from -126 to 0), vf_sum, vf_largest_upto (of `left` lanes)
  *   vf_sum_each (the sums of VF vectors, one per lane)
@@ -176,14 +177,23 @@ static void softmax(float *row, size_t count) {
     for (size_t i = 0; i < count; i += VF) vf_store_upto(row + i, vf_mul(inverse, vf_load_upto(row + i, count - i)), count - i);
 }
 
-INLINE void attend_tile(
-    const float *const *queries, float *const *outputs, const size_t *lengths, int count, const uint16_t *keys,
-    const uint16_t *values, size_t dim, float scale, float *scores, size_t longest, int width) {
+/* Numbers of a row of a cache from place `d` on, a multiple of VF; in 4 bits a byte holds two that are 16 places apart. */
+INLINE vf load_cached(const char *row, size_t d, size_t left, int bits) {
+    if (bits == 16) return vf_half_upto((const uint16_t *)row + d, left);
+    if (bits == 8) return vf_bytes_upto((const int8_t *)row + d, left);
+    return vf_nibbles((const uint8_t *)row + d / 32 * 16 + d % 16, d % 32 / 16);
+}
+
+/* scores[i, p] = scale * query i · row p, for `num` rows. */
+INLINE void score_rows(
+    const float *const *queries, int count, const char *rows, size_t num, size_t dim, float scale, float *scores, size_t longest,
+    int bits) {
     const int positions = SUMS / count;
-    for (size_t p = 0; p < longest; p += positions) {
+    const size_t row_bytes = cached_bytes(dim, bits);
+    for (size_t p = 0; p < num; p += positions) {
         vf sums[SUMS];
         float totals[SUMS];
-        size_t left = longest - p;
+        size_t left = num - p;
 #pragma GCC unroll 16
         for (int i = 0; i < SUMS; i++) sums[i] = vf_zero();
         for (size_t d = 0; d < dim; d += VF) {
@@ -192,9 +202,9 @@ INLINE void attend_tile(
             for (int q = 0; q < count; q++) query[q] = vf_load_upto(queries[q] + d, dim - d);
 #pragma GCC unroll 16
             for (int i = 0; i < positions; i++) {
-                const uint16_t *place = keys + (p + smaller(i, left - 1)) * dim + d; /* behind the end, the last again */
-                if (d % 32 == 0) PREFETCH((const char *)place + AHEAD);
-                vf key = vf_half_upto(place, dim - d);
+                const char *row = rows + (p + smaller(i, left - 1)) * row_bytes; /* behind the end, the last again */
+                if (d % (512 / bits) == 0) PREFETCH(row + d * bits / 8 + AHEAD);
+                vf key = load_cached(row, d, dim - d, bits);
 #pragma GCC unroll 8
                 for (int q = 0; q < count; q++) sums[i * count + q] = vf_fma(key, query[q], sums[i * count + q]);
             }
@@ -204,51 +214,114 @@ INLINE void attend_tile(
         for (size_t i = 0; i < smaller(positions, left); i++)
             for (int q = 0; q < count; q++) scores[q * longest + p + i] = scale * totals[i * count + q];
     }
-    for (int q = 0; q < count; q++) {
-        softmax(scores + q * longest, lengths[q]);
-        memset(scores + q * longest + lengths[q], 0, (longest - lengths[q]) * sizeof(float));
+}
+
+/* Sums of rows, each by its weight, added to. */
+INLINE void add_values(
+    vf (*sums)[WIDE], int count, int width, const char *rows, size_t num, size_t d, size_t dim, const float *weights, size_t longest,
+    int bits) {
+    const size_t row_bytes = cached_bytes(dim, bits);
+    for (size_t p = 0; p < num; p++) {
+        const char *row = rows + p * row_bytes;
+        vf value[WIDE];
+#pragma GCC unroll 8
+        for (int w = 0; w < width; w++) {
+            size_t from = d + (size_t)w * VF;
+            if (width == WIDE && w * VF % (512 / bits) == 0) PREFETCH(row + from * bits / 8 + AHEAD);
+            value[w] = from < dim ? load_cached(row, from, dim - from, bits) : vf_zero();
+        }
+#pragma GCC unroll 8
+        for (int q = 0; q < count; q++) {
+            vf weight = vf_set(weights[q * longest + p]);
+#pragma GCC unroll 8
+            for (int w = 0; w < width; w++) sums[q][w] = vf_fma(value[w], weight, sums[q][w]);
+        }
     }
-    for (size_t d = 0; d < dim; d += (size_t)width * VF) {
+}
+
+static void multiply_halves(float *x, const uint16_t *by, size_t count) {
+    for (size_t i = 0; i < count; i += VF)
+        vf_store_upto(x + i, vf_mul(vf_load_upto(x + i, count - i), vf_half_upto(by + i, count - i)), count - i);
+}
+
+/* Two runs of rows: the sinks, and those from `first` on; in `scores` they follow one another. */
+INLINE void attend_tile(const Attention *a, const Query *queries, int count, int width, int key_bits, int value_bits) {
+    const size_t sinks = a->sinks, rest = a->longest - sinks;
+    const char *keys = a->keys, *values = a->values;
+    const char *near_keys = keys + a->first * cached_bytes(a->dim, key_bits);
+    const char *near_values = values + a->first * cached_bytes(a->dim, value_bits);
+    float *scores = a->scores;
+    const float *rotated[MAX_QUERIES], *for_sinks[MAX_QUERIES];
+    for (int q = 0; q < count; q++) rotated[q] = queries[q].query, for_sinks[q] = queries[q].for_sinks;
+    if (sinks) score_rows(for_sinks, count, keys, sinks, a->dim, a->scale, scores, a->longest, key_bits);
+    score_rows(rotated, count, near_keys, rest, a->dim, a->scale, scores + sinks, a->longest, key_bits);
+    for (int q = 0; q < count; q++) {
+        float *row = scores + q * a->longest;
+        size_t hidden = queries[q].first - a->first, length = sinks + queries[q].last - a->first;
+        if (key_bits != 16) multiply_halves(row, a->key_scales, sinks), multiply_halves(row + sinks, a->key_scales + a->first, rest);
+        for (size_t i = 0; i < hidden; i++) row[sinks + i] = -INFINITY;
+        softmax(row, length);
+        memset(row + sinks, 0, hidden * sizeof(float));
+        memset(row + length, 0, (a->longest - length) * sizeof(float));
+        if (value_bits != 16) multiply_halves(row, a->value_scales, sinks), multiply_halves(row + sinks, a->value_scales + a->first, rest);
+    }
+    for (size_t d = 0; d < a->dim; d += (size_t)width * VF) {
         vf sums[MAX_QUERIES][WIDE];
 #pragma GCC unroll 8
         for (int q = 0; q < count; q++)
 #pragma GCC unroll 8
             for (int w = 0; w < width; w++) sums[q][w] = vf_zero();
-        for (size_t p = 0; p < longest; p++) {
-            vf value[WIDE];
-#pragma GCC unroll 8
-            for (int w = 0; w < width; w++) {
-                size_t from = d + (size_t)w * VF;
-                if (width == WIDE && w * VF % 32 == 0) PREFETCH((const char *)(values + p * dim + from) + AHEAD);
-                value[w] = from < dim ? vf_half_upto(values + p * dim + from, dim - from) : vf_zero();
-            }
-#pragma GCC unroll 8
-            for (int q = 0; q < count; q++) {
-                vf weight = vf_set(scores[q * longest + p]);
-#pragma GCC unroll 8
-                for (int w = 0; w < width; w++) sums[q][w] = vf_fma(value[w], weight, sums[q][w]);
-            }
-        }
+        if (sinks) add_values(sums, count, width, values, sinks, d, a->dim, scores, a->longest, value_bits);
+        add_values(sums, count, width, near_values, rest, d, a->dim, scores + sinks, a->longest, value_bits);
 #pragma GCC unroll 8
         for (int q = 0; q < count; q++)
 #pragma GCC unroll 8
             for (int w = 0; w < width; w++) {
                 size_t from = d + (size_t)w * VF;
-                if (from < dim) vf_store_upto(outputs[q] + from, sums[q][w], dim - from);
+                if (from < a->dim) vf_store_upto(queries[q].output + from, sums[q][w], a->dim - from);
             }
     }
 }
 
-static void attend(
-    const float *const *queries, float *const *outputs, const size_t *lengths, size_t num_queries, const uint16_t *keys,
-    const uint16_t *values, size_t dim, float scale, float *scores, size_t longest) {
+INLINE void attend_in(const Attention *a, const Query *queries, size_t num_queries, int key_bits, int value_bits) {
     size_t q = 0;
-#define TILE(count, width) \
-    attend_tile(queries + q, outputs + q, lengths + q, count, keys, values, dim, scale, scores, longest, width)
-    for (; q + 8 <= num_queries; q += 8) TILE(8, NARROW);
-    for (; q + 2 <= num_queries; q += 2) TILE(2, WIDE);
-    for (; q < num_queries; q++) TILE(1, WIDE);
-#undef TILE
+    for (; q + 8 <= num_queries; q += 8) attend_tile(a, queries + q, 8, NARROW, key_bits, value_bits);
+    for (; q + 2 <= num_queries; q += 2) attend_tile(a, queries + q, 2, WIDE, key_bits, value_bits);
+    for (; q < num_queries; q++) attend_tile(a, queries + q, 1, WIDE, key_bits, value_bits);
+}
+
+static void attend(const Attention *a, const Query *queries, size_t num_queries) {
+    if (a->key_bits == 16)
+        attend_in(a, queries, num_queries, 16, 16);
+    else if (a->value_bits == 8)
+        attend_in(a, queries, num_queries, 8, 8);
+    else
+        attend_in(a, queries, num_queries, 8, 4);
+}
+
+/* Rounded to whole numbers of 8 or 4 bits under one scale; what is not finite makes the scale so. */
+static void store_whole(void *out, uint16_t *scale, const float *x, size_t count, int bits) {
+    const int most = bits == 8 ? 127 : 7;
+    float largest = 0, spoilt = 0;
+    for (size_t i = 0; i < count; i++) {
+        float size = fabsf(x[i]);
+        largest = size > largest ? size : largest;
+        spoilt += 0 * x[i];
+    }
+    float exact[16] = {largest / (float)most + spoilt}, rounded[16];
+    vf_to_half_upto(scale, vf_load_upto(exact, 1), 1);
+    vf_store_upto(rounded, vf_half_upto(scale, 1), 1);
+    float inverse = rounded[0] > 0 && rounded[0] < INFINITY ? 1 / rounded[0] : 0;
+    int8_t *bytes = out;
+    if (bits == 4) memset(out, 0, cached_bytes(count, 4));
+    for (size_t i = 0; i < count; i++) {
+        float whole = inverse > 0 ? rintf(x[i] * inverse) : 0;
+        int8_t number = (int8_t)(whole > (float)most ? most : whole < (float)-most ? -most : (int)whole);
+        if (bits == 8)
+            bytes[i] = number;
+        else
+            bytes[i / 32 * 16 + i % 16] |= (int8_t)((number & 15) << (i % 32 / 16 * 4));
+    }
 }
 
 static void swiglu(const float *gate, const float *up, float *out, size_t count) {

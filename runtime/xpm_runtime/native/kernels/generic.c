@@ -43,6 +43,9 @@ INLINE vf vf_half_upto(const uint16_t *p, size_t left) {
     return x;
 }
 
+INLINE vf vf_bytes_upto(const int8_t *p, size_t left) { return (void)left, (vf)*p; }
+INLINE vf vf_nibbles(const uint8_t *p, int is_high) { return (vf)((int8_t)(is_high ? *p & 0xf0 : *p << 4) / 16); }
+
 /* Rounded to the nearest, ties to even. */
 INLINE void vf_to_half_upto(uint16_t *p, vf x, size_t left) {
     (void)left;

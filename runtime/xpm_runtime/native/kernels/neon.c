@@ -51,6 +51,17 @@ INLINE vf vf_half_upto(const uint16_t *p, size_t left) {
     memcpy(part, p, (left < 4 ? left : 4) * sizeof *p);
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(part)));
 }
+INLINE vf vf_bytes_upto(const int8_t *p, size_t left) {
+    int8_t part[8] = {0};
+    memcpy(part, p, left < 4 ? left : 4);
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(part)))));
+}
+INLINE vf vf_nibbles(const uint8_t *p, int is_high) {
+    uint8_t part[8] = {0};
+    memcpy(part, p, 4);
+    int8x8_t bytes = vreinterpret_s8_u8(is_high ? vld1_u8(part) : vshl_n_u8(vld1_u8(part), 4));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vshr_n_s8(bytes, 4)))));
+}
 INLINE void vf_to_half_upto(uint16_t *p, vf x, size_t left) {
     uint16_t all[4];
     vst1_u16(all, vreinterpret_u16_f16(vcvt_f16_f32(x)));

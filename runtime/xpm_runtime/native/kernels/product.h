@@ -247,4 +247,4 @@ static void quantised_product(
 
 #define KERNELS(family)                                                                                                  \
     const Kernels family##_kernels = {#family, row_bytes, quantise_row, quantised_product, rows_product, add_rows,     \
-                                      prepare_head, store_half, attend, swiglu};
+                                      prepare_head, store_half, store_whole, attend, swiglu};

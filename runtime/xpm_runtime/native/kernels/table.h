@@ -27,6 +27,28 @@ typedef struct {
 
 enum { MAX_QUERIES = 8 };
 
+/* A query as rotated, and as it is rotated for the sinks; it looks at the sinks and at rows first .. last. */
+typedef struct {
+    const float *query, *for_sinks;
+    float *output;
+    size_t first, last;
+} Query;
+
+/* One head's cache. A row is in float16, or whole numbers in 8 bits, of values also in 4, with a scale for each row in float16. */
+typedef struct {
+    const void *keys, *values;
+    const uint16_t *key_scales, *value_scales; /* not read if rows are in float16 */
+    size_t dim;
+    int key_bits, value_bits; /* 16 and 16, 8 and 8, or 8 and 4 */
+    float scale;
+    size_t sinks, first; /* rows 0 .. sinks, and none before `first` otherwise; no query's first is before it, which is >= sinks */
+    float *scores;       /* MAX_QUERIES * longest */
+    size_t longest;      /* sinks, and the largest of the queries' last, less first */
+} Attention;
+
+/* Bytes of a row of a cache. In 4 bits, bytes of 16 hold 32 numbers. */
+static inline size_t cached_bytes(size_t dim, int bits) { return bits == 4 ? (dim + 31) / 32 * 16 : dim * (size_t)bits / 8; }
+
 typedef struct {
     const char *name;
 
@@ -55,12 +77,11 @@ typedef struct {
 
     void (*store_half)(uint16_t *out, const float *x, size_t count);
 
-    /* Attention of up to MAX_QUERIES query rows over one head's cache.
-     * queries[i] looks at the first lengths[i] rows of keys and values, both (longest, dim) in float16; scores holds
-     * MAX_QUERIES * longest floats. */
-    void (*attend)(
-        const float *const *queries, float *const *outputs, const size_t *lengths, size_t num_queries, const uint16_t *keys,
-        const uint16_t *values, size_t dim, float scale, float *scores, size_t longest);
+    /* The same in 8 or 4 bits, with a scale; what is not finite makes the scale NaN. */
+    void (*store_whole)(void *out, uint16_t *scale, const float *x, size_t count, int bits);
+
+    /* Attention of up to MAX_QUERIES query rows over one head's cache. */
+    void (*attend)(const Attention *attention, const Query *queries, size_t num_queries);
 
     /* out[i] = silu(gate[i]) * up[i] */
     void (*swiglu)(const float *gate, const float *up, float *out, size_t count);

@@ -50,6 +50,15 @@ INLINE vf vf_half_upto(const uint16_t *p, size_t left) {
     memcpy(part, p, left * sizeof *p);
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)part));
 }
+INLINE vf vf_bytes_upto(const int8_t *p, size_t left) {
+    int8_t part[8] = {0};
+    if (left < 8) p = memcpy(part, p, left);
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+INLINE vf vf_nibbles(const uint8_t *p, int is_high) {
+    vi bytes = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p));
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(bytes, is_high ? 24 : 28), 28));
+}
 INLINE void vf_to_half_upto(uint16_t *p, vf x, size_t left) {
     uint16_t all[8];
     _mm_storeu_si128((__m128i *)all, _mm256_cvtps_ph(x, ROUND));

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from xpm_runtime import Grammar, RequestError, RopeScaling
+from xpm_runtime import CacheSettings, Grammar, RequestError, RopeScaling
 from xpm_runtime.passages.choose import Chosen, Document
 from xpm_runtime.server.documents import MAX_CHARACTERS, checked
 from xpm_runtime.server.host import Choice, Scaled
@@ -84,6 +84,13 @@ class XpmOptions(Documented):
     rope: Annotated[str, StringConstraints(max_length=40)] | None = Field(
         default=None, description="How positions are scaled beyond the base's own, e.g. `yarn` or `yarn:4`."
     )
+    kv_cache: Literal["float", "int8", "k8v4"] | None = Field(
+        default=None, description="How keys and values are kept; `int8` halves their memory."
+    )
+    window: int | None = Field(
+        default=None, ge=16, le=1 << 24, description="How many of the last tokens are looked at."
+    )
+    sinks: int | None = Field(default=None, ge=0, le=1 << 24, description="And of the first; 4 if there is a window.")
 
     @property
     def wishes(self) -> dict[str, Any]:
@@ -94,9 +101,16 @@ class XpmOptions(Documented):
             "max_experts": self.max_experts,
             "priority": self.priority,
             "rope": RopeScaling.parse(self.rope) if self.rope is not None else None,
+            "cache": self._cache,
             "timeout_s": self.timeout_ms / 1e3 if self.timeout_ms is not None else None,
             **self.documents,
         }
+
+    @property
+    def _cache(self) -> CacheSettings | None:
+        if self.kv_cache is None and self.window is None and self.sinks is None:
+            return None
+        return CacheSettings(kind=self.kv_cache or "float", window=self.window, sinks=self.sinks)
 
 
 class StreamOptions(Strict):
