@@ -45,6 +45,7 @@ COMMANDS = {
     "train": ("xpm.cli.expert", "Train an expert as its manifest says."),
     "validate": ("xpm.cli.expert", "Judge an expert by running what it writes."),
     "compare": ("xpm.cli.expert", "Compare two validated experts."),
+    "scales": ("xpm.cli.scales", "Learn how strongly experts should act that act together."),
     "fuse": ("xpm.cli.fuse", "Make one expert of several that act together."),
     "build": ("xpm.cli.build", "Build base and expert packages."),
     "convert": ("xpm.cli.build", "Write an adapter in another form: PEFT's, or a folder to build from."),
@@ -68,7 +69,7 @@ ALIASES = {"add": "install", "remove": "uninstall"}  # the words of other packag
 GROUPS = {
     "Use experts": "run chat serve eval route init install uninstall update lock sync undo redo",
     "Look around": "list search info versions outdated tree why path verify review base",
-    "Make an expert": "new check dataset train validate compare fuse",
+    "Make an expert": "new check dataset train validate compare scales fuse",
     "Build and publish": "build convert key sign publish yank unyank",
     "Keep an index": "index market trust",
     "This machine": "doctor config cache gc bench completion",
