@@ -43,6 +43,7 @@ COMMANDS = {
     "check": ("xpm.cli.expert", "Look for what is wrong with an expert's folder."),
     "dataset": ("xpm.cli.dataset", "Make and look after the data of an expert."),
     "train": ("xpm.cli.expert", "Train an expert as its manifest says."),
+    "federate": ("xpm.cli.federate", "Train an expert by federated averaging, simulated."),
     "validate": ("xpm.cli.expert", "Judge an expert by running what it writes."),
     "compare": ("xpm.cli.expert", "Compare two validated experts."),
     "scales": ("xpm.cli.scales", "Learn how strongly experts should act that act together."),
@@ -69,7 +70,7 @@ ALIASES = {"add": "install", "remove": "uninstall"}  # the words of other packag
 GROUPS = {
     "Use experts": "run chat serve eval route init install uninstall update lock sync undo redo",
     "Look around": "list search info versions outdated tree why path verify review base",
-    "Make an expert": "new check dataset train validate compare scales fuse",
+    "Make an expert": "new check dataset train federate validate compare scales fuse",
     "Build and publish": "build convert key sign publish yank unyank",
     "Keep an index": "index market trust",
     "This machine": "doctor config cache gc bench completion",
