@@ -12,6 +12,7 @@ from xpm.cli.completion import installed_names
 from xpm.cli.context import here
 from xpm.cli.kv_cache import cache_options, cache_setting
 from xpm.cli.render import Console
+from xpm.cli.scale_type import SCALE
 from xpm.cli.sizes import SIZE
 from xpm.config import DEVICES, Config
 from xpm.errors import UsageError
@@ -39,6 +40,14 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         metavar="NAME|PATH",
         shell_complete=installed_names,
         help="Use this expert: an installed one, an .expert file, or a folder. Repeat to compose several.",
+    ),
+    click.option(
+        "--scale",
+        "scales",
+        type=SCALE,
+        multiple=True,
+        metavar="EXPERT=SCALE",
+        help="How strongly an expert acts, as `xpm scales` learns it: 1 as it was trained, 0 not at all. Repeatable.",
     ),
     click.option(
         "--base", default="", metavar="PATH", help="Run on this .base file or folder instead of the base here."
@@ -102,6 +111,7 @@ def answering_options(command: Callable[..., None]) -> Callable[..., None]:
         /,
         *,
         experts: tuple[str, ...],
+        scales: tuple[tuple[str, float], ...],
         base: str,
         no_expert: bool,
         system: str,
@@ -134,6 +144,7 @@ def answering_options(command: Callable[..., None]) -> Callable[..., None]:
         config = Config.read(here().home.root)
         options = RunOptions(
             experts=() if no_expert else experts or None,
+            scales=dict(scales),
             sampling=sampling | ({"stop": stop} if stop else {}),
             grammar=grammar_of if grammar or json_schema or no_grammar else None,
             system=system,

@@ -6,6 +6,7 @@ import click
 
 from xpm.cli.context import here
 from xpm.cli.render import Console
+from xpm.cli.scale_type import SCALE
 from xpm.errors import UsageError
 from xpm.operations import fuse as operations
 from xpm.operations.extras import require_extra
@@ -26,6 +27,7 @@ from xpm.operations.extras import require_extra
 @click.option(
     "--scale",
     "scales",
+    type=SCALE,
     multiple=True,
     metavar="EXPERT=SCALE",
     help="How strongly one of them acts, e.g. expert-sql=0.8; several times for several.",
@@ -41,7 +43,7 @@ def fuse_command(
     base: str,
     rank: int | None,
     error: float | None,
-    scales: tuple[str, ...],
+    scales: tuple[tuple[str, float], ...],
     as_json: bool,
 ) -> None:
     """Make one expert of several that act together, for `xpm build expert`: the sum of their updates, re-compressed.
@@ -57,14 +59,7 @@ def fuse_command(
         raise UsageError("--rank and --error were both given", hint="state one of them")
     options = FuseOptions(name=name, version=version, rank=rank, error=error or 0.0)
     found = operations.fuse(
-        here(),
-        experts,
-        out,
-        base=base,
-        scales=dict(map(_scale, scales)),
-        options=options,
-        progress=console,
-        report=console.say,
+        here(), experts, out, base=base, scales=dict(scales), options=options, progress=console, report=console.say
     )
     if as_json:
         console.json(found.to_dict())
@@ -75,11 +70,3 @@ def fuse_command(
         f"{found.folder}: rank {found.rank} of {ranks}, largest relative error {found.errors[worst]:.2%} (at {worst})"
     )
     console.say(f"next: xpm build expert {found.folder} --base {base or 'BASE'}")
-
-
-def _scale(text: str) -> tuple[str, float]:
-    expert, _, number = text.rpartition("=")
-    try:
-        return expert, float(number)
-    except ValueError:
-        raise UsageError(f"--scale {text[:80]!r} is no EXPERT=SCALE", hint="e.g. --scale expert-sql=0.8") from None

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from xpm.environment import Environment
+from xpm.errors import UsageError
 from xpm.operations.choice import Candidates, Composition
 from xpm.operations.decoding import sampling_params, task_defaults
 from xpm.operations.devices import require_checked
@@ -47,12 +48,14 @@ class RunOptions:
     """``experts`` None lets the router choose, () runs the base. ``sampling`` overrides what the manifests say, and so does
     ``grammar``, which gives the grammar of an answer to a prompt, or None for none.
 
+    ``scales`` are of experts by name, if they act; 1 of those that are not there.
     ``base`` and ``experts`` may be paths (``xpm.operations.local``); ``base`` "" is the environment's. ``context`` is in tokens;
     ``rope`` is how positions are scaled where it is more than the base was made for, "" for not at all; ``cache`` how keys and
     values are kept, None for as the base's graph does.
     """
 
     experts: tuple[str, ...] | None = None
+    scales: Mapping[str, float] = field(default_factory=dict)
     sampling: Mapping[str, Any] = field(default_factory=dict)
     grammar: "Callable[[str], Grammar | None] | None" = None
     system: str = ""
@@ -137,6 +140,11 @@ class Answerer:
         defaults = task_defaults(decision.task, prompt) if decision else {}
         return sampling_params([each.manifest for each in experts if each.manifest], given, defaults=defaults)
 
+    def scales_of(self, experts: Sequence[Part]) -> tuple[float, ...]:
+        """How strongly each of some experts acts; () where nobody said so."""
+        scales = self.options.scales
+        return tuple(scales.get(each.name, 1.0) for each in experts) if scales else ()
+
     @property
     def _nothing_drawn(self) -> Mapping[str, Any]:
         """What a beam search needs, unless the user says otherwise, which is refused then."""
@@ -185,12 +193,21 @@ class Answerer:
 
         Args:
             samplings: one for each answer.
+        Raises:
+            UsageError: the user named the experts, and a scale is of another.
         """
         from xpm_runtime import Request
 
         engine, names, running = self.engine, tuple(each.name for each in experts), list["Running"]()
+        scales = self.scales_of(experts)
+        if self.options.experts is not None and (strangers := sorted(self.options.scales.keys() - set(names))):
+            raise UsageError(
+                f"{strangers[0]} has a scale, but does not act", hint=f"those that do: {', '.join(names) or 'none'}"
+            )
         if self._num_beams > 1:
-            found = engine.search(Request(prompt=prompt, experts=names, sampling=samplings[0]), stopped=stopped)
+            found = engine.search(
+                Request(prompt=prompt, experts=names, scales=scales, sampling=samplings[0]), stopped=stopped
+            )
             best = [_sound(each) for each in found[: len(samplings)]]
             for number, result in enumerate(best):
                 show(number, result.text)
@@ -198,7 +215,8 @@ class Answerer:
         shown = 0
         try:
             for sampling in samplings:
-                running.append(engine.submit(Request(prompt=prompt, experts=names, sampling=sampling)))
+                request = Request(prompt=prompt, experts=names, scales=scales, sampling=sampling)
+                running.append(engine.submit(request))
             while shown < len(running) and not stopped():
                 engine.step()
                 shown = _show_from(running, shown, show)

@@ -187,13 +187,16 @@ def _answered(
 
     engine, system = answerer.engine, answerer.options.system
     answerer.attach(composition.experts)
-    names = tuple(each.name for each in composition.experts)
+    names, scales = tuple(each.name for each in composition.experts), answerer.scales_of(composition.experts)
     progress.note(f"{len(group)} prompts to {' + '.join(names) or 'the base alone'}")
     found: dict[int, tuple[str, str]] = {}
     requests: list[tuple[int, Request]] = []
     for case, own in group:
         request = Request(
-            prompt=messages(system, case.prompt), experts=names, sampling=answerer.sampling(own, case.prompt)
+            prompt=messages(system, case.prompt),
+            experts=names,
+            scales=scales,
+            sampling=answerer.sampling(own, case.prompt),
         )
         try:
             engine.check(request)

@@ -90,7 +90,7 @@ def train(
     require_extra()
     from xpm_build.training.run import train as run
 
-    with environment.home.alone_in(folder), _expert_base(environment, folder, base, progress=progress) as model:
+    with environment.home.alone_in(folder), expert_base(environment, folder, base, progress=progress) as model:
         return run(folder, model, restart=restart, report=report)
 
 
@@ -107,7 +107,7 @@ def validate(
     require_extra()
     from xpm_build.evaluation.validate import validate as judge
 
-    with environment.home.alone_in(folder), _expert_base(environment, folder, base, progress=progress) as model:
+    with environment.home.alone_in(folder), expert_base(environment, folder, base, progress=progress) as model:
         return judge(folder, model, options, report=report)
 
 
@@ -155,7 +155,7 @@ def base_of(experts: Sequence[Path]) -> str:
     return manifest.bases[0].name
 
 
-def _expert_base(
+def expert_base(
     environment: Environment, folder: Path, base: str, *, progress: Progress
 ) -> AbstractContextManager[Path]:
     """The Hugging Face folder of the base to use: the one named, or the manifest's."""

@@ -75,17 +75,25 @@ class Answerer:
         self._digests[name] = hashlib.sha256(slots.read_bytes()).hexdigest()
 
     def answers(
-        self, rows: Sequence[Row], experts: tuple[str, ...], sampling: SamplingParams, *, what: str, report: Report
+        self,
+        rows: Sequence[Row],
+        experts: tuple[str, ...],
+        sampling: SamplingParams,
+        *,
+        scales: tuple[float, ...] = (),
+        what: str,
+        report: Report,
     ) -> tuple[list[str], list[str]]:
         """(answers, refusals) to rows: for a prompt that no lane can hold, "" and why; for any other, its answer and "".
 
         Args:
+            scales: how strongly each of ``experts`` acts, 1 for all if empty.
             what: is being answered, for ``report``.
         """
         prompts = [conversation(row) for row in rows]
-        keys = [self._key(prompt, experts, sampling) for prompt in prompts]
+        keys = [self._key(prompt, experts, scales, sampling) for prompt in prompts]
         requests = {
-            number: Request(prompt=_messages(prompts[number]), experts=experts, sampling=sampling)
+            number: Request(prompt=_messages(prompts[number]), experts=experts, scales=scales, sampling=sampling)
             for number, key in enumerate(keys)
             if key not in self._journal
         }
@@ -106,9 +114,10 @@ class Answerer:
         answers = ["" if number in refusals else self._journal[key] for number, key in enumerate(keys)]
         return answers, [refusals.get(number, "") for number in range(len(rows))]
 
-    def _key(self, prompt: Turns, experts: tuple[str, ...], sampling: SamplingParams) -> str:
+    def _key(self, prompt: Turns, experts: tuple[str, ...], scales: tuple[float, ...], sampling: SamplingParams) -> str:
         graph = self._engine.graph
-        parts = [graph.base_digest, graph.variant, [self._digests[name] for name in experts], asdict(sampling), prompt]
+        acting = [[self._digests[name] for name in experts], *([scales] if scales else [])]
+        parts = [graph.base_digest, graph.variant, *acting, asdict(sampling), prompt]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

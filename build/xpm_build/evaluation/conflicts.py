@@ -5,8 +5,6 @@ judged by running the answers as ``xpm validate`` does. Answers are kept as they
 matrix that was stopped goes on where it was.
 """
 
-import json
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence, Set
@@ -15,9 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpm_build.dataset.generate import generate
-from xpm_build.dataset.settings import DatasetSettings
-from xpm_build.dataset.split import circle_file, split_rows
 from xpm_build.errors import EvaluationError
 from xpm_build.evaluation.answers import Answerer, AnswerJournal, Report, answerer_of
 from xpm_build.evaluation.cases import Circle, read_circles
@@ -25,14 +20,13 @@ from xpm_build.evaluation.conflict_report import write_conflicts
 from xpm_build.evaluation.examiner import Examiner
 from xpm_build.evaluation.findings import Answered
 from xpm_build.evaluation.metrics import Comparison, compare
-from xpm_build.rows import read_rows
-from xpm_index.archive import MANIFEST, extract_archive
+from xpm_build.evaluation.own_cases import folder_with_cases, opened
+from xpm_index.archive import MANIFEST
 from xpm_index.manifest import Manifest
 from xpm_runtime.engine import MAX_EXPERTS
 
 TOGETHER = "all"
 JOURNAL = "answers.journal"
-_CASES = "cases"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,22 +129,23 @@ def conflict_matrix(
     if missing := [each for each in (*experts, *options.fused) if not each.exists()]:
         raise EvaluationError(f"{missing[0]} does not exist", hint="name an expert's folder, or its package file")
     with tempfile.TemporaryDirectory(prefix="xpm-matrix-") as scratch:
-        folders = [_opened(each, Path(scratch) / str(number)) for number, each in enumerate(experts)]
+        folders = [opened(each, Path(scratch) / str(number)) for number, each in enumerate(experts)]
         examiners = [
             Examiner.of(Manifest.parse((each / MANIFEST).read_bytes()), execution=options.execution) for each in folders
         ]
         names = [each.manifest.name for each in examiners]
         fused = {}
         for number, each in enumerate(options.fused):
-            opened = _opened(each, Path(scratch) / f"fused-{number}")
-            folders.append(opened)
-            manifest = Manifest.parse((opened / MANIFEST).read_bytes())
+            folders.append(opened(each, Path(scratch) / f"fused-{number}"))
+            manifest = Manifest.parse((folders[-1] / MANIFEST).read_bytes())
             names.append(manifest.name)
             fused[manifest.name] = _parts_of(manifest)
         _require_distinct(names)
         subjects = dict(zip(names, folders, strict=True))
         cases = [
-            _cases(folder, examiner, out, options.cases, report)
+            read_circles(
+                folder_with_cases(folder, examiner, out, report), examiner.settings, file=None, most=options.cases
+            )
             for folder, examiner in zip(folders, examiners, strict=False)  # those that were fused have none
         ]
         for examiner, circles in zip(examiners, cases, strict=True):
@@ -215,48 +210,3 @@ def _parts_of(manifest: Manifest) -> Set[str]:
 def _require_distinct(names: Sequence[str]) -> None:
     if twice := sorted({name for name in names if names.count(name) > 1 or name == TOGETHER}):
         raise EvaluationError(f"the matrix could not tell experts called {twice[0]} apart")
-
-
-def _opened(expert: Path, scratch: Path) -> Path:
-    """The folder of an expert, which is unpacked if it is a package file."""
-    if expert.is_dir():
-        return expert
-    scratch.mkdir()
-    extract_archive(expert, scratch)
-    return scratch
-
-
-def _cases(folder: Path, examiner: Examiner, out: Path, most: int, report: Report) -> list[Circle]:
-    """The circles that the folder has, else those of its manifest's recipe."""
-    try:
-        return read_circles(folder, examiner.settings, file=None, most=most)
-    except EvaluationError as error:
-        name, generation = examiner.manifest.name, examiner.settings.generation
-        stated = examiner.manifest.raw.get("training")
-        if not (isinstance(stated, dict) and stated.get("dataset")) or generation.provider != "template":
-            raise EvaluationError(
-                f"{name} has no cases to judge on",
-                context=f"{folder} brings none, and its manifest has no recipe that makes them here",
-                hint="name the folder that it was made in",
-            ) from error
-        return read_circles(_made_cases(name, examiner.settings, out, report), examiner.settings, file=None, most=most)
-
-
-def _made_cases(name: str, settings: DatasetSettings, out: Path, report: Report) -> Path:
-    """A folder below ``out`` with the test parts of an expert's data; what it was trained on is not kept."""
-    kept = out / _CASES / name
-    if not kept.is_dir():
-        report(f"{name}: making its data as its manifest says, for the cases that were held back")
-        with tempfile.TemporaryDirectory(prefix="xpm-cases-") as scratch:
-            data = (Path(scratch) / settings.path).parent
-            generate(settings.generation, Path(scratch) / settings.path)
-            split = split_rows(read_rows(Path(scratch) / settings.path), settings.split, data)
-            if any(split.overlap.values()):
-                raise EvaluationError(f"cases of {name} are among its training rows", context=json.dumps(split.overlap))
-            partial = kept.with_name(f".{name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            (partial / settings.path).parent.mkdir(parents=True)
-            for path in data.glob(circle_file("*")):
-                shutil.copyfile(path, (partial / settings.path).parent / path.name)
-            partial.rename(kept)
-    return kept

@@ -57,10 +57,21 @@ class Examiner:
         return measure_of(self.language, [row for each in circles for row in each.rows], execution=self.execution)
 
     def examine(
-        self, answerer: Answerer, rows: Sequence[Row], experts: tuple[str, ...], *, what: str, report: Report
+        self,
+        answerer: Answerer,
+        rows: Sequence[Row],
+        experts: tuple[str, ...],
+        *,
+        scales: tuple[float, ...] = (),
+        what: str,
+        report: Report,
     ) -> Answered:
-        """Let ``experts`` answer the rows together, and judge the answers; one that was refused is wrong."""
-        answers, refusals = answerer.answers(rows, experts, self.sampling, what=what, report=report)
+        """Let ``experts`` answer the rows together, and judge the answers; one that was refused is wrong.
+
+        Args:
+            scales: how strongly each of them acts, 1 for all if empty.
+        """
+        answers, refusals = answerer.answers(rows, experts, self.sampling, scales=scales, what=what, report=report)
         verdicts = [
             Verdict(right=False, parses=False, reason=refusal) if refusal else verdict
             for verdict, refusal in zip(self.judge(rows, answers), refusals, strict=True)

@@ -70,6 +70,7 @@ names = Kind(
     values="names of linears",
     read=lambda section, key, default: section.strings(key) if section.raw.get(key) else default,
 )
+paths = Kind(values="paths of experts' folders", read=lambda section, key, default: section.strings(key) or default)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,7 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
         report(f"{where} is passed over: {why}")
     material = read_material(folder, data, seed=settings.seed)
     _require_judged(settings, material, data.language)
-    identity = _identity(settings, material, base, {"language": data.language, "decoding": manifest.decoding})
+    identity = _identity(settings, material, base, _judged_by(folder, settings, manifest, data.language))
     if not restart:
         _refuse_another(folder, identity)
     import transformers
@@ -63,6 +63,10 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     transformers.logging.set_verbosity_error()
     tokenizer = load_tokenizer(base)
     end = end_of_turn(base, tokenizer)
+    if settings.beside:
+        from xpm_build.training.beside import read_others
+
+        others = read_others(folder, settings, base, tokenizer, end)
     model = with_adapter(settings, base)
     trainable = sum(each.numel() for each in model.parameters() if each.requires_grad)
     report(
@@ -74,6 +78,9 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     metric = "task" if judge else "loss"
     trainer = _trainer(folder, settings, model, tokenizer, material, end, metric)
     trainer.judge = judge
+    if settings.beside:
+        trainer.others = others
+        others.hook(model)
     if settings.torch_compile and compiler():
         compile_layers(trainer.model)
     elif settings.torch_compile:
@@ -102,7 +109,7 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     chosen = _chosen_checkpoint(folder, settings, trainer.state)
     result = result_of(trainer, chosen, trainable, time.monotonic() - started, checkpoint)
-    _write_adapter(folder, chosen, settings.save_dtype)
+    write_adapter(folder, chosen, settings.save_dtype)
     write_report(folder, result, settings, trainer)
     return result
 
@@ -129,6 +136,16 @@ def _identity(settings: TrainingSettings, material: Material, base: Path, judged
     parts = {"settings": settings.trained_by(), "data": material.digest, "base": weights, "judged_by": judged_by}
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _judged_by(folder: Path, settings: TrainingSettings, manifest: Manifest, language: str) -> dict[str, Any]:
+    """What besides settings, rows and base decides which numbers are trained and kept."""
+    found: dict[str, Any] = {"language": language, "decoding": manifest.decoding}
+    if settings.beside:
+        from xpm_build.training.beside import digests_of
+
+        found["beside"] = digests_of(folder, settings)
+    return found
 
 
 def _refuse_another(folder: Path, identity: str) -> None:
@@ -254,6 +271,10 @@ def _trainer(
             completion_only_loss=settings.completion_only_loss, packing=settings.packing, eos_token=end, **common
         )
         kind = DistillationTrainer if settings.method == "distillation" else SupervisedTrainer
+        if settings.beside:
+            from xpm_build.training.beside import BesideTrainer
+
+            kind = BesideTrainer
         trainer = kind(args=config, **arguments)
     if settings.method == "distillation":
         path = folder / settings.teacher  # an absolute one stays as it is
@@ -334,7 +355,7 @@ def _chosen_checkpoint(folder: Path, settings: TrainingSettings, state: Any) -> 
     return checkpoint
 
 
-def _write_adapter(folder: Path, checkpoint: Path, dtype: str) -> None:
+def write_adapter(folder: Path, checkpoint: Path, dtype: str) -> None:
     """Put a checkpoint's adapter into the expert's folder."""
     with tempfile.TemporaryDirectory(dir=folder / TRAINING) as scratch:
         config = json.loads((checkpoint / ADAPTER_CONFIG).read_text())

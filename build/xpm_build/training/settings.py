@@ -19,6 +19,7 @@ from xpm_build.training.knobs import (
     names,
     number,
     one_of,
+    paths,
     positive,
     require_meaning,
     share,
@@ -180,11 +181,23 @@ class TrainingSettings:
     early_stopping_patience: int = knob(whole(0, 1000), 0, "judgements without a better one; 0 for any number")
     eval_batch_size: int = knob(whole(1, 4096), 32, "answers or rows at a time while judging")
     eval_cases: int = knob(whole(1, 100_000), 100, "the most that are answered", only=("metric", ("task", "")))
+    beside: tuple[str, ...] = knob(
+        paths,
+        (),
+        "frozen experts that act while it is trained, so that it bears with them; for adapter_type lora, rslora",
+        shown="none",
+        only=("method", ("sft",)),
+    )
+    beside_weight: float = knob(
+        at_least_0, 1.0, "of leaving their answers as they are, in the loss", only=("method", ("sft",))
+    )
     packaging_checkpoint: str
 
     def trained_by(self) -> dict[str, Any]:
         """What decides the trained numbers."""
-        return {key: value for key, value in asdict(self).items() if key in KNOBS and KNOBS[key].decides}
+        unread = () if self.beside else ("beside", "beside_weight")
+        values = asdict(self).items()
+        return {key: value for key, value in values if key in KNOBS and KNOBS[key].decides and key not in unread}
 
 
 KNOBS = knobs_of(TrainingSettings)
@@ -226,6 +239,7 @@ def _consistent(settings: TrainingSettings, fields: Fields) -> None:
         raise TrainingError(
             f"{fields.at('metric')} task has no meaning with method dpo", hint="take it out: it is loss"
         )
+    _consistent_beside(settings, fields)
     if settings.save_steps != settings.eval_steps:
         raise TrainingError(
             f"{fields.at('save_steps')} must equal eval_steps",
@@ -262,6 +276,31 @@ def _consistent(settings: TrainingSettings, fields: Fields) -> None:
                 f"training.packaging_checkpoint names step {step}, where none is written",
                 context=f"a checkpoint is written every {settings.save_steps} steps",
             )
+
+
+def _consistent_beside(settings: TrainingSettings, fields: Fields) -> None:
+    if not settings.beside:
+        if "beside_weight" in fields.raw:
+            raise TrainingError(f"{fields.at('beside_weight')} has no meaning without beside", hint="take it out")
+        return
+    if settings.adapter_type not in ("lora", "rslora"):
+        raise TrainingError(
+            f"{fields.at('beside')} has no meaning with adapter_type {settings.adapter_type}",
+            context="only updates of low rank act beside each other without changing what the others scale",
+            hint="use lora or rslora",
+        )
+    if settings.gradient_checkpointing:
+        raise TrainingError(
+            f"{fields.at('gradient_checkpointing')} cannot be had with beside",
+            context="what is computed again would be so without the others",
+            hint="take one of them out",
+        )
+    if settings.torch_compile:
+        raise TrainingError(
+            f"{fields.at('torch_compile')} cannot be had with beside",
+            context="layers would be compiled anew for whoever acts",
+            hint="take one of them out",
+        )
 
 
 def _known(fields: Fields) -> None:

@@ -132,6 +132,7 @@ def test_cases_of_the_recipe_are_made_once(expert, tiny_base, tmp_path):
         "test-group.jsonl",
         "test-phrasing.jsonl",
         "test-rows.jsonl",
+        "valid.jsonl",
     ]
     assert not (folders[1] / "data").exists()
 
