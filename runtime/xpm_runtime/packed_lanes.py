@@ -17,7 +17,9 @@ from xpm_runtime.lanes import KvLanes
 from xpm_runtime.session import Session
 
 TRIMMED_TOKENS = 256  # that have left a window are given back together
-_BEYOND_WINDOW = 2 * TRIMMED_TOKENS  # that a lane may hold: fewer than those are not given back yet, and a chunk is being read
+_BEYOND_WINDOW = (
+    2 * TRIMMED_TOKENS
+)  # that a lane may hold: fewer than those are not given back yet, and a chunk is being read
 _SCALE_BYTES = 2
 _PLAIN = CacheSettings()
 
