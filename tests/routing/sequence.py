@@ -118,7 +118,7 @@ def sticky(bonus: float, of_base: float) -> Way:
 
 
 def hidden_markov(stay: float, sharpness: float) -> Way:
-    """Who is spoken with is a hidden state that stays with a probability; each turn's shares are its likelihood (forward filter)."""
+    """Who is spoken with is hidden, and stays with a probability; a turn's shares are its likelihood (forward filter)."""
 
     def way(turns: Sequence[Seen]) -> list[int]:
         found, belief = [], None
@@ -175,8 +175,8 @@ def features(turn: Seen) -> Array:
 def design(turn: Seen, last: int, before: int, used: NDArray[np.bool_]) -> Array:
     """float64 (1 + cards, parameters): what is weighed for each who could answer.
 
-    The first is the router's log-odds; then features of who answered last if that was an expert, of the base if it was the base, and
-    whether one answered the turn before the last.
+    The first is the router's log-odds; then whether it is the base, and who answered before the last; then features, for who
+    answered last, of an expert and of the base.
     """
     told = features(turn) * used
     table = np.zeros((len(turn.odds), 3 + 2 * len(told)))
