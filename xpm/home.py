@@ -12,7 +12,7 @@ from pathlib import Path
 import platformdirs
 
 from xpm.errors import BusyError, StoreError
-from xpm.locks import locked_file
+from xpm_index.locks import LockedError, locked_file
 
 _LOCK_TIMEOUT_S = 600
 _SCRATCH = ("index-*", "accept-*", "adapter-*", "model-*", "indexes/.*.git.*")
@@ -66,9 +66,9 @@ class Home:
         try:
             with locked_file(self.root / "lock", timeout_s=_LOCK_TIMEOUT_S):
                 yield
-        except TimeoutError as error:
+        except LockedError as error:
             raise StoreError(
-                f"another xpm holds {self.root / 'lock'}", hint="wait for it to end and try again"
+                f"another xpm holds {self.root / 'lock'}", context=str(error), hint="wait for it to end and try again"
             ) from error
 
     @contextmanager
@@ -86,8 +86,12 @@ class Home:
         try:
             with locked_file(locks / hashlib.sha256(os.fsencode(folder)).hexdigest(), timeout_s=0):
                 yield
-        except TimeoutError as error:
-            raise BusyError(f"another xpm is at work in {folder}", hint="wait for it to end, or stop it") from error
+        except LockedError as error:
+            raise BusyError(
+                f"another xpm is at work in {folder}",
+                context=f"it is process {error.process}" if error.process else None,
+                hint="wait for it to end, or stop it",
+            ) from error
 
     def downloaded(self) -> list[Path]:
         """Every file that was fetched and is kept, or was not fetched to its end."""

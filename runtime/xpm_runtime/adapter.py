@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from xpm_runtime.adapter_rank import RankProfile, cut, errors_by_rank
 from xpm_runtime.errors import AdapterMismatchError
 from xpm_runtime.grammar import Grammar
 from xpm_runtime.graph import GraphSpec
@@ -39,6 +40,7 @@ class AdapterSpec:
 
     ``digest``: of the package that it is from, if whoever attaches it vouches for that: prefixes computed with it are found again
     after it was detached. ``grammar`` gives that of an answer to a prompt's text, where a request brings none; None for none.
+    ``max_rank`` is what its rank is cut to (``xpm_runtime.adapter_rank``) if it is higher, None for no bound.
     """
 
     name: str
@@ -46,6 +48,7 @@ class AdapterSpec:
     load_order: int = DEFAULT_LOAD_ORDER
     digest: str = ""
     grammar: GrammarOf | None = field(default=None, repr=False, compare=False)
+    max_rank: int | None = None
 
     @classmethod
     def read(
@@ -56,10 +59,11 @@ class AdapterSpec:
         load_order: int = DEFAULT_LOAD_ORDER,
         digest: str = "",
         grammar: GrammarOf | None = None,
+        max_rank: int | None = None,
     ) -> "AdapterSpec":
         """``path`` is a ``slots.safetensors`` or the folder that holds one."""
         slots = path / SLOTS if path.is_dir() else path
-        return cls(name=name, path=slots, load_order=load_order, digest=digest, grammar=grammar)
+        return cls(name=name, path=slots, load_order=load_order, digest=digest, grammar=grammar, max_rank=max_rank)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,20 @@ class Adapter:
     def num_bytes(self) -> int:
         extra = [array for array in (self.scales, self.offsets) if array is not None]
         return sum(array.nbytes for array in [*self.a.values(), *self.b.values(), self.soft_embeds, *extra])
+
+
+def profile_of(adapter: Adapter) -> RankProfile:
+    """What an adapter takes, and what cutting its rank loses. One that scales outputs can't be cut: its scales are those of the
+    whole update (DoRA)."""
+    if adapter.scales is not None or not adapter.rank:
+        return RankProfile(name=adapter.name, fixed_bytes=adapter.num_bytes, bytes_per_rank=0, errors=(0.0,))
+    ranked = sum(array.nbytes for array in (*adapter.a.values(), *adapter.b.values()))
+    return RankProfile(
+        name=adapter.name,
+        fixed_bytes=adapter.num_bytes - ranked,
+        bytes_per_rank=ranked // adapter.rank,
+        errors=errors_by_rank(adapter.a, adapter.b),
+    )
 
 
 def identity_of(path: Path) -> Identity:
@@ -163,6 +181,9 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_addressed: bool = Fa
         raise AdapterMismatchError(f"{spec.name} has virtual tokens, which act everywhere, and invocation_tokens")
     if a.keys() != b.keys():
         raise AdapterMismatchError(f"{spec.name}: {min(a.keys() ^ b.keys())} has only one of A and B")
+    if spec.max_rank is not None and spec.max_rank < rank and "scales" not in vectors:
+        rank = spec.max_rank
+        a, b = cut(a, b, rank)
     addresses = np.array([[_address(part, linear) for part in (a, b)] for linear in linears], np.int64)
     return Adapter(
         addresses=addresses,

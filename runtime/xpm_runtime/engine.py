@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from xpm_runtime.activation import Stage, parts_of, stages_of
 from xpm_runtime.adapter import AdapterSpec
+from xpm_runtime.adapter_rank import RankProfile
 from xpm_runtime.beams import BeamSearch
 from xpm_runtime.cache_settings import CacheSettings
 from xpm_runtime.constraint import Constraints
@@ -223,6 +224,14 @@ class Engine:
             known = self._adapters.attach(spec)
             elapsed_ms = 1e3 * (time.perf_counter() - started)
         return AttachReport(name=spec.name, rank=known.rank, num_bytes=known.num_bytes, attach_ms=elapsed_ms)
+
+    def rank_profile(self, spec: AdapterSpec) -> RankProfile:
+        """What an adapter would take in memory, and what cutting its rank would lose; it is read and let go of, not attached.
+
+        Raises:
+            AdapterMismatchError: it does not fit the base.
+        """
+        return self._adapters.profile(spec)
 
     def prefetch(self, names: Items[str]) -> None:
         """Have adapters in memory before they are needed, the most important first; what the budget can't hold is left out."""

@@ -8,7 +8,8 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from xpm_runtime.adapter import Adapter, AdapterSpec, Identity, Invocation, identity_of
+from xpm_runtime.adapter import Adapter, AdapterSpec, Identity, Invocation, identity_of, profile_of
+from xpm_runtime.adapter_rank import RankProfile
 from xpm_runtime.errors import AdapterMismatchError, CapacityError, RequestError
 from xpm_runtime.forms.form import Form
 
@@ -71,7 +72,9 @@ class ResidentAdapters:
             )
         known = AttachedAdapter(
             spec=spec,
-            key=spec.digest or f"#{self.num_loads}",
+            key=spec.digest + (f"~{adapter.rank}" if spec.max_rank is not None else "")
+            if spec.digest
+            else f"#{self.num_loads}",
             identity=adapter.identity,
             rank=adapter.rank,
             num_soft=adapter.num_soft,
@@ -82,6 +85,10 @@ class ResidentAdapters:
         self._loaded[spec.name] = adapter
         self._trim(needed={spec.name})
         return known
+
+    def profile(self, spec: AdapterSpec) -> RankProfile:
+        """What an adapter takes, and what cutting its rank loses; it is not kept."""
+        return profile_of(self._form.load(spec))
 
     def detach(self, name: str) -> None:
         del self.attached[name]
@@ -117,7 +124,7 @@ class ResidentAdapters:
     def _load(self, spec: AdapterSpec) -> Adapter:
         self.num_loads += 1
         recent = self._recent.pop(identity_of(spec.path), None)
-        if recent is not None:
+        if recent is not None and recent.spec.max_rank == spec.max_rank:
             return replace(recent, spec=spec)
         return self._form.load(spec)
 

@@ -1,9 +1,10 @@
 """What an expert gets right when its numbers are made fewer or shorter: executed, on its own held-back cases.
 
-    python -m tests.benchmarks.smaller_experts FOLDER --base MODEL [--cases 50]
+    python -m tests.benchmarks.smaller_experts FOLDER --base MODEL [--cases 50] [--ranks 12,8,4,2,1]
 
 FOLDER is an expert's, with its data split; MODEL the Hugging Face folder of its base. Each way is compiled to slots and answers
-the same cases in the engine; the interval is of the difference to float32, by paired bootstrap.
+the same cases in the engine; the interval is of the difference to float32, by paired bootstrap. With ``--ranks`` the ways are
+float16 of these ranks, by SVD, and the relative error of the update is told.
 """
 
 import argparse
@@ -11,7 +12,9 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from tests.benchmarks.smaller_updates import factors, pairs_of
+import numpy as np
+
+from tests.benchmarks.smaller_updates import by_rank, factors, pairs_of
 from xpm_build.adapter.compile import compile_adapter, save_slots
 from xpm_build.adapter.methods import CompiledAdapter
 from xpm_build.base.adaptable import Adaptable
@@ -32,25 +35,32 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--cases", type=int, default=50, help="of each circle")
+    parser.add_argument("--ranks", type=lambda text: [int(each) for each in text.split(",")], default=[])
     options = parser.parse_args()
     base = Adaptable.of_configuration(read_configuration(options.base), _no_weights)
     adapter = compile_adapter(options.folder, base)
     examiner = Examiner.of(Manifest.parse((options.folder / MANIFEST).read_bytes()), execution=True)
     circles = read_circles(options.folder, examiner.settings, file=None, most=options.cases)
     rows = [row for circle in circles for row in circle.rows]
-    print("| kept | bits of float16's | right | difference (95 % interval) |\n|---|---|---|---|")
+    ways = by_rank(options.ranks) if options.ranks else factors(adapter.rank)
+    print(
+        "| kept | bits of float16's | error of the update | right | difference (95 % interval) |\n|---|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory() as scratch, closing(AnswerJournal(Path(scratch) / "journal")) as journal:
         export_base(options.base, Path(scratch) / "graph")
         digest = GraphSpec.read(Path(scratch) / "graph").base_digest
         with Engine.load(Path(scratch) / "graph", max_lanes=16) as engine:
             answerer, first = Answerer(engine, journal), None
-            for number, (name, make) in enumerate(factors(adapter.rank).items()):
+            for number, (name, make) in enumerate(ways.items()):
                 smaller, size, full = CompiledAdapter(kind="lora", rank=adapter.rank), 0.0, 0.0
+                lost = whole = 0.0
                 for linear, (a, b) in pairs_of(adapter).items():
                     made_a, made_b, kept = make(a, b)
                     smaller.rank = made_a.shape[0]
                     smaller.tensors |= {f"slots.{linear}.A": made_a, f"slots.{linear}.B": made_b}
                     size, full = size + kept, full + 2 * (a.size + b.size)
+                    lost += float(np.square(made_b.T @ made_a - b.T @ a).sum())
+                    whole += float(np.square(b.T @ a).sum())
                 slots = Path(scratch) / f"{number}.safetensors"
                 save_slots(smaller, slots, base_digest=digest)
                 answerer.attach(name, slots)
@@ -58,7 +68,10 @@ def main() -> None:
                 first = first or found.right
                 over = compare(found.right, first)
                 told = f"{100 * over.difference:+.1f} [{100 * over.low:+.1f}, {100 * over.high:+.1f}]"
-                print(f"| {name} | {100 * size / full:.0f} % | {found.figures.right:.1%} | {told} |", flush=True)
+                print(
+                    f"| {name} | {100 * size / full:.0f} % | {(lost / whole) ** 0.5:.3f} | {found.figures.right:.1%} | {told} |",
+                    flush=True,
+                )
 
 
 def _no_weights(name: str) -> None:

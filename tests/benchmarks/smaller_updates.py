@@ -1,6 +1,6 @@
 """What an expert's update loses when it is made smaller: by rank, by bits, and by rank with a sparse rest ("OSD")."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,15 @@ def factors(rank: int) -> dict[str, Factors]:
         f"int8 of rank {half}, by SVD": lambda a, b: _low_rank_int8(a, b, half),
         f"float16 of rank {quarter}, by SVD": lambda a, b: _low_rank(a, b, quarter),
     }
+
+
+def by_rank(ranks: Sequence[int]) -> dict[str, Factors]:
+    """float32, and float16 of each rank by SVD."""
+
+    def of(rank: int) -> Factors:
+        return lambda a, b: _low_rank(a, b, rank)
+
+    return {"float32": factors(4)["float32"], **{f"float16 of rank {rank}": of(rank) for rank in ranks}}
 
 
 def ways(rank: int) -> dict[str, Way]:

@@ -70,6 +70,14 @@ class TestWithoutATerminal:
         done = chat([QUESTION, "hm", "What is the capital of France?"], "--max-tokens", "8")
         assert re.findall(r"^\((?!ended).*\)$", done.stderr, re.MULTILINE) == ["(expert-sql)", "(the base alone)"]
 
+    def test_thanks_take_nothing_from_who_answered(self, chat):
+        done = chat([QUESTION, "thanks", "hm"], "--max-tokens", "8")
+        assert re.findall(r"^\((?!ended).*\)$", done.stderr, re.MULTILINE) == [
+            "(expert-sql)",
+            "(the base alone)",
+            "(expert-sql)",
+        ]
+
     def test_what_is_left_out_is_told(self, chat):
         done = chat([QUESTION] * 4, "--context", "200", "--expert", "expert-sql")
         assert done.stdout.splitlines() == [ANSWER] * 4

@@ -96,9 +96,22 @@ def test_judging(xpm, labelled, tmp_path):
     assert len(zlib.decompress(data[start + 4 : start + 4 + size])) == width * (1 + 3 * width)
 
 
+def test_judging_conversations(xpm, tmp_path):
+    turns = [(SQL, ["expert-sql"]), ("hm, sorted", ["expert-sql"]), ("thanks", []), ("without ids", ["expert-sql"])]
+    row = {"turns": [{"prompt": prompt, "experts": experts} for prompt, experts in turns]}
+    alone = {"prompt": "without ids", "experts": []}
+    (tmp_path / "talks.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(alone)}\n")
+    found = json.loads(xpm("route", "--eval", "talks.jsonl", "--json").stdout)
+    assert (found["num_prompts"], found["wrong"]) == (5, [])
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ('{"turns": 1}', "line 1 is no labelled prompt"),
+        ('{"turns": [{"prompt": "x"}]}', "line 1 is no labelled prompt"),
+        ('{"turns": []}', "holds no labelled prompt"),
+        ('{"turns": [{"prompt": "x", "experts": ["expert-chess"]}]}', "names expert-chess, which is not installed"),
         ('{"prompt": "x"}', "line 1 is no labelled prompt"),
         ("[1]", "line 1 is no labelled prompt"),
         ('{"prompt": "x", "experts": ["expert-chess"]}', "names expert-chess, which is not installed"),

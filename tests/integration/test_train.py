@@ -378,7 +378,30 @@ def test_an_expert_that_another_process_works_on_is_left_alone(command, data, ti
         refused = CliRunner().invoke(cli, [*command.split(), "expert", *base])
     assert isinstance(refused.exception, BusyError)
     assert str(folder) in str(refused.exception)
+    assert f"process {os.getpid()}" in str(refused.exception.context)
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_folder_that_is_trained_in_is_refused_whoever_asks(data, tiny_base, tmp_path):
+    folder = expert(tmp_path / "expert", data, max_steps=2)
+    train(folder, tiny_base.source)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    lock = folder / "training" / "lock"
+    hold = "import sys, pathlib, xpm_index.locks as locks\n"
+    hold += "with locks.locked_file(pathlib.Path(sys.argv[1]), timeout_s=0): print(flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", hold, str(lock)], **pipes) as other:
+        other.stdout.readline()
+        for restart in (False, True):
+            with pytest.raises(TrainingError, match="another process trains in") as refused:
+                train(folder, tiny_base.source, restart=restart)
+            assert refused.value.context == f"it is process {other.pid}"
+        assert {path: path.read_bytes() for path in before if path != lock} == {
+            path: each for path, each in before.items() if path != lock
+        }
+        other.kill()
+    again = train(folder, tiny_base.source, restart=True)
+    assert (again.steps, again.resumed_from, lock.is_file()) == (2, 0, True)
 
 
 def test_a_run_with_other_settings_is_not_gone_on_with(data, tiny_base, tmp_path):

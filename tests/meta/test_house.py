@@ -122,8 +122,8 @@ def test_every_module_says_what_it_owns():
 
 
 _ONE_PLACE = {
-    "fcntl": {"xpm/locks.py"},
-    "msvcrt": {"xpm/locks.py"},
+    "fcntl": {"index/xpm_index/locks.py"},
+    "msvcrt": {"index/xpm_index/locks.py"},
     "resource": {
         "index/xpm_index/process_limits.py",
         "build/xpm_build/processes.py",

@@ -147,3 +147,22 @@ def test_what_is_not_there(method, path, status, http):
     reply = http.request(method, path)
     assert reply.status_code == status
     assert reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("last", "experts"), [("and sorted?", ["expert-sql"]), ("thanks", []), ("What is the capital of France?", [])]
+)
+def test_a_turn_that_means_nothing_by_itself_is_for_who_answered_before(last, experts, http):
+    messages = [
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": ANSWER},
+        {"role": "user", "content": "thanks"},
+        {"role": "assistant", "content": "You're welcome."},
+        {"role": "user", "content": last},
+    ]
+    found = ask(http, "/v1/route", messages=messages).json()
+    assert found["experts"] == experts
+    assert ("answered before" in found["reason"]) == bool(experts)
+    assert ask(http, "/v1/route", messages=messages, exclude_experts=["expert-sql"]).json()["experts"] == []
+    assert ask(http, "/v1/route", messages=messages, max_experts=0).json()["experts"] == []
+    assert ask(http, "/v1/route", messages=messages[-1:]).json()["experts"] == []

@@ -1,6 +1,6 @@
 """run: a prompt in, an answer out."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from xpm.cli.context import here
 from xpm.cli.documents import context_options, told_of
 from xpm.cli.interrupt import EXIT_CODE, interruptible
 from xpm.cli.render import Console
+from xpm.cli.sizes import SIZE
 from xpm.cli.text import read_prompt_text
 from xpm.operations.answering import RunOptions, Show
 from xpm.operations.context_files import read_context
@@ -36,6 +37,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Put this file, with its name, in front of the prompt; `-` is stdin. Repeatable.",
 )
 @context_options("what the context holds beside prompt and answer")
+@click.option(
+    "--adapter-memory",
+    type=SIZE,
+    help="Let the experts that act take so much memory, e.g. 20MB: their ranks are cut, then the least likely left out.",
+)
 @click.option("--n", "num_answers", type=click.IntRange(1, 100), metavar="N", help="Write so many answers.")
 @click.option("--stats", is_flag=True, help="Show experts, speeds and attach time on stderr.")
 @click.option("--verbose", "-v", is_flag=True, help="Show what --stats does, and more of what is done.")
@@ -50,6 +56,7 @@ def run_command(
     files: tuple[Path, ...],
     context_files: tuple[Path, ...],
     context_tokens: int | None,
+    adapter_memory: int | None,
     num_answers: int | None,
     stats: bool,
     verbose: bool,
@@ -66,7 +73,7 @@ def run_command(
     answered = run(
         here(),
         text,
-        options,
+        replace(options, adapter_memory=adapter_memory),
         num_answers=num_answers or 1,
         progress=console,
         show=_unseen if as_json else _numbered(console, num_answers) if num_answers else _plain(console),
@@ -126,13 +133,18 @@ def _document(answered: Answered, result: "GenerationResult") -> dict[str, Any]:
 
 def _shared(answered: Answered) -> dict[str, Any]:
     context = {"context": asdict(answered.context)} if answered.context else {}
-    return context | {
-        "experts": list(answered.results[0].experts),
-        "base": answered.base,
-        "device": answered.device,
-        "kernels": answered.kernels,
-        "attach_ms": round(answered.attach_ms, 3),
-    }
+    notes = {"notes": list(answered.notes)} if answered.notes else {}
+    return (
+        context
+        | notes
+        | {
+            "experts": list(answered.results[0].experts),
+            "base": answered.base,
+            "device": answered.device,
+            "kernels": answered.kernels,
+            "attach_ms": round(answered.attach_ms, 3),
+        }
+    )
 
 
 def _own(result: "GenerationResult") -> dict[str, Any]:

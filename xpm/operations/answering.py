@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -51,7 +51,8 @@ class RunOptions:
     ``scales`` are of experts by name, if they act; 1 of those that are not there.
     ``base`` and ``experts`` may be paths (``xpm.operations.local``); ``base`` "" is the environment's. ``context`` is in tokens;
     ``rope`` is how positions are scaled where it is more than the base was made for, "" for not at all; ``cache`` how keys and
-    values are kept, None for as the base's graph does.
+    values are kept, None for as the base's graph does. ``adapter_memory`` is how many bytes the experts that act together may
+    take; None for no bound.
     """
 
     experts: tuple[str, ...] | None = None
@@ -67,6 +68,7 @@ class RunOptions:
     context: int | None = None
     rope: str = ""
     cache: "CacheSettings | None" = None
+    adapter_memory: int | None = None
 
 
 class Answerer:
@@ -83,6 +85,7 @@ class Answerer:
         self._max_lanes = max_lanes
         self._scratch = tempfile.TemporaryDirectory(prefix="xpm-run-")
         self._attached: dict[str, tuple[Part, int]] = {}
+        self._ranks: dict[str, int] = {}
         self._positions = count(1)
         self._loader: ThreadPoolExecutor | None = None
         self._loaded: Future[Engine] | None = None
@@ -154,6 +157,26 @@ class Answerer:
     def _num_beams(self) -> int:
         return int(self.options.sampling.get("num_beams", 1))
 
+    def within_memory(self, composition: Composition) -> tuple[Composition, tuple[str, ...]]:
+        """(who acts within ``adapter_memory``, what was given up for it): ranks are cut first, then the least likely left out.
+
+        Raises:
+            CapacityError: not even one fits. AdapterMismatchError: one does not fit the base.
+        """
+        if self.options.adapter_memory is None or not composition.experts:
+            return composition, ()
+        from xpm_runtime.adapter_rank import plan_ranks
+
+        profiles = [self.engine.rank_profile(spec_of(each, 1)) for each in composition.experts]
+        candidates = composition.decision.candidates if composition.decision else ()
+        chosen = composition.decision.experts if composition.decision else ()
+        likely = {each.name: each.probability for each in candidates if each.name in chosen}
+        named = {name: 1 - place / 100 for place, name in enumerate(self.options.experts or ())}
+        scores = [likely.get(each.name, named.get(each.name, 1.0)) for each in composition.experts]  # 1: required
+        plan = plan_ranks(profiles, scores, budget=self.options.adapter_memory)
+        self._ranks = dict(plan.ranks)
+        return replace(composition, experts=tuple(e for e in composition.experts if e.name in plan.ranks)), plan.notes
+
     def attach(self, experts: Sequence[Part]) -> float:
         """Attach what is not attached yet, so that experts act in the order in which they are given; milliseconds in all.
 
@@ -167,7 +190,8 @@ class Answerer:
                     self.engine.detach(each.name)
                     del self._attached[each.name]
                 position = next(self._positions)
-                elapsed_ms += self.engine.attach(spec_of(each, position)).attach_ms
+                spec = replace(spec_of(each, position), max_rank=self._ranks.get(each.name))
+                elapsed_ms += self.engine.attach(spec).attach_ms
                 self._attached[each.name] = each, position
             last = position
         return elapsed_ms

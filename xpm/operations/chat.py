@@ -151,15 +151,26 @@ class Chat:
         composition = self._answerer.candidates.compose(text, self.chosen)
         if composition.experts or composition.decision is None:
             return composition
-        from xpm_runtime.router.signs import is_general
+        from xpm_runtime.router.turns import goes_on
 
-        before = tuple(each for each in self.installed if each.name in self.conversation.last_experts)
-        if before and not is_general(frozenset(composition.decision.signs)):
+        before = tuple(each for each in self.installed if each.name in self._answered_before())
+        if before and goes_on(composition.decision):
             return replace(composition, experts=before)
         if not self._is_warned:
             self._is_warned = True
             self._answerer.candidates.warn_of_nobody(text, composition)
         return composition
+
+    def _answered_before(self) -> tuple[str, ...]:
+        """Who gave the last answer, closing words and what was said to them left out."""
+        from xpm_runtime.router.prompt import read_prompt
+        from xpm_runtime.router.turns import is_closing
+
+        turns = self.conversation.turns
+        for asked, answer in reversed(list(zip(turns[::2], turns[1::2], strict=True))):
+            if answer.experts or not is_closing(read_prompt(asked.content).signs):
+                return answer.experts
+        return ()
 
     def _least_left_out(self, text: str, max_tokens: int) -> int:
         """How many exchanges at the beginning have to be left out, so that the rest and an answer fit into the context.

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from xpm.errors import NotFoundError, UsageError
 from xpm.home import Home
-from xpm.locks import locked_file
 from xpm.progress import Progress
 from xpm_index.entries import Entry
 from xpm_index.errors import PackagingError
 from xpm_index.git import BareRepo
 from xpm_index.index_writer import IndexWriter
+from xpm_index.locks import LockedError, locked_file
 from xpm_index.reviews import ReviewFile
 from xpm_index.sparse_server import PREFIX
 from xpm_index.tuf_keys import Keyring
@@ -68,8 +68,10 @@ def _local(path: Path, keys: Keyring) -> Iterator[Opened]:
         with locked_file(path / "xpm-write.lock", timeout_s=_LOCK_TIMEOUT_S):
             writer.repo.clear_abandoned()
             yield Opened(writer)
-    except TimeoutError as error:
-        raise PackagingError(f"another xpm is writing to {path}", hint="try again when it has ended") from error
+    except LockedError as error:
+        raise PackagingError(
+            f"another xpm is writing to {path}", context=str(error), hint="try again when it has ended"
+        ) from error
     finally:
         writer.repo.close()
 

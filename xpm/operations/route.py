@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xpm.config import Config
 from xpm.environment import Environment
@@ -63,27 +63,30 @@ def _with_sound_hint(card: "RoutingCard", progress: Progress) -> "RoutingCard":
 
 
 def evaluate_file(environment: Environment, path: Path, *, progress: Progress) -> "Evaluation":
-    """How well labelled prompts are routed here: JSON lines with ``prompt`` and ``experts`` (names; none for the base).
+    """How well labelled prompts are routed here: JSON lines with ``prompt`` and ``experts`` (names; none for the base), or with
+    ``turns``, an array of such objects: what somebody said in a conversation, routed as in one.
 
     Raises:
         UsageError: a line is not such an object, names an expert that is not installed, or there is none.
     """
     from xpm_runtime.router.evaluation import Routed, evaluate
+    from xpm_runtime.router.turns import answered_before, goes_on
 
     router = _installed_router(environment, progress)
-    labelled = _labelled(path, {card.name for card in router.cards})
     routed: list[Routed] = []
-    for prompt, wanted in labelled:
-        decision = router.route(prompt)
-        routed.append(
-            Routed(
-                prompt=prompt,
-                wanted=wanted,
-                chosen=frozenset(decision.experts),
-                confidence=decision.confidence,
-                ms=decision.ms["all"],
+    for turns in _labelled(path, {card.name for card in router.cards}):
+        for number, (prompt, wanted) in enumerate(turns):
+            decision = router.route(prompt)
+            earlier = [text for text, _ in turns[:number]] if goes_on(decision) else []
+            routed.append(
+                Routed(
+                    prompt=prompt,
+                    wanted=wanted,
+                    chosen=frozenset(decision.experts or answered_before(earlier, router.route)),
+                    confidence=decision.confidence,
+                    ms=decision.ms["all"],
+                )
             )
-        )
     return evaluate(routed)
 
 
@@ -139,8 +142,12 @@ def _encoders(environment: Environment) -> "tuple[list[Encoder], Topics]":
     return encoders, read_topics(path.read_bytes(), where=str(path)) if path.is_file() else shipped_topics()
 
 
-def _labelled(path: Path, names: set[str]) -> list[tuple[str, frozenset[str]]]:
-    found = []
+_Turn = tuple[str, frozenset[str]]
+
+
+def _labelled(path: Path, names: set[str]) -> list[list[_Turn]]:
+    """Conversations, those of one turn for single prompts."""
+    found: list[list[_Turn]] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeError) as error:
@@ -150,22 +157,31 @@ def _labelled(path: Path, names: set[str]) -> list[tuple[str, frozenset[str]]]:
             continue
         try:
             row = json.loads(line)
-            prompt, experts = row["prompt"], row["experts"]
-            if not isinstance(prompt, str) or not isinstance(experts, list):
-                raise TypeError("prompt is a text, experts an array")
-            wanted = frozenset(map(str, experts))
+            turns = [_labelled_turn(each) for each in _turns_of(row)]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(
                 f"{path}, line {number} is no labelled prompt",
                 context=f"{type(error).__name__}: {error}"[:200],
-                hint='each line is {"prompt": "…", "experts": ["expert-sql"]}, with [] for the base alone',
+                hint='each line is {"prompt": "…", "experts": ["expert-sql"]}, with [] for the base alone, or {"turns": [such, …]}',
             ) from error
-        if unknown := wanted - names:
+        if unknown := {name for _, wanted in turns for name in wanted} - names:
             raise UsageError(
                 f"{path}, line {number} names {min(unknown)[:80]}, which is not installed here",
                 context=f"installed: {', '.join(sorted(names)) or 'none'}",
             )
-        found.append((prompt, wanted))
-    if not found:
+        found.append(turns)
+    if not any(found):
         raise UsageError(f"{path} holds no labelled prompt")
     return found
+
+
+def _turns_of(row: Any) -> Any:
+    return row["turns"] if isinstance(row, dict) and "turns" in row else [row]
+
+
+def _labelled_turn(row: Any) -> _Turn:
+    """Raises KeyError or TypeError if it is none."""
+    prompt, experts = row["prompt"], row["experts"]
+    if not isinstance(prompt, str) or not isinstance(experts, list):
+        raise TypeError("prompt is a text, experts an array")
+    return prompt, frozenset(map(str, experts))

@@ -21,7 +21,7 @@ MAX_LANES = 8
 class Answered:
     """``results`` are fewer than were asked for if they were stopped; the last is cancelled then.
 
-    ``context`` is what was shown of documents, None if there were none.
+    ``context`` is what was shown of documents, None if there were none. ``notes`` say what was given up for memory.
     """
 
     results: tuple["GenerationResult", ...]
@@ -30,6 +30,7 @@ class Answered:
     kernels: str
     base: str
     context: "Chosen | None" = None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_stopped(self) -> bool:
@@ -57,6 +58,9 @@ def run(
     with Answerer(environment, options, progress=progress, max_lanes=min(num_answers, MAX_LANES)) as answerer:
         chosen = answerer.candidates.compose(prompt, options.experts)
         answerer.candidates.warn_of_nobody(prompt, chosen)
+        chosen, notes = answerer.within_memory(chosen)
+        for note in notes:
+            progress.warn(note)
         sampling, asked, shown = answerer.sampling(chosen, prompt), prompt, None
         if context is not None:
             bare = messages(options.system, prompt)
@@ -84,6 +88,7 @@ def run(
             kernels=engine.kernels,
             base=answerer.label,
             context=shown,
+            notes=notes,
         )
 
 

@@ -23,6 +23,7 @@ from xpm.operations.route import router_of
 from xpm.progress import Progress
 from xpm_index.names import spellings
 from xpm_runtime import Engine, RequestError
+from xpm_runtime.router.turns import answered_before, goes_on
 from xpm_runtime.server.host import Acting, Candidate, Choice, InUseError, Listed, Reloaded, Scaled, UnknownModelError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 AUTO, BASE = "auto", "base"
 MAX_EXPERTS = 10
 _LATEST = "latest"
+_WENT_ON = "nobody is likely to answer this by itself, so it is for whoever answered before"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,7 @@ class InstalledHost:
         forced: Sequence[Scaled] = (),
         excluded: Sequence[str] = (),
         max_experts: int | None = None,
+        earlier: Sequence[str] = (),
     ) -> Choice:
         state = self._state
         out = frozenset(state.find(each).name for each in excluded)
@@ -116,7 +119,7 @@ class InstalledHost:
                 wanted.insert(0, Scaled(id=model))
         if wanted or _split(model)[0] != AUTO:
             return self._named(state, prompt, wanted, out)
-        return self._routed(state, prompt, out, MAX_EXPERTS if max_experts is None else max_experts)
+        return self._routed(state, prompt, out, MAX_EXPERTS if max_experts is None else max_experts, earlier)
 
     def attach(self, keys: Sequence[str]) -> float:
         with self._attaching:
@@ -222,23 +225,28 @@ class InstalledHost:
         parts = [each for name, each in self._state.parts.items() if name not in without]
         return router_of(self._environment, parts, progress=self._progress)
 
-    def _routed(self, state: _State, prompt: str, without: frozenset[str], max_experts: int) -> Choice:
+    def _routed(
+        self, state: _State, prompt: str, without: frozenset[str], max_experts: int, earlier: Sequence[str]
+    ) -> Choice:
         hot = frozenset(key.partition("@")[0] for key in self._engine.attached)
         with self._routing:
-            decision = self._router_without(state.number, without).route(prompt, hot=hot, max_experts=max_experts)
+            router = self._router_without(state.number, without)
+            route = partial(router.route, hot=hot, max_experts=max_experts)
+            decision = route(prompt)
+            before = answered_before(earlier, route) if goes_on(decision) else ()
+        chosen = decision.experts or before
         reasons = {each.name: "; ".join(each.reasons) or decision.reason for each in decision.candidates}
-        parts = [each for each in state.with_required(decision.experts) if each.name not in without]
-        parts = parts if len(parts) <= max_experts else [each for each in parts if each.name in decision.experts]
+        reasons |= dict.fromkeys(before, _WENT_ON)
+        parts = [each for each in state.with_required(chosen) if each.name not in without]
+        parts = parts if len(parts) <= max_experts else [each for each in parts if each.name in chosen]
         experts = [
-            _acting(state, each, 1.0, reasons.get(each.name, ""))
-            if each.name in decision.experts
-            else _required(state, each)
+            _acting(state, each, 1.0, reasons.get(each.name, "")) if each.name in chosen else _required(state, each)
             for each in parts
         ]
         return Choice(
             experts=tuple(experts),
             settings=_settings(parts, prompt, decision),
-            reason=decision.reason,
+            reason=_WENT_ON if before else decision.reason,
             task=decision.task,
             confidence=decision.confidence,
             candidates=tuple(

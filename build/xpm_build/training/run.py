@@ -2,7 +2,8 @@
 
 Everything is written below the folder: ``training/checkpoints`` while it runs, at the end the adapter in PEFT's files,
 ``training/report.json`` and ``training/curve.png``. A run that was killed goes on from its last whole checkpoint, with the same
-batches and random numbers, and ends with the same figures.
+batches and random numbers, and ends with the same figures. Two runs at a time would remove each other's checkpoints: the second
+is refused as long as the first one's process lives.
 """
 
 import hashlib
@@ -11,7 +12,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,12 @@ from xpm_build.training.settings import TrainingSettings, training_settings
 from xpm_build.training.spellings import passed_over
 from xpm_build.training.task_metric import task_metric
 from xpm_index.archive import MANIFEST
+from xpm_index.locks import LockedError, locked_file
 from xpm_index.manifest import Manifest
 
 _CHECKPOINTS = TRAINING / "checkpoints"
 _RUN = TRAINING / "run"
+_LOCK = TRAINING / "lock"
 _STATE = "trainer_state.json"
 _WHOLE = (_STATE, "optimizer.pt", "scheduler.pt", "rng_state.pth", ADAPTER_WEIGHTS)
 Report = Callable[[str], None]
@@ -45,7 +49,8 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
         base: the Hugging Face folder of the base.
         restart: forget an earlier run instead of going on with it.
     Raises:
-        TrainingError: the manifest or the data does not allow it, or the folder holds a run with other settings.
+        TrainingError: the manifest or the data does not allow it, the folder holds a run with other settings, or another process
+            trains in it.
     """
     folder = folder.resolve()  # checkpoints remember where the best one is
     manifest = Manifest.parse((folder / MANIFEST).read_bytes())
@@ -98,19 +103,20 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
         trainer.add_callback(SaveByTimeCallback(60 * settings.save_minutes))
     if truncation := _truncation(trainer, settings, len(material.train), tokenizer.convert_tokens_to_ids(end)):
         report(truncation)
-    _start_run(folder, identity, restart=restart)
-    checkpoint = _last_checkpoint(folder)
-    if checkpoint:
-        report(f"going on after {checkpoint.name.replace('-', ' ')}")
-    started = time.monotonic()
-    if checkpoint and (finished := _finished(checkpoint, settings)):
-        trainer.state = finished
-    else:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    chosen = _chosen_checkpoint(folder, settings, trainer.state)
-    result = result_of(trainer, chosen, trainable, time.monotonic() - started, checkpoint)
-    write_adapter(folder, chosen, settings.save_dtype)
-    write_report(folder, result, settings, trainer)
+    with _alone_in(folder):
+        _start_run(folder, identity, restart=restart)
+        checkpoint = _last_checkpoint(folder)
+        if checkpoint:
+            report(f"going on after {checkpoint.name.replace('-', ' ')}")
+        started = time.monotonic()
+        if checkpoint and (finished := _finished(checkpoint, settings)):
+            trainer.state = finished
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        chosen = _chosen_checkpoint(folder, settings, trainer.state)
+        result = result_of(trainer, chosen, trainable, time.monotonic() - started, checkpoint)
+        write_adapter(folder, chosen, settings.save_dtype)
+        write_report(folder, result, settings, trainer)
     return result
 
 
@@ -157,10 +163,34 @@ def _refuse_another(folder: Path, identity: str) -> None:
         )
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep every other process from training in a folder; the lock ends with this one at the latest."""
+    (folder / TRAINING).mkdir(exist_ok=True)
+    try:
+        with locked_file(folder / _LOCK, timeout_s=0):
+            yield
+    except LockedError as error:
+        raise TrainingError(
+            f"another process trains in {folder}",
+            context=f"it is process {error.process}" if error.process else None,
+            hint="wait for it to end, or stop it",
+        ) from error
+
+
 def _start_run(folder: Path, identity: str, *, restart: bool) -> None:
-    """Make room for a run; until here nothing was changed, so what is refused costs no earlier run."""
+    """Make room for a run; until here nothing was changed, so what is refused costs no earlier run.
+
+    Raises:
+        TrainingError: another run was begun meanwhile.
+    """
     if restart:
-        shutil.rmtree(folder / TRAINING, ignore_errors=True)
+        for each in (folder / TRAINING).iterdir():
+            if each.is_dir():
+                shutil.rmtree(each, ignore_errors=True)
+            elif each != folder / _LOCK:  # which is ours
+                each.unlink(missing_ok=True)
+    _refuse_another(folder, identity)
     path = folder / _RUN
     (folder / _CHECKPOINTS).mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")

@@ -106,10 +106,12 @@ class Host(Protocol):
         forced: Sequence[Scaled] = (),
         excluded: Sequence[str] = (),
         max_experts: int | None = None,
+        earlier: Sequence[str] = (),
     ) -> Choice:
         """Who answers a prompt.
 
         Args:
+            earlier: what the user said before it: whoever answered that goes on where the prompt means nothing by itself.
             model: "auto" lets the router choose, "base" (or the base's name) nobody, else NAME or NAME@VERSION of an expert.
             forced: who acts beside the model's expert, or instead of those that the router would choose.
         Raises:

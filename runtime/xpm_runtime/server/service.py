@@ -256,7 +256,12 @@ class Service:
     def _choose(self, wish: Wish) -> Choice:
         started = time.perf_counter()
         choice = self.host.route(
-            wish.last_turn, model=wish.model, forced=wish.experts, excluded=wish.exclude, max_experts=wish.max_experts
+            wish.last_turn,
+            model=wish.model,
+            forced=wish.experts,
+            excluded=wish.exclude,
+            max_experts=wish.max_experts,
+            earlier=wish.earlier_turns,
         )
         self.metrics.count_choice(choice, time.perf_counter() - started)
         return choice

@@ -133,6 +133,11 @@ def written_result(content: str) -> str:
     return f"<tool_response>\n{content}\n</tool_response>"
 
 
+def is_result(text: str) -> bool:
+    """Whether a user's turn tells what a call came to."""
+    return text.startswith("<tool_response>\n")
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     text: str

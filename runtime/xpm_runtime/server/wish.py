@@ -7,7 +7,7 @@ from typing import Any
 from xpm_runtime import CacheSettings, Message, RequestError, RopeScaling
 from xpm_runtime.passages.choose import Document
 from xpm_runtime.server.host import Scaled
-from xpm_runtime.server.tools import NO_TOOLS, Tools
+from xpm_runtime.server.tools import NO_TOOLS, Tools, is_result
 
 MAX_CHOICES = 4
 DEFAULT_PRIORITY = 4
@@ -49,6 +49,13 @@ class Wish:
     def last_turn(self) -> str:
         """What the router reads: the last thing that the user said."""
         return self.prompt if isinstance(self.prompt, str) else self.last_turn_of_conversation
+
+    @property
+    def earlier_turns(self) -> tuple[str, ...]:
+        """What the user said before that, without what calls came to."""
+        messages = () if isinstance(self.prompt, str) else self.prompt
+        said = [each.content for each in messages if isinstance(each, Message) and each.role == "user"]
+        return tuple(each for each in said[:-1] if not is_result(each))
 
     @property
     def last_turn_of_conversation(self) -> str:

@@ -21,12 +21,12 @@ from xpm.lockfile import (
     require_current,
     stated_requirements,
 )
-from xpm.locks import locked_file
 from xpm.project import PROJECT_FILE, IndexSource, Project
 from xpm.sources import FromArchive, FromFolder, FromIndex
 from xpm_index.entries import ArchiveRef
 from xpm_index.errors import XpmError
 from xpm_index.keys import SigningKey
+from xpm_index.locks import locked_file
 from xpm_index.requirements import Requirement
 from xpm_index.versions import ANY, Version, VersionRange
 
@@ -245,7 +245,7 @@ def test_a_new_project_is_written_as_people_would(tmp_path):
 def test_a_lock_is_held_by_one_and_ends_with_its_process(tmp_path):
     path = tmp_path / "lock"
     code = (
-        "import sys, time; from pathlib import Path; from xpm.locks import locked_file\n"
+        "import sys, time; from pathlib import Path; from xpm_index.locks import locked_file\n"
         "with locked_file(Path(sys.argv[1]), timeout_s=0): print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as other:
