@@ -90,7 +90,7 @@ def _made(way: str, folder: Path, base: Path, scratch: Path) -> Path:
         options = FederatedOptions(clients=_CLIENTS, rounds=_ROUNDS, steps=_STEPS, noise=noise, clip=5.0)
         rounds_of(learner, shares, tokens(valid), options, report=lambda text: None)
     else:
-        learner.train(max(shares, key=len) if "client" in way else tokens(train), "alone")
+        learner.train(max(shares, key=len) if "client" in way else tokens(train), "c")
     out = scratch / way.replace(" ", "-").replace(",", "")
     shutil.copytree(folder, out, ignore=shutil.ignore_patterns("data", "training"))
     (out / "training").mkdir()
