@@ -41,7 +41,7 @@ faults: $(VENV)/.test  ## inject faults into the file-system calls of every comm
 embedded: $(VENV)/.test  ## retrain and repackage the embedded base and experts (see docs/explanation/embedded.md for the time)
 	$(BIN)/python -m examples.embedded rebuild --work .embedded --out xpm/embedded
 
-experts-real: $(VENV)/.test  ## train six experts for SmolLM2-135M-Instruct (one to two hours each on two cores, goes on where it was; EXPERT=expert-sql for one)
+experts-real: $(VENV)/.test  ## train six experts for SmolLM2-135M-Instruct (about an hour each on a core with AMX, as many at a time as there are cores, goes on where it was; EXPERT=expert-sql for one)
 	$(BIN)/python -m examples.embedded real --work .real $(if $(EXPERT),--only $(EXPERT))
 
 evaluate: $(VENV)/.test  ## judge the embedded experts and the base alone on the held-back cases
