@@ -11,46 +11,31 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import torch
 
-from xpm_build.prompts import conversation, end_of_turn, load_tokenizer, render
+from xpm_build.adapter.together import batch_of, encoded
+from xpm_build.prompts import end_of_turn, load_tokenizer
 from xpm_build.rows import read_sound_rows
 from xpm_build.training.adapter import computes_bfloat16, with_adapter
 from xpm_build.training.compiled import compile_layers, compiler
+from xpm_build.training.data import texts
 from xpm_build.training.settings import training_settings
 from xpm_build.training.trainer import head_at
 
 _IGNORED = -100
 _WARMING = 3
+_MOST_TOKENS = 512
 
 
 def batches(base: Path, data: Path, size: int, count: int) -> list[dict[str, torch.Tensor]]:
-    """Rows of like length, padded to the longest: token ids, mask and labels, each [rows, tokens]."""
+    """Rows of like length: token ids, mask and labels, each [rows, tokens]."""
     tokenizer = load_tokenizer(base)
-    end = end_of_turn(base, tokenizer)
-    rows = []
-    for row, _ in zip(read_sound_rows(data), range(size * count), strict=False):
-        prompt = tokenizer.encode(render(tokenizer, conversation(row)), add_special_tokens=False)
-        rows.append((prompt, tokenizer.encode(row["completion"] + end, add_special_tokens=False)))
-    rows.sort(key=lambda each: len(each[0]) + len(each[1]))
-    made = []
-    for start in range(0, len(rows), size):
-        part = rows[start : start + size]
-        shape = (len(part), max(len(prompt) + len(answer) for prompt, answer in part))
-        ids, mask, labels = (
-            torch.zeros(shape, dtype=torch.long),
-            torch.zeros(shape, dtype=torch.long),
-            torch.empty(shape, dtype=torch.long).fill_(_IGNORED),
-        )
-        for index, (prompt, answer) in enumerate(part):
-            length = len(prompt) + len(answer)
-            ids[index, :length] = torch.tensor(prompt + answer)
-            mask[index, :length] = 1
-            labels[index, len(prompt) : length] = torch.tensor(answer)
-        made.append({"input_ids": ids, "attention_mask": mask, "labels": labels})
-    return made
+    rows = list(islice(read_sound_rows(data), size * count))
+    pairs = encoded(texts(rows, tokenizer, end_of_turn(base, tokenizer), method="sft"), tokenizer, _MOST_TOKENS)
+    return [batch_of(pairs[start : start + size]) for start in range(0, len(pairs), size)]
 
 
 def stepper(base: Path, *, answers_only: bool, compiled: bool) -> Callable[[dict[str, torch.Tensor]], float]:
