@@ -1,4 +1,13 @@
-"""What tests start from: a project that uses an index, and, made once because it is dear, a tiny base with its adapters."""
+"""What tests start from: a project that uses an index, and, made once because it is dear, a tiny base with its adapters.
+
+Of workers that run side by side each has one core for what computes with OpenMP: threads that wait for each other on cores that
+are taken take several times as long.
+"""
+
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported, and for the commands that tests run
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

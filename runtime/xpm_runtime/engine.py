@@ -33,6 +33,7 @@ from xpm_runtime.errors import CapacityError, RequestError
 from xpm_runtime.forms import open_base
 from xpm_runtime.forms.form import Form
 from xpm_runtime.grammar import Grammar
+from xpm_runtime.grammars import agreed
 from xpm_runtime.graph import GraphSpec, stored_weights
 from xpm_runtime.guide import Guides
 from xpm_runtime.lanes import Lanes
@@ -385,14 +386,11 @@ class Engine:
         return scaling.for_length(length, graph.trained_positions)
 
     def _stated_grammar(self, request: Request, ids: Items[int]) -> Grammar | None:
-        """What the request's experts say of their answers; the one that acts last and says something has the last word."""
+        """What the request's experts say of their answers; None if they differ: an answer can't be of both forms."""
         with self._opened():
             acting = self._stages(self._compose(request.experts, request.scales), ids, 0)[-1].acting
             specs = [self._adapters.attached[name].spec for name, _ in acting]
-        found = None
-        for spec in specs:
-            found = (spec.grammar(asked_in(request.prompt)) if spec.grammar else None) or found
-        return found
+        return agreed(spec.grammar(asked_in(request.prompt)) for spec in specs if spec.grammar)
 
     def enqueue(self, sequence: Sequence) -> None:
         """Queue what was prepared, or preempted; raises RequestError if an expert of it was detached meanwhile."""

@@ -124,6 +124,7 @@ def train_command(console: Console, folder: Path, base: str, restart: bool, as_j
     "--fused", default="", metavar="A,B", help="With --matrix: what `xpm fuse` made of them, to answer instead."
 )
 @click.option("--no-execution", is_flag=True, help="Compare texts instead of running what was written.")
+@click.option("--no-grammar", is_flag=True, help="Let it write freely, whatever grammar its manifest asks for.")
 @click.option("--no-write", is_flag=True, help="Leave the manifest as it is.")
 @_json
 @click.pass_context
@@ -140,6 +141,7 @@ def validate_command(
     matrix: Path | None,
     fused: str,
     no_execution: bool,
+    no_grammar: bool,
     no_write: bool,
     as_json: bool,
 ) -> None:
@@ -162,8 +164,8 @@ def validate_command(
     if instead and not matrix:
         raise UsageError("--fused goes with --matrix")
     if matrix:
-        if against or file or no_write:
-            raise UsageError("--matrix goes with none of --against, --data and --no-write")
+        if against or file or no_write or no_grammar:
+            raise UsageError("--matrix goes with none of --against, --data, --no-grammar and --no-write")
         is_given = context.get_parameter_source("folder") is not ParameterSource.DEFAULT
         found = operations.conflicts(
             here(),
@@ -189,6 +191,7 @@ def validate_command(
         against=against,
         execution=not no_execution,
         write_manifest=not no_write,
+        grammar=not no_grammar,
         others=tuple(map(Path, named)),
     )
     result = operations.validate(here(), folder, base=base, options=options, progress=console, report=console.say)

@@ -33,22 +33,22 @@ def grammar_in(file: Path, kind: "GrammarKind | None" = None, *, prompt: str = "
 
 
 def stated_by(experts: Sequence[Part], prompt: str) -> "Grammar | None":
-    """What the manifests of a composition ask for; the expert that acts last and asks for one has the last word.
+    """What the manifests of a composition ask for; None if they ask for different ones (``xpm_runtime.grammars.agreed``).
 
     Raises:
         UsageError: a manifest asks for what is not there; says whose, and how to go without it.
     """
     from xpm_runtime import ConstraintError
-    from xpm_runtime.grammars import stated_grammar
+    from xpm_runtime.grammars import agreed, stated_grammar
 
-    found = None
+    found = []
     for each in experts:
         try:
-            found = stated_grammar(each.manifest.decoding if each.manifest else {}, each.folder, prompt) or found
+            found.append(stated_grammar(each.manifest.decoding if each.manifest else {}, each.folder, prompt))
         except ConstraintError as error:
             raise UsageError(
                 f"{each.name}: {error.message}",
                 context=error.context,
                 hint="tell its publisher; until then give --no-grammar",
             ) from error
-    return found
+    return agreed(found)

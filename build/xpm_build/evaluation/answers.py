@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,11 +24,13 @@ from xpm_build.rows import Row
 from xpm_index.archive import MANIFEST, extract_archive
 from xpm_index.fields import Fields
 from xpm_index.manifest import Manifest
-from xpm_runtime import AdapterSpec, CapacityError, Engine, Message, Request, SamplingParams
-from xpm_runtime.adapter import SLOTS
+from xpm_runtime import AdapterSpec, CapacityError, ConstraintError, Engine, Message, Request, SamplingParams
+from xpm_runtime.adapter import SLOTS, GrammarOf
+from xpm_runtime.grammars import stated_grammar
 
 _BATCH = 16
 _TOLD_EVERY_S = 10.0
+_FREE = " without a grammar"
 Report = Callable[[str], None]
 Turns = Sequence[dict[str, str]]
 
@@ -70,9 +73,10 @@ class Answerer:
         """The base's digest."""
         return self._engine.graph.base_digest
 
-    def attach(self, name: str, slots: Path) -> None:
-        self._engine.attach(AdapterSpec.read(name, slots))
-        self._digests[name] = hashlib.sha256(slots.read_bytes()).hexdigest()
+    def attach(self, name: str, slots: Path, grammar: GrammarOf | None = None) -> None:
+        """``grammar``: of its answers, as ``AdapterSpec`` has it."""
+        self._engine.attach(AdapterSpec.read(name, slots, grammar=grammar))
+        self._digests[name] = hashlib.sha256(slots.read_bytes()).hexdigest() + (_FREE if grammar is None else "")
 
     def answers(
         self,
@@ -129,27 +133,35 @@ def answerer_of(
     journal: AnswerJournal,
     *,
     threads: int | None,
+    grammars: bool = True,
     report: Report,
 ) -> Iterator[Answerer]:
-    """An engine with every subject attached under its key."""
+    """An engine with every subject attached under its key.
+
+    Args:
+        grammars: whether answers match what the manifests of their experts ask for, as when the experts are used.
+    Raises:
+        EvaluationError: an expert asks for a grammar that is not there.
+    """
     with tempfile.TemporaryDirectory(prefix="xpm-validate-") as scratch:
         graph = Path(scratch) / "graph"
         report(f"exporting the base as {variant}")
         export_base(base, graph, variant=variant)
         model = load_model(base)
+        asked = []
         for number, source in enumerate(subjects.values()):
             report(f"compiling {source}")
-            _compile(source, Path(scratch) / str(number), model)
+            asked.append(_compile(source, Path(scratch) / str(number), model))
         del model
         with Engine.load(graph, threads=threads, max_lanes=_BATCH) as engine:
             answerer = Answerer(engine, journal)
             for number, name in enumerate(subjects):
-                answerer.attach(name, Path(scratch) / str(number) / SLOTS)
+                answerer.attach(name, Path(scratch) / str(number) / SLOTS, asked[number] if grammars else None)
             yield answerer
 
 
-def _compile(source: Path, out: Path, model: Any) -> None:
-    """Slots of an expert's folder, or of a package file."""
+def _compile(source: Path, out: Path, model: Any) -> GrammarOf | None:
+    """Slots of an expert's folder, or of a package file; and the grammar that it asks for."""
     out.mkdir()
     folder = source
     if source.is_file():
@@ -163,6 +175,18 @@ def _compile(source: Path, out: Path, model: Any) -> None:
     places = adapter_places(manifest, folder)
     whole = [complete(folder / place, out / "whole" / place, base) for place in places]
     save_slots(compile_adapters(whole, base), out / SLOTS, base_digest=digest)
+    return _grammar_of(manifest, folder)
+
+
+def _grammar_of(manifest: Manifest, folder: Path) -> GrammarOf | None:
+    try:
+        if stated_grammar(manifest.decoding, folder) is None:
+            return None
+    except ConstraintError as error:
+        raise EvaluationError(
+            f"{manifest.name}: {error.message}", context=error.context, hint=error.hint or "or judge it with --no-grammar"
+        ) from error
+    return partial(stated_grammar, manifest.decoding, folder)
 
 
 def sampling_of(manifest: Manifest) -> SamplingParams:

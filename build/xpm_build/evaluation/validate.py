@@ -40,7 +40,7 @@ _ALL = "all"  # the composition of all experts
 class ValidationOptions:
     """``others`` are folders or archives of experts that act beside; ``against`` one of an earlier version.
 
-    ``threads`` is the engine's, all cores if None.
+    ``threads`` is the engine's, all cores if None. ``grammar`` False lets experts write freely that ask for a grammar.
     """
 
     variant: str = "fp32"
@@ -51,6 +51,7 @@ class ValidationOptions:
     execution: bool = True
     write_manifest: bool = True
     threads: int | None = None
+    grammar: bool = True
 
 
 def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Report = lambda text: None) -> Validation:
@@ -71,7 +72,15 @@ def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Re
     subjects |= {f"+{each.name}": each for each in options.others}
     with (
         closing(AnswerJournal(folder / JOURNAL)) as journal,
-        answerer_of(base, options.variant, subjects, journal, threads=options.threads, report=report) as answerer,
+        answerer_of(
+            base,
+            options.variant,
+            subjects,
+            journal,
+            threads=options.threads,
+            grammars=options.grammar,
+            report=report,
+        ) as answerer,
     ):
         results = tuple(_judge_circle(answerer, circle, examiner, options, report) for circle in circles)
     validation = Validation(

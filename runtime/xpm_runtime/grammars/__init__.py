@@ -1,6 +1,6 @@
 """The grammars that come with the runtime, and which one a manifest's ``decoding`` asks for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -43,6 +43,12 @@ def read_grammar(file: Path, kind: GrammarKind) -> Grammar:
     except (OSError, UnicodeError) as error:
         raise ConstraintError(f"the grammar {file} can't be read", context=str(error)[:200]) from error
     return Grammar(kind=kind, text=text.rstrip("\r\n") if kind == "regex" else text)
+
+
+def agreed(stated: Iterable[Grammar | None]) -> Grammar | None:
+    """The grammar that experts who act together ask for; None if none does, or if they ask for different ones."""
+    found = {each for each in stated if each is not None}
+    return found.pop() if len(found) == 1 else None
 
 
 def stated_grammar(decoding: Mapping[str, Any], folder: Path, prompt: str = "") -> Grammar | None:

@@ -1,12 +1,16 @@
 """The grammars of SQL and Cypher with a prompt's own tables, columns, labels and properties as the only ones.
 
-A statement over one table has the columns of that table alone. Where the prompt states a condition, what updates or deletes has
+A statement over one table has the columns of that table alone. Over several, what is named behind a table or its short name is a
+column of that table; a short name that begins as one table alone does is that table's. Tables are made, altered and dropped where
+the prompt may ask for that. Where the prompt states a condition, what updates or deletes has
 one too, that tells rows apart: it begins with a column. Everything else is the built-in grammar.
 """
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from string import ascii_letters
 
 from xpm_runtime.grammar import Grammar
 from xpm_runtime.grammars.schema import PromptSchema
@@ -19,6 +23,7 @@ _SCOPED = (
     "core rest starred star results result orders order condition conjunction negation predicate test values value term reference"
     " call window cases setting qualifier column sure sure_one rows row"
 ).split()
+_DEFINING = "definition renamed defined type attribute references constraint new".split()
 _CHANGES = ("insert", "update", "delete")
 _WHERE = "W WHERE W sure"
 _MAYBE_WHERE = "(W WHERE W sure)?"
@@ -47,12 +52,16 @@ def _sql(text: str, schema: PromptSchema) -> str:
         "table": _one_of(schema.tables, reserved),
         "column": _one_of((column for each in schema.tables.values() for column in each), reserved),
         "qualifier": "table | SHORT",
-        "source": '(table | "(" w select w ")") (W (AS W)? SHORT)?',
+        **_bound(schema.tables, reserved),
         "update": f"UPDATE W table W SET W setting (c setting)* {_WHERE if schema.has_condition else _MAYBE_WHERE}",
         "delete": f"DELETE W FROM W table {_WHERE if schema.has_condition else _MAYBE_WHERE}",
         **_SURE,
     }
-    options = ["select", "insert", "update", "delete"]
+    defining = ["definition"] if schema.is_defining else []
+    if not defining:
+        for unused in _DEFINING:
+            del rules[unused]
+    options = ["select", "insert", "update", "delete", *defining]
     end = "(W ORDER W BY W orders)? (W LIMIT W limit)?"
     rules["select"] = f"query {end}"
     for unused in ("start", "statement", "named", "changed"):
@@ -64,7 +73,7 @@ def _sql(text: str, schema: PromptSchema) -> str:
         rules["alone"] = " | ".join(f"core_{number}" for number in range(len(scopes)))
         rules["query"] = "(core | alone) (W set W (core | alone))*"
         rules["several"] = f"(core | alone W set W (core | alone)) (W set W (core | alone))* {end}"
-        options = ["several"]
+        options = ["several", *defining]
         for number, (table, columns) in enumerate(scopes):
             rules |= _scope(rules, number, _one_of([table], reserved), _one_of(columns, reserved))
             options += [f"{each}_{number}" for each in ("single", *_CHANGES)]
@@ -72,7 +81,44 @@ def _sql(text: str, schema: PromptSchema) -> str:
             del rules[each]
     head = ['start: statement (w ";")?', f"statement: {' | '.join(options)}"]
     lines = [*head, *(f"{name}: {body}" for name, body in rules.items())]
-    return "\n".join(lines) + "\n" + _terminals(text) + "SHORT: /[A-Za-z]{1,2}[0-9]{0,2}/ & ~RESERVED\n"
+    return "\n".join(lines) + "\n" + _terminals(text) + _short_names(schema.tables)
+
+
+def _bound(tables: Mapping[str, Iterable[str]], reserved: re.Pattern[str]) -> dict[str, str]:
+    """The rules of a table that is joined and of a column of it."""
+    names, initials = [_one_of([table], reserved) for table in tables], _initials(tables)
+    short = [f"({f'INITIAL_{number} | ' if table in initials else ''}FREE)" for number, table in enumerate(tables)]
+    sources = [f"{name} (W (AS W)? {known})?" for name, known in zip(names, short, strict=True)]
+    columns = [f'{name} "." ({_one_of(each, reserved)})' for name, each in zip(names, tables.values(), strict=True)]
+    columns += [
+        f'INITIAL_{number} "." ({_one_of(each, reserved)})'
+        for number, (table, each) in enumerate(tables.items())
+        if table in initials
+    ]
+    return {
+        "source": " | ".join([*sources, '"(" w select w ")" (W (AS W)? SHORT)?']),
+        "reference": " | ".join(["column", *columns, 'FREE "." column']),
+    }
+
+
+def _initials(tables: Iterable[str]) -> dict[str, str]:
+    """The first letter of each table that is the only one to begin so."""
+    counts = Counter(table[:1].lower() for table in tables)
+    return {table: table[0].lower() for table in tables if counts[table[0].lower()] == 1 and table[0].isalpha()}
+
+
+def _short_names(tables: Iterable[str]) -> str:
+    """Terminals: any short name, those of one table, and those of none."""
+    tables = list(tables)
+    initials = _initials(tables)
+    free = "".join(letter for letter in ascii_letters if letter.lower() not in initials.values())
+    lines = ["SHORT: /[A-Za-z]{1,2}[0-9]{0,2}/ & ~RESERVED", f"FREE: /[{free}][A-Za-z]?[0-9]{{0,2}}/ & ~RESERVED"]
+    lines += [
+        f"INITIAL_{number}: /[{initials[table]}{initials[table].upper()}][A-Za-z]?[0-9]{{0,2}}/ & ~RESERVED"
+        for number, table in enumerate(tables)
+        if table in initials
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _scope(rules: Mapping[str, str], number: int, table: str, columns: str) -> dict[str, str]:
@@ -83,6 +129,7 @@ def _scope(rules: Mapping[str, str], number: int, table: str, columns: str) -> d
         result[f"{each}_{number}"] = re.sub(r"(?<!\w)table(?!\w)", table, result[f"{each}_{number}"])
     result[f"column_{number}"] = columns
     result[f"qualifier_{number}"] = f"{table} | SHORT"
+    result[f"reference_{number}"] = f'(qualifier_{number} ".")? column_{number}'
     result[f"rest_{number}"] = result[f"rest_{number}"].replace("sources", f"{table} (W (AS W)? SHORT)?")
     result[f"single_{number}"] = f"core_{number} (W ORDER W BY W orders_{number})? (W LIMIT W limit)?"
     return result

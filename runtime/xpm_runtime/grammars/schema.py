@@ -7,10 +7,32 @@ from dataclasses import dataclass, field
 _NAME = r"[A-Za-z_]\w*"
 _CREATE = re.compile(rf"create\s+table\s+(?:if\s+not\s+exists\s+)?[\"`\[]?({_NAME})[\"`\]]?\s*\(", re.IGNORECASE)
 _LISTED = re.compile(rf"(?<!\w)({_NAME})\(")
+_SPACED = re.compile(
+    rf"(?:^|[:;,)*\n-]|\b(?:given|using|assume|tables?|schema|database|and|with|in|for|has|have)\b)[^\S\n]*({_NAME})[ ]\(", re.IGNORECASE
+)
+_DEFINITION = re.compile(rf"\s*{_NAME}(?:\s+\w+(?:\(\d+(?:,\s*\d+)?\))?)*\s*")
+_KEYED = re.compile(  # the first of its columns is a key: other lists are prose
+    rf"(?:^|[:;.\n]|[*-][ ]|\b(?i:given|using|tables?|schema|database|with|in|for)\b)[ ]*({_NAME})(?::|[ ]-)[ ]+"
+    rf"(\w*(?:I|(?<![A-Za-z])i)[dD])((?:,[ ]*{_NAME})+)",
+    re.MULTILINE,
+)
+_TOLD = re.compile(
+    rf"""\btables?\s+(?:called\s+|named\s+)?[\"`]?({_NAME})[\"`]?,?\s+(?:with|(?:that\s+|which\s+)?has|having)\s+
+    (?:the\s+)?(?:(?:columns?|fields?)\s+)?({_NAME}(?:,\s*{_NAME})+(?:,?\s+and\s+(?!an?\b|the\b|tables?\b){_NAME})?)""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _NODE = re.compile(rf"\(\w*:`?({_NAME})`?\s*(?:\{{([^{{}}]*)\}})?\s*\)")
 _RELATIONSHIP = re.compile(rf"\[\w*:`?({_NAME})`?\s*(?:\{{([^{{}}]*)\}})?\s*\]")
+_GRAPH = re.compile(rf"{_NODE.pattern}|{_RELATIONSHIP.pattern}|<?-+>?")
 _NO_COLUMNS = frozenset("primary foreign unique constraint check key index".split())
 _BEGIN = re.compile(r"\b(?:sch\w*ma|tables?|gr\w*ph\w*)\s*:|\bcreate\s+table\b", re.IGNORECASE)
+_DEFINING = re.compile(
+    r"""\b(?:create|define|drop|alter|build)\b
+    |\b(?:add|need\w*|new|set\ up|make|rename|call|remove|delete|lösche?|neue?|supprime\w*|ajoute\w*|crea|a[ñn]ad\w*|cria\w*)\b
+    .*\b(?:tables?|columns?|views?|index|tabelle|spalte|colonne|tabla|columna|tabela|coluna|tabella|colonna)\b
+    |\b(?:tables?|columns?|views?|index)\b.*\b(?:add|drop|rename|remove|needed|call(?:ed)?\ it)\b""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
 _CONDITION = re.compile(
     r"""(?<!\w)(?:where|wherever|whose|whom|who|which|when|whenever|with|without|if|unless|except|only|than|old(?:er)?|young(?:er)?
     |equal\w*|between|before|after|since|until|least|most|above|below|over|under|exceed\w*|contain\w*|start\w*|begin\w*|end(?:s|ing)
@@ -28,35 +50,54 @@ _CONDITION = re.compile(
 class PromptSchema:
     """Names as the prompt spells them: ``tables`` and their columns; ``labels`` and ``relationships`` and their properties.
 
-    ``has_condition``: the request is for some of the rows, as far as one can tell.
+    ``has_condition``: the request is for some of the rows, as far as one can tell. ``is_defining``: it may be for a change of the
+    tables themselves.
     """
 
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     relationships: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     has_condition: bool = True
+    is_defining: bool = False
 
 
 def read_schema(prompt: str) -> PromptSchema:
-    """From ``t(c, …)`` and CREATE TABLE, ``(:Label {p, …})`` and ``[:TYPE {p, …}]``, wherever they stand."""
+    """From ``t(c, …)``, CREATE TABLE and "table t with columns c, …", ``(:Label {p, …})`` and ``[:TYPE {p, …}]``, wherever
+    they stand."""
     begin = _BEGIN.search(prompt)
-    request = prompt[: begin.start()] if begin else prompt
-    created = _tables(prompt, _CREATE)
+    listed = prompt[begin.start() :] if begin else prompt
+    readings = ((prompt, _CREATE), (listed, _LISTED), (listed, _SPACED))
+    tables, rest = next((found for text, opening in readings if (found := _tables(text, opening))[0]), ({}, listed))
+    request = prompt[: begin.start()] if begin else ""
+    if not request.strip():  # the schema comes first
+        request = _GRAPH.sub(" ", rest)
     return PromptSchema(
-        tables=created or _tables(prompt[begin.start() :] if begin else prompt, _LISTED),
+        tables=tables or _told(listed, prompt),
         labels=_merged(_NODE.findall(prompt)),
         relationships=_merged(_RELATIONSHIP.findall(prompt)),
         has_condition=_CONDITION.search(request) is not None or len(re.findall(r"\d[\d.,-]*", request)) > 1,
+        is_defining=_DEFINING.search(request) is not None,
     )
 
 
-def _tables(text: str, opening: re.Pattern[str]) -> dict[str, tuple[str, ...]]:
-    found = {}
+def _tables(text: str, opening: re.Pattern[str]) -> tuple[dict[str, tuple[str, ...]], str]:
+    """(columns of each table, the text without its definitions)"""
+    found, outside, end = {}, "", 0
     for match in opening.finditer(text):
-        columns = tuple(dict.fromkeys(filter(None, map(_column, _parts(text, match.end())))))
+        parts = list(_parts(text, match.end()))
+        if opening is _SPACED and not (len(parts) > 1 and all(map(_DEFINITION.fullmatch, parts))):
+            continue  # a remark
+        columns = tuple(dict.fromkeys(filter(None, map(_column, parts))))
         if columns:
             found[match[1]] = columns
-    return found
+            outside += text[end : match.start()]
+            end = match.end() + sum(map(len, parts)) + len(parts)
+    return found, outside + text[end:]
+
+
+def _told(listed: str, prompt: str) -> dict[str, tuple[str, ...]]:
+    found = {name: first + rest for name, first, rest in _KEYED.findall(listed)} or dict(_TOLD.findall(prompt))
+    return {name: tuple(dict.fromkeys(re.split(r",?\s+and\s+|,\s*", columns))) for name, columns in found.items()}
 
 
 def _parts(text: str, start: int) -> Iterator[str]:
