@@ -215,6 +215,7 @@ def build_expert(
     base: Path,
     name: str | None = None,
     storage: str = "float32",
+    slots_only: bool = False,
     embedder: Path | None = None,
     builder: str = "",
     report: Report = lambda text: None,
@@ -230,6 +231,7 @@ def build_expert(
         base: the Hugging Face folder of the base (a base's source variant).
         name: the base's package name; by default the one in the manifest.
         storage: how A and B are stored: float32, float16 or int8; what that costs is measured and recorded.
+        slots_only: leave out what PEFT saved: what is packed runs, but can't be compiled again, fused or trained on.
         embedder: what `xpm build embedder` wrote, for the routing head; by default the vectors of words that come with xpm.
         builder: the URI of the system that builds, for the package's provenance; by default the publisher.
     Raises:
@@ -261,7 +263,7 @@ def build_expert(
             error = check_adapter(graph, base, whole, slots, storage=storage, truncation=adapter.truncation)
         report(f"largest difference of logits {error:.2e}")
         files = {SLOTS: slots}
-        for place, source in zip(places, whole, strict=True):
+        for place, source in [] if slots_only else zip(places, whole, strict=True):
             files |= {str(place / each): source / each for each in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}
         extras = (*_EXTRAS, *_grammar(manifest))
         files |= {extra: folder / extra for extra in extras if (folder / extra).is_file()}
@@ -270,9 +272,9 @@ def build_expert(
             files[HEAD_FILE] = Path(scratch) / HEAD_FILE
             files[HEAD_FILE].write_bytes(head)
         package_name = base_name(name or manifest.bases[0].name)
-        document = _expert_manifest(
-            manifest, package_name, digest, adapter, dict(zip(places, whole, strict=True)), storage, error, routing
-        )
+        folders = dict(zip(places, whole, strict=True))
+        compiled = slots if slots_only else None
+        document = _expert_manifest(manifest, package_name, digest, adapter, folders, storage, error, routing, compiled)
         provenance = provenance_of(
             folder,
             manifest,
@@ -324,12 +326,13 @@ def _expert_manifest(
     storage: str,
     error: float,
     routing: Mapping[str, Any],
+    compiled: Path | None,
 ) -> Manifest:
     """The manifest with what only the build knows: base digest, adapter sizes and digests, parity, routing head; schema 2.0."""
     raw_base = manifest.raw["base_models"][0] if manifest.raw.get("base_models") else manifest.raw["base_model"]
     given = raw_base.get("adapters") or manifest.raw.get("adapters") or [{}]
     adapters = [
-        {**stated, **_adapter_facts(place, folder, kind, adapter.rank if len(folders) == 1 else 0)}
+        {**stated, **_adapter_facts(place, folder, kind, adapter.rank if len(folders) == 1 else 0, compiled)}
         for (place, folder), kind, stated in zip(
             folders.items(), adapter.kind.split("+"), [*given, *({} for _ in folders)][: len(folders)], strict=True
         )
@@ -351,12 +354,13 @@ def _expert_manifest(
     return document.with_values(build=build)
 
 
-def _adapter_facts(place: Path, folder: Path, kind: str, rank: int) -> dict[str, Any]:
+def _adapter_facts(place: Path, folder: Path, kind: str, rank: int, compiled: Path | None) -> dict[str, Any]:
+    """``compiled``: the slots, where they are packed instead of what PEFT saved."""
     config = loads((folder / ADAPTER_CONFIG).read_bytes(), what=ADAPTER_CONFIG)
-    weights = folder / ADAPTER_WEIGHTS
+    weights = compiled or folder / ADAPTER_WEIGHTS
     facts: dict[str, Any] = {
         "type": kind,
-        "path": str(place / ADAPTER_WEIGHTS),
+        "path": SLOTS if compiled else str(place / ADAPTER_WEIGHTS),
         "size_bytes": weights.stat().st_size,
         "sha256": sha256_file(weights).removeprefix("sha256:"),
     }

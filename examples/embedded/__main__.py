@@ -21,7 +21,8 @@ def main() -> None:
         "--work", type=Path, required=True, help="where intermediate results are kept; finished steps are not repeated"
     )
     make.add_argument("--out", type=Path, required=True, help="the folder that gets index.bundle")
-    make.set_defaults(run=lambda args: rebuild(args.work, args.out / _BUNDLE.name, report=say))
+    make.add_argument("--real", type=Path, help="the packages that `real` built, to go along")
+    make.set_defaults(run=lambda args: rebuild(args.work, args.out / _BUNDLE.name, real=args.real, report=say))
     judge = commands.add_parser("evaluate", help="judge the experts of a bundle, and their base alone")
     judge.add_argument("--bundle", type=Path, default=_BUNDLE)
     judge.add_argument("--cases", type=int, default=500, help="the most cases of a circle")

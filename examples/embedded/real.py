@@ -31,8 +31,8 @@ PACKAGES = Path(__file__).with_name("smollm2")
 EVERYDAY = "everyday.json"
 _TALK = "everyday-talk"
 _NUM_TALK = 1000
-_CASES = 60
-_STORAGE = "float16"
+_CASES = 30
+_STORAGE = "int8"
 
 
 def make_real(work: Path, out: Path, *, everyday: Path, only: Sequence[str] = (), report: Report) -> list[BuiltArchive]:
@@ -63,7 +63,7 @@ def _make_one(name: str, *, model: Path, work: Path, out: Path, everyday: Path, 
     if not (folder / EVERYDAY).is_file():
         say("judging everyday requests")
         judge_everyday(folder, model, everyday / f"{name.removeprefix('expert-')}.jsonl", report=say)
-    return build_expert(folder, out, base=model, storage=_STORAGE, report=say)
+    return build_expert(folder, out, base=model, storage=_STORAGE, slots_only=True, report=say)
 
 
 def judge_everyday(folder: Path, model: Path, cases: Path, *, report: Report) -> None:

@@ -1,21 +1,23 @@
-"""From nothing to the index that comes with xpm: the base, then six experts by the same steps that any publisher takes.
+"""The index that comes with xpm: the base, then six experts by the same steps that any publisher takes, each for two bases.
 
-An expert is a folder with a manifest and a model card, as ``packages/`` holds them; its data, training and judging are what the
-manifest says, through ``xpm_build``'s own commands. Each step leaves its result in the work folder and is not repeated if
-that is there, so an interrupted rebuild goes on. The signing key is made in the work folder and never leaves it; a rebuilt
-index therefore has a new key.
+An expert is a folder with a manifest and a model card, as ``packages/`` and ``smollm2/`` hold them; its data, training and
+judging are what the manifest says, through ``xpm_build``'s own commands. Each step leaves its result in the work folder and is
+not repeated if that is there, so an interrupted rebuild goes on. What the index has already stays in it, so that a lockfile's
+versions are found, and is not made again: weights whose recipe has not changed are taken from there. The signing key is made in
+the work folder and never leaves it; the index lists it beside the earlier ones.
 """
 
 import json
 import multiprocessing
 import os
+import secrets
 import shutil
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -23,12 +25,12 @@ from typing import TypeVar
 import torch
 
 from examples.embedded.base_model import train_base
+from xpm_build.adapter.peft_files import is_compiled
 from xpm_build.dataset.generate import generate
 from xpm_build.dataset.settings import DatasetSettings, dataset_settings
 from xpm_build.dataset.split import TRAIN, split_rows
 from xpm_build.domains.registry import OWN
 from xpm_build.errors import BuildError
-from xpm_build.evaluation.findings import REPORT as VALIDATED
 from xpm_build.evaluation.validate import ValidationOptions, validate
 from xpm_build.manifest_file import write_manifest
 from xpm_build.packages import BuiltArchive, build_base, build_expert
@@ -38,6 +40,7 @@ from xpm_build.training.run import train
 from xpm_index.archive import MANIFEST, extract_archive
 from xpm_index.digests import sha256_bytes
 from xpm_index.entries import Entry
+from xpm_index.errors import TrustError
 from xpm_index.git import BareRepo
 from xpm_index.index import IndexSnapshot
 from xpm_index.index_writer import IndexWriter
@@ -57,8 +60,8 @@ VARIANTS = ("source", "fp32")
 EXPERTS = tuple(f"expert-{name}" for name in OWN)
 STORAGE = "float16"
 _CASES = 500
-_RELEASED = "2026-11-21T00:00:00Z"
-_RELEASED_S = 1_795_219_200  # the same, in seconds
+_RELEASED = "2026-11-28T00:00:00Z"
+_JUDGED = "quality_metrics.json"
 PACKAGES = Path(__file__).with_name("packages")
 Report = Callable[[str], None]
 _Given = TypeVar("_Given")
@@ -75,22 +78,39 @@ def say_of(name: str, report: Report, text: str) -> None:
     report(f"{name}: {text}")
 
 
-def rebuild(work: Path, bundle: Path, *, report: Report) -> None:
-    """Make everything and write the bundle.
+def rebuild(work: Path, bundle: Path, *, real: Path | None, report: Report) -> None:
+    """Make what the bundle lacks and add it.
 
     Args:
         work: keeps the base, the experts' folders and the signing key.
-        bundle: the Git bundle to write.
+        bundle: the Git bundle to extend, or to write if there is none.
+        real: the packages of the same experts for another base (``examples.embedded.real``); None for none.
     """
     work.mkdir(parents=True, exist_ok=True)
-    base = work / "base"
+    base, packages = work / "base", work / "packages"
+    shutil.rmtree(packages, ignore_errors=True)
+    writer = _opened(work / "index.git", bundle)
+    published = _unpack_newest(writer, work)
+    made: list[list[Path]] = []
+    if published.get(BASE_NAME) != BASE_VERSION:
+        made.append([each.path for each in _make_base(base, packages, report)])
+    wanted = [name for name in EXPERTS if published.get(name) != _version(PACKAGES / name)]
+    for folder in make_experts([(PACKAGES / name, work / name) for name in wanted], base, report=report):
+        built = build_expert(folder, packages, base=base, storage=STORAGE, slots_only=True, report=report)
+        others = sorted(real.glob(f"{built.name}-*.v{built.version}.expert")) if real else []
+        made.append([built.path, *(Path(shutil.copy(each, packages)) for each in others)])
+    _publish(writer, made, _signing_key(work / "signing-key.json"))
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    writer.repo.write_bundle(bundle)
+    writer.repo.close()
+    report(f"{bundle}: {bundle.stat().st_size / 1e6:.1f} MB")
+
+
+def _make_base(base: Path, packages: Path, report: Report) -> list[BuiltArchive]:
     if not (base / "tokenizer.json").is_file():
         report("training the base")
         train_base(base)
-    folders = make_experts([(PACKAGES / name, work / name) for name in EXPERTS], base, report=report)
-    packages = work / "packages"
-    shutil.rmtree(packages, ignore_errors=True)
-    bases = build_base(
+    return build_base(
         base,
         packages,
         name=BASE_NAME,
@@ -101,10 +121,6 @@ def rebuild(work: Path, bundle: Path, *, report: Report) -> None:
         license=LICENSE,
         report=report,
     )
-    experts = [build_expert(folder, packages, base=base, storage=STORAGE, report=report) for folder in folders]
-    key = _signing_key(work / "signing-key.json")
-    _write_index(work / "index.git", bundle, [bases, *([each] for each in experts)], key)
-    report(f"{bundle}: {bundle.stat().st_size / 1e6:.1f} MB")
 
 
 def make_experts(places: Sequence[tuple[Path, Path]], base: Path, *, report: Report) -> list[Path]:
@@ -157,6 +173,10 @@ def make_expert(
     shutil.copytree(source, folder, dirs_exist_ok=True)
     manifest = Manifest.parse((source / MANIFEST).read_bytes())
     report = partial(say_of, manifest.name, report)
+    if (folder / _JUDGED).is_file():  # what was found goes into the manifest that was just copied
+        metrics = json.loads((folder / _JUDGED).read_text())
+        write_manifest(folder, manifest.with_values(quality_metrics=metrics))
+        return folder
     settings = dataset_settings(manifest.raw)
     if not (folder / settings.path).with_name(TRAIN).is_file():
         report("data")
@@ -164,14 +184,10 @@ def make_expert(
     if not (folder / TRAINED).is_file():
         report("training")
         train(folder, base, report=report)
-    if not (folder / VALIDATED).is_file():
-        report("judging")
-        validate(folder, base, ValidationOptions(cases=cases, threads=threads), report=report)
-    else:  # what it found goes into the manifest that was just copied
-        metrics = json.loads((folder / "quality_metrics.json").read_text())
-        write_manifest(folder, manifest.with_values(quality_metrics=metrics))
+    report("judging")
+    validate(folder, base, ValidationOptions(cases=cases, threads=threads), report=report)
     judged = Manifest.parse((folder / MANIFEST).read_bytes())
-    (folder / "quality_metrics.json").write_text(json.dumps(judged.quality_metrics, indent=2) + "\n")
+    (folder / _JUDGED).write_text(json.dumps(judged.quality_metrics, indent=2) + "\n")
     return folder
 
 
@@ -190,24 +206,57 @@ def _signing_key(path: Path) -> SigningKey:
     return SigningKey.load(path)
 
 
-def _write_index(folder: Path, bundle: Path, packages: list[list[BuiltArchive]], key: SigningKey) -> None:
-    """A fresh index with every package signed and stored in it, as a bundle."""
+def _opened(folder: Path, bundle: Path) -> IndexWriter:
+    """The bundle's index, to be extended; a new one if there is no bundle."""
     shutil.rmtree(folder, ignore_errors=True)
-    digest = sha256_bytes(key.public.text.encode()).removeprefix("sha256:")
-    released = datetime.fromtimestamp(_RELEASED_S, UTC)
-    writer = IndexWriter.init(folder, name="embedded", id=digest[:32], roles=None, now=lambda: released)
-    keys = (PublisherKey(public=key.public, valid_from=_RELEASED),)
-    writer.put_publisher(Publisher(namespace=PUBLISHER, keys=keys))
+    released = datetime.fromisoformat(_RELEASED)
+    if not bundle.is_file():
+        return IndexWriter.init(folder, name="embedded", id=secrets.token_hex(16), roles=None, now=lambda: released)
+    repo = BareRepo.init(folder)
+    repo.set_head(repo.fetch(str(bundle)))
+    return IndexWriter(repo, now=lambda: released)
+
+
+def _unpack_newest(writer: IndexWriter, work: Path) -> dict[str, str]:
+    """The newest version of each package in the index. The base, and experts that would be trained as they were, go to ``work``."""
+    index = IndexSnapshot.enclosed(writer.repo, writer.head)
+    published = {name: str(entries[-1].version) for name in (BASE_NAME, *EXPERTS) if (entries := index.entries(name))}
+    for name in published:
+        folder = work / ("base" if name == BASE_NAME else name)
+        if folder.is_dir():
+            continue
+        if name == BASE_NAME:
+            unpack(index, index.entries(name)[-1], "source", folder)
+            continue
+        with tempfile.TemporaryDirectory(dir=work) as scratch:
+            found = unpack_whole(index, name, Path(scratch) / name)
+            document = json.loads((found / MANIFEST).read_bytes())
+            if document["training"] == json.loads((PACKAGES / name / MANIFEST).read_bytes())["training"]:
+                (found / _JUDGED).write_text(json.dumps(document["quality_metrics"], indent=2) + "\n")
+                shutil.move(found, folder)
+    return published
+
+
+def _version(source: Path) -> str:
+    return str(Manifest.parse((source / MANIFEST).read_bytes()).version)
+
+
+def _publish(writer: IndexWriter, packages: list[list[Path]], key: SigningKey) -> None:
+    """Sign every package, and store it in the index; the first archive of a version says what its entry says."""
+    try:
+        keys = writer.publisher(PUBLISHER).keys
+    except TrustError:
+        keys = ()
+    if key.key_id not in [each.public.key_id for each in keys]:
+        keys = (*keys, PublisherKey(public=key.public, valid_from=_RELEASED))
+        writer.put_publisher(Publisher(namespace=PUBLISHER, keys=keys))
     for archives in packages:
-        manifests = [sign_archive(each.path, key, publisher=PUBLISHER, created_at=_RELEASED) for each in archives]
-        signed = list(zip([each.path for each in archives], manifests, strict=True))
+        manifests = [sign_archive(each, key, publisher=PUBLISHER, created_at=_RELEASED) for each in archives]
+        signed = list(zip(archives, manifests, strict=True))
         refs = tuple(archive_ref(path, manifest) for path, manifest in signed)
         entry = entry_for(manifests[0], refs, publisher=PUBLISHER, key_id=key.key_id, published_at=_RELEASED)
         blobs = {path_in_index(manifest): path.read_bytes() for path, manifest in signed}
         writer.add_entry(entry, blobs=blobs)
-    bundle.parent.mkdir(parents=True, exist_ok=True)
-    writer.repo.write_bundle(bundle)
-    writer.repo.close()
 
 
 def evaluate_bundle(bundle: Path, *, cases: int, report: Report) -> None:
@@ -235,9 +284,19 @@ def evaluate_bundle(bundle: Path, *, cases: int, report: Report) -> None:
                 )
 
 
+def unpack_whole(index: IndexSnapshot, name: str, folder: Path) -> Path:
+    """Unpack the newest version of an expert that has what PEFT saved into ``folder``."""
+    for entry in reversed(index.entries(name)):
+        unpack(index, entry, "", folder)
+        if not is_compiled(folder):
+            return folder
+        shutil.rmtree(folder)
+    raise BuildError(f"the index has no version of {name} with what PEFT saved")
+
+
 def unpack(index: IndexSnapshot, entry: Entry, variant: str, folder: Path) -> Path:
-    """Unpack a version's archive of that variant, which the index holds, into ``folder``; "" is an expert's."""
-    ref = next(each for each in entry.archives if each.variant == variant)
+    """Unpack a version's archive of that variant, which the index holds, into ``folder``; "" is an expert's for ``BASE_NAME``."""
+    ref = next(each for each in entry.archives if (each.base, each.variant) == (BASE_NAME, variant))
     data = index.read_blob(ref.path_in_index) if ref.path_in_index else None
     if data is None or sha256_bytes(data) != ref.digest:
         raise BuildError(f"the archive of {entry.name} is damaged")

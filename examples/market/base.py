@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from examples.embedded.rebuild import BASE_NAME, EXPERTS
+from examples.embedded.rebuild import BASE_NAME, EXPERTS, unpack_whole
 from examples.embedded.rebuild import unpack as unpack_archive
 from xpm_index.git import BareRepo
 from xpm_index.index import IndexSnapshot
@@ -18,6 +18,6 @@ def unpack(work: Path) -> Path:
             index = IndexSnapshot.enclosed(repo, repo.fetch(str(BUNDLE.resolve())))
             unpack_archive(index, index.entries(BASE_NAME)[-1], "source", out / "base")
             for name in EXPERTS:
-                unpack_archive(index, index.entries(name)[-1], "", out / name)
+                unpack_whole(index, name, out / name)
         (out / "done").touch()
     return out

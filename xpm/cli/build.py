@@ -114,6 +114,11 @@ def build_base_command(
     help="How the adapter's numbers are stored; what that costs is measured and recorded.",
 )
 @click.option(
+    "--slots-only",
+    is_flag=True,
+    help="Leave out what PEFT saved: smaller, but nobody can compile it again, fuse it or train on from it.",
+)
+@click.option(
     "--embedder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Train the routing head with this exported embedder, too, for whoever has it (`router.embedder`).",
@@ -133,6 +138,7 @@ def build_expert_command(
     folder: Path,
     base: str,
     storage: str,
+    slots_only: bool,
     embedder: Path | None,
     builder: str,
     in_place: bool,
@@ -156,6 +162,7 @@ def build_expert_command(
         out,
         base=base,
         storage=storage,
+        slots_only=slots_only,
         embedder=embedder,
         builder=builder,
         progress=console,

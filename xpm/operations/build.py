@@ -76,6 +76,7 @@ def build_expert(
     *,
     base: str,
     storage: str = "float32",
+    slots_only: bool = False,
     embedder: Path | None = None,
     builder: str = "",
     progress: Progress,
@@ -88,7 +89,15 @@ def build_expert(
     name = None if Path(base).exists() else base
     with model_folder(environment, base, progress=progress) as source:
         return build(
-            folder, out, base=source, name=name, storage=storage, embedder=embedder, builder=builder, report=report
+            folder,
+            out,
+            base=source,
+            name=name,
+            storage=storage,
+            slots_only=slots_only,
+            embedder=embedder,
+            builder=builder,
+            report=report,
         )
 
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from xpm_build.base.architecture import Linear
 from xpm_build.base.safetensors_file import StoredTensor, stored_tensors
 from xpm_build.errors import BuildError, UnfitError
+from xpm_runtime.adapter import SLOTS
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -61,6 +62,7 @@ _FOREIGN_FILES = (
         "load it with PEFT and save it with safe_serialization=True",
     ),
     ("*.gguf", "llama.cpp", "take the PEFT folder that it was converted from"),
+    (SLOTS, "`xpm build expert --slots-only`", "ask its publisher for what PEFT saved"),
 )
 _FOREIGN_KEYS = (
     ("lora_parameters", "mlx-lm"),
@@ -166,6 +168,11 @@ def number_for(config: Mapping[str, Any], key: str, patterns: str, linear: Linea
         if re.match(_whole_name(pattern), linear.path):
             return number(config[patterns], pattern, where=f"{patterns}.")
     return number(config, key)
+
+
+def is_compiled(folder: Path) -> bool:
+    """Whether an expert's folder has its slots alone, and nothing that PEFT saved."""
+    return (folder / SLOTS).is_file() and not (folder / ADAPTER_CONFIG).is_file()
 
 
 def require_weights(folder: Path) -> None:

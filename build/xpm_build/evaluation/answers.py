@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from xpm_build.adapter.compile import compile_adapters, complete, save_slots
+from xpm_build.adapter.peft_files import is_compiled
 from xpm_build.adapter.places import adapter_places, for_base
 from xpm_build.base.export import export_base
 from xpm_build.base.fingerprint import base_digest
@@ -172,6 +174,9 @@ def _compile(source: Path, out: Path, model: Any) -> GrammarOf | None:
     base, digest = adaptable(model), base_digest(model)
     if len(manifest.bases) > 1:
         manifest = for_base(manifest, digest)
+    if is_compiled(folder):
+        shutil.copyfile(folder / SLOTS, out / SLOTS)  # the engine refuses what is for another base
+        return _grammar_of(manifest, folder)
     places = adapter_places(manifest, folder)
     whole = [complete(folder / place, out / "whole" / place, base) for place in places]
     save_slots(compile_adapters(whole, base), out / SLOTS, base_digest=digest)

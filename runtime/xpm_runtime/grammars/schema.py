@@ -3,14 +3,22 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
+_MAX_OPENINGS, _MAX_CHARACTERS = 64, 20_000  # of brackets, and of what is in one
 _NAME = r"[A-Za-z_]\w*"
 _CREATE = re.compile(rf"create\s+table\s+(?:if\s+not\s+exists\s+)?[\"`\[]?({_NAME})[\"`\]]?\s*\(", re.IGNORECASE)
 _LISTED = re.compile(rf"(?<!\w)({_NAME})\(")
 _SPACED = re.compile(
-    rf"(?:^|[:;,)*\n-]|\b(?:given|using|assume|tables?|schema|database|and|with|in|for|has|have)\b)[^\S\n]*({_NAME})[ ]\(", re.IGNORECASE
+    rf"(?:^|[:;,)*\n-]|\b(?:given|using|assume|tables?|schema|database|and|with|in|for|has|have)\b)[^\S\n]*({_NAME})[ ]\(",
+    re.IGNORECASE,
 )
-_DEFINITION = re.compile(rf"\s*{_NAME}(?:\s+\w+(?:\(\d+(?:,\s*\d+)?\))?)*\s*")
+_DEFINITION = re.compile(
+    rf"\s*{_NAME}(?:\s+(?:(?:big|small|tiny)?int\w{{0,4}}|serial|real|float|double|num\w{{0,4}}|dec\w{{0,4}}"
+    r"|(?:long)?text|(?:n?var)?char\w{0,6}|str\w{0,4}|date\w{0,4}|time\w{0,5}|bool\w{0,4}|(?:primary |foreign )?key)"
+    r"(?:\(\d+(?:,\s*\d+)?\))?(?:\s+\w+)*)?\s*",
+    re.IGNORECASE,
+)
 _KEYED = re.compile(  # the first of its columns is a key: other lists are prose
     rf"(?:^|[:;.\n]|[*-][ ]|\b(?i:given|using|tables?|schema|database|with|in|for)\b)[ ]*({_NAME})(?::|[ ]-)[ ]+"
     rf"(\w*(?:I|(?<![A-Za-z])i)[dD])((?:,[ ]*{_NAME})+)",
@@ -18,7 +26,7 @@ _KEYED = re.compile(  # the first of its columns is a key: other lists are prose
 )
 _TOLD = re.compile(
     rf"""\btables?\s+(?:called\s+|named\s+)?[\"`]?({_NAME})[\"`]?,?\s+(?:with|(?:that\s+|which\s+)?has|having)\s+
-    (?:the\s+)?(?:(?:columns?|fields?)\s+)?({_NAME}(?:,\s*{_NAME})+(?:,?\s+and\s+(?!an?\b|the\b|tables?\b){_NAME})?)""",
+    (?:the\s+)?(?:(?:columns?|fields?)\s+)?({_NAME}(?:,\s*{_NAME})*(?:,\s*{_NAME}|,?\s+and\s+(?!an?\b|the\b|tables?\b){_NAME}))""",
     re.IGNORECASE | re.VERBOSE,
 )
 _NODE = re.compile(rf"\(\w*:`?({_NAME})`?\s*(?:\{{([^{{}}]*)\}})?\s*\)")
@@ -27,11 +35,13 @@ _GRAPH = re.compile(rf"{_NODE.pattern}|{_RELATIONSHIP.pattern}|<?-+>?")
 _NO_COLUMNS = frozenset("primary foreign unique constraint check key index".split())
 _BEGIN = re.compile(r"\b(?:sch\w*ma|tables?|gr\w*ph\w*)\s*:|\bcreate\s+table\b", re.IGNORECASE)
 _DEFINING = re.compile(
-    r"""\b(?:create|define|drop|alter|build)\b
-    |\b(?:add|need\w*|new|set\ up|make|rename|call|remove|delete|lösche?|neue?|supprime\w*|ajoute\w*|crea|a[ñn]ad\w*|cria\w*)\b
-    .*\b(?:tables?|columns?|views?|index|tabelle|spalte|colonne|tabla|columna|tabela|coluna|tabella|colonna)\b
-    |\b(?:tables?|columns?|views?|index)\b.*\b(?:add|drop|rename|remove|needed|call(?:ed)?\ it)\b""",
-    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+    r"\b(?:create|define|drop|alter|build|add|need\w{0,3}|new|set up|make|rename|call|called|remove|delete"
+    r"|lösche?|neue?|supprime\w{0,2}|ajoute\w{0,2}|crea|a[ñn]ad\w{0,3}|cria\w{0,3})\b",
+    re.IGNORECASE,
+)
+_DEFINED = re.compile(
+    r"\b(?:create|define|tables?|columns?|views?|index|tabelle|spalte|colonne|tabla|columna|tabela|coluna|tabella|colonna)\b",
+    re.IGNORECASE,
 )
 _CONDITION = re.compile(
     r"""(?<!\w)(?:where|wherever|whose|whom|who|which|when|whenever|with|without|if|unless|except|only|than|old(?:er)?|young(?:er)?
@@ -76,14 +86,14 @@ def read_schema(prompt: str) -> PromptSchema:
         labels=_merged(_NODE.findall(prompt)),
         relationships=_merged(_RELATIONSHIP.findall(prompt)),
         has_condition=_CONDITION.search(request) is not None or len(re.findall(r"\d[\d.,-]*", request)) > 1,
-        is_defining=_DEFINING.search(request) is not None,
+        is_defining=None not in (_DEFINING.search(request), _DEFINED.search(request)),
     )
 
 
 def _tables(text: str, opening: re.Pattern[str]) -> tuple[dict[str, tuple[str, ...]], str]:
     """(columns of each table, the text without its definitions)"""
     found, outside, end = {}, "", 0
-    for match in opening.finditer(text):
+    for match in islice(opening.finditer(text), _MAX_OPENINGS):
         parts = list(_parts(text, match.end()))
         if opening is _SPACED and not (len(parts) > 1 and all(map(_DEFINITION.fullmatch, parts))):
             continue  # a remark
@@ -103,7 +113,7 @@ def _told(listed: str, prompt: str) -> dict[str, tuple[str, ...]]:
 def _parts(text: str, start: int) -> Iterator[str]:
     """What commas part, up to where the bracket that was opened before ``start`` is closed."""
     depth, begin = 0, start
-    for place in range(start, len(text)):
+    for place in range(start, min(len(text), start + _MAX_CHARACTERS)):
         character = text[place]
         if (character == "," and depth == 0) or (character == ")" and depth == 0):
             yield text[begin:place]

@@ -201,6 +201,32 @@ def test_preferences_are_judged_and_what_was_edited_meanwhile_is_kept(tiny_base,
     assert "](report.png)" in (folder / "validation/report.md").read_text()
 
 
+def test_answers_are_as_their_users_have_them(tiny_base, tiny_adapter, tmp_path):
+    """Under the grammar that the manifest asks for unless that is switched off, whether what PEFT saved is there or slots alone."""
+    write_rows(tmp_path / "cases.jsonl", [{"prompt": "is it?", "completion": "yes"}])
+    whole, compiled = tmp_path / "whole", tmp_path / "compiled"
+    shutil.copytree(tiny_adapter("lora").peft, whole)
+    compiled.mkdir()
+    shutil.copyfile(tiny_adapter("lora").slots, compiled / "slots.safetensors")
+    decoding = {"max_tokens": 8, "use_grammar": True, "grammar_file": "yes.regex"}
+
+    def answer(folder, **options):
+        (folder / "manifest.json").write_text(
+            json.dumps(document(decoding=decoding, evaluation={"language": "python"}))
+        )
+        validate(folder, tiny_base.source, ValidationOptions(file=tmp_path / "cases.jsonl", **options))
+        return json.loads((folder / "validation/answers.jsonl").read_text())["answer"]
+
+    with pytest.raises(EvaluationError, match=r"expert-facts: the grammar .* can't be read"):
+        answer(whole)
+    for folder in (whole, compiled):
+        (folder / "yes.regex").write_text("yes|no")
+    assert answer(whole) == answer(compiled)
+    assert answer(whole) in ("yes", "no")
+    assert answer(whole, grammar=False) == answer(compiled, grammar=False)
+    assert answer(whole, grammar=False) not in ("yes", "no")
+
+
 # Comparison
 
 

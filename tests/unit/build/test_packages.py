@@ -102,6 +102,23 @@ def test_an_expert(tiny_base, tiny_adapter, tmp_path):
     assert build_expert(folder, tmp_path / "two", base=tiny_base.source).digest == built.digest
 
 
+def test_slots_alone(tiny_base, tiny_adapter, tmp_path):
+    folder = _expert(tmp_path / "x", tiny_adapter("lora").peft)
+    whole = build_expert(folder, tmp_path / "whole", base=tiny_base.source, storage="int8")
+    built = build_expert(folder, tmp_path / "out", base=tiny_base.source, storage="int8", slots_only=True)
+    files = read_files(built.path)
+    assert set(files) == {"manifest.json", "slots.safetensors", "README.md", PROVENANCE}
+    assert files["slots.safetensors"] == read_files(whole.path)["slots.safetensors"]
+    (stated,) = read_manifest(built.path).raw["base_models"][0]["adapters"]
+    assert (stated["path"], stated["size_bytes"]) == ("slots.safetensors", len(files["slots.safetensors"]))
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    extract_archive(built.path, unpacked)
+    with pytest.raises(BuildError, match="has no adapter_config") as caught:
+        build_expert(unpacked, tmp_path / "again", base=tiny_base.source)
+    assert "--slots-only" in caught.value.context
+
+
 def test_an_expert_says_what_it_was_built_of(tiny_base, tiny_adapter, tmp_path):
     work = tmp_path / "jane" / "work"
     settings = {"method": "lora", "dataset": {"path": "data/rows.jsonl"}}

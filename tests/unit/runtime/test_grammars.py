@@ -1,5 +1,6 @@
 """The built-in grammars, what experts state, and what a prompt's schema makes of SQL and Cypher."""
 
+import time
 from itertools import islice
 
 import pytest
@@ -42,8 +43,30 @@ def test_what_the_embedded_experts_learn_from_fits(domain, name):
                 "SELECT name FROM users WHERE id IN (SELECT user_id FROM orders)",
                 "SELECT name FROM users UNION SELECT id FROM orders ORDER BY name LIMIT 3",
             ],
-            ["SELECT name FROM users JOIN orders ON orders.uid = users.id"],
+            [
+                "SELECT name FROM users JOIN orders ON orders.uid = users.id",
+                "SELECT users.user_id FROM users JOIN orders ON orders.user_id = users.id",
+            ],
         ),
+        (
+            "Users with their orders",
+            [
+                "SELECT u.name, o.id FROM users u JOIN orders AS o ON o.user_id = u.id",
+                "SELECT t.name FROM users t JOIN orders t2 ON t2.user_id = t.id",
+                "SELECT u1.name FROM users u1 JOIN users m ON m.id = u1.id JOIN orders ON user_id = m.id",
+            ],
+            [
+                "SELECT u.user_id FROM users u JOIN orders o ON o.user_id = u.id",
+                "SELECT o.name FROM orders o JOIN users u ON o.user_id = u.id",
+                "SELECT u.name FROM orders u JOIN users o ON u.user_id = o.id",
+            ],
+        ),
+        (
+            "Rename the column age",
+            ["ALTER TABLE users RENAME COLUMN age TO years"],
+            ["ALTER TABLE a ADD COLUMN b TEXT"],
+        ),
+        ("Who is old?", ["SELECT * FROM users"], ["DROP TABLE users", "CREATE TABLE a (b TEXT)"]),
         (
             "Delete users older than 30",
             ["DELETE FROM users WHERE age > 30", "DELETE FROM users WHERE name LIKE 'A%' AND NOT age IS NULL"],
@@ -93,6 +116,44 @@ def test_a_schema_is_read_from_definitions_too():
     assert read_schema(created).tables == {"pets": ("id", "name")}
     assert read_schema("Names? Tables: pets(id INTEGER, name TEXT)").tables == {"pets": ("id", "name")}
     assert read_schema("What is f(x)?").tables == {"f": ("x",)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Given pets (id int, name varchar(20)): names?",
+        "* pets (id, name)\nnames (and none twice, please)",
+        "We have a table pets with columns id and name. Names?",
+        "Names?\n\nSchema: Table pets - id, name",
+        "pets: id, name\nnames?",
+    ],
+)
+def test_a_schema_is_read_as_people_write_it(text):
+    assert read_schema(text).tables == {"pets": ("id", "name")}
+
+
+@pytest.mark.parametrize(
+    ("text", "has_condition", "is_defining"),
+    [
+        ("CREATE TABLE a (id INTEGER, text TEXT NOT NULL);\n\nSet all to 1", False, False),
+        ("a(id, text)\n\nDelete those with no text", True, False),
+        ("Graph: (:A {id})-[:WITH]->(:B)\n\nDelete every A", False, False),
+        ("Add a column b to a. Schema: a(id)", False, True),
+    ],
+)
+def test_what_is_asked_is_told_from_the_schema_before_it(text, has_condition, is_defining):
+    found = read_schema(text)
+    assert (found.has_condition, found.is_defining) == (has_condition, is_defining)
+
+
+@pytest.mark.parametrize("text", ["a(b", "a (b, ", "table a has a, a and ", "(a:B"])
+def test_a_long_prompt_is_read_in_time_that_grows_with_it(text):
+    started = time.process_time()
+    read_schema(text * (100_000 // len(text)))
+    assert time.process_time() - started < 10.0, "it was 130 s where every bracket was followed to the end"
+
+
+def test_what_is_no_schema():
     assert read_schema("What is it?").tables == {}
 
 
