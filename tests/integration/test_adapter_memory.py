@@ -1,4 +1,4 @@
-"""``xpm run --adapter-memory``: ranks are cut, then experts left out, and the answer says so."""
+"""``xpm run`` and ``xpm chat`` with ``--adapter-memory``: ranks are cut, then experts left out, and the answer says so."""
 
 import json
 import re
@@ -7,6 +7,7 @@ import pytest
 
 QUESTION = "List the names of users with age over 25. Schema: users(id, name, age)"
 ANSWER = "SELECT name FROM users WHERE age > 25;"
+JSON_QUESTION, JSON_ANSWER = "Convert to JSON: city is Oslo, capital is yes", '{"city": "Oslo", "capital": true}'
 ONE, TWO = ("-e", "expert-sql"), ("-e", "expert-sql", "-e", "expert-json")
 
 
@@ -30,3 +31,14 @@ def test_what_is_given_up_is_told(run, command):
     both = run(*TWO, "--adapter-memory", f"{least + 0.1:.1f}MB")
     assert both["experts"] == ["expert-sql"]  # the last of those that were named goes first
     assert any("expert-json did not act" in each for each in both["notes"])
+
+
+def test_a_chat_stays_within_it_turn_by_turn(run, command):
+    refused = command("run", *ONE, "--adapter-memory", "1kB", QUESTION, code=1)
+    least = float(re.search(r"needs ([\d.]+) MB", str(refused))[1])
+    turns = f"{QUESTION}\n/undo\n/use expert-json\n{JSON_QUESTION}\n/undo\n/use expert-sql\n{QUESTION}\n"
+    told = command("chat", "--adapter-memory", f"{least + 0.1:.1f}MB", "--max-tokens", "40", stdin=turns)
+    assert told.stdout.count(ANSWER) == 2
+    assert JSON_ANSWER in told.stdout
+    assert told.stderr.count("expert-sql acts at rank") == 2
+    assert "expert-json acts at rank" in told.stderr

@@ -99,6 +99,13 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
 )
 
 
+adapter_memory_option = click.option(
+    "--adapter-memory",
+    type=SIZE,
+    help="Let the experts that act take so much memory, e.g. 20MB: their ranks are cut, then the least likely left out.",
+)
+
+
 def answering_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say what answers and how, and pass them on as one ``options: RunOptions``.
 

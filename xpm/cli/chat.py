@@ -3,11 +3,12 @@
 The one command that goes on after an error, if a person is there to be told; ``xpm.cli.main`` catches the others.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from xpm.cli.answering import answering_options, figures_of, warn_of
+from xpm.cli.answering import adapter_memory_option, answering_options, figures_of, warn_of
 from xpm.cli.chat_commands import COMMANDS, is_command, run_command
 from xpm.cli.context import here
 from xpm.cli.documents import context_options, told_of
@@ -25,6 +26,7 @@ _HISTORY = "chat-history"
 @click.command("chat")
 @click.option("--load", "saved", type=click.Path(path_type=Path, dir_okay=False), help="Go on with this conversation.")
 @context_options("half of the context")
+@adapter_memory_option
 @click.option("--stats", is_flag=True, help="Show the speed of each answer on stderr.")
 @click.pass_obj
 @answering_options
@@ -34,6 +36,7 @@ def chat_command(
     saved: Path | None,
     context_files: tuple[Path, ...],
     context_tokens: int | None,
+    adapter_memory: int | None,
     stats: bool,
     options: RunOptions,
 ) -> None:
@@ -46,6 +49,7 @@ def chat_command(
     """
     environment = here()
     documents = read_context(context_files, budget=context_tokens, context=options.context)
+    options = replace(options, adapter_memory=adapter_memory)
     with Chat(environment, options, progress=console, documents=documents) as chat:
         if saved is not None:
             chat.load(saved)
@@ -61,7 +65,7 @@ class _Talk:
 
     def __init__(self, console: Console, chat: Chat, lines: LineInput, *, stats: bool) -> None:
         self._console, self._chat, self._lines, self._stats = console, chat, lines, stats
-        self._told = ("", 0)
+        self._told: tuple[str, int, tuple[str, ...]] = ("", 0, ())
 
     def run(self) -> int:
         """Until somebody leaves; the exit code."""
@@ -122,7 +126,7 @@ class _Talk:
     def _tell(self, planned: Planned) -> None:
         """Say who answers, and what was left out, where that is not as before."""
         who = " + ".join(planned.names) or "the base alone"
-        told, self._told = self._told, (who, planned.left_out)
+        told, self._told = self._told, (who, planned.left_out, planned.notes)
         before = self._chat.conversation.last_experts
         if who != told[0]:
             self._console.aside(f"({who})")
@@ -134,5 +138,7 @@ class _Talk:
                 f"(the first {turns} left out: the context of {self._chat.context:,} tokens does not hold all;"
                 " --context sets it)"
             )
+        for line in planned.notes if planned.notes != told[2] else ():
+            self._console.aside(f"({line})")
         for line in told_of(planned.shown) if planned.shown else ():
             self._console.aside(f"({line})")

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xpm.cli.answering import answering_options, figures_of, warn_of
+from xpm.cli.answering import adapter_memory_option, answering_options, figures_of, warn_of
 from xpm.cli.context import here
 from xpm.cli.documents import context_options, told_of
 from xpm.cli.interrupt import EXIT_CODE, interruptible
 from xpm.cli.render import Console
-from xpm.cli.sizes import SIZE
 from xpm.cli.text import read_prompt_text
 from xpm.operations.answering import RunOptions, Show
 from xpm.operations.context_files import read_context
@@ -37,11 +36,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Put this file, with its name, in front of the prompt; `-` is stdin. Repeatable.",
 )
 @context_options("what the context holds beside prompt and answer")
-@click.option(
-    "--adapter-memory",
-    type=SIZE,
-    help="Let the experts that act take so much memory, e.g. 20MB: their ranks are cut, then the least likely left out.",
-)
+@adapter_memory_option
 @click.option("--n", "num_answers", type=click.IntRange(1, 100), metavar="N", help="Write so many answers.")
 @click.option("--stats", is_flag=True, help="Show experts, speeds and attach time on stderr.")
 @click.option("--verbose", "-v", is_flag=True, help="Show what --stats does, and more of what is done.")

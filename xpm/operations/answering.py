@@ -28,6 +28,7 @@ from xpm.progress import Progress
 
 if TYPE_CHECKING:
     from xpm_runtime import AdapterSpec, CacheSettings, Engine, GenerationResult, Grammar, SamplingParams
+    from xpm_runtime.adapter_rank import RankProfile
     from xpm_runtime.sequence import Prompt
     from xpm_runtime.sequence import Sequence as Running
 
@@ -84,8 +85,9 @@ class Answerer:
         self.options = options
         self._max_lanes = max_lanes
         self._scratch = tempfile.TemporaryDirectory(prefix="xpm-run-")
-        self._attached: dict[str, tuple[Part, int]] = {}
+        self._attached: dict[str, tuple[Part, int, int | None]] = {}  # expert, position, rank if it was cut
         self._ranks: dict[str, int] = {}
+        self._profiles: dict[Path, RankProfile] = {}
         self._positions = count(1)
         self._loader: ThreadPoolExecutor | None = None
         self._loaded: Future[Engine] | None = None
@@ -167,7 +169,10 @@ class Answerer:
             return composition, ()
         from xpm_runtime.adapter_rank import plan_ranks
 
-        profiles = [self.engine.rank_profile(spec_of(each, 1)) for each in composition.experts]
+        for each in composition.experts:
+            if each.folder not in self._profiles:
+                self._profiles[each.folder] = self.engine.rank_profile(spec_of(each, 1))
+        profiles = [self._profiles[each.folder] for each in composition.experts]
         candidates = composition.decision.candidates if composition.decision else ()
         chosen = composition.decision.experts if composition.decision else ()
         likely = {each.name: each.probability for each in candidates if each.name in chosen}
@@ -180,19 +185,23 @@ class Answerer:
     def attach(self, experts: Sequence[Part]) -> float:
         """Attach what is not attached yet, so that experts act in the order in which they are given; milliseconds in all.
 
-        One that was attached before another that now acts ahead of it is attached anew.
+        One that was attached before another that now acts ahead of it, or at another rank, is attached anew. Within
+        ``adapter_memory`` those that do not act are detached.
         """
         elapsed_ms, last = 0.0, 0
+        if self.options.adapter_memory is not None:
+            for part, *_ in [each for name, each in self._attached.items() if name not in {e.name for e in experts}]:
+                self.detach(part)
         for each in experts:
-            known, position = self._attached.get(each.name, (None, 0))
-            if known != each or position <= last:
+            rank = self._ranks.get(each.name)
+            known, position, known_rank = self._attached.get(each.name, (None, 0, None))
+            if known != each or rank != known_rank or position <= last:
                 if known is not None:
                     self.engine.detach(each.name)
                     del self._attached[each.name]
                 position = next(self._positions)
-                spec = replace(spec_of(each, position), max_rank=self._ranks.get(each.name))
-                elapsed_ms += self.engine.attach(spec).attach_ms
-                self._attached[each.name] = each, position
+                elapsed_ms += self.engine.attach(replace(spec_of(each, position), max_rank=rank)).attach_ms
+                self._attached[each.name] = each, position, rank
             last = position
         return elapsed_ms
 

@@ -34,7 +34,8 @@ class Planned:
     """What is about to be answered.
 
     ``left_out`` exchanges at the beginning of the conversation are not sent, as they would not fit. ``is_anew``: the answer is to
-    replace the last one. ``shown`` is what is shown of documents with this turn, None if there are none.
+    replace the last one. ``shown`` is what is shown of documents with this turn, None if there are none. ``notes`` say what of the
+    experts was given up for memory.
     """
 
     text: str
@@ -44,6 +45,7 @@ class Planned:
     left_out: int
     is_anew: bool = False
     shown: "Chosen | None" = None
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,7 +92,7 @@ class Chat:
             CapacityError: the turn alone does not fit into the context, or not beside a passage of documents.
             EngineError: the base or an expert can't be loaded.
         """
-        composition = self._composed(text)
+        composition, notes = self._answerer.within_memory(self._composed(text))
         sampling = seeded(self._answerer.sampling(composition, text), self._num_drawn)
         bare = messages(self._options.system, text)
         shown = self.documents.shown(self._answerer.engine, text, bare, max_tokens=sampling.max_tokens)
@@ -106,6 +108,7 @@ class Chat:
             sampling=sampling,
             left_out=left_out,
             shown=shown,
+            notes=notes,
         )
 
     def plan_anew(self) -> Planned:
