@@ -143,6 +143,8 @@ def side_by_side(make: Callable[[_Given], _Made], given: Sequence[_Given]) -> li
     One core each takes less time in all than all cores for one after the other: the products of a small model are too small to
     be shared.
     """
+    if not given:
+        return []
     num_workers = 1 if torch.cuda.is_available() else min(len(given), os.cpu_count() or 1)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_work) as pool:
