@@ -2,8 +2,8 @@
 
 A statement over one table has the columns of that table alone. Over several, what is named behind a table or its short name is a
 column of that table; a short name that begins as one table alone does is that table's. Tables are made, altered and dropped where
-the prompt may ask for that. Where the prompt states a condition, what updates or deletes has
-one too, that tells rows apart: it begins with a column. Everything else is the built-in grammar.
+the prompt may ask for that. Where the prompt states a condition, what updates or deletes has one too, that tells rows apart: it
+begins with a column. Everything else is the built-in grammar.
 """
 
 import json
@@ -102,9 +102,11 @@ def _bound(tables: Mapping[str, Iterable[str]], reserved: re.Pattern[str]) -> di
 
 
 def _initials(tables: Iterable[str]) -> dict[str, str]:
-    """The first letter of each table that is the only one to begin so."""
-    counts = Counter(table[:1].lower() for table in tables)
-    return {table: table[0].lower() for table in tables if counts[table[0].lower()] == 1 and table[0].isalpha()}
+    """The first letter of each table that is the only one to begin so; nothing of many tables, which leave no letter free."""
+    tables = list(tables)
+    counts = Counter(table[0].lower() for table in tables)
+    alone = {table: table[0].lower() for table in tables if counts[table[0].lower()] == 1 and table[0].isalpha()}
+    return alone if len(tables) <= _MAX_SCOPES else {}
 
 
 def _short_names(tables: Iterable[str]) -> str:

@@ -90,6 +90,14 @@ def test_sql_has_the_names_of_the_prompt_and_no_others(request_, right, wrong):
     assert list(fitting(grammar, [*right, *wrong])) == [True] * len(right) + [False] * len(wrong)
 
 
+def test_sql_over_more_tables_than_there_are_letters():
+    tables = ", ".join(f"{letter}s(id, {letter})" for letter in "abcdefghijklmnopqrstuvwxyz")
+    grammar = for_prompt("sql", f"Join them. Schema: {tables}")
+    assert list(
+        fitting(grammar, ["SELECT a.a, z.z FROM as_ JOIN zs z", "SELECT a.a FROM bs a JOIN zs z ON a.id = z.id"])
+    ) == [False, True]
+
+
 @pytest.mark.parametrize(
     ("request_", "right", "wrong"),
     [
