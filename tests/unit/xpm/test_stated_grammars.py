@@ -16,12 +16,13 @@ def part(name: str, **decoding: object) -> Part:
     return Part(name=name, label=name, folder=Path("nowhere"), manifest=manifest)
 
 
-def test_the_last_that_asks_for_a_grammar_has_it():
+def test_experts_that_ask_for_different_grammars_have_none():
     asks, silent = part("expert-a", use_grammar=True, grammar_type="json"), part("expert-b", temperature=0.3)
     later = part("expert-c", use_grammar=True, grammar_type="sql")
     assert stated_by([silent], "x") is None
     assert stated_by([asks, silent], "x") == built_in("json")
-    assert stated_by([asks, later, silent], "x") == built_in("sql")
+    assert stated_by([later, silent, part("expert-d", use_grammar=True, grammar_type="sql")], "x") == built_in("sql")
+    assert stated_by([asks, later, silent], "x") is None
     assert stated_by([later], "Names? Schema: users(id, name)") != built_in("sql")
 
 
