@@ -5,7 +5,7 @@ from pathlib import Path
 
 from examples.embedded.real import make_real
 from examples.embedded.rebuild import EXPERTS, evaluate_bundle, rebuild, say
-from examples.embedded.tables import write_tables
+from examples.embedded.tables import write_real_tables, write_tables
 from examples.embedded.variants import compare_adapters
 
 _BUNDLE = Path("xpm/embedded/index.bundle")
@@ -29,7 +29,8 @@ def main() -> None:
     judge.set_defaults(run=lambda args: evaluate_bundle(args.bundle, cases=args.cases, report=print))
     table = commands.add_parser("tables", help=f"write into {_PAGE} and beside it what judging found in a work folder")
     table.add_argument("--work", type=Path, required=True)
-    table.set_defaults(run=lambda args: write_tables(args.work, EXPERTS, _PAGE))
+    table.add_argument("--real", action="store_true", help="those for a real base, from the work folder of `real`")
+    table.set_defaults(run=lambda args: (write_real_tables if args.real else write_tables)(args.work, EXPERTS, _PAGE))
     compare = commands.add_parser("variants", help="train two experts with other adapters and print how they compare")
     compare.add_argument("--work", type=Path, required=True)
     compare.set_defaults(run=lambda args: print(compare_adapters(args.work, report=say)))

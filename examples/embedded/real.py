@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from examples.embedded.rebuild import EXPERTS, Report, make_expert, say_of, side_by_side
+from examples.embedded.tables import EVERYDAY
 from xpm_build.base.export import open_checkpoint
 from xpm_build.base.model_folder import write_model_folder
 from xpm_build.bench.real.model_file import PACKAGE, fetch
@@ -28,7 +29,6 @@ from xpm_index.archive import MANIFEST
 from xpm_index.manifest import Manifest
 
 PACKAGES = Path(__file__).with_name("smollm2")
-EVERYDAY = "everyday.json"
 _TALK = "everyday-talk"
 _NUM_TALK = 1000
 _CASES = 30

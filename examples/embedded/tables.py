@@ -1,14 +1,19 @@
 """The figures of docs/reference/experts.md and the pages beside it, from what ``xpm validate`` found in a work folder."""
 
+import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from xpm_build.evaluation.findings import read_report
-from xpm_build.evaluation.report import percent, to_markdown
+from xpm_build.evaluation.report import Block, percent, to_markdown
 
-_SHOWN_FAILURES = 3
+_CIRCLES = ("rows", "group", "phrasing")
+EVERYDAY = "everyday.json"
+_SHOWN_FAILURES, _SHOWN_REAL_FAILURES = 3, 5
+_REAL_FIGURES = re.compile(r"(?<=<!-- a real base: begin -->\n\n).*?(?=\n\n<!-- a real base: end -->)", re.DOTALL)
 _FIGURES = re.compile(r"(?<=<!-- the figures: begin -->\n\n).*?(?=\n\n<!-- the figures: end -->)", re.DOTALL)
 
 
@@ -23,6 +28,33 @@ def write_tables(work: Path, names: Sequence[str], page: Path) -> None:
         families, failures = ("table", _families(report)), ("table", _failures(report))
         told = to_markdown([f"# {name}, family by family", families, "Some of what it got wrong:", failures])
         (beside / f"{name}.md").write_text(told, encoding="utf-8")
+
+
+def write_real_tables(work: Path, names: Sequence[str], page: Path) -> None:
+    """Write the page's table of experts for a real base anew, and a page of what each got wrong, of those judged in ``work``."""
+    judged = {name: work / name for name in names if (work / name / EVERYDAY).is_file()}
+    rows = [["expert", "everyday requests", "right", "parse", "base alone", "better by (95 % interval)", *_CIRCLES]]
+    told: list[Block] = ["# What the experts for SmolLM2 get wrong"]
+    for name, folder in judged.items():
+        report = json.loads((folder / EVERYDAY).read_text(encoding="utf-8"))
+        (found,) = report["circles"].values()
+        shares = [percent(found["expert"][key]) for key in ("right", "parses")]
+        low, high = found["over_base"]["interval"]
+        gain = f"{percent(low)} to {percent(high)}"
+        own = read_report(folder)["circles"]
+        circles = [percent(own[each]["expert"]["right"]) if each in own else "" for each in _CIRCLES]
+        rows.append([name, str(found["cases"]), *shares, percent(found["base"]["right"]), gain, *circles])
+        kinds = Counter(each["reason"].partition(":")[0] for each in report["failures"])
+        listed = [["asked", "wanted", "got", "why"]]
+        for each in report["failures"][:: max(1, len(report["failures"]) // _SHOWN_REAL_FAILURES)][
+            :_SHOWN_REAL_FAILURES
+        ]:
+            listed.append([f"`{each[key]}`" for key in ("prompt", "wanted", "got")] + [each["reason"]])
+        counts = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common())
+        told += [f"## {name}", f"By kind, of the first {len(report['failures'])}: {counts}.", ("table", listed)]
+    figures = to_markdown([("table", rows)]).strip()
+    page.write_text(_REAL_FIGURES.sub(lambda match: figures, page.read_text(encoding="utf-8")), encoding="utf-8")
+    page.with_suffix("").joinpath("smollm2.md").write_text(to_markdown(told), encoding="utf-8")
 
 
 def _figures(reports: dict[str, dict[str, Any]]) -> list[list[str]]:
