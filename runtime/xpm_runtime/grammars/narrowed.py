@@ -143,6 +143,7 @@ def _cypher(text: str, schema: PromptSchema) -> str:
     rules["property"] = _one_of([name for each in everything for name in each] or ["id"], None)
     rules["label"] = _one_of(schema.labels, None)
     rules["type"] = _one_of(schema.relationships or ["NONE"], None)
+    rules |= _chains(schema)
     if schema.has_condition:
         # What sets or deletes comes behind something that was looked for by a value.
         rules["changing"] = (
@@ -155,6 +156,48 @@ def _cypher(text: str, schema: PromptSchema) -> str:
         rules["sought"] = "MATCH W paths W WHERE W condition | MATCH W marked"
         rules["marked"] = '(chain c)* (node edge)* "(" w variable? (":" label)? w map w ")" (edge node)* (c chain)*'
     return "\n".join(f"{name}: {body}" for name, body in rules.items()) + "\n" + _terminals(text)
+
+
+def _chains(schema: PromptSchema) -> dict[str, str]:
+    """The rules of paths that are looked for: from a node with a label lead the relationships that the graph has there."""
+    if not schema.edges or len(schema.labels) > _MAX_SCOPES:
+        return {}
+    labels, types = list(schema.labels), list(schema.relationships)
+    bound = {relationship for _, relationship, _ in schema.edges}
+    unbound = [_one_of([each], None) for each in types if each not in bound]
+    free = ['variable? (":" type ("|" type)+)?', *([f'variable? ":" ({" | ".join(unbound)})'] if unbound else [])]
+    hop = f'"[" w ({" | ".join(free)}) range? (w map)? w "]"'
+    rules = {
+        "chain": " | ".join(["chain_any", *(f"chain_{number}" for number in range(len(labels)))]),
+        "chain_any": '"(" w variable? (w map)? w ")" (edge chain)?',
+        "edge_free": f'"-" ({hop})? "-" | "-" ({hop})? "->" | "<-" ({hop})? "-"',
+    }
+    for number, each in enumerate(types):
+        properties = _map(schema.relationships[each])
+        rules[f"hop_{number}"] = f'"[" w variable? ":" {_one_of([each], None)} range? (w {properties})? w "]"'
+    for number, label in enumerate(labels):
+        ways = ["edge_free chain"]
+        for start, relationship, end in sorted(schema.edges):
+            known = [each for each in (start, end) if each in schema.labels]
+            if relationship not in schema.relationships or len(known) < 2:
+                continue
+            step = f"hop_{types.index(relationship)}"
+            if start == label:
+                ways.append(f'"-" {step} ("->" | "-") (chain_any | chain_{labels.index(end)})')
+            if end == label:
+                ways.append(f'("<-" {step} "-" | "-" {step} "-") (chain_any | chain_{labels.index(start)})')
+        node = f'"(" w variable? ":" {_one_of([label], None)} (w {_map(schema.labels[label])})? w ")"'
+        rules[f"chain_{number}"] = f"{node} ({' | '.join(ways)})?"
+    return rules
+
+
+def _map(properties: Iterable[str]) -> str:
+    """Of a node or a relationship with these properties; of any if none is known."""
+    names = list(properties)
+    if not names:
+        return "map"
+    pair = f'({_one_of(names, None)}) w ":" w value'
+    return f'"{{" w {pair} (c {pair})* w "}}"'
 
 
 def _terminals(text: str) -> str:

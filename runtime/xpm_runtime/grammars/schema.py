@@ -31,6 +31,9 @@ _TOLD = re.compile(
 )
 _NODE = re.compile(rf"\(\w*:`?({_NAME})`?\s*(?:\{{([^{{}}]*)\}})?\s*\)")
 _RELATIONSHIP = re.compile(rf"\[\w*:`?({_NAME})`?\s*(?:\{{([^{{}}]*)\}})?\s*\]")
+_EDGE = re.compile(
+    rf"\(\w*:`?({_NAME})`?[^()]*\)\s*(<?)-\s*\[\w*:`?({_NAME})`?[^\[\]]*\]\s*-(>?)\s*(?=\(\w*:`?({_NAME})`?)"
+)
 _GRAPH = re.compile(rf"{_NODE.pattern}|{_RELATIONSHIP.pattern}|<?-+>?")
 _NO_COLUMNS = frozenset("primary foreign unique constraint check key index".split())
 _BEGIN = re.compile(r"\b(?:sch\w*ma|tables?|gr\w*ph\w*)\s*:|\bcreate\s+table\b", re.IGNORECASE)
@@ -58,7 +61,8 @@ _CONDITION = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptSchema:
-    """Names as the prompt spells them: ``tables`` and their columns; ``labels`` and ``relationships`` and their properties.
+    """Names as the prompt spells them: ``tables`` and their columns; ``labels`` and ``relationships`` and their properties;
+    ``edges`` from label to label by relationship: (label, relationship, label).
 
     ``has_condition``: the request is for some of the rows, as far as one can tell. ``is_defining``: it may be for a change of the
     tables themselves.
@@ -67,6 +71,7 @@ class PromptSchema:
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     relationships: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    edges: frozenset[tuple[str, str, str]] = frozenset()
     has_condition: bool = True
     is_defining: bool = False
 
@@ -85,6 +90,7 @@ def read_schema(prompt: str) -> PromptSchema:
         tables=tables or _told(listed, prompt),
         labels=_merged(_NODE.findall(prompt)),
         relationships=_merged(_RELATIONSHIP.findall(prompt)),
+        edges=frozenset(_edges(prompt)),
         has_condition=_CONDITION.search(request) is not None or len(re.findall(r"\d[\d.,-]*", request)) > 1,
         is_defining=None not in (_DEFINING.search(request), _DEFINED.search(request)),
     )
@@ -127,6 +133,14 @@ def _column(part: str) -> str:
     """The name that a definition begins with; "" if it defines no column."""
     match = re.match(rf"\s*[\"`\[]?({_NAME})", part)
     return match[1] if match and match[1].lower() not in _NO_COLUMNS else ""
+
+
+def _edges(text: str) -> Iterator[tuple[str, str, str]]:
+    for left, back, relationship, ahead, right in islice(_EDGE.findall(text), _MAX_OPENINGS):
+        if ahead and not back:
+            yield left, relationship, right
+        elif back and not ahead:
+            yield right, relationship, left
 
 
 def _merged(found: list[tuple[str, str]]) -> dict[str, tuple[str, ...]]:

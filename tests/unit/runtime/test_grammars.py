@@ -112,6 +112,23 @@ def test_sql_over_more_tables_than_there_are_letters():
             ["MATCH (a:Person) DETACH DELETE a", "MATCH (a) SET a.age = 1"],
         ),
         ("Delete all people", ["MATCH (a:Person) DETACH DELETE a"], ["MATCH (a:Dog) DETACH DELETE a"]),
+        (
+            "Who lives where?",
+            [
+                "MATCH (c:City)<-[:LIVES_IN]-(:Person {age: 3}) RETURN c",
+                "MATCH (p:Person)-[:LIVES_IN]-(c:City) RETURN p, c",
+                "MATCH (p:Person)-[l:LIVES_IN {since: 3}]->(x)<--(:Person) RETURN p",
+                "MATCH (p:Person), (c:City) WHERE NOT EXISTS { MATCH (p)-[:LIVES_IN]->(c) } RETURN p",
+                "MATCH (p)-[:LIVES_IN|LIVES_IN]->(:Person) RETURN p",
+            ],
+            [
+                "MATCH (c:City)-[:LIVES_IN]->(p:Person) RETURN c",
+                "MATCH (p:Person)-[:LIVES_IN]->(:Person) RETURN p",
+                "MATCH (p:Person)<-[:LIVES_IN]-(c) RETURN c",
+                "MATCH (c:City {age: 3}) RETURN c",
+                "MATCH (p:Person)-[:LIVES_IN {size: 3}]->(c:City) RETURN c",
+            ],
+        ),
     ],
 )
 def test_cypher_has_the_names_of_the_prompt_and_no_others(request_, right, wrong):
