@@ -189,7 +189,9 @@ def _grammar_of(manifest: Manifest, folder: Path) -> GrammarOf | None:
             return None
     except ConstraintError as error:
         raise EvaluationError(
-            f"{manifest.name}: {error.message}", context=error.context, hint=error.hint or "or judge it with --no-grammar"
+            f"{manifest.name}: {error.message}",
+            context=error.context,
+            hint=error.hint or "or judge it with --no-grammar",
         ) from error
     return partial(stated_grammar, manifest.decoding, folder)
 

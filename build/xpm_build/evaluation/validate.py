@@ -73,13 +73,7 @@ def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Re
     with (
         closing(AnswerJournal(folder / JOURNAL)) as journal,
         answerer_of(
-            base,
-            options.variant,
-            subjects,
-            journal,
-            threads=options.threads,
-            grammars=options.grammar,
-            report=report,
+            base, options.variant, subjects, journal, threads=options.threads, grammars=options.grammar, report=report
         ) as answerer,
     ):
         results = tuple(_judge_circle(answerer, circle, examiner, options, report) for circle in circles)
