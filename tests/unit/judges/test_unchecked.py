@@ -78,13 +78,13 @@ def test_the_measure_says_what_was_done(language, rows, execution, measure):
     assert measure_of(language, rows, execution=execution) == measure
 
 
-@pytest.mark.parametrize("answer", ["9" * 5000, "[" * 700 + "]" * 700])
+@pytest.mark.parametrize("answer", ["9" * 5000, "[" * 100_000 + "]" * 100_000])
 def test_json_that_python_does_not_read_costs_itself_alone(answer):
     found = judge_of("json")([{"completion": "1"}] * 2, [answer, "1"])
     assert [(each.right, each.parses) for each in found] == [(False, False), (True, True)]
 
 
-@pytest.mark.parametrize("gold", ["{'a': 1}", "[" * 700 + "]" * 700])
+@pytest.mark.parametrize("gold", ["{'a': 1}", "[" * 100_000 + "]" * 100_000])
 def test_a_gold_answer_that_is_not_json_is_named(gold):
     with pytest.raises(EvaluationError, match="row 2"):
         judge_of("json")([{"completion": "1"}, {"completion": gold}], ["1", "1"])

@@ -311,7 +311,7 @@ def test_random_load_breaks_no_invariant(seed, tiny_engine, tiny_adapter, monkey
             max_tokens=rng.randint(1, 40),
             temperature=rng.choice([0, 1]),
         )
-        await asyncio.sleep(rng.random())
+        await asyncio.sleep(rng.random() / 5)  # faster than any machine answers them
         try:
             ticket = await worker.submit(wanted)
         except Overloaded:
