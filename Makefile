@@ -38,7 +38,7 @@ gpu:  ## parity, placement, speed and memory on a CUDA device (5 minutes; needs 
 faults: $(VENV)/.test  ## inject faults into the file-system calls of every command that changes something (needs strace)
 	$(BIN)/python -m tests.faults --max 260
 
-embedded: $(VENV)/.test  ## retrain and repackage the embedded base and experts (see docs/explanation/embedded.md for the time)
+embedded: $(VENV)/.test  ## add to the embedded index the versions that it lacks (see docs/how-to/rebuild-what-is-embedded.md)
 	$(BIN)/python -m examples.embedded rebuild --work .embedded --out xpm/embedded
 
 experts-real: $(VENV)/.test  ## train six experts for SmolLM2-135M-Instruct (about an hour each on a core with AMX, as many at a time as there are cores, goes on where it was; EXPERT=expert-sql for one)
