@@ -223,7 +223,7 @@ def _unpack_newest(writer: IndexWriter, work: Path) -> dict[str, str]:
     """The newest version of each package in the index. The base, and experts that would be trained as they were, go to ``work``."""
     index = IndexSnapshot.enclosed(writer.repo, writer.head)
     published = {name: str(entries[-1].version) for name in (BASE_NAME, *EXPERTS) if (entries := index.entries(name))}
-    for name in published:
+    for name in published if published.get(BASE_NAME) == BASE_VERSION else ():  # for another base all is trained anew
         folder = work / ("base" if name == BASE_NAME else name)
         if folder.is_dir():
             continue
