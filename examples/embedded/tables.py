@@ -44,17 +44,25 @@ def write_real_tables(work: Path, names: Sequence[str], page: Path) -> None:
         own = read_report(folder)["circles"]
         circles = [percent(own[each]["expert"]["right"]) if each in own else "" for each in _CIRCLES]
         rows.append([name, str(found["cases"]), *shares, percent(found["base"]["right"]), gain, *circles])
-        kinds = Counter(each["reason"].partition(":")[0] for each in report["failures"])
+        kinds = Counter(_kind(each["reason"]) for each in report["failures"])
         listed = [["asked", "wanted", "got", "why"]]
         for each in report["failures"][:: max(1, len(report["failures"]) // _SHOWN_REAL_FAILURES)][
             :_SHOWN_REAL_FAILURES
         ]:
             listed.append([f"`{each[key]}`" for key in ("prompt", "wanted", "got")] + [each["reason"]])
-        counts = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common())
-        told += [f"## {name}", f"By kind, of the first {len(report['failures'])}: {counts}.", ("table", listed)]
+        counted = [["kind", f"of the first {len(report['failures'])}"]]
+        counted += [[kind, str(count)] for kind, count in kinds.most_common()]
+        told += [f"## {name}", ("table", counted), "Some of them:", ("table", listed)]
     figures = to_markdown([("table", rows)]).strip()
     page.write_text(_REAL_FIGURES.sub(lambda match: figures, page.read_text(encoding="utf-8")), encoding="utf-8")
     page.with_suffix("").joinpath("smollm2.md").write_text(to_markdown(told), encoding="utf-8")
+
+
+def _kind(reason: str) -> str:
+    """Why an answer is wrong, without what was asked in it."""
+    if re.match(r"\w+\(", reason):
+        return "another result"
+    return "another name" if reason.startswith("does not define") else reason.partition(":")[0]
 
 
 def _figures(reports: dict[str, dict[str, Any]]) -> list[list[str]]:
