@@ -176,10 +176,10 @@ def _compile(source: Path, out: Path, model: Any) -> GrammarOf | None:
         manifest = for_base(manifest, digest)
     if is_compiled(folder):
         shutil.copyfile(folder / SLOTS, out / SLOTS)  # the engine refuses what is for another base
-        return _grammar_of(manifest, folder)
-    places = adapter_places(manifest, folder)
-    whole = [complete(folder / place, out / "whole" / place, base) for place in places]
-    save_slots(compile_adapters(whole, base), out / SLOTS, base_digest=digest)
+    else:
+        places = adapter_places(manifest, folder)
+        whole = [complete(folder / place, out / "whole" / place, base) for place in places]
+        save_slots(compile_adapters(whole, base), out / SLOTS, base_digest=digest)
     return _grammar_of(manifest, folder)
 
 

@@ -164,8 +164,8 @@ def _chains(schema: PromptSchema) -> dict[str, str]:
         return {}
     labels, types = list(schema.labels), list(schema.relationships)
     bound = {relationship for _, relationship, _ in schema.edges}
-    unbound = [_one_of([each], None) for each in types if each not in bound]
-    free = ['variable? (":" type ("|" type)+)?', *([f'variable? ":" ({" | ".join(unbound)})'] if unbound else [])]
+    unbound = [each for each in types if each not in bound]
+    free = ['variable? (":" type ("|" type)+)?', *([f'variable? ":" {_one_of(unbound, None)}'] if unbound else [])]
     hop = f'"[" w ({" | ".join(free)}) range? (w map)? w "]"'
     rules = {
         "chain": " | ".join(["chain_any", *(f"chain_{number}" for number in range(len(labels)))]),
@@ -175,12 +175,10 @@ def _chains(schema: PromptSchema) -> dict[str, str]:
     for number, each in enumerate(types):
         properties = _map(schema.relationships[each])
         rules[f"hop_{number}"] = f'"[" w variable? ":" {_one_of([each], None)} range? (w {properties})? w "]"'
+    known = [each for each in sorted(schema.edges) if {each[0], each[2]} <= schema.labels.keys() and each[1] in types]
     for number, label in enumerate(labels):
         ways = ["edge_free chain"]
-        for start, relationship, end in sorted(schema.edges):
-            known = [each for each in (start, end) if each in schema.labels]
-            if relationship not in schema.relationships or len(known) < 2:
-                continue
+        for start, relationship, end in known:
             step = f"hop_{types.index(relationship)}"
             if start == label:
                 ways.append(f'"-" {step} ("->" | "-") (chain_any | chain_{labels.index(end)})')
