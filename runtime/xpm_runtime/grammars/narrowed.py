@@ -3,7 +3,8 @@
 A statement over one table has the columns of that table alone. Over several, what is named behind a table or its short name is a
 column of that table; a short name that begins as one table alone does is that table's. Tables are made, altered and dropped where
 the prompt may ask for that. Where the prompt states a condition, what updates or deletes has one too, that tells rows apart: it
-begins with a column. Everything else is the built-in grammar.
+begins with a column. In Cypher, what is in quotes are words of the prompt, one after the other, or begins with a digit; SQL has
+more that no prompt says (days that a month ends with, formats). Everything else is the built-in grammar.
 """
 
 import json
@@ -16,6 +17,7 @@ from xpm_runtime.grammar import Grammar
 from xpm_runtime.grammars.schema import PromptSchema
 
 _MAX_SCOPES = 12
+_MAX_WORDS = 4000  # characters
 _RULE = re.compile(r"^([a-z]\w*): (.*(?:\n    \|.*)*)", re.MULTILINE)
 _SIMPLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Rules that lead to columns, of which each table has a copy.
@@ -155,7 +157,23 @@ def _cypher(text: str, schema: PromptSchema) -> str:
         )
         rules["sought"] = "MATCH W paths W WHERE W condition | MATCH W marked"
         rules["marked"] = '(chain c)* (node edge)* "(" w variable? (":" label)? w map w ")" (edge node)* (c chain)*'
-    return "\n".join(f"{name}: {body}" for name, body in rules.items()) + "\n" + _terminals(text)
+    return "\n".join(f"{name}: {body}" for name, body in rules.items()) + "\n" + _quoted(_terminals(text), schema.words)
+
+
+def _quoted(terminals: str, words: str) -> str:
+    """The terminals with a STRING made of the prompt's words, as they stand there or in small or first capital letters."""
+    if len(words) > _MAX_WORDS:
+        return terminals
+    written = words.replace("\\", " ").replace("'", "\\'")
+    spelled = [
+        json.dumps({"substring_words": each}) for each in dict.fromkeys((written, written.lower(), written.title()))
+    ]
+    lines = [
+        """STRING: ANY & ("'" SAID "'" | "\\"" SAID "\\"")""",
+        f'SAID: (".*")? (/\\S|\\S.*\\S/ & ({" | ".join(f"WORDS_{number}" for number in range(len(spelled)))})) (".*")? | /[0-9].*/',
+        *(f"WORDS_{number}: %regex {each}" for number, each in enumerate(spelled)),
+    ]
+    return terminals.replace("\nSTRING:", "\nANY:") + "\n".join(lines) + "\n"
 
 
 def _chains(schema: PromptSchema) -> dict[str, str]:

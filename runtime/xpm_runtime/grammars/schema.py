@@ -65,7 +65,7 @@ class PromptSchema:
     ``edges`` from label to label by relationship: (label, relationship, label).
 
     ``has_condition``: the request is for some of the rows, as far as one can tell. ``is_defining``: it may be for a change of the
-    tables themselves.
+    tables themselves. ``words``: the prompt without its graph.
     """
 
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -74,6 +74,7 @@ class PromptSchema:
     edges: frozenset[tuple[str, str, str]] = frozenset()
     has_condition: bool = True
     is_defining: bool = False
+    words: str = ""
 
 
 def read_schema(prompt: str) -> PromptSchema:
@@ -93,6 +94,7 @@ def read_schema(prompt: str) -> PromptSchema:
         edges=frozenset(_edges(prompt)),
         has_condition=_CONDITION.search(request) is not None or len(re.findall(r"\d[\d.,-]*", request)) > 1,
         is_defining=None not in (_DEFINING.search(request), _DEFINED.search(request)),
+        words=_GRAPH.sub(" ", prompt),
     )
 
 

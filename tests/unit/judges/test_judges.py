@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib import import_module
 
 import pytest
 
@@ -452,6 +453,25 @@ if os.fork() == 0:
         os._exit(0)
     os._exit(0)
 """
+
+
+@needs_sandbox
+def test_an_answer_that_waits_for_a_processor_is_waited_for_one_that_sleeps_is_not(monkeypatch):
+    worker = import_module("xpm_build.judges.worker")
+    monkeypatch.setattr(worker, "_WALL_S", 0.2)
+
+    def starved(job):
+        for _ in range(20):  # as on a machine that does much else: a little at a time
+            time.sleep(0.05)
+            sum(range(100_000))
+        return True, True, ""
+
+    assert worker._in_child(starved, {}) == (True, True, "")
+    begin = time.monotonic()
+    assert worker._in_child(lambda job: time.sleep(60), {}) == (False, True, "took too long")
+    assert time.monotonic() - begin < 10
+
+
 own_processes = pytest.mark.skipif(
     needs_sandbox.args[0] or "--pid" not in isolation(), reason="no processes of one's own here"
 )

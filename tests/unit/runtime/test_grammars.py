@@ -129,11 +129,32 @@ def test_sql_over_more_tables_than_there_are_letters():
                 "MATCH (p:Person)-[:LIVES_IN {size: 3}]->(c:City) RETURN c",
             ],
         ),
+        (
+            "Is Liam O'Brien from new york here? Since 1 May 2024",
+            [
+                "MATCH (p:Person {name: 'Liam O\\'Brien'}) RETURN p",
+                "MATCH (c:City) WHERE c.name = 'new york' OR c.name = 'New York' OR c.name STARTS WITH \"york\" RETURN c",
+                "MATCH (:Person)-[l:LIVES_IN]->(:City) WHERE l.since > '2024-05-01' RETURN l",
+                "MATCH (c:City) WHERE c.name =~ '.*york.*' RETURN c",
+            ],
+            [
+                "MATCH (p:Person {name: 'Liam Neeson'}) RETURN p",
+                "MATCH (c:City) WHERE c.name = 'York New' RETURN c",
+                "MATCH (c:City) WHERE c.name = 'LIVES_IN' RETURN c",
+                "MATCH (c:City) WHERE c.name = 'rk' RETURN c",
+            ],
+        ),
     ],
 )
 def test_cypher_has_the_names_of_the_prompt_and_no_others(request_, right, wrong):
     grammar = for_prompt("cypher", f"{request_} {GRAPH}")
     assert list(fitting(grammar, [*right, *wrong])) == [True] * len(right) + [False] * len(wrong)
+
+
+def test_what_cypher_quotes_of_a_long_prompt_is_free():
+    answer = "MATCH (p:Person {name: 'Nobody'}) RETURN p"
+    short, long = (for_prompt("cypher", f"{'Who? ' * times}{GRAPH}") for times in (10, 1000))
+    assert (list(fitting(short, [answer])), list(fitting(long, [answer]))) == ([False], [True])
 
 
 def test_a_schema_is_read_from_definitions_too():
