@@ -110,7 +110,14 @@ _PATTERNS: Sequence[tuple[str, tuple[str, ...], re.Pattern[str]]] = (
         ),
     ),
     ("path", ("/",), re.compile(r"(?<![\w:/<.])(~|\.{1,2})?/(var|etc|usr|home|srv|opt|tmp|root|dev|mnt)\b")),
-    ("shape:json", ("{", "["), re.compile(r"\{\s*[\"']?[\w -]+[\"']?\s*:\s*[\"'\d\[{tfn-]|\[\s*\{|\{\s*\"")),
+    (
+        "shape:json",
+        ("{", "["),
+        re.compile(
+            r"\{\s*[\"']?[\w -]+[\"']?\s*:\s*[\"'\d\[{tfn-]|\[\s*\{|\{\s*\""
+            r"|(?<!\()\[\s*(\"[^\"]{0,60}\"|\d[\d.]*|null|true|false)\s*,"
+        ),
+    ),
     ("shape:cells", (":", "="), re.compile(r"\b[A-Z]{1,2}\d{1,5}:[A-Z]{1,2}\d{1,5}\b|(^|\s)=[A-Z]{2,}\(")),
     ("shape:table", (",", ";", "\t", "|"), re.compile(r"(^[^\n,;]+([,;\t|][^\n,;\t|]+)+\n){2,}", _M)),
     (
@@ -124,6 +131,8 @@ _PATTERNS: Sequence[tuple[str, tuple[str, ...], re.Pattern[str]]] = (
         re.compile(r"\b[A-Z][A-Za-z]?[A-Z0-9]\w*\s*\+\s*[A-Z]\w*|\b[A-Z][a-z]?\d?\s\+\s[A-Z][a-z]?\d"),
     ),
     ("signature", ("(",), re.compile(r"\b(def|fn|function|func)\s+\w+\s*(<[^>]*>)?\s*\(")),
+    # clamp(value, low), acronym('as soon as possible')
+    ("call", ("(",), re.compile(r"(?<![\w.])[a-z]\w*\((?!id\b)([a-z_]\w*(,\s*[a-z_]\w*)*\)|['\"\[])")),
     ("fence", ("```",), re.compile(r"```")),
 )
 
@@ -222,6 +231,7 @@ _ASKS: Sequence[tuple[str, re.Pattern[str]]] = (
         ),
     ),
 )
+_ABOUT = frozenset({"asks:definition", "asks:comparison", "asks:opinion"})
 _MAKING = re.compile(
     r"\b(writes?|create|generate|implement|build|make|fix|convert|translate|solve|list|show|find|count"
     r"|return|select|schreibe?|erstelle|zeige?|finde|berechne|écris|crée|donne|montre|trouve"
@@ -256,6 +266,10 @@ def signs_of(text: str, folded: str) -> frozenset[str]:
         found.discard("code:sql")
     stripped = folded.strip()
     found.update(sign for sign, pattern in _ASKS if pattern.search(stripped) is not None)
+    if "call" in found:
+        found.discard("call")
+        if not found & _ABOUT:  # of what a function is to be called, or to do
+            found.add("signature")
     if stripped.endswith(("?", "？")):
         found.add("asks:question")
     if _MAKING.search(stripped) is not None:
@@ -292,6 +306,6 @@ def is_general(signs: frozenset[str]) -> bool:
     """Whether a prompt asks about something, and nothing is to be made."""
     if "asks:nothing" in signs:
         return True
-    asked = signs & {"asks:definition", "asks:comparison", "asks:opinion"}
+    asked = signs & _ABOUT
     made = any(each.startswith(("code:", "shape:", "signature", "fence")) for each in signs)
     return bool(asked) and not made

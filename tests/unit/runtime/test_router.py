@@ -65,6 +65,10 @@ def test_keywords_are_told_apart():
         ("fn add(a: i64) -> i64", "code:rust"),
         ("interface User { name: string }", "code:typescript"),
         ('{"a": 1}', "shape:json"),
+        ("unique please: [2, 2, 3]", "shape:json"),
+        ("fn add(a: i64) -> i64", "signature"),
+        ("clamp(value, low) keeps it above low", "signature"),
+        ("acronym('as soon as possible') -> 'ASAP'", "signature"),
         ("Average of A1:A20", "shape:cells"),
         ("What is SQL?", "asks:definition"),
         ("什么是JSON", "asks:definition"),
@@ -73,6 +77,13 @@ def test_keywords_are_told_apart():
 )
 def test_signs(prompt, sign):
     assert sign in read_prompt(prompt).signs
+
+
+@pytest.mark.parametrize(
+    "prompt", ["What does clamp(value, low) do?", "users(id, name)", "f (x)", "list.append(x)", "2(a)"]
+)
+def test_what_is_no_signature(prompt):
+    assert "signature" not in read_prompt(prompt).signs
 
 
 @pytest.mark.parametrize("prompt", ["show top products", "list the rows", "Show the names of users. Schema: users(id)"])
