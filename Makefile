@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := xpm index/xpm_index runtime/xpm_runtime build/xpm_build examples
 
-.PHONY: demo test check docs bench real gpu faults embedded experts-real evaluate market clean
+.PHONY: demo real-demo test check docs bench real gpu faults embedded experts-real evaluate market clean
 
 demo: $(VENV)/.core  ## install xpm without torch, install two experts into a new project, ask them
 	@sh examples/demo.sh $(CURDIR)/$(BIN)/xpm
+
+real-demo: $(VENV)/.core  ## the same on SmolLM2-135M-Instruct, with six experts: twelve everyday prompts (fetches 98 MB once)
+	@sh examples/real_demo.sh $(CURDIR)/$(BIN)/xpm $(PYTHON) $(CURDIR)/.real
 
 test: $(VENV)/.test  ## the whole test suite
 	$(BIN)/python -m pytest --durations=15 -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -39,7 +42,7 @@ faults: $(VENV)/.test  ## inject faults into the file-system calls of every comm
 	$(BIN)/python -m tests.faults --max 260
 
 embedded: $(VENV)/.test  ## add to the embedded index the versions that it lacks (see docs/how-to/rebuild-what-is-embedded.md)
-	$(BIN)/python -m examples.embedded rebuild --work .embedded --out xpm/embedded
+	$(BIN)/python -m examples.embedded rebuild --work .embedded --out xpm/embedded $(if $(wildcard .real/packages),--real .real/packages)
 
 experts-real: $(VENV)/.test  ## train six experts for SmolLM2-135M-Instruct (about an hour each on a core with AMX, as many at a time as there are cores, goes on where it was; EXPERT=expert-sql for one)
 	$(BIN)/python -m examples.embedded real --work .real $(if $(EXPERT),--only $(EXPERT))

@@ -91,19 +91,29 @@ def rebuild(work: Path, bundle: Path, *, real: Path | None, report: Report) -> N
     shutil.rmtree(packages, ignore_errors=True)
     writer = _opened(work / "index.git", bundle)
     published = _unpack_newest(writer, work)
+    wanted = [name for name in EXPERTS if published.get(name) != _version(PACKAGES / name)]
+    others = {name: _for_another_base(name, real) if real else [] for name in wanted}
     made: list[list[Path]] = []
     if published.get(BASE_NAME) != BASE_VERSION:
         made.append([each.path for each in _make_base(base, packages, report)])
-    wanted = [name for name in EXPERTS if published.get(name) != _version(PACKAGES / name)]
     for folder in make_experts([(PACKAGES / name, work / name) for name in wanted], base, report=report):
         built = build_expert(folder, packages, base=base, storage=STORAGE, slots_only=True, report=report)
-        others = sorted(real.glob(f"{built.name}-*.v{built.version}.expert")) if real else []
-        made.append([built.path, *(Path(shutil.copy(each, packages)) for each in others)])
+        made.append([built.path, *(Path(shutil.copy(each, packages)) for each in others[built.name])])
     _publish(writer, made, _signing_key(work / "signing-key.json"))
     bundle.parent.mkdir(parents=True, exist_ok=True)
     writer.repo.write_bundle(bundle)
     writer.repo.close()
     report(f"{bundle}: {bundle.stat().st_size / 1e6:.1f} MB")
+
+
+def _for_another_base(name: str, packages: Path) -> list[Path]:
+    found = sorted(packages.glob(f"{name}-*.v{_version(PACKAGES / name)}.expert"))
+    if not found:
+        raise BuildError(
+            f"{packages} has no {name} {_version(PACKAGES / name)}",
+            hint="make experts-real makes it; or leave out --real",
+        )
+    return found
 
 
 def _make_base(base: Path, packages: Path, report: Report) -> list[BuiltArchive]:

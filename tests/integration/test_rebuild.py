@@ -16,7 +16,7 @@ from xpm_index.git import BareRepo
 from xpm_index.index import IndexSnapshot
 from xpm_index.requirements import Requirement
 
-NAME, VERSION = "expert-sql", "0.2.1"
+NAME, VERSION = "expert-sql", "99.0.0"
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +47,10 @@ def test_what_was_there_stays_and_what_is_new_has_the_same_weights(grown):
     with BareRepo.init(grown / "read.git") as repo:
         index = IndexSnapshot.enclosed(repo, repo.fetch(str(grown / "index.bundle")))
         earlier, added = index.entries(NAME)[-2:]
-        assert (str(earlier.version), str(added.version)) == ("0.2.0", VERSION)
+        assert str(added.version) == VERSION
         assert [each.base for each in added.archives] == ["xpm-tiny", "tiny"]
-        assert len({earlier.key_id, added.key_id}) == 2
-        assert len(index.publisher("xpm").keys) == 2
+        assert earlier.key_id != added.key_id
+        assert {earlier.key_id, added.key_id} <= {each.public.key_id for each in index.publisher("xpm").keys}
         before = recipe.unpack_whole(index, NAME, grown / "before")
         after = recipe.unpack(index, added, "", grown / "after")
     assert not (after / "adapter_model.safetensors").exists()

@@ -106,7 +106,7 @@ def test_health_and_metrics(http):
     figures = dict(re.findall(r"^(xpm_\w+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE))
     assert float(figures["xpm_num_requests_running"]) == 0
     assert float(figures["xpm_time_to_first_token_seconds_count"]) > 0
-    assert float(figures['xpm_expert_requests_total{expert="expert-sql@0.2.0"}']) > 0
+    assert float(figures['xpm_expert_requests_total{expert="expert-sql@0.3.0"}']) > 0
     assert float(figures['xpm_router_decisions_total{kind="experts"}']) > 0
     assert float(figures['xpm_http_responses_total{path="/v1/infer",status="200"}']) > 0
     assert float(figures["xpm_generation_tokens_total"]) > 0

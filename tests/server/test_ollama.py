@@ -17,7 +17,7 @@ def client(served, http):
 
 def test_answers(client):
     assert client.generate(model="auto", prompt=QUESTION).response == ANSWER
-    reply = client.chat(model="expert-sql:0.2.0", messages=USER)
+    reply = client.chat(model="expert-sql:0.3.0", messages=USER)
     assert (reply.message.content, reply.done_reason) == (ANSWER, "stop")
     assert reply.eval_count > 5
     assert reply.total_duration > 0
@@ -45,7 +45,7 @@ def test_forms_and_tools(client):
 
 
 def test_lists(client, http):
-    assert "expert-sql:0.2.0" in [each.model for each in client.list().models]
+    assert "expert-sql:0.3.0" in [each.model for each in client.list().models]
     assert "xpm-tiny:0.2.0" in [each.model for each in client.ps().models]
     assert client.show("expert-sql").details.parent_model == "xpm-tiny"
     assert http.get("/api/version").json().keys() == {"version"}

@@ -39,7 +39,7 @@ def test_the_router_chooses_and_the_reply_says_whom(client):
     assert reply.xpm["confidence"] > 0.9
 
 
-@pytest.mark.parametrize("model", ["expert-sql", "sql", "expert-sql@0.2.0", "expert-sql:latest"])
+@pytest.mark.parametrize("model", ["expert-sql", "sql", "expert-sql@0.3.0", "expert-sql:latest"])
 def test_an_expert_by_its_name(model, client):
     reply = client.chat.completions.create(model=model, messages=USER)
     assert reply.choices[0].message.content == ANSWER
@@ -240,7 +240,7 @@ def test_models(client):
     found = {each.id: each for each in client.models.list()}
     assert {"auto", "xpm-tiny", "expert-sql"} <= found.keys()
     assert found["expert-sql"].parent == "xpm-tiny"
-    assert client.models.retrieve("expert-sql@0.2.0").id == "expert-sql"
+    assert client.models.retrieve("expert-sql@0.3.0").id == "expert-sql"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("nobody")
 

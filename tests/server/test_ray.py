@@ -27,7 +27,7 @@ class Candidates:
     ("asked", "key"),
     [
         ({"model": "expert-sql"}, "expert-sql"),
-        ({"model": "expert-sql@0.2.0"}, "expert-sql"),
+        ({"model": "expert-sql@0.3.0"}, "expert-sql"),
         ({"model": "expert-sql:latest"}, "expert-sql"),
         ({"model": "base", "messages": []}, ""),
         (

@@ -38,7 +38,7 @@ def review_command(
     """Review a version: the signed review is put in force, or proposed on a branch to the index's maintainer. A later one by the
     same key takes its place. With --list, show what others say.
 
-    Example: xpm review expert-sql@0.2.0 --stars 4 --text "joins are right" --key me --index ./acme.git
+    Example: xpm review expert-sql@0.3.0 --stars 4 --text "joins are right" --key me --index ./acme.git
     """
     name, at, version = package.partition("@")
     if is_list:
