@@ -4,7 +4,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from xpm.operations.answering import RunOptions
 from xpm.operations.serve import ServeOptions, application
 from xpm.progress import Silent
 from xpm_runtime.server.connections import PatientProtocol
+from xpm_runtime.server.work import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,16 @@ class Served:
     def service(self) -> Any:
         return self.app.state.service
 
-    def wait_until_idle(self, seconds: float = 10.0) -> None:
-        """Until nothing runs or waits; fails if that takes longer."""
+    def wait_until(self, is_so: Callable[[Snapshot], bool], seconds: float = 10.0) -> None:
+        """Until the worker's snapshot is as wanted; fails if that takes longer."""
         deadline = time.monotonic() + seconds
-        while (now := self.service.worker.snapshot()).running or sum(now.waiting):
+        while not is_so(now := self.service.worker.snapshot()):
             assert time.monotonic() < deadline, now
             time.sleep(0.01)
+
+    def wait_until_idle(self, seconds: float = 10.0) -> None:
+        """Until nothing runs or waits; fails if that takes longer."""
+        self.wait_until(lambda now: not now.running and not sum(now.waiting), seconds)
 
 
 @contextlib.contextmanager
