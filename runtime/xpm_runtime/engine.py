@@ -3,18 +3,16 @@
 Every public method may be called from any thread; steps take turns.
 """
 
-import asyncio
 import atexit
 import os
 import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Items
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,38 +20,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xpm_runtime.activation import Stage, parts_of, stages_of
+from xpm_runtime.activation import parts_of
 from xpm_runtime.adapter import AdapterSpec
 from xpm_runtime.adapter_rank import RankProfile
+from xpm_runtime.admission import Admission, require_form
+from xpm_runtime.answers import Answers
 from xpm_runtime.beams import BeamSearch
 from xpm_runtime.cache_settings import CacheSettings
-from xpm_runtime.constraint import Constraints
+from xpm_runtime.composition import compose, num_soft, require_attached, stages
 from xpm_runtime.conversation import EngineSession
 from xpm_runtime.errors import CapacityError, RequestError
 from xpm_runtime.forms import open_base
 from xpm_runtime.forms.form import Form
-from xpm_runtime.grammar import Grammar
-from xpm_runtime.grammars import agreed
 from xpm_runtime.graph import GraphSpec, stored_weights
-from xpm_runtime.guide import Guides
 from xpm_runtime.lanes import Lanes
 from xpm_runtime.memory import MemoryPlan, MemoryReport, plan_memory
 from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import PrefixCache
-from xpm_runtime.prompts import asked_in, checked_ids, encode_prompt
+from xpm_runtime.prompts import checked_ids, encode_prompt
 from xpm_runtime.resident import ResidentAdapters
 from xpm_runtime.rope_scaling import RopeScaling
-from xpm_runtime.sampler import Sampler, SamplingParams, as_real
 from xpm_runtime.scheduler import Scheduler
 from xpm_runtime.sequence import GenerationResult, Prompt, Request, Sequence
 from xpm_runtime.session import Session
-from xpm_runtime.shared_steps import SharedSteps
-from xpm_runtime.slots import Acting, check_scale
 from xpm_runtime.stepper import Stepper, StepReport
-from xpm_runtime.text import GrowingText, TextCodec
-from xpm_runtime.vocabulary import TokenizerVocabulary, ids_before_a_text
+from xpm_runtime.text import TextCodec
 
-MAX_EXPERTS = 10
 _CHUNK_TOKENS = 256
 _DEFAULT_CONTEXT = 2048
 _MOST_CONTEXT = 1 << 22
@@ -81,7 +73,7 @@ class AttachReport:
     attach_ms: float
 
 
-class Engine:
+class Engine(Answers):
     """Made by ``Engine.load``; a context manager that frees the base when it is left."""
 
     def __init__(
@@ -94,16 +86,11 @@ class Engine:
         rope: RopeScaling | None = None,
         cache: CacheSettings | None = None,
     ) -> None:
+        super().__init__()
         self.graph = form.graph
         self.device = session.device
         self.kernels = form.name
         self._codec = codec
-        self._rope = rope
-        self._scales_positions = form.scales_positions
-        self._packs_cache = form.packs_cache
-        self._cache = cache
-        vocabulary = partial(TokenizerVocabulary, codec.tokenizer, self.graph.vocab_size, self.graph.eos_token_ids)
-        self._guides = Guides(Constraints(vocabulary))
         self._lanes = lanes
         self._memory = plan
         self._runner = form.runner(session, lanes)
@@ -122,7 +109,18 @@ class Engine:
         )
         self._lock = threading.RLock()
         self._searching = threading.Lock()
-        self._shared = SharedSteps(self.step)
+        self._admission = Admission(
+            form,
+            codec,
+            lanes,
+            self._scheduler,
+            self._adapters.attached,
+            bytes_per_token=plan.bytes_per_token,
+            rope=rope,
+            cache=cache,
+            owner=self._lock,
+            opened=self._opened,
+        )
         self._is_closed = False
         _LIVE.add(self)
 
@@ -170,10 +168,7 @@ class Engine:
             raise RequestError(f"threads must be 1 to {_max_threads()} here", context=f"got {threads}")
         codec = TextCodec(folder)
         form, session = open_base(folder, graph, device=device, kernels=kernels, threads=threads, spinning=spinning)
-        if rope is not None and not form.scales_positions:
-            raise _scaled_inside()
-        if cache is not None and not cache.is_plain and not form.packs_cache:
-            raise _kept_inside(form.name)
+        require_form(form, rope, cache)
         lanes = form.lanes(session, num_lanes=max_lanes, capacity=capacity)
         plan = plan_memory(
             weights=form.bytes_of_weights(stored_weights(folder)),
@@ -204,7 +199,7 @@ class Engine:
                 sequence.finish_reason = "cancelled"
                 self._stepper.remove(sequence)
             self._adapters.clear()
-            for name in ("_runner", "_lanes", "_packs", "_stepper", "_prefixes"):
+            for name in ("_runner", "_lanes", "_packs", "_stepper", "_prefixes", "_admission"):
                 self.__dict__.pop(name, None)
         self._shared.close()
 
@@ -237,13 +232,13 @@ class Engine:
     def prefetch(self, names: Items[str]) -> None:
         """Have adapters in memory before they are needed, the most important first; what the budget can't hold is left out."""
         with self._opened():
-            self._require_attached(names)
+            require_attached(self._adapters.attached, names)
             self._adapters.prefetch(names)
 
     def detach(self, name: str) -> None:
         """Forget an adapter; raises RequestError if it is not attached or something still needs it."""
         with self._opened():
-            self._require_attached((name,))
+            require_attached(self._adapters.attached, (name,))
             if self._pinned[name] or any(name in s.composition for s in self._unfinished()):
                 raise RequestError(
                     f"{name} is in use", hint="finish or cancel the requests, and release the sessions, that use it"
@@ -254,14 +249,14 @@ class Engine:
     def session(self, *, experts: Items[str] = (), system: str | None = None) -> EngineSession:
         """Begin a conversation with a composition; its experts can't be detached until it is released."""
         with self._opened():
-            composition = tuple(name for name, _ in self._compose(experts))
+            composition = tuple(name for name, _ in compose(self._adapters.attached, experts))
             self.pin(composition)
         return EngineSession(self, composition, system)
 
     def pin(self, experts: Items[str]) -> None:
         """Keep experts from being detached until they are unpinned; raises RequestError if one is not attached."""
         with self._opened():
-            self._require_attached(experts)
+            require_attached(self._adapters.attached, experts)
             self._pinned.update(experts)
 
     def unpin(self, experts: Items[str]) -> None:
@@ -312,91 +307,15 @@ class Engine:
         self._begun(request)
 
     def _begun(self, request: Request) -> Sequence:
-        if request.sampling.num_beams > self.num_lanes:
-            raise RequestError(
-                f"{request.sampling.num_beams} beams need as many lanes, and there are {self.num_lanes}",
-                hint="lower num_beams, or load the base with a larger max_lanes",
-            )
-        ids = encode_prompt(  # may take long: nobody waits for it
-            request.prompt,
-            self._codec,
-            self.graph.vocab_size,
-            max_tokens=self._scheduler.capacity,
-            allow_special=request.allow_special,
-        )
-        if any(token >= self.graph.vocab_size for token in request.sampling.logit_bias):
-            raise RequestError("logit_bias names a token that the base does not have")
-        grammar = request.sampling.grammar or self._stated_grammar(request, ids)
-        guide = self._guides.begin(grammar) if grammar else None
-        before = ids_before_a_text(self._codec.tokenizer) if guide else ()
-        text = GrowingText(self._codec, request.sampling.stop, before)
         with self._opened():
-            acting = self._compose(request.experts, request.scales)
-            num_soft = sum(self._adapters.attached[name].num_soft for name, _ in acting)
-            stages = self._stages(acting, ids, num_soft)
-            acting = stages[-1].acting
-            sequence = Sequence(
-                [0] * num_soft + ids,
-                num_soft,
-                tuple(name for name, _ in acting),
-                Sampler(request.sampling),
-                text,
-                guide,
-                owner=self._lock,
-                scales=tuple(scale for _, scale in acting),
-                stages=stages,
-            )
-            longest = self._scheduler.longest(sequence)
-            sequence.cache = self._cache_of(request.cache)
-            if sequence.cache is not None:
-                num_bytes = self._lanes.bytes_of(sequence.cache, longest)
-                sequence.num_held = -(-num_bytes // self._memory.bytes_per_token)
-            self._scheduler.check(sequence)
-            sequence.rope = self._scaling_of(request.rope, longest, sequence.cache)
-        return sequence
-
-    def _cache_of(self, asked: CacheSettings | None) -> CacheSettings | None:
-        """How a request keeps its cache, None for as the graph has it; raises RequestError if this graph can't do otherwise."""
-        kept = asked or self._cache
-        if kept is None or kept.is_plain:
-            return None
-        if not self._packs_cache:
-            raise _kept_inside(self.kernels)
-        return kept
-
-    def _scaling_of(self, asked: RopeScaling | None, length: int, cache: CacheSettings | None) -> RopeScaling | None:
-        """How the positions of a request of so many tokens are scaled, by its own wish or by what the engine was loaded with.
-
-        Within a window that the base was made for, they need not be: tokens that see each other are near.
-
-        Raises:
-            CapacityError: it is longer than that reaches. RequestError: this graph can't scale positions.
-        """
-        scaling, graph = asked or self._rope, self.graph
-        span = length if cache is None or cache.span is None else min(length, cache.span)
-        if span <= graph.max_positions:
-            return None
-        if scaling is None:
-            raise CapacityError(
-                f"the request may come to {length} tokens, the base was made for {graph.max_positions}",
-                hint="ask for fewer, for scaled positions (rope), or for a window",
-            )
-        if not self._scales_positions:
-            raise _scaled_inside()
-        return scaling.for_length(length, graph.trained_positions)
-
-    def _stated_grammar(self, request: Request, ids: Items[int]) -> Grammar | None:
-        """What the request's experts say of their answers; None if they differ: an answer can't be of both forms."""
-        with self._opened():
-            acting = self._stages(self._compose(request.experts, request.scales), ids, 0)[-1].acting
-            specs = [self._adapters.attached[name].spec for name, _ in acting]
-        return agreed(spec.grammar(asked_in(request.prompt)) for spec in specs if spec.grammar)
+            admission = self._admission
+        return admission.begin(request)
 
     def enqueue(self, sequence: Sequence) -> None:
         """Queue what was prepared, or preempted; raises RequestError if an expert of it was detached meanwhile."""
         with self._opened():
             self._require_own(sequence)
-            self._require_attached(sequence.composition)
+            require_attached(self._adapters.attached, sequence.composition)
             self._scheduler.add(sequence)
 
     def has_room(self, sequence: Sequence, *, without: Items[Sequence] = ()) -> bool:
@@ -434,36 +353,6 @@ class Engine:
         with self._opened():
             return self._stepper.step()
 
-    def generate(
-        self, prompt: Prompt, *, experts: Items[str] = (), sampling: SamplingParams | None = None
-    ) -> GenerationResult:
-        """Answer one prompt with a composition of experts (in any order; they act in load order)."""
-        return self.generate_batch(
-            [Request(prompt=prompt, experts=tuple(experts), sampling=sampling or SamplingParams())]
-        )[0]
-
-    def generate_batch(self, requests: Items[Request]) -> list[GenerationResult]:
-        """Answer several prompts, each with its own composition, in one continuous batch; results in the order of requests."""
-        results = dict(self.as_completed(requests))
-        return [results[number] for number in range(len(requests))]
-
-    def as_completed(self, requests: Items[Request]) -> Iterator[tuple[int, GenerationResult]]:
-        """Like ``generate_batch``, but yield (place in ``requests``, result) as each is done. Leaving the loop cancels the rest."""
-        waiting: dict[int, Sequence] = {}
-        try:
-            for number, request in enumerate(requests):
-                if request.sampling.num_beams > 1:
-                    yield number, self.search(request)[0]
-                else:
-                    waiting[number] = self.submit(request)
-            while waiting:
-                self.step()
-                for number in [number for number, sequence in waiting.items() if sequence.is_finished]:
-                    yield number, waiting.pop(number).result()
-        finally:
-            for sequence in waiting.values():
-                self.cancel(sequence)
-
     def search(self, request: Request, *, stopped: Callable[[], bool] = lambda: False) -> list[GenerationResult]:
         """The likeliest answers that a beam search finds, best first: as many as ``num_beams``, unless there are fewer.
 
@@ -489,57 +378,6 @@ class Engine:
                         search.cancel()
         return [sequence.result() for sequence in search.found]
 
-    def stream(
-        self, prompt: Prompt, *, experts: Items[str] = (), sampling: SamplingParams | None = None
-    ) -> Iterator[str | GenerationResult]:
-        """Yield pieces of text as they become certain, then the result. Leaving the loop cancels the request.
-
-        What a beam search finds is certain at its end.
-        """
-        request = Request(prompt=prompt, experts=tuple(experts), sampling=sampling or SamplingParams())
-        if request.sampling.num_beams > 1:
-            yield from _pieces_of(self.search(request)[0])
-            return
-        sequence = self.submit(request)
-        try:
-            while not sequence.is_finished:
-                self.step()
-                if piece := sequence.text.take(final=sequence.is_finished):
-                    yield piece
-            yield sequence.result()
-        finally:
-            self.cancel(sequence)
-
-    async def astream(
-        self, prompt: Prompt, *, experts: Items[str] = (), sampling: SamplingParams | None = None
-    ) -> AsyncIterator[str | GenerationResult]:
-        """Like ``stream``, for asyncio: the loop stays free, and all streams share their steps. Cancelling the task cancels it."""
-        request = Request(prompt=prompt, experts=tuple(experts), sampling=sampling or SamplingParams())
-        if request.sampling.num_beams > 1:
-            for piece in _pieces_of((await asyncio.to_thread(self.search, request))[0]):
-                yield piece
-            return
-        submission = _Submission(self, request)
-        try:
-            sequence = await asyncio.to_thread(submission.submit)
-            while not sequence.is_finished:
-                await self._shared.wait()
-                if piece := sequence.text.take(final=sequence.is_finished):
-                    yield piece
-            yield sequence.result()
-        finally:
-            submission.withdraw()
-
-    async def agenerate(
-        self, prompt: Prompt, *, experts: Items[str] = (), sampling: SamplingParams | None = None
-    ) -> GenerationResult:
-        """Like ``generate``, for asyncio."""
-        result: GenerationResult | None = None
-        async for piece in self.astream(prompt, experts=experts, sampling=sampling):
-            result = piece if isinstance(piece, GenerationResult) else None
-        assert result is not None
-        return result
-
     def logits(
         self,
         token_ids: Items[int],
@@ -551,27 +389,27 @@ class Engine:
     ) -> NDArray[np.float32]:
         """Logits of every position of a prompt, float32 (len(token_ids), vocab); soft prompts act but are not returned."""
         with self._opened():
-            acting = self._compose(experts, scales)
-            num_soft = sum(self._adapters.attached[name].num_soft for name, _ in acting)
+            acting = compose(self._adapters.attached, experts, scales)
+            count = num_soft(self._adapters.attached, acting)
             free = next((lane for lane, holder in enumerate(self._scheduler.lanes) if holder is None), None)
-            if free is None or num_soft + len(token_ids) > self._lanes.capacity:
-                raise CapacityError("no lane can hold the tokens", context=f"{num_soft + len(token_ids)} tokens")
+            if free is None or count + len(token_ids) > self._lanes.capacity:
+                raise CapacityError("no lane can hold the tokens", context=f"{count + len(token_ids)} tokens")
             if len(token_ids) == 0:
                 raise RequestError("there are no tokens")
             self._packs.check(acting)
             pack = self._packs.serve(acting)
             ids = [*self._packs.soft_ids(acting), *checked_ids(token_ids, self.graph.vocab_size)]
-            kept = self._cache_of(cache)
-            scaling = self._scaling_of(rope, len(ids), kept)
+            kept = self._admission.cache_of(cache)
+            scaling = self._admission.scaling_of(rope, len(ids), kept)
             self._lanes.configure(free, kept)
             found = [
                 self._runner.prefill(
                     ids[start:stop], lane=free, start=start, pack=pack, acting=part, every=True, rope=scaling
                 ).copy()
-                for start, stop, part in parts_of(self._stages(acting, token_ids, num_soft), 0, len(ids))
+                for start, stop, part in parts_of(stages(self._adapters.attached, acting, token_ids), 0, len(ids))
             ]
             self._lanes.release(free, len(ids))
-            return np.concatenate(found)[num_soft:]
+            return np.concatenate(found)[count:]
 
     def memory(self) -> MemoryReport:
         """What is in memory now, by the formula."""
@@ -608,80 +446,3 @@ class Engine:
             if self._is_closed:
                 raise RequestError("the engine was closed", hint="load it again")
             yield
-
-    # Compositions
-
-    def _compose(self, experts: Items[str], scales: Items[float] = ()) -> Acting:
-        """Those that act, in load order, then by name, with their scales; without those at scale 0.
-
-        Raises CapacityError if there are too many, RequestError if one is named twice or not attached, or can't have its scale.
-        """
-        if len(experts) > MAX_EXPERTS:
-            raise CapacityError(f"{len(experts)} experts were asked for, at most {MAX_EXPERTS} act together")
-        if len(set(experts)) != len(experts):
-            raise RequestError("an expert is named twice", context=", ".join(experts))
-        self._require_attached(experts)
-        if scales and len(scales) != len(experts):
-            raise RequestError("each expert needs a scale", context=f"{len(experts)} experts, {len(scales)} scales")
-        attached = self._adapters.attached
-        of = {name: as_real(f"the scale of {name}", scale) for name, scale in zip(experts, scales, strict=False)}
-        for name, scale in of.items():
-            check_scale(name, scale, has_soft=attached[name].num_soft > 0)
-        ordered = sorted(experts, key=lambda name: (attached[name].spec.load_order, name))
-        return tuple((name, of.get(name, 1.0)) for name in ordered if of.get(name) != 0)
-
-    def _stages(self, acting: Acting, ids: Items[int], num_soft: int) -> tuple[Stage, ...]:
-        """What acts on which tokens of a prompt."""
-        invocations = {name: self._adapters.attached[name].invocation for name, _ in acting}
-        return stages_of(acting, invocations, ids, num_soft=num_soft)
-
-    def _require_attached(self, names: Iterable[str]) -> None:
-        for name in names:
-            if name not in self._adapters.attached:
-                raise RequestError(
-                    f"no expert named {name} is attached", context=f"attached: {', '.join(self.attached) or 'none'}"
-                )
-
-
-def _scaled_inside() -> RequestError:
-    return RequestError(
-        "an exported graph turns positions itself, they can't be scaled", hint="use a base that xpm's own graphs run"
-    )
-
-
-def _kept_inside(kernels: str) -> RequestError:
-    return RequestError(
-        f"the {kernels} graph keeps all keys and values as they are",
-        hint="fewer bits, and windows, need our own kernels: a quantised base on a CPU (kernels native)",
-    )
-
-
-def _pieces_of(result: GenerationResult) -> tuple[str | GenerationResult, ...]:
-    """What a stream gives of an answer that is there at once."""
-    return (result.text, result) if result.text else (result,)
-
-
-class _Submission:
-    """A request that a thread submits for a coroutine, which may be gone before it is there."""
-
-    def __init__(self, engine: Engine, request: Request) -> None:
-        self._engine = engine
-        self._request = request
-        self._lock = threading.Lock()
-        self._sequence: Sequence | None = None
-        self._is_withdrawn = False
-
-    def submit(self) -> Sequence:
-        sequence = self._engine.submit(self._request)
-        with self._lock:
-            self._sequence = sequence
-            if self._is_withdrawn:
-                self._engine.cancel(sequence)
-        return sequence
-
-    def withdraw(self) -> None:
-        """Cancel what was submitted, or what is about to be."""
-        with self._lock:
-            self._is_withdrawn = True
-            if self._sequence is not None:
-                self._engine.cancel(self._sequence)

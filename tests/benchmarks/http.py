@@ -31,7 +31,7 @@ from xpm.engine import open_engine
 from xpm_build.bench.material import Material, real_material
 from xpm_index.archive import MANIFEST
 from xpm_runtime import AdapterSpec, Engine, Request, SamplingParams
-from xpm_runtime.engine import MAX_EXPERTS
+from xpm_runtime.composition import MAX_EXPERTS
 
 LANES, PROMPT, TOKENS = 8, 64, 48
 FIRST_PROMPT, FIRSTS = 8, 40  # where little is computed, what HTTP adds is seen

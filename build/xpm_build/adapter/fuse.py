@@ -28,7 +28,7 @@ from xpm_index.digests import sha256_file
 from xpm_index.manifest import Manifest
 from xpm_index.names import validate_name
 from xpm_runtime.adapter import MAX_RANK
-from xpm_runtime.engine import MAX_EXPERTS
+from xpm_runtime.composition import MAX_EXPERTS
 
 METHOD = "sum of updates, re-compressed by singular value decomposition"
 _MAX_SCALE = 100.0

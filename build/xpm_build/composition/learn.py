@@ -28,7 +28,7 @@ from xpm_build.prompts import end_of_turn, load_tokenizer
 from xpm_build.rows import Row, prompt_of
 from xpm_index.archive import MANIFEST
 from xpm_index.manifest import Manifest
-from xpm_runtime.engine import MAX_EXPERTS
+from xpm_runtime.composition import MAX_EXPERTS
 
 SCALES = "scales.json"
 _JOURNAL = "answers.journal"

@@ -23,7 +23,7 @@ from xpm_build.evaluation.metrics import Comparison, compare
 from xpm_build.evaluation.own_cases import folder_with_cases, opened
 from xpm_index.archive import MANIFEST
 from xpm_index.manifest import Manifest
-from xpm_runtime.engine import MAX_EXPERTS
+from xpm_runtime.composition import MAX_EXPERTS
 
 TOGETHER = "all"
 JOURNAL = "answers.journal"

@@ -31,7 +31,7 @@ from xpm_build.manifest_file import write_manifest
 from xpm_build.rows import Row, write_rows
 from xpm_index.archive import MANIFEST
 from xpm_index.manifest import Manifest
-from xpm_runtime.engine import MAX_EXPERTS
+from xpm_runtime.composition import MAX_EXPERTS
 
 _ALL = "all"  # the composition of all experts
 
