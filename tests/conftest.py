@@ -1,7 +1,8 @@
-"""What tests start from: a project that uses an index, and, made once because it is dear, a tiny base with its adapters.
+"""What tests start from: a project that uses an index, and, made once because it is dear, a
+tiny base with its adapters.
 
-Of workers that run side by side each has one core for what computes with OpenMP: threads that wait for each other on cores that
-are taken take several times as long.
+Of workers that run side by side each has one core for what computes with OpenMP: threads that wait for each other on
+cores that are taken take several times as long.
 """
 
 import os
@@ -39,7 +40,8 @@ class TinyAdapter:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a grammar allows does not depend on how busy the machine is; tests of the limit itself set it, or are programs."""
+    """What a grammar allows does not depend on how busy the machine is; tests of the limit
+    itself set it, or are programs."""
     monkeypatch.setattr("xpm_runtime.constraint.COMPILE_S", 60.0)
 
 

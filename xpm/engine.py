@@ -29,15 +29,19 @@ def open_engine(
     kernels: str = "auto",
     grammars: bool = True,
 ) -> "Engine":
-    """Load the base of the project that ``folder`` lies in and attach all its experts, under their names, in the lock's order.
+    """Load the base of the project that ``folder`` lies in and attach all its experts, under their
+    names, in the lock's order.
 
-    Outside a project it is the user's default environment. What xpm.lock names and the store lacks is fetched and verified first.
-    Close the engine after use (it is a context manager). The other arguments are those of ``Engine.load``.
+    Outside a project it is the user's default environment. What xpm.lock names and the store lacks is
+    fetched and verified first. Close the engine after use (it is a context manager). The other arguments are
+    those of ``Engine.load``.
 
     Args:
-        rope: how positions are scaled where a request is longer than the base was made for, e.g. "yarn"; "" for not at all.
+        rope: how positions are scaled where a request is longer than the base was made for, e.g.
+            "yarn"; "" for not at all.
         cache: how keys and values are kept; None for as the base's graph does.
-        grammars: whether answers match what the manifests of their experts ask for, where a request brings no grammar itself.
+        grammars: whether answers match what the manifests of their experts ask for, where a request
+            brings no grammar itself.
 
     Raises:
         XpmError: the project can't be read, resolved or fetched. EngineError: the base or an expert can't be loaded.

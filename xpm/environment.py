@@ -29,7 +29,8 @@ class Environment:
 
     @classmethod
     def find(cls, home: Home, start: Path) -> "Environment":
-        """The project that ``start`` lies in (the nearest folder upwards with an xpm.toml), else the default environment."""
+        """The project that ``start`` lies in (the nearest folder upwards with an xpm.toml),
+        else the default environment."""
         for folder in (start, *start.parents):
             if (folder / PROJECT_FILE).is_file():
                 return cls(home=home, folder=folder, is_project=True)
@@ -54,7 +55,8 @@ class Environment:
         return State(project=self.project(), lock=self.lockfile())
 
     def project(self) -> Project:
-        """The environment's wishes; a default environment that nobody has changed wants the experts that come with xpm."""
+        """The environment's wishes; a default environment that nobody has changed wants the
+        experts that come with xpm."""
         if not self.is_project and not (self.folder / PROJECT_FILE).is_file():
             return Project(wants=EMBEDDED_EXPERTS)
         return Project.read(self.folder)

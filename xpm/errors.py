@@ -10,8 +10,8 @@ from xpm_index.errors import FULL, DiskFullError, XpmError
 class ExpectedError(Protocol):
     """What every expected failure carries: XpmError and BuildError, and EngineError, which imports neither.
 
-    ``code`` is stable and machine-readable, ``exit_code`` is what the command line returns; ``message`` says what and where,
-    ``context`` why, ``hint`` what to do.
+    ``code`` is stable and machine-readable, ``exit_code`` is what the command line returns; ``message`` says what and
+    where, ``context`` why, ``hint`` what to do.
     """
 
     code: str

@@ -1,8 +1,8 @@
 """Fetch archives to local files, several at once, each from the first of its sources that has the promised bytes.
 
-Owns which source is tried when, and that all of it succeeds or nothing: the first failure breaks the others off. What has come
-by then, or when somebody pressed Ctrl-C, is kept and gone on with (``xpm.partial``). A file under its digest's name is whole and
-has that digest; what its bytes mean is verified by ``xpm.trust``.
+Owns which source is tried when, and that all of it succeeds or nothing: the first failure breaks the others off. What
+has come by then, or when somebody pressed Ctrl-C, is kept and gone on with (``xpm.partial``). A file under its digest's
+name is whole and has that digest; what its bytes mean is verified by ``xpm.trust``.
 """
 
 import shutil
@@ -64,8 +64,8 @@ def fetch_archives(
         jobs: how many downloads at a time.
         sleep: waits that many seconds between tries.
     Raises:
-        FetchError: no source of one of them has it; the context tells what each said. IntegrityError: a source has it, but
-            altered. StoreError: the disk is full or can't be written.
+        FetchError: no source of one of them has it; the context tells what each said. IntegrityError: a source has it,
+            but altered. StoreError: the disk is full or can't be written.
     """
     todo = list({each.ref.digest: each for each in wanted if not _is_whole(folder, each.ref)}.values())
     if todo:
@@ -171,7 +171,8 @@ class _Crew:
         )
 
     def _fetch_from(self, text: str, wanted: Wanted, partial: Partial) -> None:
-        """Fetch an archive from one source; once more from its beginning if what was there before turns out to be wrong."""
+        """Fetch an archive from one source; once more from its beginning if what was there
+        before turns out to be wrong."""
         went_on = partial.num_bytes > 0
         try:
             self._transfer(text, wanted, partial)

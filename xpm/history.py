@@ -1,9 +1,9 @@
 """What changed an environment, so that it can be undone, and so that two files change as one.
 
-One JSON file per environment under the home: its folder, the changes in order, and how many of them are in force. A change is
-first written to a pending file beside it; that is the commit point. Then xpm.toml, xpm.lock and the history follow, and the
-pending file goes. Whoever next holds the home's lock finishes a change that a crash cut off, unless somebody has edited the
-files since; a change that fails in our hands is taken back.
+One JSON file per environment under the home: its folder, the changes in order, and how many of them are in force. A
+change is first written to a pending file beside it; that is the commit point. Then xpm.toml, xpm.lock and the history
+follow, and the pending file goes. Whoever next holds the home's lock finishes a change that a crash cut off, unless
+somebody has edited the files since; a change that fails in our hands is taken back.
 
 The files here also tell which environments there are: their lockfiles are the roots of garbage collection.
 """

@@ -37,7 +37,8 @@ def download_to(
     headers: Mapping[str, str] | None = None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> None:
-    """Fill ``target`` up to ``size`` bytes, going on from what it has; whether they are the right ones is the caller's affair.
+    """Fill ``target`` up to ``size`` bytes, going on from what it has; whether they are the right
+    ones is the caller's affair.
 
     A try that fails in passing is repeated after a growing pause, until several in a row brought nothing worthwhile.
 

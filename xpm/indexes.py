@@ -1,8 +1,8 @@
 """The indexes of an environment on this machine: fetched copies, what they are trusted by, and how they advance.
 
-Each index is a bare repository under the home whose branch is the last head accepted: that ref is all the state there is, and
-it moves only after the new head was verified whole. Of a sparse index it has the files that were needed so far. The embedded index
-comes with xpm itself, so it is replaced when xpm is.
+Each index is a bare repository under the home whose branch is the last head accepted: that ref is all the state there
+is, and it moves only after the new head was verified whole. Of a sparse index it has the files that were needed so far.
+The embedded index comes with xpm itself, so it is replaced when xpm is.
 """
 
 import contextlib
@@ -106,8 +106,8 @@ class Indexes:
         """Fetch an index and accept its head; whether it changed.
 
         Raises:
-            TrustError: the head does not continue the one accepted before, or its root is not the trusted one. StaleIndexError:
-                nothing newer came, and what is there has expired.
+            TrustError: the head does not continue the one accepted before, or its root is not the trusted one.
+                StaleIndexError: nothing newer came, and what is there has expired.
             GitError: it could not be fetched. FetchError: --offline.
         """
         if name == EMBEDDED:
@@ -146,7 +146,8 @@ class Indexes:
         return failures
 
     def refresh(self, max_age: timedelta) -> None:
-        """Fetch the indexes that were not fetched for ``max_age``, and sparse ones; one that can't be reached is only warned of."""
+        """Fetch the indexes that were not fetched for ``max_age``, and sparse ones; one that can't be
+        reached is only warned of."""
         for name in self.sources:
             is_young = self.age(name) < max_age and not self.is_sparse(name)  # it costs two small requests to ask
             if name == EMBEDDED or self._offline or is_young:
@@ -185,9 +186,9 @@ class Indexes:
     def entries(self, name: str) -> tuple[str, tuple[Entry, ...]]:
         """(index, its entries) of the one index that has ``name`` under either spelling; ("", ()) if none has.
 
-        An expert that xpm.toml binds to an index comes from no other; an ``explicit`` index serves nothing else. The embedded index
-        gives way to any other. Two others claiming a name is an error, so that nobody can take over a name by publishing
-        it elsewhere.
+        An expert that xpm.toml binds to an index comes from no other; an ``explicit`` index serves nothing else. The
+        embedded index gives way to any other. Two others claiming a name is an error, so that nobody can take over a
+        name by publishing it elsewhere.
         """
         wanted = self._wants.get(name)
         bound = wanted.index if isinstance(wanted, FromIndex) else ""
@@ -211,7 +212,8 @@ class Indexes:
             self._progress.warn(text)
 
     def key_of(self, claim: PackageSignature) -> PublicKey | None:
-        """The key of a signature, from the first index that lists it for its publisher at its time; None if none does."""
+        """The key of a signature, from the first index that lists it for its publisher at
+        its time; None if none does."""
         for name in self.sources:
             with contextlib.suppress(TrustError):
                 return self.snapshot(name).publisher(claim.publisher).key(claim.key_id, at=claim.created_at)
@@ -241,10 +243,12 @@ class Indexes:
         return replace(ref, sources=tuple(map(located, ref.sources)))
 
     def search(self, name: str, query: Query) -> list[tuple[str, float]]:
-        """(package, rank) of what matches in one index, best first; nothing is verified. A sparse index is only warned of."""
+        """(package, rank) of what matches in one index, best first; nothing is verified. A
+        sparse index is only warned of."""
         if self.is_sparse(name):
             self.warn(
-                f"index {name} was not searched: it is sparse, and nothing of it is here but what was asked for by name; "
+                f"index {name} was not searched: it is sparse, and nothing of it is here but what was asked for by "
+                "name; "
                 f"search the pages of its maintainer, or add its Git repository"
             )
             return []
@@ -275,7 +279,8 @@ class Indexes:
         return IndexSnapshot(repo, commit, files, list_files=listing)
 
     def _advance(self, name: str, repo: BareRepo) -> bool:
-        """Fetch the newest state of an index, and let its copy be at it if it may follow what was accepted; whether it is new."""
+        """Fetch the newest state of an index, and let its copy be at it if it may follow what was
+        accepted; whether it is new."""
         source, old = self.sources[name], repo.head()
         if (remote := self._remote(name)) is not None:
             new = fetch_newest(repo, remote, self._trust(name))

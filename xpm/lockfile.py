@@ -70,8 +70,8 @@ class Editable:
 class Made:
     """What is made here, and signed by nobody: of what, by which version of the tool, and what comes of it.
 
-    A base of a model, or an expert of an adapter for the one base of its ``archives``. ``made_of`` is the digest of the source's
-    files; ``revision`` the commit of a hub's, "" of local files.
+    A base of a model, or an expert of an adapter for the one base of its ``archives``. ``made_of`` is the digest of the
+    source's files; ``revision`` the commit of a hub's, "" of local files.
     """
 
     source: str
@@ -117,7 +117,8 @@ class LockedPackage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lockfile:
-    """``experts`` are in composition order. ``requirements`` are xpm.toml's when it was made: a difference means out of date."""
+    """``experts`` are in composition order. ``requirements`` are xpm.toml's when it was made: a
+    difference means out of date."""
 
     requirements: tuple[str, ...]
     variant: str
@@ -245,7 +246,8 @@ def _from_dict(fields: Fields) -> LockedPackage:
 
 
 def _origin(fields: Fields) -> Origin:
-    """With a key it is pinned to it, made here if it says of what, with a source alone editable; older locks say more of that."""
+    """With a key it is pinned to it, made here if it says of what, with a source alone editable;
+    older locks say more of that."""
     source, is_pinned = fields.text("source", required=False), bool(fields.text("public_key", required=False))
     is_made = "made_of" in fields.raw
     if source and not is_pinned and not is_made:

@@ -1,4 +1,5 @@
-"""What is on a Hugging Face hub, by its plain HTTP interface: a commit and its files, each gone on with where it stopped."""
+"""What is on a Hugging Face hub, by its plain HTTP interface: a commit and its files, each gone
+on with where it stopped."""
 
 import json
 import os
@@ -32,8 +33,8 @@ def fetch_model(model_id: str, revision: str, into: Path, *, file: str = "", pro
     ``into`` gets a folder per commit; what is there whole is not fetched again.
 
     Raises:
-        FetchError: there is no such model, it may not be read, or nothing in it makes a base. IntegrityError: other bytes came
-            than the hub states.
+        FetchError: there is no such model, it may not be read, or nothing in it makes a base. IntegrityError: other
+            bytes came than the hub states.
     """
     with _Hub(model_id) as hub:
         found = hub.listing(revision)
@@ -197,7 +198,8 @@ def _is_plain(name: object) -> bool:
 
 
 class _Growing:
-    """A file in the making; beside it lies what the server said of its version, so that only the same one is gone on with."""
+    """A file in the making; beside it lies what the server said of its version, so that only the
+    same one is gone on with."""
 
     def __init__(self, target: Path) -> None:
         self._target = target

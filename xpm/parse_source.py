@@ -1,6 +1,7 @@
 """Where an expert comes from, as a person types it (docs/reference/formats/sources.md, "On the command line").
 
-Parsing opens no socket; only local paths are looked at. Everything that can't be followed later is refused here, as typed.
+Parsing opens no socket; only local paths are looked at. Everything that can't be followed later
+is refused here, as typed.
 """
 
 import os
@@ -141,7 +142,8 @@ def _parse_local(path: Path, folder: Path, editable: bool) -> Source:
 
 
 def near(path: Path, folder: Path) -> Path:
-    """``path`` relative to ``folder`` if that takes few steps upwards, so that the two can move together; else absolute."""
+    """``path`` relative to ``folder`` if that takes few steps upwards, so that the two can
+    move together; else absolute."""
     absolute = Path(os.path.abspath(path))
     try:
         relative = Path(os.path.relpath(absolute, os.path.abspath(folder)))

@@ -1,7 +1,9 @@
-"""An archive on its way: ``<digest>.partial`` grows and is hashed as it does, and becomes ``<digest>`` when it is right.
+"""An archive on its way: ``<digest>.partial`` grows and is hashed as it does, and becomes
+``<digest>`` when it is right.
 
-Every byte written is in the file at once, so a download that was cut off, by whatever, is gone on with by the next one. Beside it
-``<digest>.partial.from`` keeps what the server said of its version (never the URL itself, which may be private).
+Every byte written is in the file at once, so a download that was cut off, by whatever, is gone on with by
+the next one. Beside it ``<digest>.partial.from`` keeps what the server said of its version (never the URL
+itself, which may be private).
 """
 
 import hashlib
@@ -27,7 +29,8 @@ class Partial:
 
     Args:
         digest: what the whole file must be.
-        advance: told of bytes as they come. skip: told of those that were there already, and, negative, of dropped ones.
+        advance: told of bytes as they come. skip: told of those that were there already, and,
+            negative, of dropped ones.
     """
 
     def __init__(
@@ -118,7 +121,8 @@ class Partial:
 
 
 def keep(chunks: Iterable[bytes], folder: Path) -> tuple[Path, str]:
-    """Write what comes into ``folder``, hashed on its way, where no digest was promised; (file named by its digest, digest)."""
+    """Write what comes into ``folder``, hashed on its way, where no digest was promised; (file
+    named by its digest, digest)."""
     hasher = hashlib.sha256()
     try:
         descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=UNNAMED)

@@ -51,8 +51,8 @@ class Project:
     """A parsed xpm.toml.
 
     ``wants`` says by name where each expert comes from, and the base, unless any version of any index will do for it.
-    ``indexes`` are in order of priority; the embedded one is always there, last. ``overrides`` replace every requirement on
-    a name, the experts' own too.
+    ``indexes`` are in order of priority; the embedded one is always there, last. ``overrides`` replace every
+    requirement on a name, the experts' own too.
     """
 
     base: str = DEFAULT_BASE

@@ -1,7 +1,7 @@
 """Full-text search over an index: an SQLite cache beside its copy, derived from the entries and never trusted.
 
-The cache knows for which commit it was made and follows from there by the entry files that changed. It only says which names to
-look at; what is shown of them is then read from the index and verified. A cache that is damaged is made anew.
+The cache knows for which commit it was made and follows from there by the entry files that changed. It only says which
+names to look at; what is shown of them is then read from the index and verified. A cache that is damaged is made anew.
 """
 
 import contextlib
@@ -24,7 +24,8 @@ _WEIGHTS = "8.0, 1.0, 4.0, 4.0, 4.0"  # name, description, capabilities, keyword
 _SCHEMA = """
 CREATE TABLE state (format INTEGER, head TEXT);
 CREATE TABLE packages (
-  id INTEGER PRIMARY KEY, name TEXT UNIQUE, kind TEXT, publisher TEXT, capabilities TEXT, tags TEXT, bases TEXT, quality REAL
+  id INTEGER PRIMARY KEY, name TEXT UNIQUE, kind TEXT, publisher TEXT, capabilities TEXT, tags TEXT, bases TEXT,
+  quality REAL
 );
 CREATE VIRTUAL TABLE words USING fts5(
   name, description, capabilities, keywords, tags, tokenize = "unicode61 remove_diacritics 2", prefix = '2 3'
@@ -91,7 +92,8 @@ class SearchCache:
         if query.words:
             match = " AND ".join(f'"{word.replace(chr(34), chr(34) * 2)}"*' for word in query.words)
             sql = (
-                f"SELECT packages.name, bm25(words, {_WEIGHTS}) AS rank FROM words JOIN packages ON packages.id = words.rowid"
+                f"SELECT packages.name, bm25(words, {_WEIGHTS}) AS rank FROM words JOIN packages ON packages.id = "
+                "words.rowid"
                 f" WHERE words MATCH ? AND {where} ORDER BY rank, packages.name LIMIT ?"
             )
             values.insert(0, match)
@@ -108,7 +110,8 @@ class SearchCache:
         capabilities, tags = _texts(newest, "capabilities"), _texts(newest, "tags")
         bases = sorted({str(each.get("base", "")) for each in newest.get("archives") or [] if isinstance(each, dict)})
         cursor = self._database.execute(
-            "INSERT INTO packages (name, kind, publisher, capabilities, tags, bases, quality) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO packages (name, kind, publisher, capabilities, tags, bases, quality) VALUES (?, ?, ?, ?, ?, "
+            "?, ?)",
             (
                 name,
                 str(newest.get("kind", "")),
@@ -165,7 +168,8 @@ def words_of(texts: Sequence[str]) -> tuple[str, ...]:
 def _newest(data: bytes) -> dict[str, Any] | None:
     """The document of the newest version, one that is not yanked before a yanked one, a release before a pre-release.
 
-    Lines that can't be read are passed over, and None if there is no other: what is found here is verified before it is shown.
+    Lines that can't be read are passed over, and None if there is no other: what is found here is
+    verified before it is shown.
     """
     last = {match[1]: line for line in data.splitlines() if (match := _VERSION.search(line))}
     yanked = None

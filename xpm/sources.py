@@ -121,7 +121,8 @@ class FromModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FromAdapter:
-    """An expert that is made here of what PEFT saved: ``hf:OWNER/NAME@REVISION``, or a folder's path as in FromArchive."""
+    """An expert that is made here of what PEFT saved: ``hf:OWNER/NAME@REVISION``, or a
+    folder's path as in FromArchive."""
 
     adapter: str
 

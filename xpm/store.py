@@ -3,8 +3,8 @@
 Invariant: a folder under ``sha256/`` is complete and was verified. It appears by one rename, after everything in it was
 written, verified and synced; a crash leaves nothing but a folder under ``tmp/``, which the next ``scratch`` clears.
 
-``records/`` keeps the size and time of every file when it was stored. What no longer agrees with that was altered since, by a
-person, a program that went wrong or a disk, and ``is_intact`` sees it without reading the files.
+``records/`` keeps the size and time of every file when it was stored. What no longer agrees with that was altered
+since, by a person, a program that went wrong or a disk, and ``is_intact`` sees it without reading the files.
 """
 
 import contextlib
@@ -51,8 +51,8 @@ class Store:
     def is_intact(self, digest: str) -> bool:
         """Whether a package is in the store and nothing in it was altered, as far as sizes and times tell.
 
-        Where they do not agree with the record, or there is none, the files are read and compared with what was signed. If they
-        are right the record is made anew: they were only copied, or touched.
+        Where they do not agree with the record, or there is none, the files are read and compared with what was signed.
+        If they are right the record is made anew: they were only copied, or touched.
         """
         folder = self.path_of(digest)
         if not folder.is_dir():
@@ -91,7 +91,8 @@ class Store:
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """An empty folder beside the packages, to unpack in; call it while holding the home's lock. It is gone afterwards."""
+        """An empty folder beside the packages, to unpack in; call it while holding the home's
+        lock. It is gone afterwards."""
         self.clear_temporary()
         try:
             self._temporary.mkdir(parents=True)

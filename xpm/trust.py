@@ -1,11 +1,12 @@
 """The only place where an archive becomes trusted. The store takes nothing but what is made here.
 
-An archive is read once: hashed, unpacked into a folder that nobody looks at yet, and its files hashed on their way there. What
-is judged then are those bytes, in this order, docstring and code alike:
+An archive is read once: hashed, unpacked into a folder that nobody looks at yet, and its files hashed on their way
+there. What is judged then are those bytes, in this order, docstring and code alike:
 1. the file has the size and digest of the index entry, which the index's metadata vouches for;
 2. it is readable as a package, whole, and within the limits;
 3. its own signature is by the key that the entry names;
-4. its files are exactly the signed ones and its manifest is in its one serialisation; where it says what it was built of, the same
+4. its files are exactly the signed ones and its manifest is in its one serialisation; where it says what
+it was built of, the same
    key signed that, of these files;
 5. it is the package that the entry says: kind, name, version, base and variant, and what the resolver believed of it.
 """
@@ -34,7 +35,8 @@ _DOCUMENTS = (MANIFEST, PROVENANCE)
 
 
 class Verified:
-    """An unpacked package that passed every step. Only this module can make one, and it can't be copied with other values.
+    """An unpacked package that passed every step. Only this module can make one, and it can't be
+    copied with other values.
 
     ``folder`` is where it was unpacked, ``digest`` that of its archive.
     """
@@ -64,7 +66,8 @@ def verify_archive(path: Path, ref: ArchiveRef, entry: Entry, key: PublicKey, *,
         )
     if claimed != (ref.base_digest, ref.variant) or signature.publisher != entry.publisher:
         raise TrustError(
-            f"the archive of {entry.name} {entry.version} is for another base or by another publisher than the index says"
+            f"the archive of {entry.name} {entry.version} is for another base or by another publisher than the index "
+            "says"
         )
     if (differing := _differing(manifest, entry)) is not None:
         raise TrustError(
@@ -76,7 +79,8 @@ def verify_archive(path: Path, ref: ArchiveRef, entry: Entry, key: PublicKey, *,
 
 
 def verify_pinned(path: Path, ref: ArchiveRef, key: PublicKey, *, scratch: Path) -> Verified:
-    """The same for an archive that no index vouches for, by a pinned key: steps 1 to 4, and that it is ``ref``'s base or for it."""
+    """The same for an archive that no index vouches for, by a pinned key: steps 1 to 4, and that it is
+    ``ref``'s base or for it."""
     manifest, _, folder = _unpacked(path, ref, key, scratch, what=path.name)
     digest_of_base = manifest.base.digest if manifest.base else manifest.bases[0].digest
     if digest_of_base != ref.base_digest:
@@ -151,7 +155,8 @@ def _differing(manifest: Manifest, entry: Entry) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedFile:
-    """A package file that verifies. ``digest`` is the file's; ``provenance`` is None where it does not say what it was built of."""
+    """A package file that verifies. ``digest`` is the file's; ``provenance`` is None where it does not
+    say what it was built of."""
 
     manifest: Manifest
     signature: PackageSignature
@@ -166,7 +171,8 @@ def verify_package(path: Path, key: PublicKey) -> VerifiedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Contents:
-    """What one pass over an archive found: its digest, the bytes of the documents, the digests of all members but the manifest."""
+    """What one pass over an archive found: its digest, the bytes of the documents, the digests of all
+    members but the manifest."""
 
     digest: str
     documents: dict[str, bytes]

@@ -1,4 +1,5 @@
-"""``xpm check``: everything that is wrong with an expert's folder: its manifest, the files beside it, and what is still missing."""
+"""``xpm check``: everything that is wrong with an expert's folder: its manifest, the files beside it,
+and what is still missing."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path

@@ -1,7 +1,8 @@
-"""Export an encoder that makes vectors of texts, as a sentence-transformers folder or a plain one has it, through Optimum.
+"""Export an encoder that makes vectors of texts, as a sentence-transformers folder or a plain
+one has it, through Optimum.
 
-The graph gives hidden states; how they become one vector is read from the folder's own modules and written to embedder.json.
-The table of word pieces, of which a text uses a few rows, is stored in 8 bits.
+The graph gives hidden states; how they become one vector is read from the folder's own modules and written to
+embedder.json. The table of word pieces, of which a text uses a few rows, is stored in 8 bits.
 """
 
 import copy
@@ -76,7 +77,8 @@ def build_embedder(
 
     Args:
         layers: keep the first ones alone. What a text is about is known before the last layer, and sooner.
-        report: if it is given, the router's topics are trained with this embedder, which takes minutes; it is told of each.
+        report: if it is given, the router's topics are trained with this embedder, which takes
+            minutes; it is told of each.
     Raises:
         BuildError: the folder holds no encoder that can be exported, or makes vectors in a way that is not supported.
         ParityError: the exported one makes other vectors than Transformers.
@@ -143,7 +145,8 @@ def _cut(model: Any, layers: int | None) -> Any:
 
 
 def _digest_of(model: Any, document: dict[str, Any], tokenizer: bytes) -> str:
-    """What decides the vectors, and not how it was written: heads that others trained with the same encoder are known by it."""
+    """What decides the vectors, and not how it was written: heads that others trained with the
+    same encoder are known by it."""
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode() + tokenizer)
     for name, tensor in sorted(model.state_dict().items()):
         if "pooler" not in name:

@@ -1,5 +1,5 @@
-"""The largest table that a graph gathers rows from, in 8 bits: of the quarter of a gigabyte that an encoder's vocabulary takes,
-a text reads a few rows.
+"""The largest table that a graph gathers rows from, in 8 bits: of the quarter of a gigabyte that an encoder's
+vocabulary takes, a text reads a few rows.
 """
 
 import numpy as np

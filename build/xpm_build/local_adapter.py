@@ -32,7 +32,8 @@ _IN_EVERY_LAYER = ("LORA", "IA3")  # whose tensors are there for every module th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What an adapter's configuration says that it was trained on: a hub's id or a path, and a revision of it; "" if nothing."""
+    """What an adapter's configuration says that it was trained on: a hub's id or a path, and a
+    revision of it; "" if nothing."""
 
     model: str
     revision: str

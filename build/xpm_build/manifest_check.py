@@ -1,7 +1,9 @@
-"""Everything that is wrong with an expert's manifest: what ``xpm check`` says of it, and what build, sign and publish refuse.
+"""Everything that is wrong with an expert's manifest: what ``xpm check`` says of it, and what
+build, sign and publish refuse.
 
-The document is held against ``expert.schema.json`` (the fields of docs/reference/formats/expert.md), then against what the commands
-that read it would say, then against itself, the files beside it and the names of bases. Needs nothing of the build extra.
+The document is held against ``expert.schema.json`` (the fields of docs/reference/formats/expert.md), then against
+what the commands that read it would say, then against itself, the files beside it and the names of bases. Needs
+nothing of the build extra.
 """
 
 import copy
@@ -149,7 +151,8 @@ def _against_commands(raw: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _refusals(read: Callable[[dict[str, Any]], object], raw: dict[str, Any]) -> Iterator[Finding]:
-    """Everything that a command would refuse, though it stops at the first: what it names is taken out and it is asked again."""
+    """Everything that a command would refuse, though it stops at the first: what it names is taken
+    out and it is asked again."""
     raw = copy.deepcopy(raw)
     while True:
         try:
@@ -269,7 +272,8 @@ def _license(text: str) -> Iterator[Finding]:
 
 
 def _declared_files(raw: dict[str, Any], names: Collection[str] | None) -> Iterator[Finding]:
-    """Files that the manifest names and that are not there: nothing would act where people believe that something does."""
+    """Files that the manifest names and that are not there: nothing would act where people
+    believe that something does."""
     if names is None:
         return
     known = {str(PurePosixPath(name)) for name in names}

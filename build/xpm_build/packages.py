@@ -1,7 +1,7 @@
 """From folders to archives: a base in its variants, and an expert compiled for one base.
 
-Each build works in a temporary folder, checks parity, records what it measured in the manifest, and only then writes the
-archive under its final name.
+Each build works in a temporary folder, checks parity, records what it measured in the manifest, and only then writes
+the archive under its final name.
 """
 
 import math
@@ -84,8 +84,8 @@ def build_base(
 
     Args:
         source: config.json, safetensors weights, tokenizer.json and tokenizer_config.json.
-        variants: of source (the folder itself, for building experts), fp32, fp16 (for accelerators), int8 and int4; by default
-            ``DEFAULT_VARIANTS``, of which a graph that is traced has source and fp32.
+        variants: of source (the folder itself, for building experts), fp32, fp16 (for accelerators), int8 and int4; by
+            default ``DEFAULT_VARIANTS``, of which a graph that is traced has source and fp32.
         block: weights per quantisation scale.
         quantizer: how weights are rounded to 4 bits, one of ``xpm_build.base.quantizers.METHODS``.
         exporter: one of ``xpm_build.base.export.EXPORTERS``; "auto" writes the graph where it can.
@@ -222,17 +222,18 @@ def build_expert(
 ) -> BuiltArchive:
     """Compile the PEFT adapter in ``folder`` for ``base`` and pack it as an unsigned ``.expert`` archive.
 
-    A manifest may name several bases, each with adapters of its own: the archive is for the one that is given. Several adapters
-    for a base are in folders of their own, to which the manifest's ``path``s lead; they act together.
+    A manifest may name several bases, each with adapters of its own: the archive is for the one that is given. Several
+    adapters for a base are in folders of their own, to which the manifest's ``path``s lead; they act together.
 
     Args:
-        folder: manifest.json and what PEFT saved; README.md, LICENSE and grammar.gbnf go along if they are there. Where its data
-            set is there too, a routing head is trained on its prompts.
+        folder: manifest.json and what PEFT saved; README.md, LICENSE and grammar.gbnf go along if they are there. Where
+            its data set is there too, a routing head is trained on its prompts.
         base: the Hugging Face folder of the base (a base's source variant).
         name: the base's package name; by default the one in the manifest.
         storage: how A and B are stored: float32, float16 or int8; what that costs is measured and recorded.
         slots_only: leave out what PEFT saved: what is packed runs, but can't be compiled again, fused or trained on.
-        embedder: what `xpm build embedder` wrote, for the routing head; by default the vectors of words that come with xpm.
+        embedder: what `xpm build embedder` wrote, for the routing head; by default the vectors of
+            words that come with xpm.
         builder: the URI of the system that builds, for the package's provenance; by default the publisher.
     Raises:
         BuildError: something is missing or not supported, its grammar does not compile, or `xpm check` finds an error.
@@ -328,7 +329,8 @@ def _expert_manifest(
     routing: Mapping[str, Any],
     compiled: Path | None,
 ) -> Manifest:
-    """The manifest with what only the build knows: base digest, adapter sizes and digests, parity, routing head; schema 2.0."""
+    """The manifest with what only the build knows: base digest, adapter sizes and digests, parity,
+    routing head; schema 2.0."""
     raw_base = manifest.raw["base_models"][0] if manifest.raw.get("base_models") else manifest.raw["base_model"]
     given = raw_base.get("adapters") or manifest.raw.get("adapters") or [{}]
     adapters = [
@@ -392,5 +394,6 @@ def _pack(
 
 
 def _order_of_magnitude(error: float) -> float:
-    """The next power of ten: what a manifest states, so that the last bits of a machine's arithmetic do not alter an archive."""
+    """The next power of ten: what a manifest states, so that the last bits of a machine's
+    arithmetic do not alter an archive."""
     return float(f"1e{math.ceil(math.log10(max(error, 1e-12)))}")

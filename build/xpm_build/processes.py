@@ -1,4 +1,5 @@
-"""What this process used, and limits and the end of others. The one place of this package that knows how POSIX and Windows do that.
+"""What this process used, and limits and the end of others. The one place of this package that knows how
+POSIX and Windows do that.
 
 Windows has no sandbox that ``judges.sandbox`` could use, so nothing is started there that would have to be confined.
 """
@@ -31,7 +32,8 @@ if sys.platform == "win32":
     def confining(
         *, cpu_s: int, file_bytes: int, num_files: int, memory_bytes: int, data_bytes: int
     ) -> Callable[[], None] | None:
-        """What a child process does before its program starts so that it begins a group and keeps limits; None: nothing."""
+        """What a child process does before its program starts so that it begins a group and
+        keeps limits; None: nothing."""
         return None
 
     def kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -54,7 +56,8 @@ else:
     def confining(
         *, cpu_s: int, file_bytes: int, num_files: int, memory_bytes: int, data_bytes: int
     ) -> Callable[[], None] | None:
-        """What a child process does before its program starts so that it begins a group and keeps limits; None: nothing."""
+        """What a child process does before its program starts so that it begins a group and
+        keeps limits; None: nothing."""
 
         def confine() -> None:
             os.setsid()

@@ -44,8 +44,8 @@ def render(tokenizer: Any, messages: Sequence[dict[str, str]]) -> str:
 
 
 def begin_of_answer(tokenizer: Any) -> str:
-    """What the chat template writes between a user's turn and the answer, "" if that can't be told; without blanks at its end,
-    which may become one token with what follows."""
+    """What the chat template writes between a user's turn and the answer, "" if that can't be told; without blanks at
+    its end, which may become one token with what follows."""
     asked = [{"role": "user", "content": "a"}]
     before = str(tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=False))
     text = render(tokenizer, asked)

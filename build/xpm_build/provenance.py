@@ -1,4 +1,5 @@
-"""What a build says that it made a package of: the manifest and settings given, and the digests of everything that went in.
+"""What a build says that it made a package of: the manifest and settings given, and the digests
+of everything that went in.
 
 Nothing of the machine but the versions of what computed: no time, no path, no user; so the same build says the same.
 """

@@ -1,7 +1,8 @@
-"""What a package must not hold, and ought to, before others get it: the rules of ``xpm check --publish`` and ``xpm publish``.
+"""What a package must not hold, and ought to, before others get it: the rules of ``xpm check
+--publish`` and ``xpm publish``.
 
-The manifest's own rules are in ``xpm_build.manifest_check``; these look at the files beside it and at what else is published. Needs
-nothing of the build extra.
+The manifest's own rules are in ``xpm_build.manifest_check``; these look at the files beside it and at what else is
+published. Needs nothing of the build extra.
 """
 
 import difflib
@@ -50,7 +51,8 @@ _PATTERNS = {what: re.compile(pattern) for what, pattern in _SECRETS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``is_error``: it is not published; else the maintainer who accepts it decides. ``reason`` is for people, ``remedy`` too."""
+    """``is_error``: it is not published; else the maintainer who accepts it decides. ``reason`` is
+    for people, ``remedy`` too."""
 
     is_error: bool
     reason: str

@@ -1,7 +1,7 @@
 """The rows of a data set: JSON lines on disk, whatever form they came in.
 
-A row has ``prompt`` and ``completion``, or ``messages``, or ``prompt``, ``chosen`` and ``rejected``, or ``text``. Other keys
-(``family``, ``group``, ``phrasing``, ``check``, ...) are kept: the split, the statistics and the judges read them.
+A row has ``prompt`` and ``completion``, or ``messages``, or ``prompt``, ``chosen`` and ``rejected``, or ``text``. Other
+keys (``family``, ``group``, ``phrasing``, ``check``, ...) are kept: the split, the statistics and the judges read them.
 """
 
 import filecmp
@@ -94,7 +94,8 @@ def write_rows(path: Path, rows: Iterable[Row]) -> int:
 
 
 def replace_rows(path: Path, rows: Iterable[Row], report: Callable[[str], None]) -> int:
-    """Write rows as ``write_rows`` does; what was there before is kept if it is something else, and ``report`` told where."""
+    """Write rows as ``write_rows`` does; what was there before is kept if it is something else,
+    and ``report`` told where."""
     before = moved_aside(path) if path.is_file() else None
     try:
         count = write_rows(path, rows)
@@ -220,7 +221,8 @@ def prompt_of(row: Row) -> str:
 
 
 def context_of(row: Row) -> str:
-    """All that stands before a row's answer (every turn but the last of messages; "" for plain text): what makes a row another."""
+    """All that stands before a row's answer (every turn but the last of messages; "" for plain text):
+    what makes a row another."""
     if is_chat(row):
         return "\n\n".join(each["content"] for each in _turns(row)[:-1])
     return prompt_of(row)

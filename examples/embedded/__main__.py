@@ -1,4 +1,5 @@
-"""``python -m examples.embedded rebuild | evaluate | tables | variants | real``: make what comes with xpm, judge it, tell of it."""
+"""``python -m examples.embedded rebuild | evaluate | tables | variants | real``: make what comes with
+xpm, judge it, tell of it."""
 
 import argparse
 from pathlib import Path

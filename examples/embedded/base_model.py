@@ -21,9 +21,9 @@ VOCAB_SIZE = 2048
 class Stage:
     """A part of the base's training.
 
-    ``oddities`` says from which share of the stage on words are how odd: (share, share of odd words, whether of the tokenizer's
-    own tokens). In a ``strange`` stage requests are not worded quite as the frames have them; in a ``hard`` one more of them
-    are of the families that take the most practice.
+    ``oddities`` says from which share of the stage on words are how odd: (share, share of odd words, whether of the
+    tokenizer's own tokens). In a ``strange`` stage requests are not worded quite as the frames have them; in a ``hard``
+    one more of them are of the families that take the most practice.
     """
 
     plan: TrainingPlan
@@ -37,9 +37,9 @@ _LATER_PLAN = TrainingPlan(
     steps=5_000, learning_rate=1.5e-3, embedding_learning_rate=1e-3, batch_tokens=4096, given_weight=0.1, seed=3
 )
 
-# At first words are well-formed, until copying is learned; then odd ones come too, of the tokenizer's own tokens, until copying
-# holds for every token; then fewer of them. The other stages are for sentences that are worded like none that was read,
-# the last two with more of what is still got wrong.
+# At first words are well-formed, until copying is learned; then odd ones come too, of the tokenizer's
+# own tokens, until copying holds for every token; then fewer of them. The other stages are for sentences that are
+# worded like none that was read, the last two with more of what is still got wrong.
 STAGES = (
     Stage(
         plan=TrainingPlan(steps=12_000, learning_rate=2e-3, batch_tokens=4096, given_weight=0.1, seed=1),
@@ -81,8 +81,8 @@ def make_config(tokenizer: Tokenizer) -> Qwen3Config:
 def train_base(folder: Path) -> None:
     """Train tokenizer and base from nothing and write them to ``folder``; an interrupted training goes on.
 
-    The weights are rounded to bfloat16 and stored so: what the experts are trained on, what is exported and what is shipped is
-    one and the same set of numbers.
+    The weights are rounded to bfloat16 and stored so: what the experts are trained on, what is exported and what is
+    shipped is one and the same set of numbers.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(_TOKENIZER_SEED)

@@ -1,7 +1,7 @@
 """What the base reads: files of six languages, copying and reading exercises, and chat that is answered in words.
 
-The base meets SQL, JSON, Cypher and code only in files, under a comment. In a chat it has learned to answer in words, so what an
-expert adds can be told from what the base does. Nothing that is held back from the experts is in it.
+The base meets SQL, JSON, Cypher and code only in files, under a comment. In a chat it has learned to answer in words,
+so what an expert adds can be told from what the base does. Nothing that is held back from the experts is in it.
 """
 
 import random
@@ -35,7 +35,8 @@ class Document:
 def training_case(name: str, rng: random.Random, *, oddity: Oddity, strange: bool = False, hard: bool = False) -> Case:
     """A case of one domain of which nothing is held back.
 
-    A ``strange`` one is not worded quite as its frames have it; of ``hard`` ones more are of the families that take practice.
+    A ``strange`` one is not worded quite as its frames have it; of ``hard`` ones more are of the
+    families that take practice.
     """
     domain = DOMAINS[name]
     practiced = _HARD.get(name, ()) if hard else ()

@@ -1,7 +1,9 @@
-"""Six experts for a real base, SmolLM2-135M-Instruct, by the steps that any publisher takes; side by side, each on one core.
+"""Six experts for a real base, SmolLM2-135M-Instruct, by the steps that any publisher takes; side
+by side, each on one core.
 
-They are trained on everyday requests (``xpm_build.domains.everyday``) and on ordinary conversation, so that what is no task of
-theirs is answered as before, and judged on the requests in ``tests/everyday``, which people wrote and nothing generated.
+They are trained on everyday requests (``xpm_build.domains.everyday``) and on ordinary conversation, so that
+what is no task of theirs is answered as before, and judged on the requests in ``tests/everyday``, which people
+wrote and nothing generated.
 """
 
 import json

@@ -1,10 +1,11 @@
-"""The index that comes with xpm: the base, then six experts by the same steps that any publisher takes, each for two bases.
+"""The index that comes with xpm: the base, then six experts by the same steps that any publisher
+takes, each for two bases.
 
-An expert is a folder with a manifest and a model card, as ``packages/`` and ``smollm2/`` hold them; its data, training and
-judging are what the manifest says, through ``xpm_build``'s own commands. Each step leaves its result in the work folder and is
-not repeated if that is there, so an interrupted rebuild goes on. What the index has already stays in it, so that a lockfile's
-versions are found, and is not made again: weights whose recipe has not changed are taken from there. The signing key is made in
-the work folder and never leaves it; the index lists it beside the earlier ones.
+An expert is a folder with a manifest and a model card, as ``packages/`` and ``smollm2/`` hold them; its data, training
+and judging are what the manifest says, through ``xpm_build``'s own commands. Each step leaves its result in the work
+folder and is not repeated if that is there, so an interrupted rebuild goes on. What the index has already stays in it,
+so that a lockfile's versions are found, and is not made again: weights whose recipe has not changed are taken from
+there. The signing key is made in the work folder and never leaves it; the index lists it beside the earlier ones.
 """
 
 import json
@@ -147,10 +148,11 @@ def _make_one(place: tuple[Path, Path], *, base: Path, report: Report) -> Path:
 
 
 def side_by_side(make: Callable[[_Given], _Made], given: Sequence[_Given]) -> list[_Made]:
-    """``make`` of each, as many at a time as there are cores; with CUDA one after the other. ``make`` must be a module's function.
+    """``make`` of each, as many at a time as there are cores; with CUDA one after the other. ``make``
+    must be a module's function.
 
-    One core each takes less time in all than all cores for one after the other: the products of a small model are too small to
-    be shared.
+    One core each takes less time in all than all cores for one after the other: the products of a small model
+    are too small to be shared.
     """
     if not given:
         return []
@@ -175,7 +177,8 @@ def _end_with_parent() -> None:
 def make_expert(
     source: Path, folder: Path, base: Path, *, cases: int = _CASES, threads: int | None = 1, report: Report
 ) -> Path:
-    """Generate, split, train and judge the expert whose manifest and card are in ``source``; ``folder`` is ready to be built.
+    """Generate, split, train and judge the expert whose manifest and card are in ``source``;
+    ``folder`` is ready to be built.
 
     Args:
         cases: the most of a circle that are judged.
@@ -229,7 +232,8 @@ def _opened(folder: Path, bundle: Path) -> IndexWriter:
 
 
 def _unpack_newest(writer: IndexWriter, work: Path) -> dict[str, str]:
-    """The newest version of each package in the index. The base, and experts that would be trained as they were, go to ``work``."""
+    """The newest version of each package in the index. The base, and experts that would be trained as
+    they were, go to ``work``."""
     index = IndexSnapshot.enclosed(writer.repo, writer.head)
     published = {name: str(entries[-1].version) for name in (BASE_NAME, *EXPERTS) if (entries := index.entries(name))}
     for name in published if published.get(BASE_NAME) == BASE_VERSION else ():  # for another base all is trained anew
@@ -291,7 +295,8 @@ def evaluate_bundle(bundle: Path, *, cases: int, report: Report) -> None:
                 stated = manifest.quality_metrics["circles"][each.circle.name]["right"]
                 right, alone = 100 * each.expert.figures.right, 100 * each.base.figures.right
                 report(
-                    f"{name} {each.circle.name}: {right:.1f} % of {len(each.circle.rows)}, base {alone:.1f} %; stated {stated} %"
+                    f"{name} {each.circle.name}: {right:.1f} % of {len(each.circle.rows)}, base {alone:.1f} %; stated "
+                    f"{stated} %"
                 )
 
 
@@ -306,7 +311,8 @@ def unpack_whole(index: IndexSnapshot, name: str, folder: Path) -> Path:
 
 
 def unpack(index: IndexSnapshot, entry: Entry, variant: str, folder: Path) -> Path:
-    """Unpack a version's archive of that variant, which the index holds, into ``folder``; "" is an expert's for ``BASE_NAME``."""
+    """Unpack a version's archive of that variant, which the index holds, into ``folder``; "" is an
+    expert's for ``BASE_NAME``."""
     ref = next(each for each in entry.archives if (each.base, each.variant) == (BASE_NAME, variant))
     data = index.read_blob(ref.path_in_index) if ref.path_in_index else None
     if data is None or sha256_bytes(data) != ref.digest:

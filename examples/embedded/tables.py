@@ -1,4 +1,5 @@
-"""The figures of docs/reference/experts.md and the pages beside it, from what ``xpm validate`` found in a work folder."""
+"""The figures of docs/reference/experts.md and the pages beside it, from what ``xpm
+validate`` found in a work folder."""
 
 import json
 import re
@@ -31,7 +32,8 @@ def write_tables(work: Path, names: Sequence[str], page: Path) -> None:
 
 
 def write_real_tables(work: Path, names: Sequence[str], page: Path) -> None:
-    """Write the page's table of experts for a real base anew, and a page of what each got wrong, of those judged in ``work``."""
+    """Write the page's table of experts for a real base anew, and a page of what each got wrong, of
+    those judged in ``work``."""
     judged = {name: work / name for name in names if (work / name / EVERYDAY).is_file()}
     rows = [["expert", "everyday requests", "right", "parse", "base alone", "better by (95 % interval)", *_CIRCLES]]
     told: list[Block] = ["# What the experts for SmolLM2 get wrong"]

@@ -1,7 +1,8 @@
-"""The base's training loop: Muon for the matrices, AdamW for the rest, warm-up and cosine, bf16 autocast, length buckets; compiled.
+"""The base's training loop: Muon for the matrices, AdamW for the rest, warm-up and cosine, bf16 autocast,
+length buckets; compiled.
 
-Deterministic from its seed on one machine and thread count, also when it is interrupted and goes on. Knows nothing of tasks: it
-is given a function that draws documents. Progress (step, loss, tokens/s, time left) goes to stderr.
+Deterministic from its seed on one machine and thread count, also when it is interrupted and goes on. Knows nothing of
+tasks: it is given a function that draws documents. Progress (step, loss, tokens/s, time left) goes to stderr.
 """
 
 import math
@@ -23,7 +24,8 @@ _CHECKPOINT_EVERY = 250
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:
-    """``batch_tokens`` bounds a batch after padding; ``given_weight`` is the loss weight of text a document conditions on."""
+    """``batch_tokens`` bounds a batch after padding; ``given_weight`` is the loss weight of text
+    a document conditions on."""
 
     steps: int
     learning_rate: float

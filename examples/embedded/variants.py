@@ -1,4 +1,5 @@
-"""The same expert trained with other adapters: what DoRA, LoRA and IA3 come to at equal size, for docs/reference/experts.md.
+"""The same expert trained with other adapters: what DoRA, LoRA and IA3 come to at equal size, for
+docs/reference/experts.md.
 
 Each has 18,432 numbers, which is what IA3 has on all seven linears of the base.
 """

@@ -1,6 +1,7 @@
 """``python -m examples.market --work .market``: make the experts of the demonstration, and an index of them to browse.
 
-What its processes run is not in this file: a process that is started anew does not find what is in a package's ``__main__``.
+What its processes run is not in this file: a process that is started anew does not find what is in
+a package's ``__main__``.
 """
 
 import argparse

@@ -1,8 +1,9 @@
-"""One expert of the plan, from nothing to archives that can be signed; every step leaves its result and is not repeated.
+"""One expert of the plan, from nothing to archives that can be signed; every step leaves its
+result and is not repeated.
 
-A specialist is trained for two dozen steps by what its manifest says, as ``xpm train`` does it. The two parts of an embedded
-expert come of the singular values of its update. All are judged by ``xpm validate``'s judges on cases that training did not
-see, and state what was found.
+A specialist is trained for two dozen steps by what its manifest says, as ``xpm train`` does it. The two parts of an
+embedded expert come of the singular values of its update. All are judged by ``xpm validate``'s judges on cases that
+training did not see, and state what was found.
 """
 
 import json

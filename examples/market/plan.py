@@ -1,5 +1,5 @@
-"""Which experts the marketplace has: one for each kind of task of the templates' domains, one for each foreign language, and the
-embedded experts in two parts each.
+"""Which experts the marketplace has: one for each kind of task of the templates' domains, one for each foreign
+language, and the embedded experts in two parts each.
 
 The order is fixed and mixes the domains, so that the first few already are a marketplace.
 """
@@ -13,7 +13,8 @@ SPECIALIST, CORE, REST = "specialist", "core", "rest"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """One expert. Of a specialist's domain, ``field`` = ``value`` are the cases that it is for; the others take all of them."""
+    """One expert. Of a specialist's domain, ``field`` = ``value`` are the cases that it is for;
+    the others take all of them."""
 
     name: str
     kind: str
@@ -167,14 +168,16 @@ def _halves(domain: str) -> list[Planned]:
         kind=CORE,
         domain=domain,
         publisher="halves",
-        description=f"The four strongest directions of the embedded expert for {title_of(domain)}, at a quarter of its size",
+        description=f"The four strongest directions of the embedded expert for {title_of(domain)}, at a quarter of "
+        "its size",
     )
     rest = Planned(
         name=f"expert-{domain}-rest",
         kind=REST,
         domain=domain,
         publisher="halves",
-        description=f"What expert-{domain}-core leaves out: together they are the embedded expert for {title_of(domain)}",
+        description=f"What expert-{domain}-core leaves out: together they are the embedded expert for "
+        f"{title_of(domain)}",
         requires=core.name,
     )
     return [core, rest]

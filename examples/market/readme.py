@@ -52,7 +52,8 @@ def _made(planned: Planned, manifest: dict[str, Any]) -> str:
         )
     trained = manifest["training"]["config"]
     text = (
-        f"A LoRA adapter of rank {trained['rank']}, trained for {trained['max_steps']} steps of {trained['batch_size']} rows on"
+        f"A LoRA adapter of rank {trained['rank']}, trained for {trained['max_steps']} steps of "
+        f"{trained['batch_size']} rows on"
         f" generated cases of the domain `{planned.domain}` with the {planned.field} `{planned.value}`."
     )
     return text + (" Of its update this version keeps the strongest direction alone." if source else "")
@@ -62,6 +63,7 @@ def _quality(planned: Planned, manifest: dict[str, Any]) -> str:
     (circle,) = manifest["quality_metrics"]["circles"].values()
     beside = f", beside {planned.requires}," if planned.kind == REST else ""
     return (
-        f"What it wrote was run{beside} for {circle['cases']} cases that it had not seen: {circle['right']} % were right;"
+        f"What it wrote was run{beside} for {circle['cases']} cases that it had not seen: {circle['right']} % were "
+        "right;"
         f" of the base alone {circle['base']} %. So few cases leave a wide interval."
     )

@@ -1,6 +1,8 @@
-"""The index: publishers with a key each, what was made signed and published, reviews by several keys; what is there stays.
+"""The index: publishers with a key each, what was made signed and published, reviews by several
+keys; what is there stays.
 
-All keys lie in ``home/`` of the work folder, as a user's do. Times are those of the plan, an hour apart, not those of the making.
+All keys lie in ``home/`` of the work folder, as a user's do. Times are those of the plan, an hour
+apart, not those of the making.
 """
 
 import json

@@ -1,9 +1,9 @@
 """The one container: a tar in one zstd frame, written deterministically and read strictly.
 
-Owns the byte form of ``.expert`` and ``.base`` files (docs/reference/formats/archive.md) and knows nothing of signatures. What
-the reader accepts is what the writer writes: one frame with content size and checksum and nothing after it, members in
-order, every header block byte for byte canonical. The tar.gz of older packages is read too, with the same rules for
-names, kinds and sizes of members.
+Owns the byte form of ``.expert`` and ``.base`` files (docs/reference/formats/archive.md) and knows nothing of
+signatures. What the reader accepts is what the writer writes: one frame with content size and checksum and nothing
+after it, members in order, every header block byte for byte canonical. The tar.gz of older packages is read too, with
+the same rules for names, kinds and sizes of members.
 """
 
 import io

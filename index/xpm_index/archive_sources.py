@@ -1,4 +1,5 @@
-"""Where an index entry says an archive can be had: the strings of ``ArchiveRef.sources`` (docs/reference/formats/sources.md)."""
+"""Where an index entry says an archive can be had: the strings of ``ArchiveRef.sources``
+(docs/reference/formats/sources.md)."""
 
 from dataclasses import dataclass
 

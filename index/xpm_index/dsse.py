@@ -1,7 +1,7 @@
 """Signed statements: in-toto's Statement v1 in an envelope of DSSE v1, read strictly.
 
-Owns the form of both and what is signed in them; knows neither keys nor what a statement is about. Nothing here is verified: who
-reads an envelope has its payload verified before he believes a word of it.
+Owns the form of both and what is signed in them; knows neither keys nor what a statement is about. Nothing here is
+verified: who reads an envelope has its payload verified before he believes a word of it.
 """
 
 import base64

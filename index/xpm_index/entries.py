@@ -1,9 +1,9 @@
 """Index entries: one line per published version of a name, append-only.
 
-Owns the line's form (docs/reference/formats/index-repository.md). A line says what is published, by whom, from where and
-with which digest; it holds everything a resolver needs, so that no archive is fetched to resolve. The index's metadata
-vouches for the bytes of an entry file; the archive's own signature, which must agree with the line, vouches for what is
-installed.
+Owns the line's form (docs/reference/formats/index-repository.md). A line says what is published, by whom, from
+where and with which digest; it holds everything a resolver needs, so that no archive is fetched to resolve. The
+index's metadata vouches for the bytes of an entry file; the archive's own signature, which must agree with the
+line, vouches for what is installed.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,8 @@ class Build:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveRef(Build):
-    """One archive of a version; ``sources`` are tried in order: ``blob:<path in the index>``, ``https://…``, ``file://…``."""
+    """One archive of a version; ``sources`` are tried in order: ``blob:<path in the index>``,
+    ``https://…``, ``file://…``."""
 
     digest: str
     size: int
@@ -150,7 +151,8 @@ def parse_entries(data: bytes, *, name: str) -> tuple[Entry, ...]:
 
 
 def newest_of(entries: Sequence[Entry]) -> Entry:
-    """The newest release that is not yanked; if there is none the newest pre-release, and if all are yanked the newest of them.
+    """The newest release that is not yanked; if there is none the newest pre-release, and if all are
+    yanked the newest of them.
 
     Args:
         entries: of one name, oldest first, at least one.

@@ -64,7 +64,8 @@ class SignatureError(XpmError):
 
 
 class AttestationError(XpmError):
-    """A signed statement about a package (its provenance, a model's signature) is malformed, foreign, or of other files."""
+    """A signed statement about a package (its provenance, a model's signature) is malformed,
+    foreign, or of other files."""
 
     code = "bad-attestation"
     exit_code = 5

@@ -1,7 +1,8 @@
 """What other programs leave in the place of a file: named, so that an error can say what happened and the way out.
 
-A merge that stopped half-way leaves both sides between marks, Git LFS without its smudge filter leaves a pointer, editors and
-shells on Windows a byte order mark or UTF-16. None of these is read; only the error for them is better than "not valid".
+A merge that stopped half-way leaves both sides between marks, Git LFS without its smudge filter leaves a
+pointer, editors and shells on Windows a byte order mark or UTF-16. None of these is read; only the error for
+them is better than "not valid".
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ class Foreign:
 
 _MERGE = Foreign(
     "holds the marks of a merge that is not finished",
-    "take one side (`git checkout --ours FILE` or `--theirs`), or edit it; what xpm wrote it can write anew (`xpm lock`)",
+    "take one side (`git checkout --ours FILE` or `--theirs`), or edit it; what xpm wrote it can write anew (`xpm "
+    "lock`)",
 )
 _LFS = Foreign(
     "is a pointer of Git LFS, not the file itself", "fetch the file: `git lfs install` once, then `git lfs pull`"

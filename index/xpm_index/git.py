@@ -1,4 +1,5 @@
-"""Bare Git repositories: refs, remotes, and commits of files; never a checkout. Only the ``git…`` modules import dulwich.
+"""Bare Git repositories: refs, remotes, and commits of files; never a checkout. Only the
+``git…`` modules import dulwich.
 
 Every foreign exception becomes a GitError here. URLs are shown without credentials.
 """
@@ -126,8 +127,8 @@ class BareRepo(CommitReader):
         Nobody else may be writing here: what came of a fetch that fails is removed.
 
         Args:
-            url: ``file://``, ``http(s)://``, ``ssh://``, or the path of a repository or bundle.
-            tag, branch, default: fetch what this tag or branch, or the remote's default branch, points to instead of ``main``.
+            url: ``file://``, ``http(s)://``, ``ssh://``, or the path of a repository or bundle. tag, branch, default:
+            fetch what this tag or branch, or the remote's default branch, points to instead of ``main``.
             anonymous: ask as a stranger would, without a login.
             max_bytes: a remote that sends more is cut off.
             max_object_bytes: so is one that sends a larger object, or ones that inflate to more than ``max_bytes``.

@@ -1,6 +1,7 @@
 """Files of a repository at a tag: one shallow fetch into a throw-away repository, read as objects; Git LFS resolved.
 
-Only the wanted files come if the server can leave files out (partial clone), else all that the tag has. There is never a
+Only the wanted files come if the server can leave files out (partial clone), else all that the
+tag has. There is never a
 checkout: no hook, filter or submodule runs, and links are not followed.
 """
 

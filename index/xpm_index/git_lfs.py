@@ -1,7 +1,7 @@
 """Git LFS: where the bytes of a pointer are, asked of the LFS server through dulwich's client.
 
-A pointer and ``.lfsconfig`` come from a stranger's repository: only ids and addresses of the known forms are followed, sizes are
-limited before anything comes, and what comes is hashed against the pointer.
+A pointer and ``.lfsconfig`` come from a stranger's repository: only ids and addresses of the known forms are followed,
+sizes are limited before anything comes, and what comes is hashed against the pointer.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 """Objects of a repository that a stranger may have made: their size is known before they are inflated, and walks end.
 
-A pack of a few kB can hold a file of a gigabyte, and a folder that names the next one twice, forty levels deep, has more paths than
-anybody can list. So every read states what it will take at most, and every walk counts the trees and files that it comes by.
+A pack of a few kB can hold a file of a gigabyte, and a folder that names the next one twice, forty levels deep, has
+more paths than anybody can list. So every read states what it will take at most, and every walk counts the trees
+and files that it comes by.
 """
 
 import stat
@@ -53,7 +54,8 @@ class Walk:
         self._read: dict[ObjectID, dict[str, tuple[int, ObjectID]]] = {}
 
     def files(self, tree: ObjectID, prefix: str) -> Iterator[tuple[str, int, ObjectID]]:
-        """(path, mode, id) of everything that is no tree, in the order of the tree; ``prefix`` ends with ``/`` or is ""."""
+        """(path, mode, id) of everything that is no tree, in the order of the tree; ``prefix``
+        ends with ``/`` or is ""."""
         yield from self._files(tree, prefix, 1)
 
     def changes(self, old: ObjectID | None, new: ObjectID | None, prefix: str) -> Iterator[str]:

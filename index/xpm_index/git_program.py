@@ -1,6 +1,7 @@
 """Fetching and reading with the ``git`` program, where there is one: for large indexes far faster than pure Python.
 
-Nothing but objects comes of it: no ref is moved, no hook, filter, submodule or alias runs, only the usual transports are allowed.
+Nothing but objects comes of it: no ref is moved, no hook, filter, submodule or alias runs, only the
+usual transports are allowed.
 """
 
 import os
@@ -95,7 +96,8 @@ def fetch(repository: Path, url: str, ref: str, *, max_bytes: int, progress: Cal
 
 
 def read_blobs(repository: Path, ids: Sequence[str], *, max_bytes: int) -> Iterator[bytes | None]:
-    """The content of each object, None if it is no blob; by one process. Raises GitError at one of more than ``max_bytes``."""
+    """The content of each object, None if it is no blob; by one process. Raises GitError at one
+    of more than ``max_bytes``."""
     command = ["git", "-C", str(repository), "cat-file", "--batch", "--buffer"]
     environment = {name: value for name, value in os.environ.items() if name not in _LOCATING} | _QUIET
     with (

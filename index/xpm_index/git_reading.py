@@ -1,4 +1,5 @@
-"""Reading a repository's commits. Objects are hash-checked when read, so a commit id vouches for every file below it."""
+"""Reading a repository's commits. Objects are hash-checked when read, so a commit id
+vouches for every file below it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -33,7 +34,8 @@ class CommitReader:
             return bool(can_fast_forward(self._repo, object_id(old), object_id(new)))
 
     def reader(self, commit: str, *, ahead: Iterable[str] = ()) -> Callable[[str], bytes | None]:
-        """``read_blob`` at one commit, of files of at most ``MAX_TEXT_BYTES``; the paths ``ahead`` are read now, together."""
+        """``read_blob`` at one commit, of files of at most ``MAX_TEXT_BYTES``; the paths
+        ``ahead`` are read now, together."""
         known = dict(self.read_blobs(commit, ahead))
         return lambda path: known[path] if path in known else self.read_blob(commit, path, max_bytes=MAX_TEXT_BYTES)
 

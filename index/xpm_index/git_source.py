@@ -17,7 +17,8 @@ _MAX_COMPARED_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitSource:
-    """``url`` is where others have the repository, "" if that is on this machine alone; ``path`` leads in it to the folder.
+    """``url`` is where others have the repository, "" if that is on this machine alone; ``path``
+    leads in it to the folder.
 
     ``not_in_commit`` are the files that the commit does not have as they are.
     """
@@ -29,7 +30,8 @@ class GitSource:
 
 
 def source_of(folder: Path, names: Sequence[str]) -> GitSource | None:
-    """Where the files ``names`` of a folder come from; None if it is in no clone, or the first of them not in its commit.
+    """Where the files ``names`` of a folder come from; None if it is in no clone, or the first
+    of them not in its commit.
 
     Raises:
         GitError: the repository is damaged.
@@ -63,7 +65,8 @@ def source_of(folder: Path, names: Sequence[str]) -> GitSource | None:
 
 
 def _public(repo: Repo) -> str:
-    """The remote ``origin`` without whoever logs in there, as in SPDX's ``git+https://…``; "" for a path on this machine."""
+    """The remote ``origin`` without whoever logs in there, as in SPDX's ``git+https://…``; ""
+    for a path on this machine."""
     try:
         url = repo.get_config().get((b"remote", b"origin"), b"url").decode()
         if (scp := split_scp(url)) is not None:

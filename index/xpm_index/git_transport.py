@@ -41,7 +41,8 @@ def talk(url: str, action: Callable[[GitClient, str], T], *, anonymous: bool = F
     """Run ``action`` with a client for ``url``; if the remote wants a login, once more with the one Git knows.
 
     Args:
-        anonymous: ask as a stranger would, who knows no login and no settings of Git, and of no other host than the URL's.
+        anonymous: ask as a stranger would, who knows no login and no settings of Git, and of no
+            other host than the URL's.
     """
     if (path := local_path(url)) is not None:
         return action(BundleClient() if path.is_file() else LocalGitClient(), str(path))
@@ -70,14 +71,16 @@ def talk(url: str, action: Callable[[GitClient, str], T], *, anonymous: bool = F
 
 
 def local_path(url: str) -> Path | None:
-    """The repository or bundle on this machine that is meant, by its ``file://`` URL or its path; None if it is elsewhere."""
+    """The repository or bundle on this machine that is meant, by its ``file://`` URL or its
+    path; None if it is elsewhere."""
     if url.startswith("file://"):
         return Path(path_of_file_url(url))
     return Path(url) if "://" not in url and Path(url).exists() else None
 
 
 class RefsLimit:
-    """How much a remote may tell of its refs; ``lift`` it before what is asked for comes, which has a limit of its own."""
+    """How much a remote may tell of its refs; ``lift`` it before what is asked for comes,
+    which has a limit of its own."""
 
     def __init__(self) -> None:
         self._left: int | None = MAX_REFS_BYTES
@@ -98,7 +101,8 @@ class RefsLimit:
 
 
 def _limited(client: GitClient, path: str, *, same_origin: bool = False) -> tuple[GitClient, str]:
-    """The client, which gives up on a remote that tells of refs without end, or with ``same_origin`` redirects to another."""
+    """The client, which gives up on a remote that tells of refs without end, or with
+    ``same_origin`` redirects to another."""
     refs = RefsLimit()
     fetch_pack = client.fetch_pack
 
@@ -146,7 +150,8 @@ def branch_ref(name: str) -> Ref:
 
 
 def limit(client: GitClient, max_bytes: int, max_object_bytes: int | None) -> None:
-    """Make a client give up when more than ``max_bytes`` of a pack come, or what will inflate to more than is allowed."""
+    """Make a client give up when more than ``max_bytes`` of a pack come, or what will
+    inflate to more than is allowed."""
     fetch_pack, received = client.fetch_pack, 0
     gauge = PackGauge(max_object_bytes=max_object_bytes, max_bytes=max_bytes) if max_object_bytes is not None else None
 

@@ -1,4 +1,5 @@
-"""Writing objects and refs so that they outlast a crash: objects are synced before a ref names them, a ref moves by one rename."""
+"""Writing objects and refs so that they outlast a crash: objects are synced before a ref names them,
+a ref moves by one rename."""
 
 import os
 import tempfile

@@ -1,4 +1,5 @@
-"""What an archive says of itself, where the index itself holds it: its manifest and its texts, for display and never for trust.
+"""What an archive says of itself, where the index itself holds it: its manifest and its texts, for
+display and never for trust.
 
 The bytes are those that the entry's digest promises; who signed them is verified when they are installed.
 """

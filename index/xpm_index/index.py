@@ -1,7 +1,7 @@
 """An index: a Git repository of entries and publishers, read at one commit.
 
-A snapshot hands out only what the index's metadata vouches for (``xpm_index.verified``). ``xpm_index.index_update`` says whether
-one state may follow another, ``xpm_index.index_writer`` makes the next one.
+A snapshot hands out only what the index's metadata vouches for (``xpm_index.verified``). ``xpm_index.index_update``
+says whether one state may follow another, ``xpm_index.index_writer`` makes the next one.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -126,8 +126,8 @@ class IndexSnapshot:
         """One key's reviews.
 
         Raises:
-            TrustError: the index's metadata does not vouch for them. IndexFormatError, SignatureError: they are malformed, of
-                another package, or by another key.
+            TrustError: the index's metadata does not vouch for them. IndexFormatError, SignatureError: they are
+                malformed, of another package, or by another key.
         """
         found = parse_reviews(self.files.read(path), path)
         if found is None:

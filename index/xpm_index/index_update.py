@@ -62,7 +62,8 @@ def _reader_of(repo: BareRepo, commit: str, paths: Sequence[str]) -> Read:
 
 
 def _require_bins(before: Read, after: Read, changed: Sequence[str], files: TufFiles) -> None:
-    """Raise TrustError unless what delegates to entries verifies, and still vouches for every name that it vouched for."""
+    """Raise TrustError unless what delegates to entries verifies, and still vouches for every
+    name that it vouched for."""
     for path in changed:
         if path == metadata_path(ENTRIES):
             files.vouches_for(entry_path("any"))

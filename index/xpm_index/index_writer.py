@@ -98,7 +98,8 @@ class IndexWriter:
         return self._commit({path: publisher.to_bytes()}, f"Publisher {publisher.namespace}")
 
     def add_entry(self, entry: Entry, *, blobs: Mapping[str, bytes] | None = None) -> str:
-        """Append an entry's line, with the archives (path in the index → bytes) that the index itself holds; the commit.
+        """Append an entry's line, with the archives (path in the index → bytes) that the index
+        itself holds; the commit.
 
         Raises:
             PackagingError: the version is published already. IndexFormatError: the name is another publisher's, or a
@@ -117,7 +118,8 @@ class IndexWriter:
         return parse_reviews(self.read(path), path) or ReviewFile(name=name, key=key)
 
     def put_reviews(self, reviews: ReviewFile) -> str:
-        """Add or replace a key's reviews of a package; the commit. Raises KeyFileError if the online keys are not at hand."""
+        """Add or replace a key's reviews of a package; the commit. Raises KeyFileError if the
+        online keys are not at hand."""
         path = review_path(reviews.name, reviews.key.key_id)
         return self._commit({path: reviews.to_bytes()}, f"Review {reviews.name} by {reviews.key.key_id}")
 

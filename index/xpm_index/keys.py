@@ -23,7 +23,8 @@ _SIGNATURE = re.compile(r"[0-9a-f]{128}")
 
 
 def is_point(key: bytes) -> bool:
-    """Whether 32 bytes are a public key that a private one can have: a point on the curve, canonical, of the large prime order.
+    """Whether 32 bytes are a public key that a private one can have: a point on the curve, canonical,
+    of the large prime order.
 
     Under a point of small order, forged signatures verify for many messages.
     """

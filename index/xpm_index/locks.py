@@ -1,7 +1,8 @@
-"""One writer at a time: locks on files, which end with the process that holds them at the latest. The one place that knows how
-POSIX and Windows lock.
+"""One writer at a time: locks on files, which end with the process that holds them at the latest. The one place that
+knows how POSIX and Windows lock.
 
-Whoever holds a lock writes its process id behind the first byte, which is the one that Windows locks against readers, too.
+Whoever holds a lock writes its process id behind the first byte, which is the one that Windows
+locks against readers, too.
 """
 
 import contextlib

@@ -1,7 +1,8 @@
 """The manifest of a package: a lossless document with typed views on what xpm reads.
 
-Owns the meaning of manifest fields (docs/reference/formats/expert.md). Unknown keys, comments and key order are kept. Schema 1.0
-(one ``base_model``) and 2.0 (``base_models``) read alike. Invariant: a packaged manifest's bytes equal ``to_bytes()``.
+Owns the meaning of manifest fields (docs/reference/formats/expert.md). Unknown keys, comments and key order are
+kept. Schema 1.0 (one ``base_model``) and 2.0 (``base_models``) read alike. Invariant: a packaged manifest's
+bytes equal ``to_bytes()``.
 """
 
 import json
@@ -98,7 +99,8 @@ class Manifest:
 
     @classmethod
     def parse(cls, data: bytes) -> "Manifest":
-        """Parse manifest.json; raises ManifestError with the key path. Of a comment (``_…``) that is repeated the last stays."""
+        """Parse manifest.json; raises ManifestError with the key path. Of a comment (``_…``) that
+        is repeated the last stays."""
         raw = strict_json.loads(data, what="manifest.json", comments=True)
         if not isinstance(raw, dict):
             raise ManifestError("manifest.json must hold an object")
@@ -205,7 +207,11 @@ def _dependencies(fields: Fields, *, optional: bool) -> tuple[Requirement, ...]:
         if (each.raw.get("optional") is True) is not optional:
             continue
         version = each.text("version", required=False)
-        result.append(each.parsed("name", lambda name, version=version: Requirement.parse(f"{name}@{version}")))  # type: ignore[misc]
+
+        def parse(name: str, version: str = version) -> Requirement:
+            return Requirement.parse(f"{name}@{version}")
+
+        result.append(each.parsed("name", parse))
     return tuple(result)
 
 

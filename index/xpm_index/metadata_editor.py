@@ -111,7 +111,8 @@ class MetadataEditor:
         self._changed.add(role)
 
     def _delegate_reviews(self) -> None:
-        """Let the online key vouch for reviews too; an index made before there were any has to learn it, from its targets key."""
+        """Let the online key vouch for reviews too; an index made before there were any has to learn
+        it, from its targets key."""
         targets: Targets = self._signed("targets")
         role = targets.delegations.roles[ENTRIES] if targets.delegations and targets.delegations.roles else None
         if role is not None and role.paths is not None and _ONLINE_PATHS[1] not in role.paths:
@@ -119,7 +120,8 @@ class MetadataEditor:
             self._changed.add("targets")
 
     def refresh(self, *, keys: Keyring) -> tuple[str, ...]:
-        """Mark what is past half of its life, as far as its keys are at hand, and always the timestamp; the names marked."""
+        """Mark what is past half of its life, as far as its keys are at hand, and always the
+        timestamp; the names marked."""
         due = {"timestamp"}
         for name in ("targets", ENTRIES, *self._bin_names(), "snapshot", "root"):
             key_ids, threshold = self._keys_of(name)

@@ -1,7 +1,7 @@
 """How much a Git pack will inflate to, told while it passes by, before anybody holds an object of it in memory.
 
-A pack of a megabyte may hold a gigabyte of zeros, and a delta of a few bytes may copy it. So every object's stated size counts
-before it is inflated, a delta's result too, and an object that is more than it states is refused.
+A pack of a megabyte may hold a gigabyte of zeros, and a delta of a few bytes may copy it. So every object's stated size
+counts before it is inflated, a delta's result too, and an object that is more than it states is refused.
 """
 
 import zlib
@@ -103,8 +103,8 @@ class PackGauge:
 class ObjectHeader:
     """What stands before an object's compressed bytes, which begin at ``end``.
 
-    ``size`` is of what they inflate to, for a delta that is the delta itself. ``base`` is a delta's base: how far before this
-    object it lies in the pack, or its id.
+    ``size`` is of what they inflate to, for a delta that is the delta itself. ``base`` is a delta's base: how far
+    before this object it lies in the pack, or its id.
     """
 
     kind: int

@@ -125,7 +125,8 @@ def _stated_size(head: bytes) -> int:
 
 
 def frame_header(size: int) -> bytes:
-    """The header of a zstd frame of ``size`` bytes (1024 at least) with a checksum and, if that is less, a 4 MiB window.
+    """The header of a zstd frame of ``size`` bytes (1024 at least) with a checksum and, if
+    that is less, a 4 MiB window.
 
     Source:
         RFC 8878, 3.1.1.1.

@@ -9,13 +9,15 @@ from collections.abc import Callable
 if sys.platform == "win32":
 
     def limiting_files(max_bytes: int) -> Callable[[], None] | None:
-        """What a child process does before its program starts so that no file that it writes grows larger; None: nothing."""
+        """What a child process does before its program starts so that no file that it writes
+        grows larger; None: nothing."""
         return None
 else:
     import resource
 
     def limiting_files(max_bytes: int) -> Callable[[], None] | None:
-        """What a child process does before its program starts so that no file that it writes grows larger; None: nothing."""
+        """What a child process does before its program starts so that no file that it writes
+        grows larger; None: nothing."""
 
         def limit() -> None:
             _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,7 +1,7 @@
 """Who stands behind a publisher: whether a domain, or a Git repository, says that the publisher's keys are its own.
 
-Both say it in the same document, which only who keeps the one or the other can put there: ``{"publishers": {NAME: [KEY, …]}}``.
-They are asked as a stranger would ask them, without a login, for only what everybody can look at is a proof.
+Both say it in the same document, which only who keeps the one or the other can put there: ``{"publishers": {NAME: [KEY,
+…]}}``. They are asked as a stranger would ask them, without a login, for only what everybody can look at is a proof.
 """
 
 import tempfile
@@ -50,7 +50,8 @@ def check_domain(web: Web, domain: str, publisher: Publisher) -> None:
 def check_repository(url: str, publisher: Publisher) -> str:
     """Ask the repository at ``url`` the same: its file at the tip of its default branch; the commit that this is.
 
-    One commit is fetched, into a throw-away repository, and of its files the one alone where the server can leave others out.
+    One commit is fetched, into a throw-away repository, and of its files the one alone where the
+    server can leave others out.
 
     Raises:
         NotProvedError: it does not say so, or there is none that everybody can read. GitError: it can't be asked now.

@@ -1,8 +1,8 @@
 """Where a package comes from: an in-toto statement with SLSA's provenance v1, in the package, signed by its publisher.
 
-Owns its form (docs/reference/formats/provenance.md): what the build says, how `xpm sign` signs it, and what must hold of it in a
-package. Knows nothing of how one builds. The statement is about the package's files, for it can't hold the digest of the archive
-that it lies in; of manifest.json that is the one without ``integrity``, which signing adds.
+Owns its form (docs/reference/formats/provenance.md): what the build says, how `xpm sign` signs it, and what must hold
+of it in a package. Knows nothing of how one builds. The statement is about the package's files, for it can't hold the
+digest of the archive that it lies in; of manifest.json that is the one without ``integrity``, which signing adds.
 """
 
 from collections.abc import Iterator, Mapping
@@ -133,7 +133,8 @@ def verify_provenance(data: bytes, manifest: Manifest, digests: Mapping[str, str
     `xpm build expert` makes, (3) it is about exactly the files of the package.
 
     Raises:
-        SignatureError: it is not by that key, or was altered. AttestationError: it is malformed, foreign, or of other files.
+        SignatureError: it is not by that key, or was altered. AttestationError: it is malformed,
+            foreign, or of other files.
     """
     provenance = read_provenance(data, key)  # 1, 2
     _require_of(provenance, manifest, digests)  # 3
@@ -141,7 +142,8 @@ def verify_provenance(data: bytes, manifest: Manifest, digests: Mapping[str, str
 
 
 def provenance_beside(manifest: Manifest, data: bytes, key: PublicKey) -> Provenance:
-    """The same where only a signed manifest is at hand, which lists the files; for display, for it is not verified itself.
+    """The same where only a signed manifest is at hand, which lists the files; for display, for
+    it is not verified itself.
 
     Raises:
         as ``verify_provenance``.

@@ -65,7 +65,8 @@ class PublisherKey:
 
 
 def parse_repository(text: str) -> str:
-    """The address of a Git repository that everybody can read: https, or http on this machine; raises IndexFormatError."""
+    """The address of a Git repository that everybody can read: https, or http on this
+    machine; raises IndexFormatError."""
     url = text.strip().rstrip("/")
     try:
         check_git_url(check_web_url(url))
@@ -92,7 +93,8 @@ class DomainProof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitProof:
-    """``repository`` said at ``checked_at``, in ``commit``, its default branch's tip, that the publisher's keys are its own."""
+    """``repository`` said at ``checked_at``, in ``commit``, its default branch's tip, that the
+    publisher's keys are its own."""
 
     repository: str
     commit: str
@@ -130,7 +132,8 @@ class Publisher:
         )
 
     def with_key(self, key: PublicKey, *, valid_from: str) -> "Publisher":
-        """The same publisher with one key more, for which nobody has vouched yet; raises IndexFormatError if it has that key."""
+        """The same publisher with one key more, for which nobody has vouched yet; raises
+        IndexFormatError if it has that key."""
         if any(each.public.key_id == key.key_id for each in self.keys):
             raise IndexFormatError(f"{self.namespace} has the key {key.key_id} already")
         return replace(
@@ -138,7 +141,8 @@ class Publisher:
         )
 
     def without_key(self, key_id: str, *, at: str) -> "Publisher":
-        """The same publisher with a key revoked from the time ``at`` on; raises TrustError if it is not listed or revoked."""
+        """The same publisher with a key revoked from the time ``at`` on; raises TrustError if it
+        is not listed or revoked."""
         held = [each for each in self.keys if each.public.key_id == key_id]
         if not held or held[0].revoked_at is not None:
             state = "is revoked already" if held else f"is not a key of {self.namespace}"

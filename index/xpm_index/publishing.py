@@ -16,11 +16,12 @@ _QUALITY_METRICS = ("benchmark_score", "overall", "execution_accuracy", "accurac
 
 
 def sign_archive(archive: Path, key: SigningKey, *, publisher: str, created_at: str) -> Manifest:
-    """Sign a package file in place, and its provenance if it has some; the old file stays until the signed one is complete.
+    """Sign a package file in place, and its provenance if it has some; the old file stays until
+    the signed one is complete.
 
     Raises:
-        PackagingError: it has no manifest. ArchiveError, ManifestError: it can't be read. AttestationError: its provenance is of
-            other files.
+        PackagingError: it has no manifest. ArchiveError, ManifestError: it can't be read. AttestationError: its
+            provenance is of other files.
     """
     files = read_files(archive)
     if MANIFEST not in files:

@@ -1,7 +1,8 @@
 """Reviews: what somebody who holds a key says of a version, signed by that key; one per key and version.
 
-Owns ``reviews/<name>/<key id>.json`` (docs/reference/formats/index-repository.md). A key edits its review by signing a later one.
-Maintainers take one down by putting a reason in its place, which the index's metadata vouches for; the key can't write it anew.
+Owns ``reviews/<name>/<key id>.json`` (docs/reference/formats/index-repository.md). A key edits its review by
+signing a later one. Maintainers take one down by putting a reason in its place, which the index's metadata vouches
+for; the key can't write it anew.
 """
 
 import math
@@ -27,7 +28,8 @@ _Z95 = 1.959963984540054
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
-    """``stars`` are 1 to 5; ``used_with`` are ``name version`` of what was installed beside it, if the reviewer told."""
+    """``stars`` are 1 to 5; ``used_with`` are ``name version`` of what was installed beside
+    it, if the reviewer told."""
 
     version: Version
     stars: int
@@ -135,7 +137,8 @@ class ReviewFile:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """The mean of the stars that is to be expected, with its 95 % interval: few reviews say little, and pull it to the middle."""
+    """The mean of the stars that is to be expected, with its 95 % interval: few reviews say little,
+    and pull it to the middle."""
 
     mean: float
     low: float
@@ -175,7 +178,8 @@ def sign_review(review: Review, *, name: str, key: SigningKey) -> Review:
 
 
 def check_text(text: str) -> str:
-    """A text for people; raises IndexFormatError if it is too long, or has characters that steer terminals or directions."""
+    """A text for people; raises IndexFormatError if it is too long, or has characters that
+    steer terminals or directions."""
     if not text.strip() or len(text) > MAX_CHARS:
         raise IndexFormatError(f"the text must have 1 to {MAX_CHARS} characters", context=f"it has {len(text)}")
     if bad := next(

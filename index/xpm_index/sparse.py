@@ -1,7 +1,8 @@
 """The copy of a sparse index: what was fetched of it, file by file as it was needed, and verified.
 
-It is held in a repository on this machine, so that it is read, compared with what comes next, and followed like an index that was
-cloned. The server is believed in nothing: ``TufFiles`` says what a file must be, and so whether one that is held is still right.
+It is held in a repository on this machine, so that it is read, compared with what comes next, and followed like an
+index that was cloned. The server is believed in nothing: ``TufFiles`` says what a file must be, and so whether one
+that is held is still right.
 """
 
 import contextlib
@@ -48,8 +49,8 @@ class Trust:
 def fetch_newest(repo: BareRepo, remote: Remote, trust: Trust) -> str:
     """Fetch the newest state of an index, of what is held in ``repo`` and has changed, into a commit upon its head.
 
-    The branch is not moved: whether the state may follow the one before is said by ``index_update``. Of an index of which nothing
-    is held yet come the metadata and ``index.json``.
+    The branch is not moved: whether the state may follow the one before is said by ``index_update``. Of an index of
+    which nothing is held yet come the metadata and ``index.json``.
 
     Returns:
         The commit; the head if nothing is new.
@@ -87,13 +88,14 @@ def fetch_newest(repo: BareRepo, remote: Remote, trust: Trust) -> str:
 
 
 class SparseFiles:
-    """The files of a sparse index at the state that was accepted last: those that are held, and those that are fetched when read.
+    """The files of a sparse index at the state that was accepted last: those that are held, and those
+    that are fetched when read.
 
     Args:
         commit: of what is held.
         remote: where more is fetched from; None if nothing may be.
-        renew: makes the newest state of the index the accepted one. Called once, before the first file is fetched, as a server
-            has no other state than the newest.
+        renew: makes the newest state of the index the accepted one. Called once, before the first file is fetched, as a
+            server has no other state than the newest.
     Raises:
         What ``TufFiles`` raises.
     """
@@ -130,7 +132,8 @@ class SparseFiles:
         return self._asked(lambda files: files.promises(path, digest))
 
     def list_files(self, folder: str) -> list[str]:
-        """The paths of the files below a folder: of reviews what the server lists, if it can be reached, else of what is held."""
+        """The paths of the files below a folder: of reviews what the server lists, if it can be
+        reached, else of what is held."""
         if self._remote is not None and folder.startswith(f"{REVIEWS}/"):
             with contextlib.suppress(WebError):
                 return self._remote.reviews(folder)
@@ -190,7 +193,8 @@ def _nothing(path: str) -> bytes | None:
 
 
 def _is_settled(path: str) -> bool:
-    """Whether a file is taken as it was fetched before anything else was: the timestamp, and roots, which never change."""
+    """Whether a file is taken as it was fetched before anything else was: the timestamp, and
+    roots, which never change."""
     return path == TIMESTAMP or path.endswith(".root.json")
 
 
@@ -209,7 +213,8 @@ def _tuf_files(
 
 
 def _newer_timestamp(repo: BareRepo, remote: Remote, held: Read) -> bytes | None:
-    """The server's timestamp if it is another than the one that is held. What its ETag was is noted beside the repository."""
+    """The server's timestamp if it is another than the one that is held. What its ETag was is
+    noted beside the repository."""
     known, note = held(TIMESTAMP), repo.path / _ETAG
     digest = sha256_bytes(known) if known else ""
     noted, _, etag = note.read_text("utf-8", "replace").partition("\n") if note.is_file() else ("", "", "")

@@ -1,7 +1,8 @@
-"""The server of a sparse index, an index that lies file by file below a web address. Nothing that comes from there is verified.
+"""The server of a sparse index, an index that lies file by file below a web address. Nothing that
+comes from there is verified.
 
-Owns the address, ``sparse+https://host/path/``, and the one file that the form has beside those of the index's repository: the list
-of a package's reviews (docs/reference/formats/index-repository.md, "The sparse form").
+Owns the address, ``sparse+https://host/path/``, and the one file that the form has beside those of the index's
+repository: the list of a package's reviews (docs/reference/formats/index-repository.md, "The sparse form").
 """
 
 import contextlib
@@ -46,7 +47,8 @@ class Remote:
         return self.get_newer(path, max_bytes, etag="")[0]
 
     def get_newer(self, path: str, max_bytes: int, *, etag: str) -> tuple[bytes | None, str]:
-        """(file, its ETag) at ``path`` unless it still has ``etag``; (None, ``etag``) if it has, (None, "") if there is none."""
+        """(file, its ETag) at ``path`` unless it still has ``etag``; (None, ``etag``) if it has,
+        (None, "") if there is none."""
         url = self.url_of(path)
         headers = {"If-None-Match": etag} if etag else {}
         with self._web.request(url, headers=headers, answers=_NOT_THERE) as answer:
@@ -73,7 +75,8 @@ class Remote:
         return data, found
 
     def reviews(self, folder: str) -> list[str]:
-        """The paths of a package's reviews, which lie in ``reviews/<name>``; nothing vouches for there being no more."""
+        """The paths of a package's reviews, which lie in ``reviews/<name>``; nothing
+        vouches for there being no more."""
         data = self.get(review_list_path(folder), _MAX_LIST_BYTES)
         if data is None:
             return []

@@ -11,7 +11,8 @@ _ED25519 = "ed25519"
 
 
 class TufKey(SSlibKey):
-    """An Ed25519 key in metadata, verified as all of ours are: OpenSSL, which python-tuf asks otherwise, takes any point."""
+    """An Ed25519 key in metadata, verified as all of ours are: OpenSSL, which python-tuf asks
+    otherwise, takes any point."""
 
     def verify_signature(self, signature: Signature, data: bytes) -> None:
         """Raise UnverifiedSignatureError unless ``signature`` is this key's over ``data``."""

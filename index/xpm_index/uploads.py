@@ -1,6 +1,8 @@
-"""Handing in an archive over HTTP: what a publisher's key signs, once for all requests of an upload, and how it is sent.
+"""Handing in an archive over HTTP: what a publisher's key signs, once for all requests of an
+upload, and how it is sent.
 
-The digest in it says what the bytes will be: nobody else can send others in its name, and whoever repeats it sends the same.
+The digest in it says what the bytes will be: nobody else can send others in its name, and whoever
+repeats it sends the same.
 Protocol: docs/reference/formats/upload.md.
 """
 

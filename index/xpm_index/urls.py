@@ -1,7 +1,8 @@
-"""Which URLs, tags and paths are followed at all (docs/reference/formats/sources.md); everything else is refused before it is used.
+"""Which URLs, tags and paths are followed at all (docs/reference/formats/sources.md); everything else is
+refused before it is used.
 
-They come from strangers' files and from command lines, and end in requests, Git commands and messages. So: no credentials, no
-control characters, nothing that could be taken for an option, and plain HTTP only on this machine.
+They come from strangers' files and from command lines, and end in requests, Git commands and messages. So: no
+credentials, no control characters, nothing that could be taken for an option, and plain HTTP only on this machine.
 """
 
 import ipaddress
@@ -92,7 +93,8 @@ def check_web_url(url: str, *, signed: bool = False) -> str:
 
 
 def path_of_file_url(url: str) -> str:
-    """The local path that a ``file://`` URL names; what should be quoted in it (spaces, ä) need not be, but ``?`` and ``#``."""
+    """The local path that a ``file://`` URL names; what should be quoted in it (spaces, ä) need
+    not be, but ``?`` and ``#``."""
     parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise InvalidUrl(f"{shown(url)!r} is not of the form file:///absolute/path", hint="or write the path itself")
@@ -111,7 +113,8 @@ def check_file_url(url: str) -> str:
 
 
 def check_git_url(url: str) -> str:
-    """Return the URL of a Git repository if it is ``https://``, ``ssh://``, ``file://``, ``user@host:path`` or a local ``http://``.
+    """Return the URL of a Git repository if it is ``https://``, ``ssh://``, ``file://``,
+    ``user@host:path`` or a local ``http://``.
 
     Raises:
         InvalidUrl: it is none of these, or holds a password, a query or a fragment.

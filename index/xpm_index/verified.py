@@ -40,8 +40,8 @@ Fetch = Callable[[str, int], bytes | None]
 class VerifiedFiles(Protocol):
     """Reads the files of an index at one state of it.
 
-    ``state`` identifies that where a commit does not, else it is ""; ``snapshot_version`` is that of the metadata, 0 if there is
-    none.
+    ``state`` identifies that where a commit does not, else it is ""; ``snapshot_version`` is that of the
+    metadata, 0 if there is none.
     """
 
     @property
@@ -59,7 +59,8 @@ class VerifiedFiles(Protocol):
         ...
 
     def promises(self, path: str, digest: str) -> bool:
-        """Whether a file with this digest is vouched for at ``path``; raises TrustError if the metadata does not verify."""
+        """Whether a file with this digest is vouched for at ``path``; raises TrustError if the
+        metadata does not verify."""
         ...
 
 
@@ -94,7 +95,8 @@ class TufFiles:
         fetch: gets what ``read`` does not have as the metadata promises it, and the metadata itself.
         held: the roles whose metadata ``earlier`` has, so that it is fetched only where it is no longer the newest.
     Raises:
-        StaleIndexError: it has expired. TrustError: it is older than the earlier one, signed by other keys, or inconsistent.
+        StaleIndexError: it has expired. TrustError: it is older than the earlier one, signed by
+            other keys, or inconsistent.
         IndexFormatError: it is incomplete or malformed.
     """
 
@@ -205,7 +207,8 @@ def expiry_of(read: Read) -> datetime | None:
 
 
 class _Fetcher(FetcherInterface):
-    """Hands the updater files of an index by their paths: those that are fetched if there is a way to, else those at hand."""
+    """Hands the updater files of an index by their paths: those that are fetched if there is a
+    way to, else those at hand."""
 
     def __init__(self, read: Read, fetch: Fetch | None) -> None:
         self._get = read if fetch is None else lambda path: fetch(path, _MAX_METADATA_BYTES)

@@ -106,7 +106,8 @@ class VersionRange:
         return any(_satisfies(version, comparators) for comparators in self.alternatives)
 
     def positions(self, rising: Sequence[Version]) -> Iterator[int]:
-        """The positions of the versions contained, in versions that rise; those far outside the range are not looked at."""
+        """The positions of the versions contained, in versions that rise; those far outside
+        the range are not looked at."""
         for comparators in self.alternatives:
             low, high = _window(rising, comparators)
             yield from (each for each in range(low, high) if _satisfies(rising[each], comparators))

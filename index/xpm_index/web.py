@@ -3,7 +3,8 @@
 - Redirects go to https only; from this machine to this machine also over http.
 - A login is asked of Git once per origin, only after a 401, and sent to that origin alone, never across a redirect.
 - Proxies are those of the environment (``https_proxy``, ``no_proxy`` …).
-- Bodies are streamed as they are on the wire; nothing foreign escapes but WebError, which shows no credentials and no query.
+- Bodies are streamed as they are on the wire; nothing foreign escapes but WebError, which shows no
+credentials and no query.
 """
 
 import contextlib
@@ -124,7 +125,8 @@ class Web:
         body: bytes | None = None,
         answers: Collection[int] = (),
     ) -> Iterator[Answer]:
-        """Send a request, follow redirects of a GET, and yield the answer, whose status is below 400, 416 or one of ``answers``.
+        """Send a request, follow redirects of a GET, and yield the answer, whose status is below 400,
+        416 or one of ``answers``.
 
         Args:
             headers: sent to every server on the way.
@@ -172,7 +174,8 @@ class Web:
         body: bytes | None,
         start: tuple[str, str, int],
     ) -> urllib3.BaseHTTPResponse:
-        """One request without redirects; if the first origin wants a login and Git knows one, the request again with it."""
+        """One request without redirects; if the first origin wants a login and Git knows one,
+        the request again with it."""
         origin = origin_of(url)
         sent = {**headers, **private} if origin == start else headers
         login = self._logins.get(origin) if origin == start and "Authorization" not in sent else None

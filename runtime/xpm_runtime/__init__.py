@@ -1,7 +1,7 @@
 """Runs bases and adapters: slots, KV lanes, continuous batching, sampling, chat.
 
-Imports none of the project's other packages and knows no Git, archives, keys or versions. Importing it is cheap: numpy and
-onnxruntime are loaded when an ``Engine`` is first asked for.
+Imports none of the project's other packages and knows no Git, archives, keys or versions. Importing it is cheap: numpy
+and onnxruntime are loaded when an ``Engine`` is first asked for.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,9 @@
-"""Experts that act from a point of the prompt on: activated LoRA, as PEFT trains it (Greenewald et al. 2025, arXiv:2504.12397).
+"""Experts that act from a point of the prompt on: activated LoRA, as PEFT trains it (Greenewald et
+al. 2025, arXiv:2504.12397).
 
-Before the last place where its invocation tokens stand such an expert changes nothing, so keys and values there are the base's
-own, whichever expert comes next: a conversation that is handed from one to another computes nothing of what came before anew.
+Before the last place where its invocation tokens stand such an expert changes nothing, so keys and values there
+are the base's own, whichever expert comes next: a conversation that is handed from one to another computes nothing
+of what came before anew.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

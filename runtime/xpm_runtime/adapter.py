@@ -38,8 +38,9 @@ GrammarOf = Callable[[str], Grammar | None]
 class AdapterSpec:
     """Where an adapter is and under which name it is attached. ``load_order`` (1..10) orders it in compositions.
 
-    ``digest``: of the package that it is from, if whoever attaches it vouches for that: prefixes computed with it are found again
-    after it was detached. ``grammar`` gives that of an answer to a prompt's text, where a request brings none; None for none.
+    ``digest``: of the package that it is from, if whoever attaches it vouches for that: prefixes computed with it
+    are found again after it was detached. ``grammar`` gives that of an answer to a prompt's text, where a request
+    brings none; None for none.
     ``max_rank`` is what its rank is cut to (``xpm_runtime.adapter_rank``) if it is higher, None for no bound.
     """
 
@@ -70,11 +71,12 @@ class AdapterSpec:
 class Adapter:
     """An adapter's arrays, in the graph's dtype, or as they are stored (``is_half``: in float16) for native kernels.
 
-    ``a`` and ``b`` map a linear's name to (rank, in) and (rank, out); ``scales`` is (total_out,) of output-scale deltas or None,
-    ``offsets`` (total_out,) of what is added to outputs or None; ``soft_embeds`` is (num_soft, hidden), num_soft being 0 if
-    there are none. ``addresses`` (linears, 2) is where A and B of each linear lie, 0 where there is none;
-    ``allowed`` lets native kernels read there. ``invocation`` are the tokens from whose last place in a prompt on it acts, () if
-    it acts everywhere.
+    ``a`` and ``b`` map a linear's name to (rank, in) and (rank, out); ``scales`` is (total_out,) of
+    output-scale deltas or None, ``offsets`` (total_out,) of what is added to outputs or None; ``soft_embeds``
+    is (num_soft, hidden), num_soft being 0 if there are none. ``addresses`` (linears, 2) is where A and B of
+    each linear lie, 0 where there is none;
+    ``allowed`` lets native kernels read there. ``invocation`` are the tokens from whose last place in a prompt on it
+    acts, () if it acts everywhere.
     """
 
     spec: AdapterSpec
@@ -108,8 +110,8 @@ class Adapter:
 
 
 def profile_of(adapter: Adapter) -> RankProfile:
-    """What an adapter takes, and what cutting its rank loses. One that scales outputs can't be cut: its scales are those of the
-    whole update (DoRA)."""
+    """What an adapter takes, and what cutting its rank loses. One that scales outputs can't be cut: its scales are
+    those of the whole update (DoRA)."""
     if adapter.scales is not None or not adapter.rank:
         return RankProfile(name=adapter.name, fixed_bytes=adapter.num_bytes, bytes_per_rank=0, errors=(0.0,))
     ranked = sum(array.nbytes for array in (*adapter.a.values(), *adapter.b.values()))
@@ -134,11 +136,11 @@ def load_adapter(spec: AdapterSpec, graph: GraphSpec, *, is_addressed: bool = Fa
     """Read and check a compiled adapter.
 
     Args:
-        is_addressed: keep A and B as they are stored, float32 or float16, for kernels that read them there; else they are
-            given the graph's dtype.
+        is_addressed: keep A and B as they are stored, float32 or float16, for kernels that read them there; else they
+            are given the graph's dtype.
     Raises:
-        AdapterMismatchError: it is for another base, or holds a tensor of an unknown name, a wrong shape or type, or a value
-            that is not finite.
+        AdapterMismatchError: it is for another base, or holds a tensor of an unknown name, a wrong shape or type, or a
+            value that is not finite.
     """
     identity = identity_of(spec.path)
     tensors, metadata = _read(spec)
@@ -219,7 +221,8 @@ def _address(part: dict[str, NDArray[Any]], linear: str) -> int:
 def _read(spec: AdapterSpec) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """The file's tensors and its metadata. The library checks the header, offsets and sizes.
 
-    The file is read, not mapped: what happens to it later reaches nobody, where a mapped file that is cut short kills the process.
+    The file is read, not mapped: what happens to it later reaches nobody, where a mapped file that is
+    cut short kills the process.
     """
     try:
         with safe_open(spec.path, framework="numpy") as file:
@@ -290,7 +293,8 @@ def _checked(spec: AdapterSpec, name: str, tensor: NDArray[Any], shape: tuple[in
 
 
 def _largest(array: NDArray[Any]) -> float:
-    """The largest magnitude, not finite if anything is not; by the bits, ten times as fast as asking numpy about float16."""
+    """The largest magnitude, not finite if anything is not; by the bits, ten times as fast as
+    asking numpy about float16."""
     if array.size == 0:
         return 0.0
     is_half = array.dtype == np.float16

@@ -1,7 +1,8 @@
-"""Adapters cut to a lower rank: the largest singular values of each linear's update are kept, and what is lost is known.
+"""Adapters cut to a lower rank: the largest singular values of each linear's update are kept,
+and what is lost is known.
 
-A form computes one rank for all linears of an adapter, so each keeps equally many. An update is BᵀA; its singular values are those
-of a core of the size of its rank: by QR, Aᵀ = Qₐ Rₐ and Bᵀ = Q_b R_b; by SVD, R_b Rₐᵀ = U S Vᵀ.
+A form computes one rank for all linears of an adapter, so each keeps equally many. An update is BᵀA; its singular
+values are those of a core of the size of its rank: by QR, Aᵀ = Qₐ Rₐ and Bᵀ = Q_b R_b; by SVD, R_b Rₐᵀ = U S Vᵀ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +23,8 @@ MAX_ERROR = 0.25
 class RankProfile:
     """What an adapter takes in memory, and what cutting it loses.
 
-    ``errors`` are relative (Frobenius, over all linears), by the rank that is kept, from 0 on; the last is that of the whole.
-    Of one that can't be cut they are (0.0,).
+    ``errors`` are relative (Frobenius, over all linears), by the rank that is kept, from 0 on; the last is that of the
+    whole. Of one that can't be cut they are (0.0,).
     """
 
     name: str
@@ -46,7 +47,8 @@ class RankProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankPlan:
-    """``ranks``: name → rank of those that act, all of them; ``dropped``: names of those that do not, first the first to go."""
+    """``ranks``: name → rank of those that act, all of them; ``dropped``: names of those that do
+    not, first the first to go."""
 
     ranks: Mapping[str, int]
     dropped: tuple[str, ...]
@@ -97,7 +99,8 @@ def plan_ranks(profiles: Sequence[RankProfile], scores: Sequence[float], *, budg
         kept.remove(least)
         dropped.append(least)
     told = [
-        f"{profiles[each].name} acts at rank {rank} of {profiles[each].rank}, which loses {profiles[each].errors[rank]:.1%} of it"
+        f"{profiles[each].name} acts at rank {rank} of {profiles[each].rank}, which loses "
+        f"{profiles[each].errors[rank]:.1%} of it"
         for each, rank in zip(kept, ranks, strict=True)
         if rank < profiles[each].rank
     ]

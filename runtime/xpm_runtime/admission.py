@@ -1,4 +1,5 @@
-"""From a request to its sequence: what is asked is checked against what the base, its lanes and the attached experts can do.
+"""From a request to its sequence: what is asked is checked against what the base, its lanes and
+the attached experts can do.
 
 Nothing is computed here, and nothing queued.
 """
@@ -44,8 +45,8 @@ def require_form(form: Form[Any], rope: RopeScaling | None, cache: CacheSettings
 class Admission:
     """Of one engine.
 
-    ``rope`` and ``cache`` hold for requests that say nothing else. ``opened`` is entered while the attached experts are read, and
-    raises if the engine was closed. ``owner`` is what its sequences are known by.
+    ``rope`` and ``cache`` hold for requests that say nothing else. ``opened`` is entered while the attached experts are
+    read, and raises if the engine was closed. ``owner`` is what its sequences are known by.
     """
 
     def __init__(
@@ -77,7 +78,8 @@ class Admission:
         self._guides = Guides(Constraints(vocabulary))
 
     def begin(self, request: Request) -> Sequence:
-        """The sequence of a request that can be answered; raises RequestError, ConstraintError or CapacityError if it can't be."""
+        """The sequence of a request that can be answered; raises RequestError, ConstraintError or
+        CapacityError if it can't be."""
         sampling, num_lanes = request.sampling, len(self._scheduler.lanes)
         if sampling.num_beams > num_lanes:
             raise RequestError(
@@ -122,7 +124,8 @@ class Admission:
         return sequence
 
     def cache_of(self, asked: CacheSettings | None) -> CacheSettings | None:
-        """How a request keeps its cache, None for as the graph has it; raises RequestError if this graph can't do otherwise."""
+        """How a request keeps its cache, None for as the graph has it; raises RequestError if this
+        graph can't do otherwise."""
         kept = asked or self._cache
         if kept is None or kept.is_plain:
             return None
@@ -130,7 +133,8 @@ class Admission:
         return kept
 
     def scaling_of(self, asked: RopeScaling | None, length: int, cache: CacheSettings | None) -> RopeScaling | None:
-        """How the positions of a request of so many tokens are scaled, by its own wish or by what the engine was loaded with.
+        """How the positions of a request of so many tokens are scaled, by its own wish or by what
+        the engine was loaded with.
 
         Within a window that the base was made for, they need not be: tokens that see each other are near.
 

@@ -1,4 +1,5 @@
-"""The ways to ask an engine: for one answer or many, whole or in pieces, with threads or with asyncio. All submit and step."""
+"""The ways to ask an engine: for one answer or many, whole or in pieces, with threads or with
+asyncio. All submit and step."""
 
 import asyncio
 import threading
@@ -39,12 +40,14 @@ class Answers(ABC):
         )[0]
 
     def generate_batch(self, requests: Items[Request]) -> list[GenerationResult]:
-        """Answer several prompts, each with its own composition, in one continuous batch; results in the order of requests."""
+        """Answer several prompts, each with its own composition, in one continuous batch; results
+        in the order of requests."""
         results = dict(self.as_completed(requests))
         return [results[number] for number in range(len(requests))]
 
     def as_completed(self, requests: Items[Request]) -> Iterator[tuple[int, GenerationResult]]:
-        """Like ``generate_batch``, but yield (place in ``requests``, result) as each is done. Leaving the loop cancels the rest."""
+        """Like ``generate_batch``, but yield (place in ``requests``, result) as each is done. Leaving
+        the loop cancels the rest."""
         waiting: dict[int, Sequence] = {}
         try:
             for number, request in enumerate(requests):
@@ -84,7 +87,8 @@ class Answers(ABC):
     async def astream(
         self, prompt: Prompt, *, experts: Items[str] = (), sampling: SamplingParams | None = None
     ) -> AsyncIterator[str | GenerationResult]:
-        """Like ``stream``, for asyncio: the loop stays free, and all streams share their steps. Cancelling the task cancels it."""
+        """Like ``stream``, for asyncio: the loop stays free, and all streams share their steps.
+        Cancelling the task cancels it."""
         request = Request(prompt=prompt, experts=tuple(experts), sampling=sampling or SamplingParams())
         if request.sampling.num_beams > 1:
             for piece in _pieces_of((await asyncio.to_thread(self.search, request))[0]):

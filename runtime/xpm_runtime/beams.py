@@ -1,8 +1,9 @@
 """Beam search: the likeliest answers to one prompt, found by following several at once, scored as Transformers does.
 
-Each beam is a sequence on a lane of its own, with its own state of the grammar. A step ranks what may follow each of them. Of all
-that may follow all of them, the likeliest go on: the first to follow a beam takes its lane, others copy it. A beam that no token
-goes on is dropped. Log-probabilities are the model's own: a grammar forbids, and makes nothing likelier.
+Each beam is a sequence on a lane of its own, with its own state of the grammar. A step ranks what may follow each
+of them. Of all that may follow all of them, the likeliest go on: the first to follow a beam takes its lane,
+others copy it. A beam that no token goes on is dropped. Log-probabilities are the model's own: a grammar forbids,
+and makes nothing likelier.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ class _Next:
 
 
 class BeamSearch:
-    """Led by whoever makes steps: ``advance`` after each, until ``is_done``; then ``found`` holds the answers, best first."""
+    """Led by whoever makes steps: ``advance`` after each, until ``is_done``; then ``found``
+    holds the answers, best first."""
 
     def __init__(self, first: Sequence, stepper: Stepper) -> None:
         """

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from xpm_runtime.errors import RequestError
 
 KINDS = {"float": (16, 16), "int8": (8, 8), "k8v4": (8, 4)}
-"""By their names, the bits of a key's and of a value's numbers; "float" is as the graph keeps them, in float16 for our kernels."""
+"""By their names, the bits of a key's and of a value's numbers; "float" is as the graph keeps them,
+in float16 for our kernels."""
 LEAST_WINDOW = 16
 _MOST_WINDOW = 1 << 24
 _SINKS = 4  # as many as StreamingLLM (arXiv 2309.17453) found to be enough
@@ -15,8 +16,8 @@ _SINKS = 4  # as many as StreamingLLM (arXiv 2309.17453) found to be enough
 class CacheSettings:
     """``kind`` is one of ``KINDS``: whole numbers have a scale for each token and head.
 
-    With a ``window`` a token looks at the last so many, itself among them, and at the first ``sinks`` of the request (4 if None);
-    what nobody looks at any more takes no memory.
+    With a ``window`` a token looks at the last so many, itself among them, and at the first ``sinks`` of the request (4
+    if None); what nobody looks at any more takes no memory.
     """
 
     kind: str = "float"

@@ -37,8 +37,8 @@ class ChatTemplate:
         """The template of a base's folder, None if it has none.
 
         Args:
-            config: the content of ``tokenizer_config.json``, whose template is used if there is no ``chat_template.jinja``: of
-                several, the one named ``default``.
+            config: the content of ``tokenizer_config.json``, whose template is used if there is no
+                ``chat_template.jinja``: of several, the one named ``default``.
         """
         path = folder / _FILE
         source = path.read_text(encoding="utf-8") if path.is_file() else config.get("chat_template")

@@ -1,8 +1,9 @@
 """The shortest known way to end a text that a grammar constrains, byte by byte.
 
-A breadth-first search in layers of decisions: bytes that leave no choice are followed at once. It asks a grammar only what may
-come next, so it can't know what leads to an end, and goes by what holds for most languages: brackets and quotes want to be closed,
-blanks to be followed by something else, of a name any letter will do. It may find nothing where there is a way.
+A breadth-first search in layers of decisions: bytes that leave no choice are followed at once. It asks a grammar
+only what may come next, so it can't know what leads to an end, and goes by what holds for most languages: brackets
+and quotes want to be closed, blanks to be followed by something else, of a name any letter will do. It may find
+nothing where there is a way.
 """
 
 import re
@@ -19,8 +20,8 @@ _BLANKS = b" \n\r\t"
 _OTHERS = b",:=;.-<([{"  # which are tried first
 # Words that close what was begun, in languages where a name might stand in their stead: no byte tells them from one.
 _ENDS = (b"end", b"END", b"fi", b"done", b"esac")
-# A text is never ended by an order to change something that it had not begun. What stands behind a dot or a colon, in quotes, or
-# has both cases is a name, and what begins with SELECT changes nothing.
+# A text is never ended by an order to change something that it had not begun. What stands behind a dot
+# or a colon, in quotes, or has both cases is a name, and what begins with SELECT changes nothing.
 _WORDS = rb"delete|detach|set|drop|remove|create|merge|update|insert|truncate|alter"
 _CHANGES = re.compile(rb"(?<![.:`\"'\w])(?:" + _WORDS + rb"|" + _WORDS.upper() + rb")\b")
 _BEHIND_BACKSLASH = re.compile(rb"(?<=\\)[\"'`]")
@@ -125,8 +126,8 @@ def _changes(text: bytes, start: int = 0) -> bool:
 def _nested(nesting: _Nesting, state: Following, text: bytes) -> _Nesting | None:
     """Lets ``state`` go on behind ``text``: how that leaves the nesting, None if ``text`` may not come next.
 
-    Whether a backslash keeps a quote from closing is the language's affair: in SQL it does not. There anything may follow it, and
-    behind the quote not any letter.
+    Whether a backslash keeps a quote from closing is the language's affair: in SQL it does not. There anything may
+    follow it, and behind the quote not any letter.
     """
     before = b"\\" if nesting.is_escaped else b""
     text = before + text

@@ -13,7 +13,8 @@ Attached = Mapping[str, AttachedAdapter]
 
 
 def compose(attached: Attached, experts: Sequence[str], scales: Sequence[float] = ()) -> Acting:
-    """Those that act, in load order, then by name, with their scales (1 for all if there are none); without those at scale 0.
+    """Those that act, in load order, then by name, with their scales (1 for all if there are none);
+    without those at scale 0.
 
     Raises:
         CapacityError: there are too many. RequestError: one is named twice or not attached, or can't have its scale.

@@ -1,7 +1,9 @@
-"""Constrained decoding: what tokens a grammar allows next. The only module that imports llguidance, when it is first needed.
+"""Constrained decoding: what tokens a grammar allows next. The only module that imports
+llguidance, when it is first needed.
 
-A ``Constraints`` belongs to one tokenizer and compiles grammars for it; a ``Constraint`` follows one text. A grammar may be
-anybody's: its size, the time and memory of compiling it and of each step are bounded, and what exceeds them is an error.
+A ``Constraints`` belongs to one tokenizer and compiles grammars for it; a ``Constraint`` follows one text. A
+grammar may be anybody's: its size, the time and memory of compiling it and of each step are bounded, and what
+exceeds them is an error.
 """
 
 import json
@@ -84,8 +86,8 @@ class Constraint:
         self._check()
 
     def forced(self) -> list[int]:
-        """The tokens that must come next, as the tokenizer writes their text; a last one that could go on differently is not
-        among them."""
+        """The tokens that must come next, as the tokenizer writes their text; a last one that could go on
+        differently is not among them."""
         forced = list(self._matcher.compute_ff_tokens())
         self._check()
         return forced
@@ -218,7 +220,8 @@ def _source_of(grammar: Grammar) -> str:
         case "gbnf":
             return LLMatcher.grammar_from_lark(to_lark(grammar.text))
         case "json_schema":
-            return LLMatcher.grammar_from_json_schema(_checked_schema(grammar.text), overrides=_JSON)  # type: ignore[arg-type]
+            schema = _checked_schema(grammar.text)
+            return LLMatcher.grammar_from_json_schema(schema, overrides=_JSON)  # type: ignore[arg-type]
         case "regex":
             _check_depth(grammar.text)
             return LLMatcher.grammar_from_regex(grammar.text)

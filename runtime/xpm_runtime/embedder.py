@@ -44,7 +44,8 @@ def _last(hidden: Floats, mask: Floats) -> Floats:
 
 
 POOLING: dict[str, Callable[[Floats, Floats], Floats]] = {"mean": _mean, "max": _max, "cls": _first, "last": _last}
-"""From the encoder's hidden states (texts, tokens, size) and which tokens are there, 1 or 0 (texts, tokens), to (texts, size)."""
+"""From the encoder's hidden states (texts, tokens, size) and which tokens are there, 1 or 0 (texts,
+tokens), to (texts, size)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,8 @@ class EmbedderSpec:
 
 
 class Embedder:
-    """Not to be used from several threads at once. ``digest`` names the model, for routing heads that were trained with it."""
+    """Not to be used from several threads at once. ``digest`` names the model, for routing heads
+    that were trained with it."""
 
     def __init__(self, spec: EmbedderSpec, tokenizer: Tokenizer, session: Session) -> None:
         self.spec, self.digest = spec, spec.digest

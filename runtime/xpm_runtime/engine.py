@@ -143,13 +143,15 @@ class Engine(Answers):
 
         Args:
             folder: holds model.onnx (or exported.onnx), graph.json and the tokenizer.
-            device: "auto" (CUDA where it works, else CPU), "cpu", "cuda", or another provider of ONNX Runtime (``DEVICES``).
+            device: "auto" (CUDA where it works, else CPU), "cpu", "cuda", or another provider of
+                ONNX Runtime (``DEVICES``).
             threads: CPU threads of one run; all cores if None.
             max_lanes: sequences that may run at once.
-            context: tokens a lane holds; at most what the base was made for, or what ``rope`` reaches, any number with a window
-                that the base was made for; 2,048 if None.
-            kernels: "native" (our own, for quantised bases on the CPU), "cuda" (the graphs made for it), "portable" (ONNX
-                Runtime's own), "exported" (a traced graph), or "auto", the first of them that this base and device can do.
+            context: tokens a lane holds; at most what the base was made for, or what ``rope`` reaches, any number with
+                a window that the base was made for; 2,048 if None.
+            kernels: "native" (our own, for quantised bases on the CPU), "cuda" (the graphs made for it),
+                "portable" (ONNX Runtime's own), "exported" (a traced graph), or "auto", the first of them that
+                this base and device can do.
             spinning: whether waiting threads spin; faster alone, slower on contended cores.
             rope: how positions are scaled for requests that are longer than the base was made for.
             cache: how keys and values are kept where a request does not say it.
@@ -213,7 +215,8 @@ class Engine(Answers):
         """Load an adapter and make it ready to act.
 
         Raises:
-            AdapterMismatchError: it does not fit the base. RequestError: its name is taken. CapacityError: it exceeds the budget.
+            AdapterMismatchError: it does not fit the base. RequestError: its name is taken.
+                CapacityError: it exceeds the budget.
         """
         with self._opened():
             started = time.perf_counter()
@@ -222,7 +225,8 @@ class Engine(Answers):
         return AttachReport(name=spec.name, rank=known.rank, num_bytes=known.num_bytes, attach_ms=elapsed_ms)
 
     def rank_profile(self, spec: AdapterSpec) -> RankProfile:
-        """What an adapter would take in memory, and what cutting its rank would lose; it is read and let go of, not attached.
+        """What an adapter would take in memory, and what cutting its rank would lose; it is read
+        and let go of, not attached.
 
         Raises:
             AdapterMismatchError: it does not fit the base.
@@ -230,7 +234,8 @@ class Engine(Answers):
         return self._adapters.profile(spec)
 
     def prefetch(self, names: Items[str]) -> None:
-        """Have adapters in memory before they are needed, the most important first; what the budget can't hold is left out."""
+        """Have adapters in memory before they are needed, the most important first; what the
+        budget can't hold is left out."""
         with self._opened():
             require_attached(self._adapters.attached, names)
             self._adapters.prefetch(names)
@@ -271,7 +276,8 @@ class Engine(Answers):
         return self._scheduler.capacity
 
     def count_tokens(self, prompt: Prompt) -> int:
-        """Tokens of a prompt, without those of soft prompts; raises CapacityError if they are far too many to be counted."""
+        """Tokens of a prompt, without those of soft prompts; raises CapacityError if they are
+        far too many to be counted."""
         return len(encode_prompt(prompt, self._codec, self.graph.vocab_size, max_tokens=self.context))
 
     def encode(self, text: str) -> list[int]:
@@ -319,7 +325,8 @@ class Engine(Answers):
             self._scheduler.add(sequence)
 
     def has_room(self, sequence: Sequence, *, without: Items[Sequence] = ()) -> bool:
-        """Whether a sequence would get a lane in the next step if it were queued now, and some of the running preempted."""
+        """Whether a sequence would get a lane in the next step if it were queued now, and some
+        of the running preempted."""
         with self._opened():
             return self._scheduler.has_room(sequence, without=without)
 
@@ -387,7 +394,8 @@ class Engine(Answers):
         rope: RopeScaling | None = None,
         cache: CacheSettings | None = None,
     ) -> NDArray[np.float32]:
-        """Logits of every position of a prompt, float32 (len(token_ids), vocab); soft prompts act but are not returned."""
+        """Logits of every position of a prompt, float32 (len(token_ids), vocab); soft prompts
+        act but are not returned."""
         with self._opened():
             acting = compose(self._adapters.attached, experts, scales)
             count = num_soft(self._adapters.attached, acting)

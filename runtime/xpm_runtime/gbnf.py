@@ -1,8 +1,9 @@
 """GBNF, the grammars of llama.cpp, written as the Lark that llguidance reads. Pure: text in, text out.
 
-The language stays exactly the same, so every character becomes a terminal of its own: a lexer takes the longest terminal
-that fits, and a keyword that begins a name would take that name away. Line ends separate nothing: a rule ends where the
-next one begins. Rules that can't be reached, or never end, are left out, so that no text leads to where nothing may follow.
+The language stays exactly the same, so every character becomes a terminal of its own: a lexer takes the longest
+terminal that fits, and a keyword that begins a name would take that name away. Line ends separate nothing: a rule
+ends where the next one begins. Rules that can't be reached, or never end, are left out, so that no text leads to
+where nothing may follow.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""The rules of a grammar as trees, and which of them a text can come by: what never ends, and what is not reached, is left out."""
+"""The rules of a grammar as trees, and which of them a text can come by: what never ends, and what is
+not reached, is left out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,7 +72,8 @@ def ending_rules(rules: dict[str, Node]) -> dict[str, Node]:
 
 
 def _pruned(node: Node, ending: set[str]) -> Node | None:
-    """A node without the options that need another rule than those in ``ending``; None if there is no way through it."""
+    """A node without the options that need another rule than those in ``ending``; None if
+    there is no way through it."""
     match node:
         case Rule():
             return node if node.name in ending else None

@@ -17,7 +17,8 @@ MAX_CHARACTERS = 2 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grammar:
-    """``text`` is the grammar: GBNF (with a rule ``root``), a JSON Schema, a regular expression, or Lark (with ``start``)."""
+    """``text`` is the grammar: GBNF (with a rule ``root``), a JSON Schema, a regular expression,
+    or Lark (with ``start``)."""
 
     kind: GrammarKind
     text: str
@@ -41,7 +42,8 @@ class Grammar:
 
     @classmethod
     def of_response_format(cls, said: Mapping[str, Any]) -> "Grammar | None":
-        """What ``{"type": "json_schema", "json_schema": {"schema": …}}``, ``json_object`` or ``text`` asks for; None for text.
+        """What ``{"type": "json_schema", "json_schema": {"schema": …}}``, ``json_object`` or
+        ``text`` asks for; None for text.
 
         Raises:
             ConstraintError: it has another form.
@@ -58,5 +60,6 @@ class Grammar:
         raise ConstraintError(
             "the response_format is not understood",
             context=f"got {str(said)[:120]}",
-            hint='write {"type": "json_schema", "json_schema": {"schema": …}}, {"type": "json_object"} or {"type": "text"}',
+            hint='write {"type": "json_schema", "json_schema": {"schema": …}}, {"type": "json_object"} or {"type": '
+            '"text"}',
         )

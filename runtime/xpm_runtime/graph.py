@@ -40,7 +40,8 @@ class Linear:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheTensor:
-    """One tensor of the cache of an exported graph: (1, num_heads, tokens, size), an input and, with what a run adds, an output."""
+    """One tensor of the cache of an exported graph: (1, num_heads, tokens, size), an input and, with
+    what a run adds, an output."""
 
     past: str
     present: str
@@ -50,7 +51,8 @@ class CacheTensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedGraph:
-    """What the runtime must know of a graph that was not written but traced: its inputs but for the cache and the slots."""
+    """What the runtime must know of a graph that was not written but traced: its inputs but
+    for the cache and the slots."""
 
     inputs: frozenset[str]
     cache: tuple[CacheTensor, ...]
@@ -60,9 +62,10 @@ class ExportedGraph:
 class GraphSpec:
     """A graph's dimensions. ``dtype`` is that of its float inputs, its KV cache and its logits.
 
-    ``native_kv_dtype`` is the cache's in the graph for our own kernels, None if there is no such graph. ``has_offsets``: whether
-    the base has biases, to which adapters that scale outputs add. ``selects_rows``: ranks that don't act on a row are left out
-    of it; in the older format they are multiplied by zero. ``exported`` is None for a graph that xpm wrote.
+    ``native_kv_dtype`` is the cache's in the graph for our own kernels, None if there is no such graph.
+    ``has_offsets``: whether the base has biases, to which adapters that scale outputs add. ``selects_rows``: ranks
+    that don't act on a row are left out of it; in the older format they are multiplied by zero. ``exported`` is None
+    for a graph that xpm wrote.
     """
 
     base_digest: str

@@ -36,7 +36,8 @@ class Guide:
 
     @property
     def is_dear(self) -> bool:
-        """Whether ``allowed`` costs much more than ``allows``: a millisecond, where all but JSON's few terminals compete."""
+        """Whether ``allowed`` costs much more than ``allows``: a millisecond, where all but
+        JSON's few terminals compete."""
         return self._grammar.kind != "json_schema"
 
     def allowed(self) -> Allowed:
@@ -68,8 +69,8 @@ class Guide:
             most: how many tokens there may still be, at least 1.
             is_alone: what must follow is left for the next time.
         Returns:
-            (it and those that must follow it, or instead the shortest way to a legal end if behind it there would be none in time;
-            whether that was it)
+            (it and those that must follow it, or instead the shortest way to a legal end if behind it there would be
+            none in time; whether that was it)
         """
         before = self._constraint.copy()
         self._constraint.accept([token])

@@ -1,6 +1,7 @@
 """The KV cache as lanes, one per running sequence; ``KvLanes`` are rows of buffers that are past and present at once.
 
-There a lane's memory is virtual until it is written: it grows with its sequence, and is given back when a long one leaves.
+There a lane's memory is virtual until it is written: it grows with its sequence, and is given
+back when a long one leaves.
 """
 
 from abc import ABC, abstractmethod
@@ -39,7 +40,8 @@ class Lanes(ABC):
     def can_copy(self) -> bool: ...
 
     def configure(self, lane: int, settings: CacheSettings | None) -> None:  # noqa: B027
-        """Say how the next sequence of a lane keeps its cache, None as the graph has it; where lanes are all alike, only that."""
+        """Say how the next sequence of a lane keeps its cache, None as the graph has it; where lanes
+        are all alike, only that."""
 
     def bytes_of(self, settings: CacheSettings | None, num_tokens: int) -> int:
         """The most that a sequence of so many tokens holds, kept so."""

@@ -1,4 +1,5 @@
-"""How likely the model itself found what was written: log-probabilities before temperature, penalties, biases and grammars."""
+"""How likely the model itself found what was written: log-probabilities before temperature,
+penalties, biases and grammars."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ class TokenReport:
 
 
 def report(logits: NDArray[np.float32], token: int, *, num_top: int, write: Callable[[int], bytes]) -> TokenReport:
-    """What one row of logits, float32 (vocab,), says of a token and of the ``num_top`` likeliest; of equals the lower id first."""
+    """What one row of logits, float32 (vocab,), says of a token and of the ``num_top`` likeliest; of
+    equals the lower id first."""
     wide = logits.astype(np.float64)
     largest = wide.max()
     total = largest + np.log(np.exp(wide - largest).sum())

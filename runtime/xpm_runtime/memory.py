@@ -40,7 +40,8 @@ class MemoryReport:
 
 
 def plan_memory(*, weights: int, bytes_per_token: int, num_tokens: int, budget: int | None) -> MemoryPlan:
-    """Divide a budget: what is left beside the base goes to the cache by half, to adapters and prefixes by a quarter each.
+    """Divide a budget: what is left beside the base goes to the cache by half, to adapters and
+    prefixes by a quarter each.
 
     Args:
         weights: bytes that the base's weights take.

@@ -1,8 +1,9 @@
-"""Lanes whose sequences may each keep their cache in fewer bits, or of fewer tokens: for our own kernels, which read both.
+"""Lanes whose sequences may each keep their cache in fewer bits, or of fewer tokens: for our own
+kernels, which read both.
 
-A packed lane lies in the same memory as a plain one. What a head takes begins with the numbers of its tokens, then come their
-scales, and the rest is never touched: as a lane's memory is virtual until it is written, it is as if it were smaller. What has
-left a window is given back page by page.
+A packed lane lies in the same memory as a plain one. What a head takes begins with the numbers of its tokens, then come
+their scales, and the rest is never touched: as a lane's memory is virtual until it is written, it is as if it were
+smaller. What has left a window is given back page by page.
 """
 
 from collections.abc import Iterator

@@ -46,7 +46,8 @@ class Packs:
         return self.current
 
     def fit(self, rows: Iterable[Acting]) -> list[bool]:
-        """Of rows, the most important first, which can run together: the ranks of what acts on them are bounded in some forms."""
+        """Of rows, the most important first, which can run together: the ranks of what acts on them
+        are bounded in some forms."""
         if self._form.max_rank is None:
             return [True for _ in rows]
         packed: set[ScaledAdapter] = set()

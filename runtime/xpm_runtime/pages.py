@@ -1,4 +1,5 @@
-"""Memory that is virtual until it is written, and can be given back. The one place that knows how POSIX and Windows do that."""
+"""Memory that is virtual until it is written, and can be given back. The one place that knows how
+POSIX and Windows do that."""
 
 import ctypes
 import mmap
@@ -16,7 +17,8 @@ if sys.platform == "win32":
         return mmap.mmap(-1, max(num_bytes, 1))
 
     def release(memory: mmap.mmap, first: int, last: int) -> None:
-        """Give the whole pages in bytes ``first : last`` back to the system; what they held is lost, or kept in the page file."""
+        """Give the whole pages in bytes ``first : last`` back to the system; what they held is lost,
+        or kept in the page file."""
         first, last = _whole_pages(first, last)
         if first >= last:
             return
@@ -30,7 +32,8 @@ else:
         return mmap.mmap(-1, max(num_bytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
     def release(memory: mmap.mmap, first: int, last: int) -> None:
-        """Give the whole pages in bytes ``first : last`` back to the system; what they held is lost, or kept in the page file."""
+        """Give the whole pages in bytes ``first : last`` back to the system; what they held is lost,
+        or kept in the page file."""
         first, last = _whole_pages(first, last)
         if first < last:
             memory.madvise(mmap.MADV_DONTNEED, first, last - first)

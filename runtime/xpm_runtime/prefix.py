@@ -1,7 +1,8 @@
 """Keys and values of prompts' beginnings, kept in blocks of 16 tokens so that the same beginning is not computed twice.
 
-A block is found by a hash over everything before it: the adapters that act, by digest where they have one, from where on, and all
-tokens up to its end. So nothing is ever reused between different compositions, and the same package finds its blocks again.
+A block is found by a hash over everything before it: the adapters that act, by digest where they have one, from
+where on, and all tokens up to its end. So nothing is ever reused between different compositions, and the same
+package finds its blocks again.
 """
 
 import hashlib
@@ -34,11 +35,13 @@ class PrefixCache:
         return self._num_bytes
 
     def restore(self, lane: int, acting: Sequence[str], ids: Sequence[int], later: Sequence[Later] = ()) -> int:
-        """Fill a lane with what is known of a prompt's beginning; the number of tokens filled, fewer than the prompt has.
+        """Fill a lane with what is known of a prompt's beginning; the number of tokens filled,
+        fewer than the prompt has.
 
         Args:
             acting: keys of the adapters that act, in order: an expert's digest, or what no other attachment has.
-            later: (from which token on, the keys of those that act from there), in order, where that changes within the prompt.
+            later: (from which token on, the keys of those that act from there), in order, where that
+                changes within the prompt.
         """
         known = list(
             itertools.takewhile(self._blocks.__contains__, self._keys(acting, ids[:-1], later))

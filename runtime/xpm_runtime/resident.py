@@ -1,4 +1,5 @@
-"""The attached adapters: all known by name, as many of them in memory as a budget of bytes allows, the least used dropped first.
+"""The attached adapters: all known by name, as many of them in memory as a budget of bytes allows, the
+least used dropped first.
 
 A file that was attached lately is checked already: attaching it again takes a lookup.
 """
@@ -61,13 +62,15 @@ class ResidentAdapters:
         return dict(self._loaded)
 
     def attach(self, spec: AdapterSpec) -> AttachedAdapter:
-        """Load and check an adapter; raises RequestError if its name is taken, CapacityError if it alone exceeds the budget."""
+        """Load and check an adapter; raises RequestError if its name is taken, CapacityError if it
+        alone exceeds the budget."""
         if spec.name in self.attached:
             raise RequestError(f"an expert named {spec.name} is attached already", hint="detach it first")
         adapter = self._load(spec)
         if self._budget is not None and adapter.num_bytes > self._budget:
             raise CapacityError(
-                f"{spec.name} needs {adapter.num_bytes / 1e6:.1f} MB, the budget for experts is {self._budget / 1e6:.1f} MB",
+                f"{spec.name} needs {adapter.num_bytes / 1e6:.1f} MB, the budget for experts is "
+                f"{self._budget / 1e6:.1f} MB",
                 hint="raise the memory budget",
             )
         known = AttachedAdapter(

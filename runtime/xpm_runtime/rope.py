@@ -24,8 +24,9 @@ def rope_tables(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Cosines and sines, each (num_positions, head_dim / 2), of positions that the base was made for.
 
-    ``scaling`` is Hugging Face's ``rope_scaling``: none, ``linear``, ``dynamic`` (which changes nothing up to the positions that
-    the base was made for), ``llama3`` (NTK by parts) or ``yarn``; if a request asked for it (``is_asked``), ``ntk`` too.
+    ``scaling`` is Hugging Face's ``rope_scaling``: none, ``linear``, ``dynamic`` (which changes nothing up to the
+    positions that the base was made for), ``llama3`` (NTK by parts) or ``yarn``; if a request asked for it
+    (``is_asked``), ``ntk`` too.
 
     Raises:
         ModelLoadError: the scaling is of an unknown type, lacks a parameter, or has one that makes no sense.
@@ -38,7 +39,8 @@ def rope_tables(
 def rope_frequencies(
     *, head_dim: int, theta: float, scaling: Mapping[str, Any] | None, is_asked: bool = False
 ) -> tuple[NDArray[np.float64], float]:
-    """Radians per position (head_dim / 2,), and what cosines and sines are multiplied by; raises as ``rope_tables`` does."""
+    """Radians per position (head_dim / 2,), and what cosines and sines are multiplied by;
+    raises as ``rope_tables`` does."""
     if head_dim < 2 or head_dim % 2:
         raise ModelLoadError(f"heads of {head_dim} dimensions can't be rotated", context="dimensions turn in pairs")
     scaling = scaling or {}

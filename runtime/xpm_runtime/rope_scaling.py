@@ -1,8 +1,8 @@
 """Scaling rotary positions for one request, so that it may be longer than what its base was made for.
 
-Scaling hurts what is short (YaRN as model cards state it, for all lengths, costs accuracy below the length that the base was
-made for), so it is chosen by the request's length: one that fits unscaled is not scaled, and a factor that is not stated is the
-least power of two that reaches.
+Scaling hurts what is short (YaRN as model cards state it, for all lengths, costs accuracy below the length that the
+base was made for), so it is chosen by the request's length: one that fits unscaled is not scaled, and a factor that is
+not stated is the least power of two that reaches.
 """
 
 import re
@@ -15,7 +15,8 @@ from xpm_runtime.rope import rope_type
 
 KINDS = ("linear", "ntk", "ntk-by-parts", "dynamic", "yarn", "llama3")
 MAX_FACTOR = 64
-_STEP = 1024  # dynamic scaling is for lengths rounded up to this, so that requests of like length share what is known of a prompt
+# Dynamic scaling is for lengths rounded up to this: requests of like length share what is known of a prompt.
+_STEP = 1024
 _PATTERN = re.compile(r"([a-z0-9-]+)(?::([0-9.]{1,8}))?")
 
 

@@ -28,20 +28,22 @@ _REAL = "temperature top_p min_p repetition_penalty presence_penalty frequency_p
 class SamplingParams:
     """How to choose tokens and when to stop.
 
-    ``temperature`` 0 is greedy. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 switch a filter off. ``stop`` strings end the text
-    and are not part of it. ``seed`` None draws differently each time. ``grammar`` is what the whole text must match; it can be
-    given as ``response_format``, in the form of OpenAI's API.
+    ``temperature`` 0 is greedy. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 switch a filter off. ``stop`` strings end the
+    text and are not part of it. ``seed`` None draws differently each time. ``grammar`` is what the whole text must
+    match; it can be given as ``response_format``, in the form of OpenAI's API.
 
-    What was written so far costs ``presence_penalty`` once and ``frequency_penalty`` each time (-2 to 2, taken from logits);
-    ``repetition_penalty`` looks at the prompt too. ``logit_bias`` is added to the logits of token ids (-100 to 100). ``logprobs``
-    asks for the log-probability of each token and of as many alternatives: 0 for its own alone, None for nothing; with
-    ``prompt_logprobs`` also of those of the prompt.
+    What was written so far costs ``presence_penalty`` once and ``frequency_penalty`` each time (-2
+    to 2, taken from logits);
+    ``repetition_penalty`` looks at the prompt too. ``logit_bias`` is added to the logits of token ids (-100 to 100).
+    ``logprobs`` asks for the log-probability of each token and of as many alternatives: 0 for its own alone, None for
+    nothing; with ``prompt_logprobs`` also of those of the prompt.
 
-    ``num_beams`` above 1 follows so many answers at once and takes the likeliest: of each the log-probability, divided by its
-    number of tokens to the power of ``length_penalty``, as in Transformers. Nothing is drawn then: ``temperature`` must be 0.
+    ``num_beams`` above 1 follows so many answers at once and takes the likeliest: of each the log-probability, divided
+    by its number of tokens to the power of ``length_penalty``, as in Transformers. Nothing is drawn then:
+    ``temperature`` must be 0.
 
-    ``speculative`` "ngram" guesses that the text goes on as prompt or output did after the same tokens, and verifies several
-    guesses in one run where that pays: a matter of speed alone. None guesses nothing.
+    ``speculative`` "ngram" guesses that the text goes on as prompt or output did after the same tokens, and verifies
+    several guesses in one run where that pays: a matter of speed alone. None guesses nothing.
     """
 
     max_tokens: int = 256
@@ -138,7 +140,8 @@ def require_finite(value: float | np.floating[Any]) -> None:
     if not np.isfinite(value):
         raise EngineError(
             "the logits are not finite numbers",
-            hint="an expert of this request has values that overflow the base's number type: leave it out, or rebuild it",
+            hint="an expert of this request has values that overflow the base's number type: leave it out, or rebuild "
+            "it",
         )
 
 
@@ -193,7 +196,8 @@ class Sampler:
         written: NDArray[np.int64],
         count: int,
     ) -> list[tuple[int, float]]:
-        """The ``count`` likeliest tokens of those that are allowed, best first, of equals the lower id: (id, log-probability).
+        """The ``count`` likeliest tokens of those that are allowed, best first, of equals the lower
+        id: (id, log-probability).
 
         Arguments and errors as of ``choose``. What is not allowed keeps its probability: nothing gets likelier by it.
         """
@@ -253,8 +257,8 @@ def survivors(logits: Row, params: SamplingParams) -> tuple[NDArray[np.int64], W
     The vocabulary is cut before anything is sorted, and only what top-p can keep is.
 
     Returns:
-        ids in ascending order, and weights in proportion to their probabilities, that of the likeliest 1; float32 if the
-        vocabulary is large, else float64. Of equals at a border, those with the lowest ids are kept.
+        ids in ascending order, and weights in proportion to their probabilities, that of the likeliest 1; float32 if
+        the vocabulary is large, else float64. Of equals at a border, those with the lowest ids are kept.
     """
     largest = logits.max()
     is_cut = 0 < params.top_k < len(logits)
@@ -288,7 +292,8 @@ def _weights(logits: Row, largest: np.float32, temperature: float) -> Weights:
 
 
 def _place(weights: Weights, share: float) -> int:
-    """The first place up to which the weights come to more than a share of their sum; of many, blocks are added up first."""
+    """The first place up to which the weights come to more than a share of their sum; of many,
+    blocks are added up first."""
     wanted, first = share * float(weights.sum(dtype=np.float64)), 0
     if len(weights) > _MANY:
         block, wanted = _reached(np.add.reduceat(weights, np.arange(0, len(weights), _BLOCK)), wanted)

@@ -1,11 +1,11 @@
 """Which sequences run in the next step, on which lanes.
 
-Pure arithmetic on counters: it touches no array. A step prefills at most a chunk of tokens, of one long prompt or of several
-short ones, then decodes every prefilled lane, so a long prompt never stops the others for longer than a chunk.
+Pure arithmetic on counters: it touches no array. A step prefills at most a chunk of tokens, of one long prompt or of
+several short ones, then decodes every prefilled lane, so a long prompt never stops the others for longer than a chunk.
 
 Invariants (``violations`` lists those broken): a sequence is waiting, on exactly one lane, or finished; lanes hold only
-unfinished sequences; nobody computes past its lane's capacity; what running sequences may come to hold is within the token
-budget. After ``admit``, the first in the queue waits only for a lane or for tokens.
+unfinished sequences; nobody computes past its lane's capacity; what running sequences may come to hold is within the
+token budget. After ``admit``, the first in the queue waits only for a lane or for tokens.
 """
 
 from collections import deque
@@ -18,7 +18,8 @@ from xpm_runtime.sequence import Sequence
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Tokens ``start : stop`` of a sequence, to run at once: of its prompt, or several that follow one another by necessity."""
+    """Tokens ``start : stop`` of a sequence, to run at once: of its prompt, or several that follow
+    one another by necessity."""
 
     sequence: Sequence
     start: int
@@ -57,7 +58,8 @@ class Scheduler:
         if len(sequence.prompt_ids) > self.capacity:
             raise CapacityError(
                 f"the prompt has {len(sequence.prompt_ids)} tokens, a lane holds {self.capacity}",
-                hint="shorten the prompt, or load the base with a larger context (beyond its own with scaled positions: rope)",
+                hint="shorten the prompt, or load the base with a larger context (beyond its own with scaled "
+                "positions: rope)",
             )
         if self.reserve(sequence) > self.token_budget:
             raise CapacityError(
@@ -74,7 +76,8 @@ class Scheduler:
         return not self.waiting and not any(self.lanes)
 
     def has_room(self, sequence: Sequence, *, without: Items[Sequence] = ()) -> bool:
-        """Whether a sequence would be given a lane now, behind those that wait already, if some of the running were not."""
+        """Whether a sequence would be given a lane now, behind those that wait already, if
+        some of the running were not."""
         waiting = [*self.waiting, sequence]
         running = [each for each in self.running if each not in without]
         needed = sum(map(self.reserve, running)) + sum(map(self.reserve, waiting))
@@ -98,7 +101,8 @@ class Scheduler:
         running = [sequence for sequence in self.running if sequence.ranked is None]
         num_decoding = sum(sequence.is_prefilled for sequence in running)
         for sequence in running:
-            # A run of its own costs about as much as one of all rows: several tokens must wait for it, more than there are rows.
+            # A run of its own costs about as much as one of all rows: several tokens must wait for it,
+            # more than there are rows.
             if sequence.is_prefilled and sequence.num_pending <= max(1, num_decoding):
                 rows.append(sequence)
             elif left:

@@ -26,7 +26,8 @@ class Request:
 
     What reads like a special token in a message is text, unless ``allow_special``. ``scales`` say how strongly each of
     ``experts`` acts: 1, as it was trained, for all if empty; 0 switches one off, below 0 it acts the other way round.
-    ``rope`` says how positions are scaled if the request is longer than the base was made for; as the engine was loaded if None.
+    ``rope`` says how positions are scaled if the request is longer than the base was made for; as the
+    engine was loaded if None.
     ``cache`` says how keys and values are kept, likewise.
     """
 
@@ -45,11 +46,12 @@ class GenerationResult:
 
     ``error`` says what went wrong where ``finish_reason`` is "error"; ``text`` is what was written before.
     ``prompt_logprobs`` has one for each of the prompt's tokens, None for the first, which follows nothing.
-    ``missing`` is what would make a text that its grammar does not allow to end there complete, "…" if that is not known; else
-    None. ``logprobs`` has a report for each of ``token_ids`` if they were asked for. ``finish_reason`` is "timeout" only behind
-    a server. ``num_reused_tokens`` of the prompt were known from an earlier one with the same experts, and not computed again.
-    ``rope`` is how positions were scaled, None if they were not; ``cache`` how keys and values were kept, None if all were, as
-    the graph has them.
+    ``missing`` is what would make a text that its grammar does not allow to end there complete, "…" if that is not
+    known; else None. ``logprobs`` has a report for each of ``token_ids`` if they were asked for. ``finish_reason`` is
+    "timeout" only behind a server. ``num_reused_tokens`` of the prompt were known from an earlier one with the same
+    experts, and not computed again.
+    ``rope`` is how positions were scaled, None if they were not; ``cache`` how keys and values were kept, None if all
+    were, as the graph has them.
     ``num_drafted`` tokens were guessed by speculative decoding, ``num_accepted`` of them rightly.
     """
 
@@ -84,9 +86,10 @@ class GenerationResult:
 class Sequence:
     """A request in progress.
 
-    ``prompt_ids`` include one placeholder per virtual token of the experts' soft prompts, in front. ``num_computed`` tokens
-    of prompt and output have their keys and values in the lane; ``num_reused`` of them came from an earlier prompt. It decodes when
-    ``num_to_prefill`` are computed: those of the prompt, and after its lane was taken away, what was written before too.
+    ``prompt_ids`` include one placeholder per virtual token of the experts' soft prompts, in front. ``num_computed``
+    tokens of prompt and output have their keys and values in the lane; ``num_reused`` of them came from an earlier
+    prompt. It decodes when ``num_to_prefill`` are computed: those of the prompt, and after its lane was taken away,
+    what was written before too.
     """
 
     prompt_ids: list[int]

@@ -1,8 +1,8 @@
 """The only module that imports onnxruntime: a graph on a device, run through IO binding.
 
 A ``Binding`` remembers what it bound under each name and binds again only what changed. Arrays on the CPU are bound by
-address and may be changed between runs; on CUDA small inputs are copied at each run. Every other provider of ONNX Runtime is
-given arrays on the CPU, and copies them as it needs.
+address and may be changed between runs; on CUDA small inputs are copied at each run. Every other provider of ONNX
+Runtime is given arrays on the CPU, and copies them as it needs.
 """
 
 import contextlib
@@ -35,11 +35,13 @@ PROVIDERS = {
     "webgpu": "WebGpuExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
 }
-"""ONNX Runtime's name of each device but the CPU. Which of them there are depends on the build of it that is installed."""
+"""ONNX Runtime's name of each device but the CPU. Which of them there are depends on the
+build of it that is installed."""
 
 
 class DeviceBuffer:
-    """Zeroed memory on the session's device, on the CPU virtual until it is used; ``array`` is its view there, None on CUDA."""
+    """Zeroed memory on the session's device, on the CPU virtual until it is used; ``array`` is its
+    view there, None on CUDA."""
 
     def __init__(self, shape: tuple[int, ...], dtype: str, device: str) -> None:
         self.shape = shape
@@ -67,7 +69,8 @@ class DeviceBuffer:
         return self._address + row * self._row_bytes
 
     def release_row(self, row: int) -> None:
-        """Give the memory of ``[row]`` back to the system; what it held is lost. Does nothing where that can't be done."""
+        """Give the memory of ``[row]`` back to the system; what it held is lost. Does nothing
+        where that can't be done."""
         if self._host is not None:
             release(self._memory, row * self._row_bytes, (row + 1) * self._row_bytes)
 
@@ -104,7 +107,8 @@ class DeviceArray:
 
 
 class Session:
-    """A loaded graph. ``device`` is what it really runs on: "cpu" where the provider that was asked for could not be started."""
+    """A loaded graph. ``device`` is what it really runs on: "cpu" where the provider that was asked
+    for could not be started."""
 
     def __init__(
         self,
@@ -117,7 +121,8 @@ class Session:
         operators: Path | None = None,
         cuda_options: Mapping[str, str] | None = None,
     ) -> None:
-        """Load ``file`` of a base's ``folder`` on a device, with a library of operators of our own if its graph needs one."""
+        """Load ``file`` of a base's ``folder`` on a device, with a library of operators of our
+        own if its graph needs one."""
         options = ort.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = threads or 0
@@ -206,7 +211,8 @@ class Binding:
             self._io.bind_ortvalue_input(name, value)
 
     def bind_rows(self, input_name: str, output_name: str | None, buffer: DeviceBuffer, first: int, count: int) -> None:
-        """Bind rows ``first : first + count`` of a buffer as an input and, in place, as an output (if the graph has one)."""
+        """Bind rows ``first : first + count`` of a buffer as an input and, in place, as an
+        output (if the graph has one)."""
         key = (id(buffer), first, count)
         if self._bound.get(input_name) == key:
             return

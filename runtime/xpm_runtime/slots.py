@@ -1,8 +1,8 @@
 """The adapters that may act in a run, and which of them act on which row of its batch.
 
 A pack holds adapters for many tokens; what it feeds the graph depends on what acts on each row, so rows of different
-compositions share a run. Invariant: a row is acted on by exactly the adapters of its own composition, each as strongly as the
-row's request says.
+compositions share a run. Invariant: a row is acted on by exactly the adapters of its own composition, each as strongly
+as the row's request says.
 """
 
 import math
@@ -27,7 +27,8 @@ Inputs = Mapping[str, NDArray[Any]]
 
 
 class SlotPack:
-    """A fixed set of adapters, each at the scales that it is needed at. ``rank`` is the total rank that a run computes."""
+    """A fixed set of adapters, each at the scales that it is needed at. ``rank`` is the total
+    rank that a run computes."""
 
     def __init__(self, graph: GraphSpec, scaled_adapters: Mapping[ScaledAdapter, Adapter]) -> None:
         self.adapters = {adapter.name: adapter for adapter in scaled_adapters.values()}

@@ -1,7 +1,8 @@
 """One step of all sequences: admit → plan → prefill → decode → sample → commit. Knows no threads, prompts or results.
 
-A step is a transaction for each sequence: what it computed, its token and its text are committed together or not at all. What goes
-wrong with one ends that one, with ``finish_reason`` "error"; what goes wrong with a run ends those that ran in it.
+A step is a transaction for each sequence: what it computed, its token and its text are committed together or
+not at all. What goes wrong with one ends that one, with ``finish_reason`` "error"; what goes wrong with a run
+ends those that ran in it.
 """
 
 import time
@@ -113,7 +114,8 @@ class Stepper:
         return Plan(tuple(chunk for chunk in plan.prefill if id(chunk.sequence) not in broken), rows)
 
     def preempt(self, sequence: Sequence) -> None:
-        """Take a sequence off its lane, to be queued again; what is computed is kept as far as the prefix cache holds it."""
+        """Take a sequence off its lane, to be queued again; what is computed is kept as far as
+        the prefix cache holds it."""
         if sequence.lane is not None:
             ids = [*sequence.prompt_ids, *sequence.token_ids][: sequence.num_computed]
             self._keep(sequence, ids)
@@ -193,7 +195,8 @@ class Stepper:
         rows: list[Acting] = [()] * plan.num_rows
         for lane, holder in enumerate(self._scheduler.lanes[: plan.num_rows]):
             if holder is not None:
-                # What is written behind a lane that is not sampled is overwritten by its next run; a full lane ends now.
+                # What is written behind a lane that is not sampled is overwritten by its next
+                # run; a full lane ends now.
                 lengths[lane] = min(holder.num_computed, self._lanes.capacity - 1)
         for sequence in plan.rows:
             assert sequence.lane is not None
@@ -248,10 +251,11 @@ class Stepper:
         return draft
 
     def _verify(self, sequence: Sequence, draft: list[int]) -> None:
-        """Run what is pending and a draft at once; draw from each row in turn while what was drawn is what the next one follows.
+        """Run what is pending and a draft at once; draw from each row in turn while what was drawn is
+        what the next one follows.
 
-        Every token is drawn as it would be without a draft, so a text is what it would be, and a guess is right as often as its
-        probability says (arXiv 2211.17192, with a drafter that is always certain).
+        Every token is drawn as it would be without a draft, so a text is what it would be, and a guess is right as
+        often as its probability says (arXiv 2211.17192, with a drafter that is always certain).
         """
         assert sequence.lane is not None
         assert sequence.speculation is not None
@@ -283,8 +287,8 @@ class Stepper:
         sequence.decode_ms += 1e3 * (time.perf_counter() - started)
 
     def _advance(self, sequence: Sequence, logits: RowLogits, *, row: int, num_computed: int) -> None:
-        """Draw the next token and commit it, and what must follow it, with what was computed; whatever goes wrong is this
-        sequence's. One of a beam search is ranked instead, and waits until that has chosen."""
+        """Draw the next token and commit it, and what must follow it, with what was computed; whatever goes wrong is
+        this sequence's. One of a beam search is ranked instead, and waits until that has chosen."""
         reports: list[TokenReport] = []
         try:
             if sequence.sampler.params.num_beams > 1:
@@ -348,8 +352,8 @@ class Stepper:
         return min(sequence.sampler.params.max_tokens, self._lanes.capacity + 1 - len(sequence.prompt_ids))
 
     def _rank(self, sequence: Sequence, row: NDArray[np.float32]) -> list[tuple[int, float]]:
-        """The likeliest tokens that may follow, with their log-probabilities: if all that end the text are among them, still as
-        many as beams go on."""
+        """The likeliest tokens that may follow, with their log-probabilities: if all that end the text are among them,
+        still as many as beams go on."""
         allowed = None if sequence.guide is None else sequence.guide.allowed()
         count = sequence.sampler.params.num_beams + len(self._graph.eos_token_ids)
         return sequence.sampler.ranked(row, sequence.seen, allowed, np.array(sequence.token_ids, np.int64), count)
@@ -357,8 +361,8 @@ class Stepper:
     def _draw(self, sequence: Sequence, logits: RowLogits, row: int) -> int:
         """The next token, drawn of those that are allowed.
 
-        Where the likeliest is asked for, or it is dear to tell all that is allowed, it is first drawn freely: if it is allowed, it
-        would have been drawn. (With top-k, top-p or min-p, which look at what is left, that is so nearly.)
+        Where the likeliest is asked for, or it is dear to tell all that is allowed, it is first drawn freely: if it is
+        allowed, it would have been drawn. (With top-k, top-p or min-p, which look at what is left, that is so nearly.)
         """
         sampler, guide = sequence.sampler, sequence.guide
         seen, written = _NOTHING, _NOTHING
@@ -371,14 +375,16 @@ class Stepper:
         return sampler.choose(logits[row], seen, guide.allowed(), written)
 
     def _report(self, sequence: Sequence, row: NDArray[np.float32], tokens: list[int]) -> list[TokenReport]:
-        """What is said of tokens that were written at once: those behind the first, which a grammar left no choice, are certain."""
+        """What is said of tokens that were written at once: those behind the first, which a grammar
+        left no choice, are certain."""
         first, *forced = tokens
         num_top, write = sequence.sampler.params.logprobs or 0, sequence.text.bytes_of
         certain = [TokenReport(id=token, text=write(token), logprob=0.0) for token in forced]
         return [report(row, first, num_top=num_top, write=write), *certain]
 
     def _report_prompt(self, sequence: Sequence, logits: Logits, chunk: Chunk) -> None:
-        """Say how likely the tokens of a prompt were that follow those of a chunk; ``logits`` are (tokens of the chunk, vocab)."""
+        """Say how likely the tokens of a prompt were that follow those of a chunk; ``logits`` are
+        (tokens of the chunk, vocab)."""
         ids, found = sequence.prompt_ids, sequence.prompt_reports
         if not found:
             found.append(None)
@@ -423,8 +429,8 @@ class Stepper:
         self._prefixes.keep(sequence.lane, acting, ids, later)
 
     def _keys(self, sequence: Sequence) -> tuple[tuple[str, ...], tuple[Later, ...]]:
-        """What its prefixes are found by, of its first tokens and from where on later: which adapters act, how strongly, how
-        positions are scaled and how the cache is kept."""
+        """What its prefixes are found by, of its first tokens and from where on later: which adapters act, how
+        strongly, how positions are scaled and how the cache is kept."""
 
         def keys(acting: Acting) -> tuple[str, ...]:
             known = [(self._adapters.attached[name].key, scale) for name, scale in acting]

@@ -1,4 +1,5 @@
-"""What a chat template may spend while it is rendered, and what things cost. Knows no Jinja but its namespaces and its errors."""
+"""What a chat template may spend while it is rendered, and what things cost. Knows no Jinja but its
+namespaces and its errors."""
 
 import re
 import time
@@ -38,7 +39,8 @@ class Budget:
             raise TooMuchError("it takes too long")
 
     def weight(self, value: Any) -> int:
-        """Characters and parts of a value, counted as often as writing it out would; counting ends where nothing is left."""
+        """Characters and parts of a value, counted as often as writing it out would; counting
+        ends where nothing is left."""
         total, todo = 0, [value]
         while todo and total <= self._left:
             each = todo.pop()

@@ -1,8 +1,9 @@
-"""Jinja within bounds: what a template makes costs its size, a turn of a loop a little, and a rendering has only so much to spend.
+"""Jinja within bounds: what a template makes costs its size, a turn of a loop a little, and a rendering
+has only so much to spend.
 
-Every value weighs at most what is left when it is made, so that no single operation on values takes long; time is looked at
-whenever something is spent. What could make much of little (``"a" * 10**9``, ``9**9**9``, widths, ``replace``) is paid for before
-it is done. Knows no messages and no tokens.
+Every value weighs at most what is left when it is made, so that no single operation on values takes long; time is
+looked at whenever something is spent. What could make much of little (``"a" * 10**9``, ``9**9**9``, widths,
+``replace``) is paid for before it is done. Knows no messages and no tokens.
 """
 
 import functools
@@ -113,7 +114,8 @@ def _limited_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
 
 
 def _extra_cost(name: str, value: Any, others: tuple[Any, ...], named: dict[str, Any]) -> int:
-    """What a filter may make beyond what it is given, which is paid for already, so that it may be looked at as text."""
+    """What a filter may make beyond what it is given, which is paid for already, so that it
+    may be looked at as text."""
     counts = sizes([*others, *named.values()])
     if name == "join":
         return joined_size(value, others[0] if others else named.get("d", ""))

@@ -118,11 +118,13 @@ class TextCodec:
 
     @cached_property
     def _longest_token(self) -> int:
-        """Characters of the longest token as the vocabulary writes it, which are not fewer than those that it stands for."""
+        """Characters of the longest token as the vocabulary writes it, which are not fewer than
+        those that it stands for."""
         return max(map(len, self.tokenizer.get_vocab()), default=1)
 
     def _mark_special(self, turns: list[dict[str, str]]) -> str:
-        """Put a character that occurs nowhere else after the first one of what reads like a special token; "" if nothing does."""
+        """Put a character that occurs nowhere else after the first one of what reads like a special
+        token; "" if nothing does."""
         texts = [text for turn in turns for text in turn.values()]
         if not any(self._special_start.search(text) for text in texts):
             return ""
@@ -173,8 +175,9 @@ def _wrapped(message: str, kind: type[EngineError]) -> Iterator[None]:
 class GrowingText:
     """The text of one sequence as its tokens come, cut at the first stop string.
 
-    Invariant: what ``take`` has handed out is never taken back. So an unfinished UTF-8 character, and an ending that may be
-    the beginning of a stop string, are held back, until ``take(final=True)`` or ``finish`` says that nothing comes any more.
+    Invariant: what ``take`` has handed out is never taken back. So an unfinished UTF-8 character, and an ending
+    that may be the beginning of a stop string, are held back, until ``take(final=True)`` or ``finish`` says
+    that nothing comes any more.
     """
 
     def __init__(self, codec: TextCodec, stop: Sequence[str], before: Sequence[int] = ()) -> None:
@@ -222,8 +225,8 @@ class GrowingText:
     def _decode_pending(self) -> str:
         """The text of what is pending.
 
-        A decoder of byte tokens decodes each run of them as one, and makes every byte of it U+FFFD if it is not UTF-8, also of what
-        was handed out before. What is pending begins a run of its own then.
+        A decoder of byte tokens decodes each run of them as one, and makes every byte of it U+FFFD if it is not UTF-8,
+        also of what was handed out before. What is pending begins a run of its own then.
         """
         known, whole = self._decode(self._context), self._decode(self._context + self._pending)
         return whole[len(known) :] if whole.startswith(known) else self._decode(self._pending)

@@ -1,4 +1,5 @@
-"""Work that can't be interrupted, done for as long as it may take: on a thread that goes on by itself if it takes longer."""
+"""Work that can't be interrupted, done for as long as it may take: on a thread that goes on by
+itself if it takes longer."""
 
 import threading
 import time
@@ -18,7 +19,8 @@ class TimeLimit:
         self._slots = threading.BoundedSemaphore(num_running)
 
     def run(self, work: Callable[[], _Result], *, seconds: float) -> _Result:
-        """What ``work`` returns or raises; TimeoutError if it takes more seconds of a processor, or does not begin in 10.
+        """What ``work`` returns or raises; TimeoutError if it takes more seconds of a
+        processor, or does not begin in 10.
 
         Its stack is deep.
         """
@@ -50,7 +52,8 @@ class TimeLimit:
 def _start_deep(thread: threading.Thread) -> None:
     """Start a thread whose stack holds what llguidance comes to in grammars whose rules lead to ever more rules.
 
-    It follows them recursively, a thousand references of a JSON Schema to the end of an ordinary stack, and of the process.
+    It follows them recursively, a thousand references of a JSON Schema to the end of an ordinary
+    stack, and of the process.
     """
     with _STACK_LOCK:
         ordinary = threading.stack_size(_STACK_BYTES)
@@ -61,7 +64,8 @@ def _start_deep(thread: threading.Thread) -> None:
 
 
 def _clock() -> Callable[[], float]:
-    """For how long this thread had a processor from now on, in seconds; where no clock tells, how long it is since now."""
+    """For how long this thread had a processor from now on, in seconds; where no clock tells,
+    how long it is since now."""
     clock_of, read = getattr(time, "pthread_getcpuclockid", None), getattr(time, "clock_gettime", None)
     if clock_of is None or read is None:  # Windows, macOS
         started = time.monotonic()

@@ -1,4 +1,5 @@
-"""What each token of a tokenizer writes, in bytes, and how text becomes tokens when nothing in it is a control token."""
+"""What each token of a tokenizer writes, in bytes, and how text becomes tokens when nothing
+in it is a control token."""
 
 import json
 import re
@@ -49,8 +50,8 @@ class ByteVocabulary:
 class TokenizerVocabulary:
     """The tokens of a tokenizer.
 
-    llguidance's own reader would take what special tokens are called for these tokens: a grammar's plain text could end the
-    answer.
+    llguidance's own reader would take what special tokens are called for these tokens: a grammar's plain
+    text could end the answer.
     """
 
     is_tokenizer_wrapper = True
@@ -91,8 +92,8 @@ class TokenizerVocabulary:
 def ids_before_a_text(tokenizer: Tokenizer) -> list[int]:
     """Tokens behind which a text is encoded, and its tokens are decoded, as within another text.
 
-    SentencePiece's tokenizers put a blank before all text and take the first one away from all tokens; a grammar's text begins
-    with a blank if the grammar says so, and with none else. Where there is nothing of the kind it is [].
+    SentencePiece's tokenizers put a blank before all text and take the first one away from all tokens; a grammar's text
+    begins with a blank if the grammar says so, and with none else. Where there is nothing of the kind it is [].
     """
     if tokenizer.decoder is None or "ByteLevel" in tokenizer.decoder.__getstate__().decode():
         return []
@@ -100,7 +101,8 @@ def ids_before_a_text(tokenizer: Tokenizer) -> list[int]:
 
 
 def token_writer(decoder: Any) -> Callable[[str], bytes]:
-    """From a token as the vocabulary spells it to its bytes; raises ConstraintError if a tokenizer's decoder is not known."""
+    """From a token as the vocabulary spells it to its bytes; raises ConstraintError if a
+    tokenizer's decoder is not known."""
     document = json.loads(decoder.__getstate__()) if decoder is not None else None
     parts = document.get("decoders", [document]) if document else []
     kinds = {part["type"] for part in parts}
@@ -125,7 +127,8 @@ def token_writer(decoder: Any) -> Callable[[str], bytes]:
 
 
 def _byte_level() -> dict[str, int]:
-    """Byte by character of a byte-level vocabulary (GPT-2's): printable ones for themselves, the others from U+0100 on."""
+    """Byte by character of a byte-level vocabulary (GPT-2's): printable ones for themselves,
+    the others from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(0x100 + place): byte for place, byte in enumerate(others)}

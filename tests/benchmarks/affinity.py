@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.affinity [--requests 200000] [--use 0.8]
 
-A simulation. A replica runs 8 requests at once and has the 24 experts in memory that it used last; a request needs one to three
-experts and takes a second on average, and 0.3 s more for each that must be loaded. Requests arrive by chance at 80 % of what the
-replicas could do if nothing were ever loaded. Prints, for each policy: how many of the experts needed were there, how long requests
-waited for a lane, and how much the busiest replica had beside the average.
+A simulation. A replica runs 8 requests at once and has the 24 experts in memory that it used last; a request needs one
+to three experts and takes a second on average, and 0.3 s more for each that must be loaded. Requests arrive by chance
+at 80 % of what the replicas could do if nothing were ever loaded. Prints, for each policy: how many of the experts
+needed were there, how long requests waited for a lane, and how much the busiest replica had beside the average.
 """
 
 import argparse

@@ -1,9 +1,10 @@
-"""What training beside another expert does: one expert trained on beside a frozen other, and both judged alone and together.
+"""What training beside another expert does: one expert trained on beside a frozen other, and both
+judged alone and together.
 
     python -m tests.benchmarks.beside FOLDER --other FOLDER --base MODEL [--steps 40] [--cases 14]
 
-Both folders are experts', with their data split. The loss is that of `training.config.beside`, where the other acts in two of
-three steps. Told is what is right before and after, executed.
+Both folders are experts', with their data split. The loss is that of `training.config.beside`, where the other acts in
+two of three steps. Told is what is right before and after, executed.
 """
 
 import argparse

@@ -1,13 +1,16 @@
-"""How an expert's numbers are best kept: the file of slots as it is, tar.gz, and a container with aligned, hashed sections.
+"""How an expert's numbers are best kept: the file of slots as it is, tar.gz, and a container with
+aligned, hashed sections.
 
     python -m tests.benchmarks.expert_files [--model FOLDER --adapter FOLDER] [--repeats 15]
 
-Without a model: random LoRA of rank 16 in the shapes of SmolLM2-135M and Qwen3-0.6B. Prints, for each form, its size and the
-milliseconds until all arrays are there and were looked through for what is not finite: hot (the pages are in memory) and cold
-(they were dropped before). With an adapter that was trained, also what each way to make it smaller loses of its update.
+Without a model: random LoRA of rank 16 in the shapes of SmolLM2-135M and Qwen3-0.6B. Prints, for each form, its
+size and the milliseconds until all arrays are there and were looked through for what is not finite: hot (the pages
+are in memory) and cold (they were dropped before). With an adapter that was trained, also what each way to make it
+smaller loses of its update.
 
-The container (``.osd``) is a prototype that lives here alone (docs/explanation/adr/0017-slots-stay-safetensors.md): magic,
-version, table of contents, sections at multiples of 64 bytes with a SHA-256 each, zstd where asked, mapped into memory.
+The container (``.osd``) is a prototype that lives here alone
+(docs/explanation/adr/0017-slots-stay-safetensors.md): magic, version, table of contents, sections at multiples of
+64 bytes with a SHA-256 each, zstd where asked, mapped into memory.
 """
 
 import argparse

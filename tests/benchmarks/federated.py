@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.federated FOLDER --base MODEL [--only "central; rounds"]
 
-FOLDER is an expert's, with its data split. Needs the extras build and federated. Rows are the first thousand whose prompt and
-completion have less than 180 letters together, and so are the cases, 20 of each circle.
+FOLDER is an expert's, with its data split. Needs the extras build and federated. Rows are the first thousand whose
+prompt and completion have less than 180 letters together, and so are the cases, 20 of each circle.
 """
 
 import argparse

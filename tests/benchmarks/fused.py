@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.fused MODEL [--graph FOLDER] [--rounds 7]
 
-MODEL is a Hugging Face folder whose configuration is read; its base is exported in int4 unless --graph has it. The experts are
-random LoRA of rank 16: speed does not depend on what they learned. Prints medians, and ratios to the two composed.
+MODEL is a Hugging Face folder whose configuration is read; its base is exported in int4 unless --graph has
+it. The experts are random LoRA of rank 16: speed does not depend on what they learned. Prints medians, and
+ratios to the two composed.
 """
 
 import argparse

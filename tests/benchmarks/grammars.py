@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.grammars [--count 1000] [--grammar sql]
 
-A base that knows nothing, at temperature 1.5, tries what a trained one would never write. Prints, for each grammar, how many
-answers there were, how many ended within their tokens, how many parsed, and what masks and the search for an end cost.
+A base that knows nothing, at temperature 1.5, tries what a trained one would never write. Prints, for each
+grammar, how many answers there were, how many ended within their tokens, how many parsed, and what masks and
+the search for an end cost.
 """
 
 import argparse
@@ -50,7 +51,8 @@ def judged(engine: Engine, name: str, count: int) -> str:
     for line in [*wrong[:5], *(f"{each.finish_reason}: {each.text!r} {each.error or ''}" for each in unfinished[:5])]:
         print("   ", line)
     return (
-        f"{name}: {count} answers, {num_tokens} tokens, {count - len(unfinished)} complete, {len(wrong)} of them wrong; "
+        f"{name}: {count} answers, {num_tokens} tokens, {count - len(unfinished)} complete, {len(wrong)} of them "
+        "wrong; "
         f"{1e3 * elapsed / num_tokens:.2f} ms a token, with the model's own"
     )
 

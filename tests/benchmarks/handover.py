@@ -1,8 +1,9 @@
-"""What it takes to hand a long prompt from one expert to another: activated LoRA beside LoRA, of the same size, on the same base.
+"""What it takes to hand a long prompt from one expert to another: activated LoRA beside LoRA, of the
+same size, on the same base.
 
-Run as ``python -m tests.benchmarks.handover ./graph --tokens 4096``, with a base as ``xpm build base`` exports it. The numbers of
-the adapters are random, for they change no time. Both take turns; what is told is the time to the first token after the prompt
-was read for another expert.
+Run as ``python -m tests.benchmarks.handover ./graph --tokens 4096``, with a base as ``xpm build base`` exports it. The
+numbers of the adapters are random, for they change no time. Both take turns; what is told is the time to the first
+token after the prompt was read for another expert.
 """
 
 import argparse
@@ -23,7 +24,8 @@ _INVOCATIONS = {"first": (11, 12), "second": (13, 14)}
 
 
 def _write_adapters(graph: GraphSpec, out: Path) -> None:
-    """Of each kind two: ``first`` and ``second`` are plain, ``first-activated`` and ``second-activated`` are invoked."""
+    """Of each kind two: ``first`` and ``second`` are plain, ``first-activated`` and
+    ``second-activated`` are invoked."""
     rng = np.random.default_rng(0)
     for name, invocation in _INVOCATIONS.items():
         tensors = {}
@@ -72,7 +74,8 @@ def main() -> None:
                 )
     plain, activated = (statistics.median(times) for times in found.values())
     print(
-        f"{args.tokens} tokens: {plain:.0f} ms with LoRA, {activated:.1f} ms with activated LoRA, {plain / activated:.0f}x"
+        f"{args.tokens} tokens: {plain:.0f} ms with LoRA, {activated:.1f} ms with activated LoRA, "
+        f"{plain / activated:.0f}x"
     )
 
 

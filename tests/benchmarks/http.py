@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.http MODEL.gguf [--work .bench] [--experts 1 8 64] [--llama-server PATH]
 
-As many clients as `--clients` says each ask, one request after the other, with random prompts of 64 tokens for 48 more, whatever
-the model would end at; request number n is for expert n of as many as `--experts` says, round and round, so that what runs together
-has different experts. Each request has a connection of its own: llama.cpp's server closes those that were used a few times. Both
-servers run eight rows at once. In turns, so that all see the same machine.
+As many clients as `--clients` says each ask, one request after the other, with random prompts of 64 tokens for 48 more,
+whatever the model would end at; request number n is for expert n of as many as `--experts` says, round and round, so
+that what runs together has different experts. Each request has a connection of its own: llama.cpp's server closes those
+that were used a few times. Both servers run eight rows at once. In turns, so that all see the same machine.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """How xpm does with a large index: fetching it, following it, searching it, resolving against it.
 
-Run as ``python -m tests.benchmarks.index_scale --names 100000``. Every figure is of a process of its own, so that its memory is its
-own too; the `git` program and pure dulwich fetch the same repository in the same run.
+Run as ``python -m tests.benchmarks.index_scale --names 100000``. Every figure is of a process of its own, so that its
+memory is its own too; the `git` program and pure dulwich fetch the same repository in the same run.
 """
 
 import argparse
@@ -97,7 +97,10 @@ def measure_resolve(home: Path, url: str, fingerprint: str, program: str) -> dic
             wanted = tuple(Requirement.parse(name) for name in choose.sample(names, 3))
             problem = Problem(requirements=wanted, base=Requirement.parse("xpm-tiny"), variant="fp32")
             with open_indexes(home, url, fingerprint) as fresh:
-                candidates = lambda name, fresh=fresh: (base,) if name == "xpm-tiny" else fresh.entries(name)[1]  # noqa: E731
+
+                def candidates(name, fresh=fresh):
+                    return (base,) if name == "xpm-tiny" else fresh.entries(name)[1]
+
                 try:
                     seconds, found = timed(lambda problem=problem, get=candidates: resolve(problem, get))
                 except Exception:  # more than ten experts

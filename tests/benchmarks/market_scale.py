@@ -1,7 +1,7 @@
 """How the pages of a large index do: served, searched, followed after a new version, and written as files.
 
-Run as ``python -m tests.benchmarks.market_scale --names 100000 --built 10000``. Serving and building are measured in processes of
-their own, so that their memory is their own too; the entries name archives that lie elsewhere.
+Run as ``python -m tests.benchmarks.market_scale --names 100000 --built 10000``. Serving and building are measured in
+processes of their own, so that their memory is their own too; the entries name archives that lie elsewhere.
 """
 
 import argparse

@@ -1,10 +1,11 @@
-"""Whether the passages that ``xpm run --context-file`` keeps hold what answers a question: by budget, and by how they are ranked.
+"""Whether the passages that ``xpm run --context-file`` keeps hold what answers a question: by budget,
+and by how they are ranked.
 
     python -m tests.benchmarks.passages [--base FOLDER] [--embedder FOLDER]
 
-Two sets of 24 questions (``passages.json``), each with the words by which its answer is known, which were written before anything
-was tuned: of Python's language reference, as ``pydoc_data`` of the interpreter has it, and of this project's pages. FOLDER is an
-exported base, whose tokenizer counts, and an embedder that ``xpm build embedder`` made.
+Two sets of 24 questions (``passages.json``), each with the words by which its answer is known, which were written
+before anything was tuned: of Python's language reference, as ``pydoc_data`` of the interpreter has it, and of this
+project's pages. FOLDER is an exported base, whose tokenizer counts, and an embedder that ``xpm build embedder`` made.
 """
 
 import argparse
@@ -51,7 +52,8 @@ class Remembering:
 
 
 class Alone:
-    """Makes the vector of the question where that of `?` is asked for: then words say nothing, and vectors alone rank."""
+    """Makes the vector of the question where that of `?` is asked for: then words say
+    nothing, and vectors alone rank."""
 
     def __init__(self, encoder: Encoder, question: str) -> None:
         self._encoder, self._question = encoder, question

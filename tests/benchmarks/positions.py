@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.positions FOLDER --base MODEL --other FOLDER [--learn gaps|text] [--steps 45]
 
-FOLDER is an expert's, with its data split; the other's prompts are the text before. Told is the loss of answers, and how many are
-right token by token. With --learn the adapter is first trained on, on rows with gaps, or with such text, that grow in three stages.
+FOLDER is an expert's, with its data split; the other's prompts are the text before. Told is the loss of answers, and
+how many are right token by token. With --learn the adapter is first trained on, on rows with gaps, or with such text,
+that grow in three stages.
 """
 
 import argparse

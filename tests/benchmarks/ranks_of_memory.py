@@ -1,9 +1,10 @@
-"""What the experts that come with xpm get right when their updates are cut to lower ranks, by SVD: executed, against bytes.
+"""What the experts that come with xpm get right when their updates are cut to lower ranks, by
+SVD: executed, against bytes.
 
     python -m tests.benchmarks.ranks_of_memory [--cases 30] [--ranks 8,4,2,1] [--experts expert-sql,expert-json]
 
-Each expert's held-back cases are made anew from its manifest (of --rows rows), and answered by the installed expert as it is
-and with its slots at each rank; the interval is of the difference, by paired bootstrap.
+Each expert's held-back cases are made anew from its manifest (of --rows rows), and answered by the installed expert as
+it is and with its slots at each rank; the interval is of the difference, by paired bootstrap.
 """
 
 import argparse
@@ -64,7 +65,8 @@ def main() -> None:
     parser.add_argument("--experts", type=lambda text: text.split(","), default=list(EMBEDDED_EXPERTS))
     options = parser.parse_args()
     print(
-        "| expert | rank | bytes | error of the update | right | difference (95 % interval) |\n|---|---|---|---|---|---|"
+        "| expert | rank | bytes | error of the update | right | difference (95 % interval) "
+        "|\n|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as scratch, closing(AnswerJournal(Path(scratch) / "journal")) as journal:
         root = Path(scratch)

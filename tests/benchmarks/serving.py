@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.serving [--base FOLDER] [--seconds 10] [--leaving 10000]
 
-Without a base, a tiny one of random weights is made: its steps cost less than those of any model, so what the worker costs shows
-most. Orders arrive by chance (Poisson) at 0.5, 1, 2 and 5 times the rate that the engine can do; one in ten is of priority 9. An
-order counts as done in time if its answer is complete within its timeout. Last, the memory that is taken by clients that go away in
-the middle of their answers, and by a thousand that read nothing until the end.
+Without a base, a tiny one of random weights is made: its steps cost less than those of any model, so what the worker
+costs shows most. Orders arrive by chance (Poisson) at 0.5, 1, 2 and 5 times the rate that the engine can do; one in ten
+is of priority 9. An order counts as done in time if its answer is complete within its timeout. Last, the memory that is
+taken by clients that go away in the middle of their answers, and by a thousand that read nothing until the end.
 """
 
 import argparse
@@ -34,7 +34,8 @@ ROUNDS = 5
 
 @dataclass
 class Load:
-    """What became of orders: milliseconds until the first token and until the end of those done in time, by priority."""
+    """What became of orders: milliseconds until the first token and until the end of those
+    done in time, by priority."""
 
     first_ms: dict[int, list[float]] = field(default_factory=dict)
     end_ms: dict[int, list[float]] = field(default_factory=dict)

@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.smaller_experts FOLDER --base MODEL [--cases 50] [--ranks 12,8,4,2,1]
 
-FOLDER is an expert's, with its data split; MODEL the Hugging Face folder of its base. Each way is compiled to slots and answers
-the same cases in the engine; the interval is of the difference to float32, by paired bootstrap. With ``--ranks`` the ways are
-float16 of these ranks, by SVD, and the relative error of the update is told.
+FOLDER is an expert's, with its data split; MODEL the Hugging Face folder of its base. Each way is compiled to slots and
+answers the same cases in the engine; the interval is of the difference to float32, by paired bootstrap. With
+``--ranks`` the ways are float16 of these ranks, by SVD, and the relative error of the update is told.
 """
 
 import argparse
@@ -69,7 +69,8 @@ def main() -> None:
                 over = compare(found.right, first)
                 told = f"{100 * over.difference:+.1f} [{100 * over.low:+.1f}, {100 * over.high:+.1f}]"
                 print(
-                    f"| {name} | {100 * size / full:.0f} % | {(lost / whole) ** 0.5:.3f} | {found.figures.right:.1%} | {told} |",
+                    f"| {name} | {100 * size / full:.0f} % | {(lost / whole) ** 0.5:.3f} | {found.figures.right:.1%} "
+                    f"| {told} |",
                     flush=True,
                 )
 

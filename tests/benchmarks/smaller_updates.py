@@ -16,7 +16,8 @@ _BYTES_SPARSE = 6  # two 16-bit places and a float16
 
 
 def losses(adapter: CompiledAdapter) -> None:
-    """Print the relative error (Frobenius, over all linears) of each way at about half and a quarter of the float16 bytes."""
+    """Print the relative error (Frobenius, over all linears) of each way at about half and a
+    quarter of the float16 bytes."""
     print("\n| kept | % of the bytes of float16 | relative error of the update |\n|---|---|---|")
     for name, make in ways(adapter.rank).items():
         kept = squares = whole = full = 0.0

@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.speculation BASE [--rounds 5] [--tokens 128] [--kernels native]
 
-BASE is the folder of an exported base that follows instructions. Each prompt is answered in turn with and without; printed are, for
-each kind of work, the guesses that were right, whether the tokens are the same, and how many times as fast decoding
-was (the median of the rounds' ratios). Then what a run of several tokens costs beside a run of one, without anything drawn.
+BASE is the folder of an exported base that follows instructions. Each prompt is answered in turn with and without;
+printed are, for each kind of work, the guesses that were right, whether the tokens are the same, and how many times
+as fast decoding was (the median of the rounds' ratios). Then what a run of several tokens costs beside a run of
+one, without anything drawn.
 """
 
 import argparse
@@ -21,11 +22,13 @@ from xpm_runtime.guide import Guide
 from xpm_runtime.sequence import GenerationResult
 
 _TEXT = (
-    "The harbour opens at six in the morning. Boats that carry fish go to the north pier, boats that carry timber go to the south "
+    "The harbour opens at six in the morning. Boats that carry fish go to the north pier, boats that carry timber go "
+    "to the south "
     "pier, and all others wait outside until the harbour master calls them by radio."
 )
 _RECORD = (
-    '{"name": "Alice Johnson", "age": 30, "email": "alice.johnson@example.com", "address": {"street": "12 Main Street", '
+    '{"name": "Alice Johnson", "age": 30, "email": "alice.johnson@example.com", "address": {"street": "12 Main '
+    'Street", '
     '"city": "Springfield", "zip": "12345"}, "tags": ["admin", "editor", "reviewer"]}'
 )
 _STRING = {"type": "string", "maxLength": 60}
@@ -106,8 +109,10 @@ def compared(engine: Engine, title: str, work: list[tuple[str, Grammar | None]],
                 drafted, accepted = drafted + results[1].num_drafted, accepted + results[1].num_accepted
             ratios.append(took[0] / took[1])
         parts.append(
-            f"temperature {temperature}: {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f}), "
-            f"{accepted} of {drafted} guesses right in {written} tokens, {'the same tokens' if same else 'other tokens'}"
+            f"temperature {temperature}: {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to "
+            f"{max(ratios):.2f}), "
+            f"{accepted} of {drafted} guesses right in {written} tokens, "
+            f"{'the same tokens' if same else 'other tokens'}"
         )
     return f"{title}: " + "; ".join(parts)
 

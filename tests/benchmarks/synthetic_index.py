@@ -21,7 +21,9 @@ from xpm_index.requirements import Requirement
 from xpm_index.verified import newest_fingerprint
 from xpm_index.versions import Version
 
-TOPICS = "sql json python typescript rust neo4j regex yaml latex legal medical finance poetry recipes chess maps music".split()
+TOPICS = """
+sql json python typescript rust neo4j regex yaml latex legal medical finance poetry recipes chess maps music
+""".split()
 VERBS = "writes reads repairs explains translates extracts converts validates summarises ranks".split()
 BASES = tuple(f"sha256:{hashlib.sha256(name.encode()).hexdigest()}" for name in ("qwen3-0-6b", "xpm-tiny"))
 

@@ -1,4 +1,5 @@
-"""How long a training step takes: the same adapter and rows, with the head everywhere, only at answers, and with compiled layers.
+"""How long a training step takes: the same adapter and rows, with the head everywhere, only at answers,
+and with compiled layers.
 
     python -m tests.benchmarks.training_step --base FOLDER --data data/train.jsonl
 

@@ -1,7 +1,7 @@
 """What of the documentation is written by the program: tables between two comments of a page, and one picture.
 
-A page holds ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``; what stands between them is replaced. ``python -m tests.docs``
-writes all of it, and a test holds what is committed against it.
+A page holds ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``; what stands between them is replaced. ``python -m
+tests.docs`` writes all of it, and a test holds what is committed against it.
 """
 
 import re
@@ -33,7 +33,8 @@ def wanted() -> dict[Path, str]:
 
 
 def between(document: str, name: str, text: str) -> str:
-    """The document with ``text`` between the two comments of that name; raises ValueError if it has not just these two."""
+    """The document with ``text`` between the two comments of that name; raises ValueError if
+    it has not just these two."""
     place = re.compile(rf"(?<=<!-- {name}: begin -->\n\n).*?(?=<!-- {name}: end -->)", re.DOTALL)
     changed, count = place.subn(lambda match: f"{text}\n\n", document)
     if count != 1:

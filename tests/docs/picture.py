@@ -1,6 +1,7 @@
 """The picture of the house, drawn from the imports: packages as frames, rooms as boxes, an arrow for who imports whom.
 
-A room is a folder of modules in a package. A package's other modules share a box where they lead, at any remove, to the same
+A room is a folder of modules in a package. A package's other modules share a box where they lead,
+at any remove, to the same
 rooms: so no arrow turns back. Within a frame an arrow is left out where others say the same by a detour.
 """
 
@@ -57,7 +58,8 @@ _STYLE = """<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWid
  markerUnits="userSpaceOnUse" orient="auto">
 <path d="M0 0L8 4L0 8z" fill="#555"/></marker></defs>
 <style>.frame{fill:#f6f6f3;stroke:#999}.room{fill:#dce9f7;stroke:#5b7fa6}.loose{fill:#fff;stroke:#bbb}
-.arrow{fill:none;stroke:#555;marker-end:url(#tip)}.far{stroke-width:2.5}.name{font-weight:bold}text{fill:#222}</style>"""
+.arrow{fill:none;stroke:#555;marker-end:url(#tip)}.far{stroke-width:2.5}.name{font-weight:bold}
+text{fill:#222}</style>"""
 
 
 def _plan(graph: grimp.ImportGraph, package: str) -> Plan:
@@ -175,7 +177,8 @@ def _shape(is_room: bool, lines: list[str], x: int, y: int, wide: int, deep: int
         [
             f'<rect class="{style}" x="{x}" y="{y}" width="{wide}" height="{deep}" rx="4"/>',
             *(
-                f'<text x="{x + wide // 2}" y="{first + number * _LINE}" text-anchor="middle"{size}>{escape(line)}</text>'
+                f'<text x="{x + wide // 2}" y="{first + number * _LINE}" '
+                f'text-anchor="middle"{size}>{escape(line)}</text>'
                 for number, line in enumerate(lines)
             ),
         ]

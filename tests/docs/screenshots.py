@@ -1,7 +1,8 @@
-"""``python -m tests.docs.screenshots INDEX``: the pictures in docs/how-to/marketplace.md, of an index's pages as they are served.
+"""``python -m tests.docs.screenshots INDEX``: the pictures in docs/how-to/marketplace.md, of an index's
+pages as they are served.
 
-Needs Playwright and Chromium, and an index as ``make market`` makes it. Not part of ``python -m tests.docs``: pictures differ with
-fonts and versions of the browser.
+Needs Playwright and Chromium, and an index as ``make market`` makes it. Not part of ``python -m tests.docs``: pictures
+differ with fonts and versions of the browser.
 """
 
 import sys

@@ -1,6 +1,7 @@
 """Inject faults into every file-system call of the commands that change something, and check what is left.
 
-``python -m tests.faults`` runs all scenarios; ``--max N`` takes N calls of each, spread over all; ``--only NAME`` one scenario.
+``python -m tests.faults`` runs all scenarios; ``--max N`` takes N calls of each, spread over all;
+``--only NAME`` one scenario.
 """
 
 import argparse
@@ -98,7 +99,8 @@ def _judge(
 def _judge_rerun(
     scenario: Scenario, world: World, again: harness.Outcome, first: harness.Outcome, after: dict[str, bytes | None]
 ) -> list[str]:
-    """The same command again succeeds, or says that it had been done already, and leaves what an undisturbed run leaves."""
+    """The same command again succeeds, or says that it had been done already, and leaves what
+    an undisturbed run leaves."""
     done_already = ("published already", "yanked already", "not installed here", "nothing to undo", "nothing to redo")
     if again.code != 0 and not any(text in again.output for text in done_already):
         return [f"the rerun failed with {again.code}: {again.output.strip()[-600:]}"]
@@ -127,14 +129,16 @@ def main() -> int:
             if options.only is None or scenario.name in options.only:
                 tallies[scenario.name] = tally = check(scenario, options.max, options.seed, Path(scratch))
                 print(
-                    f"{scenario.name}: {tally.calls} calls, {tally.faults} faults: {tally.survived} survived, {tally.told} told,"
+                    f"{scenario.name}: {tally.calls} calls, {tally.faults} faults: {tally.survived} survived, "
+                    f"{tally.told} told,"
                     f" {tally.killed} killed, {len(tally.wrong)} wrong",
                     flush=True,
                 )
                 for problem in tally.wrong[:20]:
                     print(f"  {problem}", flush=True)
     print(
-        f"{sum(each.faults for each in tallies.values())} faults, {sum(len(each.wrong) for each in tallies.values())} wrong"
+        f"{sum(each.faults for each in tallies.values())} faults, {sum(len(each.wrong) for each in tallies.values())} "
+        "wrong"
     )
     if options.json:
         options.json.write_text(json.dumps({name: vars_of(each) for name, each in tallies.items()}, indent=2))

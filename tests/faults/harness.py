@@ -1,9 +1,9 @@
 """Commands run while a fault is injected into one of their system calls by strace.
 
-A command runs in a child forked from this process, so that everything is imported already: the child stops itself, strace attaches
-with the injection, and the child goes on. A first run without injection lists the calls that touch the sandbox; each of them then
-fails once with ENOSPC, once with EIO, and once kills the process. ``close`` is left out: strace would skip the call, so that the
-file stays open, which no kernel does.
+A command runs in a child forked from this process, so that everything is imported already: the child stops itself,
+strace attaches with the injection, and the child goes on. A first run without injection lists the calls that touch the
+sandbox; each of them then fails once with ENOSPC, once with EIO, and once kills the process. ``close`` is left out:
+strace would skip the call, so that the file stays open, which no kernel does.
 """
 
 import contextlib

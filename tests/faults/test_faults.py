@@ -22,7 +22,8 @@ def test_nothing_is_left_half_done(scenario, tmp_path):
 
 @pytest.mark.parametrize("name", ["install", "undo", "publish"])
 def test_what_a_rename_publishes_was_synced_before(name, tmp_path):
-    """For files renamed into place, and for every file of a folder that is: fsync comes first, then the folder is synced."""
+    """For files renamed into place, and for every file of a folder that is: fsync comes first,
+    then the folder is synced."""
     preload()
     scenario = next(each for each in SCENARIOS if each.name == name)
     world = build(tmp_path / name, scenario)

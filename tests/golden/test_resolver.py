@@ -1,6 +1,7 @@
 """The resolver's answers and explanations, word for word.
 
-Each file holds a world and questions to it. ``XPM_GOLDEN=write`` rewrites the answers: read the difference before you commit it.
+Each file holds a world and questions to it. ``XPM_GOLDEN=write`` rewrites the answers: read the
+difference before you commit it.
 """
 
 import os

@@ -1,7 +1,7 @@
 """What a person sees on a terminal, word for word.
 
-Each file is a transcript: a command behind ``$``, what is typed into it behind ``>`` (``^C`` and ``^D`` are keys), and all that is
-shown between. ``XPM_GOLDEN=write`` rewrites what is shown: read the difference before you commit it.
+Each file is a transcript: a command behind ``$``, what is typed into it behind ``>`` (``^C`` and ``^D`` are keys), and
+all that is shown between. ``XPM_GOLDEN=write`` rewrites what is shown: read the difference before you commit it.
 """
 
 import json

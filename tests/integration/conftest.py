@@ -15,7 +15,8 @@ def home(tmp_path_factory):
 
 @pytest.fixture
 def command(home, tmp_path, monkeypatch):
-    """``command("run", …)`` in an empty folder, with the module's home; what it printed, or the error if ``code`` is not 0."""
+    """``command("run", …)`` in an empty folder, with the module's home; what it printed, or the
+    error if ``code`` is not 0."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XPM_HOME", str(home))
 

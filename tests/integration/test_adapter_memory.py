@@ -1,4 +1,5 @@
-"""``xpm run`` and ``xpm chat`` with ``--adapter-memory``: ranks are cut, then experts left out, and the answer says so."""
+"""``xpm run`` and ``xpm chat`` with ``--adapter-memory``: ranks are cut, then experts left
+out, and the answer says so."""
 
 import json
 import re

@@ -1,4 +1,5 @@
-"""`xpm install` of an adapter as PEFT saved it, in a folder or on a hub: made here, pinned by its digest, made again elsewhere."""
+"""`xpm install` of an adapter as PEFT saved it, in a folder or on a hub: made here, pinned by its
+digest, made again elsewhere."""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""`xpm base add` of a model: a GGUF file, a folder, one on a hub. Made here, locked by how it was made, made again elsewhere."""
+"""`xpm base add` of a model: a GGUF file, a folder, one on a hub. Made here, locked by how it was
+made, made again elsewhere."""
 
 import shutil
 import sys

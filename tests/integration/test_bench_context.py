@@ -1,4 +1,5 @@
-"""The command itself, on the base that comes with xpm, which was never trained to find anything: its figures are nobody's."""
+"""The command itself, on the base that comes with xpm, which was never trained to find anything:
+its figures are nobody's."""
 
 import json
 from contextlib import contextmanager

@@ -1,4 +1,5 @@
-"""``xpm run --context-file``: what bears on the prompt is put in front of it, and told; what is no text is refused early."""
+"""``xpm run --context-file``: what bears on the prompt is put in front of it, and told; what is
+no text is refused early."""
 
 import json
 

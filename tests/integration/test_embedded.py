@@ -95,7 +95,8 @@ def test_the_router_sends_most_requests_of_a_domain_to_its_expert(domain, least,
 
 @pytest.mark.parametrize("text", ["Zoë Ångström 北京", "علي", "🎉"])
 def test_text_beyond_ascii_is_a_stated_limit(text, engine):
-    """It comes out broken; where it does not, the limit is to go from docs/reference/experts.md and DEFAULT_BASE_LIMITATIONS."""
+    """It comes out broken; where it does not, the limit is to go from docs/reference/experts.md and
+    DEFAULT_BASE_LIMITATIONS."""
     asked = f"Convert to JSON: name is {text}"
     answer = engine.generate(asked, experts=["expert-json"], sampling=SamplingParams(max_tokens=64)).text
     assert text not in answer

@@ -1,4 +1,5 @@
-"""Files at a tag of real Git repositories: over file:// and smart HTTP, whole or partial clones, with and without Git LFS."""
+"""Files at a tag of real Git repositories: over file:// and smart HTTP, whole or partial clones,
+with and without Git LFS."""
 
 import subprocess
 from pathlib import Path

@@ -326,7 +326,8 @@ def _refused(environment, kind, message):
 
 
 def test_every_byte_of_an_archive_counts(environment, index, tmp_path):
-    """Flip each byte in turn, as the installer sees it: always refused, with the exit code of its kind, never stored."""
+    """Flip each byte in turn, as the installer sees it: always refused, with the exit code
+    of its kind, never stored."""
     entry = index.serve("expert-c", "1.0.0")
     archive = index.archives["expert-c 1.0.0"]
     data, copy = archive.read_bytes(), archive.with_name("copy.expert")

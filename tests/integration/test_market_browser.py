@@ -1,4 +1,5 @@
-"""The site in a real browser, where there is one: nothing of an index runs, search and copying work, pages fit and can be read."""
+"""The site in a real browser, where there is one: nothing of an index runs, search and copying work,
+pages fit and can be read."""
 
 import functools
 import os
@@ -94,7 +95,8 @@ def test_search_copy_and_install_command(site, browser):
 
 
 PAGES = (
-    "index.html search.html search/2.html experts/expert-a.html experts/expert-b.html experts/expert-001.html bases/xpm-tiny.html"
+    "index.html search.html search/2.html experts/expert-a.html experts/expert-b.html experts/expert-001.html "
+    "bases/xpm-tiny.html"
     " compare/expert-a/expert-b.html publishers.html publishers/acme.html status.html 404.html"
 ).split()
 

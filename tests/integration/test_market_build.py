@@ -26,7 +26,10 @@ from xpm_index.reviews import check_text
 
 URL = "https://experts.example.org/market/"
 SITE = Site(url=URL, clone_url="https://git.example.org/shelf.git")
-README = "# expert-a\n\n## Examples\n\n```prompt\nask\n```\n\n```sql\nSELECT 1;\n```\n\nSee [the web](https://example.org).\n"
+README = (
+    "# expert-a\n\n## Examples\n\n```prompt\nask\n```\n\n```sql\nSELECT 1;\n```\n\nSee [the "
+    "web](https://example.org).\n"
+)
 METRICS = {"metric": "accuracy", "circles": {"rows": {"cases": 500, "right": 93.8, "base": 0.0}}}
 SHELF = [
     Shelved(name="xpm-tiny", more={"kind": "base", "description": "small"}),

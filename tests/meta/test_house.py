@@ -1,4 +1,5 @@
-"""The house itself: what the wheel holds, what importing costs, that every command is documented, where imports point."""
+"""The house itself: what the wheel holds, what importing costs, that every command is
+documented, where imports point."""
 
 import os
 import re
@@ -115,6 +116,13 @@ def test_the_requirements_with_the_cpu_runtime_are_the_package_s_own():
     wanted = {each.split(";")[0].replace("onnxruntime-gpu", "onnxruntime") for each in dependencies}
     lines = (ROOT / "requirements-cpu.txt").read_text(encoding="utf-8").splitlines()
     assert {line for line in lines if not line.startswith("#")} == wanted
+
+
+def test_lines_that_ruff_does_not_read_are_as_short():
+    files = [path for kind in ("*.c", "*.h", "*.lark") for path in (ROOT / "runtime/xpm_runtime").rglob(kind)]
+    assert len(files) > 20
+    lengths = {path.name: max(map(len, path.read_text(encoding="utf-8").splitlines())) for path in files}
+    assert {name: length for name, length in lengths.items() if length > 120} == {}
 
 
 def test_every_module_says_what_it_owns():

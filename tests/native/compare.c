@@ -34,7 +34,8 @@ static uint16_t *halves(size_t count) {
     return made;
 }
 
-static void same(const char *what, const float *got, const float *wanted, size_t count, double tolerance, size_t a, size_t b) {
+static void same(
+    const char *what, const float *got, const float *wanted, size_t count, double tolerance, size_t a, size_t b) {
     double largest = 0.1, difference = 0;
     for (size_t i = 0; i < count; i++) {
         largest = fmax(largest, fabs(wanted[i]));
@@ -46,7 +47,8 @@ static void same(const char *what, const float *got, const float *wanted, size_t
 }
 
 /* Activations that 8 bits hold exactly give the same sums in every family; others differ by what 8 bits can't hold. */
-static void products(int bits, size_t block, size_t num_in, size_t num_out, size_t tokens, int has_minima, int is_half) {
+static void products(
+    int bits, size_t block, size_t num_in, size_t num_out, size_t tokens, int has_minima, int is_half) {
     size_t blocks = (num_in + block - 1) / block, bytes = num_out * num_in * (size_t)bits / 8;
     uint8_t *packed = malloc(bytes);
     for (size_t i = 0; i < bytes; i++) packed[i] = (uint8_t)(128 * (uniform() + 1));
@@ -56,12 +58,14 @@ static void products(int bits, size_t block, size_t num_in, size_t num_out, size
     QuantisedMatrix matrix = {packed, scales, minima, num_in, num_out, block, bits, is_half};
     for (int is_exact = 0; is_exact < 2; is_exact++) {
         float *x = floats(tokens * num_in, 2), *results[2];
-        for (size_t i = 0; is_exact && i < tokens * num_in; i++) x[i] = (i % num_in) % 4 ? rintf(x[i] * 63) / 64 : 127.0f / 64;
+        for (size_t i = 0; is_exact && i < tokens * num_in; i++)
+            x[i] = (i % num_in) % 4 ? rintf(x[i] * 63) / 64 : 127.0f / 64;
         for (int which = 0; which < 2; which++) {
             const Kernels *k = which ? plain : ours;
             size_t row = k->row_bytes(num_in, block, bits);
             char *activations = aligned_alloc(64, (tokens * row + 63) / 64 * 64);
-            for (size_t t = 0; t < tokens; t++) k->quantise_row(x + t * num_in, num_in, block, bits, activations + t * row);
+            for (size_t t = 0; t < tokens; t++)
+                k->quantise_row(x + t * num_in, num_in, block, bits, activations + t * row);
             results[which] = floats(tokens * num_out, 0);
             size_t middle = num_out / 3;
             k->quantised_product(&matrix, activations, tokens, 0, middle, results[which], num_out);
@@ -84,7 +88,8 @@ static void adapters(size_t num_in, size_t rank, size_t tokens, int is_half) {
         k->rows_product(x, tokens, num_in, (AdapterRows){a, is_half}, 0, rank, c[which], rank);
         y[which] = malloc(tokens * num_in * sizeof(float));
         memcpy(y[which], x, tokens * num_in * sizeof(float));
-        k->add_rows(y[which], num_in, tokens, c[which], rank, (AdapterRows){a, is_half}, rank, num_in, num_in / 5, num_in);
+        k->add_rows(
+            y[which], num_in, tokens, c[which], rank, (AdapterRows){a, is_half}, rank, num_in, num_in / 5, num_in);
     }
     same("rows", c[0], c[1], tokens * rank, 2e-5, rank, num_in);
     same("added rows", y[0], y[1], tokens * num_in, 1e-4, rank, num_in);
@@ -111,31 +116,45 @@ static void attention(size_t dim, size_t longest, size_t count, size_t sinks, in
     uint16_t *scales[2] = {malloc(longest * sizeof(uint16_t)), malloc(longest * sizeof(uint16_t))};
     void *keys = rows_of(longest, dim, key_bits, scales[0]), *values = rows_of(longest, dim, value_bits, scales[1]);
     size_t first = sinks ? sinks + (longest - sinks) / 3 : 0, seen = sinks + longest - first;
-    float *q = floats(count * dim, 2), *for_sinks = floats(count * dim, 2), *scores = floats(MAX_QUERIES * seen, 0), *out[2];
+    float *q = floats(count * dim, 2), *for_sinks = floats(count * dim, 2), *scores = floats(MAX_QUERIES * seen, 0),
+          *out[2];
     for (int which = 0; which < 2; which++) {
         Query queries[MAX_QUERIES];
         out[which] = floats(count * dim, 0);
         for (size_t i = 0; i < count; i++) {
-            size_t last = first + 1 + (longest - first - 1) * (i + 1) / count, from = sinks ? first + (last - first - 1) * i / count : 0;
+            size_t last = first + 1 + (longest - first - 1) * (i + 1) / count,
+                   from = sinks ? first + (last - first - 1) * i / count : 0;
             queries[i] = (Query){q + i * dim, for_sinks + i * dim, out[which] + i * dim, from, last};
         }
-        Attention of = {
-            .keys = keys, .values = values, .key_scales = scales[0], .value_scales = scales[1], .dim = dim, .key_bits = key_bits,
-            .value_bits = value_bits, .scale = 0.3f, .sinks = sinks, .first = first, .scores = scores, .longest = seen};
+        Attention of = {.keys = keys,
+            .values = values,
+            .key_scales = scales[0],
+            .value_scales = scales[1],
+            .dim = dim,
+            .key_bits = key_bits,
+            .value_bits = value_bits,
+            .scale = 0.3f,
+            .sinks = sinks,
+            .first = first,
+            .scores = scores,
+            .longest = seen};
         (which ? plain : ours)->attend(&of, queries, count);
     }
     same("attention", out[0], out[1], count * dim, 2e-5, count, longest);
-    free(keys), free(values), free(scales[0]), free(scales[1]), free(q), free(for_sinks), free(scores), free(out[0]), free(out[1]);
+    free(keys), free(values), free(scales[0]), free(scales[1]), free(q), free(for_sinks), free(scores), free(out[0]),
+        free(out[1]);
 }
 
 static void rest(size_t count) {
-    float *gate = floats(count, 30), *up = floats(count, 3), *out[2], *head[2], *weight = floats(count, 1), *wide = floats(count, 70000);
+    float *gate = floats(count, 30), *up = floats(count, 3), *out[2], *head[2], *weight = floats(count, 1),
+          *wide = floats(count, 70000);
     float *cos = floats(count / 2, 1), *sin = floats(count / 2, 1);
     uint16_t *half[2];
     wide[0] = 1e-6f, wide[count - 1] = 3e-8f;
     for (int which = 0; which < 2; which++) {
         const Kernels *k = which ? plain : ours;
-        out[which] = floats(count, 0), half[which] = malloc(count * sizeof(uint16_t)), head[which] = malloc(count * sizeof(float));
+        out[which] = floats(count, 0), half[which] = malloc(count * sizeof(uint16_t)),
+        head[which] = malloc(count * sizeof(float));
         memcpy(head[which], up, count * sizeof(float));
         k->swiglu(gate, up, out[which], count);
         k->store_half(half[which], wide, count);
@@ -154,7 +173,8 @@ static void rest(size_t count) {
             printf("%s: %d bits of %zu differ\n", ours->name, bits, count), failures++;
         free(whole[0]), free(whole[1]);
     }
-    if (memcmp(half[0], half[1], count * sizeof(uint16_t))) printf("%s: float16 of %zu differs\n", ours->name, count), failures++;
+    if (memcmp(half[0], half[1], count * sizeof(uint16_t)))
+        printf("%s: float16 of %zu differs\n", ours->name, count), failures++;
     for (int i = 0; i < 2; i++) free(out[i]), free(half[i]), free(head[i]);
     free(gate), free(up), free(weight), free(wide), free(cos), free(sin);
 }

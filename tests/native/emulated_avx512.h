@@ -1,5 +1,6 @@
-/* Included first (-include): the instructions of AVX-512, emulated by what the processor has. Needs SIMDe's headers; what they
- * lack is written out here, lane by lane. Masked lanes are not touched in memory, so that a sanitizer sees what hardware would do.
+/* Included first (-include): the instructions of AVX-512, emulated by what the processor has. Needs SIMDe's headers;
+ * what they lack is written out here, lane by lane. Masked lanes are not touched in memory, so that a sanitizer sees
+ * what hardware would do.
  */
 #pragma once
 #define SIMDE_ENABLE_NATIVE_ALIASES
@@ -9,7 +10,14 @@
 #include <simde/x86/fma.h>
 #include <string.h>
 
-typedef union { simde__m512 f; simde__m512i i; simde__m256i half[2]; float lane[16]; int32_t whole[16]; uint8_t byte[64]; } Lanes;
+typedef union {
+    simde__m512 f;
+    simde__m512i i;
+    simde__m256i half[2];
+    float lane[16];
+    int32_t whole[16];
+    uint8_t byte[64];
+} Lanes;
 typedef union { simde__m256i i; uint16_t lane[16]; } Halves;
 
 #define EMULATED static inline __attribute__((unused))
@@ -54,7 +62,8 @@ EMULATED simde__m512i to_whole(simde__m512 v) {
     return r.i;
 }
 EMULATED simde__m512 from_half(simde__m256i v) {
-    simde__m256 low = _mm256_cvtph_ps(_mm256_castsi256_si128(v)), high = _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1));
+    simde__m256 low = _mm256_cvtph_ps(_mm256_castsi256_si128(v)),
+                high = _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1));
     Lanes r;
     memcpy(r.lane, &low, 32), memcpy(r.lane + 8, &high, 32);
     return r.f;

@@ -1,4 +1,5 @@
-"""Activated LoRA: what PEFT computes from the invocation on, the base's own keys and values before it, shared by all experts."""
+"""Activated LoRA: what PEFT computes from the invocation on, the base's own keys and values before
+it, shared by all experts."""
 
 import numpy as np
 import pytest
@@ -88,7 +89,8 @@ def _answer(engine, tokens, experts):
 
 
 def test_a_conversation_that_is_handed_over_computes_nothing_of_what_was_before_anew(engine):
-    """The base reads it, then one expert answers, then another: each prefills its invocation, and what fills no block."""
+    """The base reads it, then one expert answers, then another: each prefills its
+    invocation, and what fills no block."""
     shared = BEFORE[:64]
     assert _answer(engine, shared, ()).num_reused_tokens == 0
     for experts, invocation in ((("first",), FIRST), (("second",), SECOND), (("first",), FIRST)):

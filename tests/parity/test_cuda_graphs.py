@@ -1,4 +1,5 @@
-"""The graphs made for CUDA, and how they are run, on the CPU: bases without normed heads, which its attention has no kernel for."""
+"""The graphs made for CUDA, and how they are run, on the CPU: bases without normed heads, which its
+attention has no kernel for."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""Bases whose graph is traced through Optimum: alone, with adapters, and several at once, against Transformers and PEFT."""
+"""Bases whose graph is traced through Optimum: alone, with adapters, and several at once,
+against Transformers and PEFT."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""Every architecture, with every kind of adapter, in every variant and with either kernels, against Transformers and PEFT.
+"""Every architecture, with every kind of adapter, in every variant and with either kernels,
+against Transformers and PEFT.
 
 Quantised bases are compared with Transformers on their own, dequantised weights.
 """
@@ -52,7 +53,8 @@ class Bench:
         return out
 
     def _adapter(self, architecture: str, kind: str, bits: int) -> tuple[Path, Path]:
-        """What PEFT saved, and what it compiles to beside the weights that it will act on (DoRA's norm depends on them)."""
+        """What PEFT saved, and what it compiles to beside the weights that it will act on
+        (DoRA's norm depends on them)."""
         folder = self._root / architecture / "adapters" / kind
         source = self.source(architecture)
         peft = folder / "peft"

@@ -1,4 +1,5 @@
-"""Positions scaled for one request: what Transformers computes with that scaling, chosen by length, each request its own."""
+"""Positions scaled for one request: what Transformers computes with that scaling, chosen by
+length, each request its own."""
 
 import numpy as np
 import pytest
@@ -58,7 +59,8 @@ def test_a_long_prompt_is_read_as_transformers_reads_it(asked, tiny_base, engine
 
 
 def test_dynamic_scaling_is_that_of_transformers_at_the_requests_length(tiny_base):
-    """Its length rounded up to 1,024 here; Transformers scales anew whenever a text grows, and leaves older keys as they were."""
+    """Its length rounded up to 1,024 here; Transformers scales anew whenever a text grows, and
+    leaves older keys as they were."""
     config = tiny_config(rope_scaling={"rope_type": "dynamic", "factor": 1.0}, max_position_embeddings=POSITIONS)
     wanted, _ = Qwen3RotaryEmbedding(config)(torch.zeros(1, 1024, 32), torch.arange(1024)[None])
     scaling = RopeScaling.parse("dynamic").for_length(700, POSITIONS)

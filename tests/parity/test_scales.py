@@ -1,4 +1,5 @@
-"""How strongly an adapter acts is a request's own: what it changes is multiplied by its scale, in every form and beside others."""
+"""How strongly an adapter acts is a request's own: what it changes is multiplied by its scale, in
+every form and beside others."""
 
 from collections.abc import Iterator
 from pathlib import Path

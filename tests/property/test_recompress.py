@@ -1,4 +1,5 @@
-"""A sum of updates of low rank, re-compressed: exact at full rank, within the error asked for, and the same in any order."""
+"""A sum of updates of low rank, re-compressed: exact at full rank, within the error asked for,
+and the same in any order."""
 
 import numpy as np
 from hypothesis import given, settings

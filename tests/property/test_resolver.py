@@ -1,4 +1,5 @@
-"""The resolver against brute force, against another resolver, and its proofs against the facts, on small random worlds."""
+"""The resolver against brute force, against another resolver, and its proofs against the
+facts, on small random worlds."""
 
 import itertools
 from collections.abc import Iterator

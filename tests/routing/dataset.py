@@ -1,4 +1,5 @@
-"""Labelled requests to expert profiles (``requests.toml``), made from frames: whole families of phrasing are held back."""
+"""Labelled requests to expert profiles (``requests.toml``), made from frames: whole families
+of phrasing are held back."""
 
 import random
 import tomllib
@@ -29,7 +30,8 @@ class Labelled:
 
 
 def labelled(split: str, *, seed: int = 5) -> list[Labelled]:
-    """The prompts of a split (train, tune or held), those for the base alone and for several experts too; no prompt twice."""
+    """The prompts of a split (train, tune or held), those for the base alone and for several
+    experts too; no prompt twice."""
     rng = random.Random(f"{split} {seed}")
     families = [
         (frame, frozenset([name])) for name, each in REQUESTS["experts"].items() for frame in each.get(split, ())

@@ -2,8 +2,9 @@
 
     python -m tests.routing.fit [--heads FOLDER] [--embedder FOLDER]
 
-A conditional logit: of the cards that are installed and the base, which one answers. The experts installed are drawn anew for
-each prompt, so that the right answer is often the base because the expert for it is not there. Nothing of `held` is read.
+A conditional logit: of the cards that are installed and the base, which one answers. The experts installed are
+drawn anew for each prompt, so that the right answer is often the base because the expert for it is not there.
+Nothing of `held` is read.
 """
 
 import argparse

@@ -2,7 +2,8 @@
 
     python -m tests.routing.measure [--heads FOLDER] [--embedder FOLDER]
 
-Heads are kept in a folder, so that a second run need not train them. The embedder is one that `xpm build embedder` wrote.
+Heads are kept in a folder, so that a second run need not train them. The embedder is one that
+`xpm build embedder` wrote.
 """
 
 import argparse

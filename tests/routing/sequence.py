@@ -1,10 +1,11 @@
-"""Who answers a turn of a conversation: ways of using the turns before it, compared on simulated sessions and on written ones.
+"""Who answers a turn of a conversation: ways of using the turns before it, compared on simulated
+sessions and on written ones.
 
     python -m tests.routing.sequence [--sessions 600]
 
-All ways see the same log-odds of the router for each turn, and go on from their own decisions. What has to be fitted is fitted to
-the sessions of `tune` phrasings; those of `held` are judged, and ``sessions.jsonl``, which was written by hand before anything was
-fitted; intervals are by bootstrap over sessions.
+All ways see the same log-odds of the router for each turn, and go on from their own decisions. What has to be fitted is
+fitted to the sessions of `tune` phrasings; those of `held` are judged, and ``sessions.jsonl``, which was written by
+hand before anything was fitted; intervals are by bootstrap over sessions.
 """
 
 import argparse
@@ -118,7 +119,8 @@ def sticky(bonus: float, of_base: float) -> Way:
 
 
 def hidden_markov(stay: float, sharpness: float) -> Way:
-    """Who is spoken with is hidden, and stays with a probability; a turn's shares are its likelihood (forward filter)."""
+    """Who is spoken with is hidden, and stays with a probability; a turn's shares are its
+    likelihood (forward filter)."""
 
     def way(turns: Sequence[Seen]) -> list[int]:
         found, belief = [], None
@@ -141,7 +143,8 @@ def hidden_markov(stay: float, sharpness: float) -> Way:
 # A logistic model over signals of this turn and who answered the ones before
 
 _ONGOING = re.compile(
-    r"^(and|also|now|then|but|or|so|no|ok(ay)?|hm+|what about|how about|same|the same|instead|again|only|just|without|with|plus"
+    r"^(and|also|now|then|but|or|so|no|ok(ay)?|hm+|what about|how about|same|the same|instead|again|only|just|without"
+    r"|with|plus"
     r"|und|auch|jetzt|nun|aber|nur|ohne|et|aussi|maintenant|mais|sans|seulement|y|también|ahora|pero|sin|solo)\b"
 )
 _POINTING = re.compile(
@@ -175,8 +178,8 @@ def features(turn: Seen) -> Array:
 def design(turn: Seen, last: int, before: int, used: NDArray[np.bool_]) -> Array:
     """float64 (1 + cards, parameters): what is weighed for each who could answer.
 
-    The first is the router's log-odds; then whether it is the base, and who answered before the last; then features, for who
-    answered last, of an expert and of the base.
+    The first is the router's log-odds; then whether it is the base, and who answered before the last; then features,
+    for who answered last, of an expert and of the base.
     """
     told = features(turn) * used
     table = np.zeros((len(turn.odds), 3 + 2 * len(told)))
@@ -207,7 +210,8 @@ def modelled(weights: Array, used: NDArray[np.bool_]) -> Way:
 
 
 def fit(rows: Sequence[Sequence[Seen]], used: NDArray[np.bool_], *, penalty: float = 1.0, rounds: int = 3) -> Array:
-    """Weights by gradient descent on the likelihood (Adam); later rounds see the states that the model itself runs into."""
+    """Weights by gradient descent on the likelihood (Adam); later rounds see the states that
+    the model itself runs into."""
     weights = np.zeros(3 + 2 * len(FEATURES))
     weights[0] = 1
     start = weights.copy()

@@ -1,8 +1,9 @@
-"""Simulated conversations: somebody stays with an expert, goes on in a few words, changes over, or asks the base in between.
+"""Simulated conversations: somebody stays with an expert, goes on in a few words, changes over, or
+asks the base in between.
 
-Who should answer each turn is known. Requests that stand by themselves are frames of ``requests.toml``, follow-ups are those of
-``sessions.toml``, each of the split that is asked for alone. Of the profiles a few are installed; a request for another one is the
-base's.
+Who should answer each turn is known. Requests that stand by themselves are frames of ``requests.toml``, follow-ups are
+those of ``sessions.toml``, each of the split that is asked for alone. Of the profiles a few are installed; a request
+for another one is the base's.
 """
 
 import random

@@ -1,4 +1,5 @@
-"""Repositories and documents made to cost more than they weigh: each is refused before it is read, listed or unpacked."""
+"""Repositories and documents made to cost more than they weigh: each is refused before it is
+read, listed or unpacked."""
 
 import hashlib
 import json

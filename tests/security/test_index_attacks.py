@@ -1,7 +1,7 @@
 """Attacks on an index: each is refused with the error that says so, and changes nothing that the client has.
 
-The attacker can commit what they like to the index's repository; rows say which keys they have besides. A client has accepted a
-state before, and fetches the attacker's.
+The attacker can commit what they like to the index's repository; rows say which keys they have besides. A client has
+accepted a state before, and fetches the attacker's.
 """
 
 import json
@@ -68,7 +68,8 @@ class World:
         self.writer.add_entry(make_entry(key_id=self.publisher.key_id, **({"version": "9.0.0"} | values)))
 
     def with_online_key(self, changes: dict[str, bytes | None]) -> None:
-        """Commit entry files (None removes one from the metadata) and sign their bins, the snapshot and the timestamp."""
+        """Commit entry files (None removes one from the metadata) and sign their bins, the
+        snapshot and the timestamp."""
         files: dict[str, bytes] = {}
         snapshot, timestamp = self.metadata("snapshot"), self.metadata("timestamp")
         bins = self.metadata("entries").signed.delegations.succinct_roles
@@ -93,7 +94,8 @@ class World:
         self.commit(files)
 
     def alter(self, role: str, change: Callable[[Metadata], None], *keys: SigningKey) -> None:
-        """Change one role's metadata, sign it with ``keys``, and let snapshot and timestamp follow with the online key."""
+        """Change one role's metadata, sign it with ``keys``, and let snapshot and timestamp
+        follow with the online key."""
         metadata = self.metadata(role)
         change(metadata)
         if role in ("snapshot", "timestamp"):

@@ -1,8 +1,8 @@
 """A web server that alters a sparse index: whatever it does is refused with an error that says so, and changes nothing.
 
-The server can answer what it likes; it has no key. Three clients ask it: a new one, that knows only the root's fingerprint, an old
-one, that has accepted an earlier state and installed from it, and one that has accepted the present state. After each attack the
-server is honest again, and what the client was told before does not hinder it.
+The server can answer what it likes; it has no key. Three clients ask it: a new one, that knows only the root's
+fingerprint, an old one, that has accepted an earlier state and installed from it, and one that has accepted the present
+state. After each attack the server is honest again, and what the client was told before does not hinder it.
 """
 
 import gzip
@@ -193,7 +193,8 @@ def to_another_server(path: str) -> Attack:
 
 
 def on(paths: tuple[str, ...], attack: Callable[..., Attack], says: str, *arguments: str) -> list[object]:
-    """The attack on each of these files, for a client that asks for it: of the snapshot the old one, which holds one already."""
+    """The attack on each of these files, for a client that asks for it: of the snapshot the old
+    one, which holds one already."""
     return [
         pytest.param(
             who, attack(*arguments, path), says, id=f"{attack.__name__} {path.rsplit('/', 1)[1]} for the {who} client"

@@ -1,4 +1,5 @@
-"""Archives over HTTP: taken of publishers alone, resumed, staged for the maintainer; of every attack nothing is staged."""
+"""Archives over HTTP: taken of publishers alone, resumed, staged for the maintainer; of every
+attack nothing is staged."""
 
 import json
 from dataclasses import replace

@@ -108,10 +108,11 @@ def test_only_some_experts_are_served(xpm, environment):
     folder = xpm("path", "json").strip()
     found = Environment(home=environment.home, folder=Path.cwd(), is_project=True)
     with serving(found, max_lanes=1, run={"experts": ("json",)}) as served:
-        listed = httpx.get(f"{served.url}/v1/experts").json()
+        listed = httpx.get(f"{served.url}/v1/experts", timeout=60).json()
         assert [each["id"] for each in listed["experts"]] == ["expert-json"]
     base = xpm("path", "xpm-tiny").strip()
     with serving(found, max_lanes=1, run={"base": base, "experts": (folder,)}) as served:
-        listed = httpx.get(f"{served.url}/v1/experts").json()
+        listed = httpx.get(f"{served.url}/v1/experts", timeout=60).json()
         assert ([each["id"] for each in listed["experts"]], listed["base"]["id"]) == (["expert-json"], "xpm-tiny")
-        assert httpx.post(f"{served.url}/v1/infer", json={"prompt": "x", "max_tokens": 1}).status_code == 200
+        reply = httpx.post(f"{served.url}/v1/infer", json={"prompt": "x", "max_tokens": 1}, timeout=60)
+        assert reply.status_code == 200

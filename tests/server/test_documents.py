@@ -1,4 +1,5 @@
-"""Documents that come with a request: what bears on the last turn is shown and told, and what is too much is refused."""
+"""Documents that come with a request: what bears on the last turn is shown and told, and
+what is too much is refused."""
 
 import json
 import re

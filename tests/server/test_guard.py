@@ -80,7 +80,8 @@ def test_who_never_says_what_it_wants_is_left(served, http, monkeypatch):
 
 
 def test_nothing_waits_to_be_sent(served, http, monkeypatch):
-    """Headers and body are two writes: with Nagle's algorithm the second would wait for the first one's acknowledgement."""
+    """Headers and body are two writes: with Nagle's algorithm the second would wait for the
+    first one's acknowledgement."""
     seen = []
     made = PatientProtocol.connection_made
 
@@ -123,7 +124,7 @@ def keys(environment):
 
 def test_keys(served, keys):
     def status(path, **headers):
-        with httpx.Client(base_url=served.url, headers=headers) as client:
+        with httpx.Client(base_url=served.url, headers=headers, timeout=60) as client:
             return client.get(path).status_code
 
     assert status("/v1/models") == 200
@@ -138,11 +139,11 @@ def test_keys(served, keys):
     assert status("/metrics", authorization=f"Bearer {watcher}") == 200
     assert status("/v1/models", authorization=f"Bearer {watcher}") == 403
     headers = {"authorization": f"Bearer {secret}"}
-    assert httpx.post(f"{served.url}/v1/experts/reload", headers=headers).status_code == 403
-    assert httpx.get(f"{served.url}/v1/experts", headers=headers).status_code == 200
-    anthropic = httpx.post(f"{served.url}/v1/messages", json={}).json()
+    assert httpx.post(f"{served.url}/v1/experts/reload", headers=headers, timeout=60).status_code == 403
+    assert httpx.get(f"{served.url}/v1/experts", headers=headers, timeout=60).status_code == 200
+    anthropic = httpx.post(f"{served.url}/v1/messages", json={}, timeout=60).json()
     assert (anthropic["type"], anthropic["error"]["type"]) == ("error", "authentication_error")
-    assert isinstance(httpx.get(f"{served.url}/api/tags").json()["error"], str)
+    assert isinstance(httpx.get(f"{served.url}/api/tags", timeout=60).json()["error"], str)
     keys.revoke("one")
     assert status("/v1/models", authorization=f"Bearer {secret}") == 401
 
@@ -150,14 +151,14 @@ def test_keys(served, keys):
 def test_quotas(served, keys):
     secret, _ = keys.add("two", requests_per_minute=2)
     headers = {"authorization": f"Bearer {secret}"}
-    replies = [httpx.get(f"{served.url}/v1/models", headers=headers) for _ in range(3)]
+    replies = [httpx.get(f"{served.url}/v1/models", headers=headers, timeout=60) for _ in range(3)]
     assert [each.status_code for each in replies] == [200, 200, 429]
     assert 1 <= int(replies[-1].headers["retry-after"]) <= 60
     frugal, _ = keys.add("frugal", tokens_per_minute=10)
     headers = {"authorization": f"Bearer {frugal}"}
     url = f"{served.url}/v1/completions"
     body = {"model": "base", "prompt": "SELECT name FROM users WHERE quota", "max_tokens": 11}
-    assert [httpx.post(url, json=body, headers=headers).status_code for _ in range(2)] == [200, 429]
+    assert [httpx.post(url, json=body, headers=headers, timeout=60).status_code for _ in range(2)] == [200, 429]
 
 
 def test_a_key_gets_no_higher_priority_than_it_may_have(environment, keys):
@@ -205,8 +206,8 @@ def test_a_public_address_needs_a_key(environment):
 
 def test_a_public_server_whose_keys_were_revoked_is_closed(environment):
     with serving(environment, max_lanes=1, host="0.0.0.0") as served:
-        assert httpx.get(f"{served.url}/v1/models").status_code == 401
-        assert httpx.get(f"{served.url}/health").status_code == 200
+        assert httpx.get(f"{served.url}/v1/models", timeout=60).status_code == 401
+        assert httpx.get(f"{served.url}/health", timeout=60).status_code == 200
 
 
 def test_who_goes_away_leaves_nothing(served, http):
@@ -229,7 +230,10 @@ def test_a_full_queue_is_told_at_once(environment, monkeypatch):
         "stream": True,
         "grammar": {"kind": "regex", "text": "[ab]{400}"},
     }
-    with serving(environment, max_lanes=1, max_queued=1) as served, httpx.Client(base_url=served.url) as client:
+    with (
+        serving(environment, max_lanes=1, max_queued=1) as served,
+        httpx.Client(base_url=served.url, timeout=60) as client,
+    ):
         step = served.service.engine.step
         monkeypatch.setattr(served.service.engine, "step", lambda: (time.sleep(0.05), step())[1])  # 20 s if it is let
         with client.stream("POST", "/v1/infer", json=body) as running, sending(served, "/v1/infer", body):

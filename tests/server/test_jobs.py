@@ -91,11 +91,11 @@ def test_what_was_accepted_outlives_the_process(environment, tmp_path):
     options["env"] = os.environ | {"XPM_HOME": str(environment.home.root)}
     with subprocess.Popen(command, **options) as first:
         address = first.stdout.readline().strip()
-        ids = [httpx.post(f"{address}/v1/jobs", json=LONG).json()["id"] for _ in range(3)]
+        ids = [httpx.post(f"{address}/v1/jobs", json=LONG, timeout=60).json()["id"] for _ in range(3)]
         first.kill()
     with subprocess.Popen(command, **options) as second:
         try:
-            with httpx.Client(base_url=second.stdout.readline().strip()) as client:
+            with httpx.Client(base_url=second.stdout.readline().strip(), timeout=60) as client:
                 jobs = [ended(client, each) for each in ids]
         finally:
             second.kill()

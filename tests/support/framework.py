@@ -1,7 +1,8 @@
 """A world in the shape of a large framework's: packages released together that pin each other, and plugins around them.
 
-``frame`` has hundreds of versions, and each needs exactly the same version of its seven parts. Plugins have fewer versions, bound
-to ranges of the parts. One package that everybody may come by was cut up so often that its newest version is for an old part.
+``frame`` has hundreds of versions, and each needs exactly the same version of its seven parts. Plugins have fewer
+versions, bound to ranges of the parts. One package that everybody may come by was cut up so often that its newest
+version is for an old part.
 """
 
 import random
@@ -16,7 +17,8 @@ def versions(majors: int, minors: int, patches: int) -> list[str]:
 
 
 def framework(*, majors: int = 7, minors: int = 5, patches: int = 10, num_plugins: int = 40, seed: int = 1) -> World:
-    """A world with ``frame`` and its parts, and plugins ``plugin-0`` … of which each needs parts, tools and other plugins."""
+    """A world with ``frame`` and its parts, and plugins ``plugin-0`` … of which each needs
+    parts, tools and other plugins."""
     choose, world = random.Random(seed), World()
     for version in versions(majors, minors, patches):
         for number, part in enumerate(PARTS):

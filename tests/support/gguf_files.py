@@ -1,4 +1,5 @@
-"""Small GGUF files, written by the `gguf` library from a tiny model's folder as llama.cpp's own converter writes them."""
+"""Small GGUF files, written by the `gguf` library from a tiny model's folder as llama.cpp's
+own converter writes them."""
 
 import json
 from collections.abc import Mapping
@@ -50,7 +51,8 @@ def vocabulary(size: int, *, text: str = "the cat sat on the mat, and the dog 12
 
 
 def sentence_pieces(*, text: str = _PROSE, has_prefix: bool = True) -> dict[str, Any]:
-    """Metadata of a tokenizer as SentencePiece trains them: three control tokens, 256 bytes, one that somebody added, pieces."""
+    """Metadata of a tokenizer as SentencePiece trains them: three control tokens, 256 bytes, one
+    that somebody added, pieces."""
     tokenizer = Tokenizer(models.BPE())
     trainer = trainers.BpeTrainer(vocab_size=400, show_progress=False)
     tokenizer.train_from_iterator([text.replace(" ", "▁")], trainer)

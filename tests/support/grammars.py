@@ -67,7 +67,8 @@ HOSTILE = (
 
 
 def try_hostile() -> None:
-    """For each of ``HOSTILE`` print its number, the processor's seconds and the most bytes so far: compiled, and 20 steps."""
+    """For each of ``HOSTILE`` print its number, the processor's seconds and the most bytes so
+    far: compiled, and 20 steps."""
     byte_constraints().begin(Grammar(kind="regex", text="a"))
     for number, (kind, text) in enumerate(HOSTILE):
         started = time.process_time()

@@ -42,7 +42,8 @@ def serve_model(model_id: str, folder: Path, *, cuts: list[int] | None = None) -
 
 @contextmanager
 def serve_hub(repositories: dict[str, HubRepository]) -> Iterator[tuple[str, list[str]]]:
-    """(the endpoint's URL, the paths asked for so far) of a hub that has these repositories, by their ids; they may change."""
+    """(the endpoint's URL, the paths asked for so far) of a hub that has these repositories, by
+    their ids; they may change."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,5 @@
-"""A process that accepts jobs and does them until it is killed: ``python -m tests.support.job_process FILE NUM_JOBS KEY``.
+"""A process that accepts jobs and does them until it is killed: ``python -m
+tests.support.job_process FILE NUM_JOBS KEY``.
 
 It prints ``accepted ID`` when a job is accepted, and ends when every job has ended.
 """

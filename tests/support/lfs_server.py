@@ -18,7 +18,8 @@ def pointer_to(data: bytes) -> bytes:
 
 
 class LfsServer:
-    """``url`` is an LFS server; ``storage`` serves the objects, at another origin, and wants ``token`` for them if it is set."""
+    """``url`` is an LFS server; ``storage`` serves the objects, at another origin, and wants
+    ``token`` for them if it is set."""
 
     def __init__(self, url: str, storage: WebServer) -> None:
         self.url = url

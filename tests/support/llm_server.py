@@ -1,4 +1,5 @@
-"""A server that speaks as much of OpenAI's and Anthropic's streaming protocols as generating data asks for, and fails as told."""
+"""A server that speaks as much of OpenAI's and Anthropic's streaming protocols as generating data
+asks for, and fails as told."""
 
 import json
 import threading
@@ -9,12 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Fault = str
-"""ok, 429, 500, broken (an answer that is no JSON), length (cut off by the token limit), cut (the connection ends midway), 401."""
+"""ok, 429, 500, broken (an answer that is no JSON), length (cut off by the token limit), cut (the
+connection ends midway), 401."""
 
 
 @dataclass
 class LlmServer:
-    """``faults`` are used up one per request, in order; then all is well. ``requests`` holds the bodies and headers seen."""
+    """``faults`` are used up one per request, in order; then all is well. ``requests`` holds
+    the bodies and headers seen."""
 
     url: str
     faults: list[Fault] = field(default_factory=list)

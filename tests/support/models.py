@@ -1,4 +1,5 @@
-"""Tiny random models of the real architecture, and PEFT adapters with random weights for them. Seeded; kilobytes; seconds."""
+"""Tiny random models of the real architecture, and PEFT adapters with random weights for them.
+Seeded; kilobytes; seconds."""
 
 import json
 from collections.abc import Callable

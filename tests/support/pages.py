@@ -49,8 +49,8 @@ def read_page(html: str) -> Seen:
 
 
 def broken_links(folder: Path, url: str) -> Iterator[str]:
-    """Every link in a site that leads to a file or a place in a page that is not there: of pages, their JSON, feed, sitemaps,
-    robots.txt and the search's words. ``url`` is where the site will be.
+    """Every link in a site that leads to a file or a place in a page that is not there: of pages, their JSON, feed,
+    sitemaps, robots.txt and the search's words. ``url`` is where the site will be.
     """
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     pages = {name: read_page(path.read_text()) for name, path in files.items() if name.endswith(".html")}

@@ -27,14 +27,14 @@ class Served:
     def service(self) -> Any:
         return self.app.state.service
 
-    def wait_until(self, is_so: Callable[[Snapshot], bool], seconds: float = 10.0) -> None:
+    def wait_until(self, is_so: Callable[[Snapshot], bool], seconds: float = 60.0) -> None:
         """Until the worker's snapshot is as wanted; fails if that takes longer."""
         deadline = time.monotonic() + seconds
         while not is_so(now := self.service.worker.snapshot()):
             assert time.monotonic() < deadline, now
             time.sleep(0.01)
 
-    def wait_until_idle(self, seconds: float = 10.0) -> None:
+    def wait_until_idle(self, seconds: float = 60.0) -> None:
         """Until nothing runs or waits; fails if that takes longer."""
         self.wait_until(lambda now: not now.running and not sum(now.waiting), seconds)
 

@@ -1,4 +1,5 @@
-"""An index made in one commit, without metadata of its own, of packages told by their manifests: for what shows an index."""
+"""An index made in one commit, without metadata of its own, of packages told by their
+manifests: for what shows an index."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

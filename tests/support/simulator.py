@@ -22,7 +22,8 @@ PUBLISHED = "2026-02-01T00:00:00Z"
 
 
 class IndexSimulator:
-    """``index.serve("expert-a", "1.0.0", requires=["expert-b@^1"])`` publishes a package; there is a base named xpm-tiny."""
+    """``index.serve("expert-a", "1.0.0", requires=["expert-b@^1"])`` publishes a package; there
+    is a base named xpm-tiny."""
 
     def __init__(
         self,

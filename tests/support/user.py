@@ -7,7 +7,8 @@ from pathlib import Path
 
 
 class User:
-    """``user.xpm("init")`` runs a command in ``folder``; ``user.pastes(text)`` what was copied from somewhere, in a shell."""
+    """``user.xpm("init")`` runs a command in ``folder``; ``user.pastes(text)`` what was copied
+    from somewhere, in a shell."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "work"

@@ -16,8 +16,9 @@ from pathlib import Path
 class Page:
     """What a path answers.
 
-    ``answers`` (status, headers) are given first, one per request. ``cuts`` are body bytes after which the connection breaks,
-    one per request. ``shift`` makes the server send another part than was asked for. ``hold`` is called in the middle of a body.
+    ``answers`` (status, headers) are given first, one per request. ``cuts`` are body bytes after which the
+    connection breaks, one per request. ``shift`` makes the server send another part than was asked for. ``hold`` is
+    called in the middle of a body.
     """
 
     data: bytes = b""
@@ -45,7 +46,8 @@ class Request:
 
 
 class WebServer:
-    """``server.pages["/a"] = Page(data)`` is served at ``server.url + "/a"``; ``requests`` logs what was asked and sent."""
+    """``server.pages["/a"] = Page(data)`` is served at ``server.url + "/a"``; ``requests``
+    logs what was asked and sent."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -87,12 +87,14 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         "--speculative",
         type=click.Choice(["ngram"]),
-        help="Guess what follows from what was there before, and verify several tokens at once: faster where a text is copied.",
+        help="Guess what follows from what was there before, and verify several tokens at once: faster where a text "
+        "is copied.",
     ),
     click.option(
         "--grammar",
         type=_FILE,
-        help="Write only what fits this grammar: a file that ends in .gbnf, .lark, .regex or .json; or json, sql, cypher.",
+        help="Write only what fits this grammar: a file that ends in .gbnf, .lark, .regex or .json; or json, sql, "
+        "cypher.",
     ),
     click.option("--json-schema", type=_FILE, help="Write only JSON that is valid under the JSON Schema in FILE."),
     click.option("--no-grammar", is_flag=True, help="Write freely, also where an expert asks for a grammar."),
@@ -102,7 +104,8 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
 adapter_memory_option = click.option(
     "--adapter-memory",
     type=SIZE,
-    help="Let the experts that act take so much memory, e.g. 20MB: their ranks are cut, then the least likely left out.",
+    help="Let the experts that act take so much memory, e.g. 20MB: their ranks are cut, then the least likely "
+    "left out.",
 )
 
 

@@ -75,8 +75,8 @@ def base_add_command(
 ) -> None:
     """Run this environment on another base; its experts are resolved anew to fit it.
 
-    A MODEL is a GGUF file, a Hugging Face folder, or one on a hub (OWNER/NAME, hf:OWNER/NAME@REVISION#FILE.gguf): a base is
-    made of it here, which nobody signs.
+    A MODEL is a GGUF file, a Hugging Face folder, or one on a hub (OWNER/NAME, hf:OWNER/NAME@REVISION#FILE.gguf): a
+    base is made of it here, which nobody signs.
 
     Example: xpm base add ./model.gguf
     """

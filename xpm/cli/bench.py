@@ -19,7 +19,8 @@ _LEAST_LENGTH, _MOST_LENGTH = 128, 1 << 20
 
 @click.group("bench")
 def bench_command() -> None:
-    """Measure the engine on this machine (speed and memory need the build extra; llama.cpp and the chart the bench extra)."""
+    """Measure the engine on this machine (speed and memory need the build extra; llama.cpp and
+    the chart the bench extra)."""
 
 
 @bench_command.command("speed")
@@ -73,7 +74,8 @@ def speed_command(
     work: Path,
     out: Path,
 ) -> None:
-    """Compare with llama.cpp and Transformers + PEFT, on the same random weights, taking turns; write a table and a chart.
+    """Compare with llama.cpp and Transformers + PEFT, on the same random weights, taking turns;
+    write a table and a chart.
 
     Example: xpm bench speed --rounds 3
     """
@@ -185,8 +187,9 @@ def context_command(
     kernels: str,
     as_json: bool,
 ) -> None:
-    """Ask a base for what lies in long prompts, measure the loss of a text by how much of it came before, and say how far it
-    reaches. BASE is a path or the name of the base here, which it is by default. Ctrl-C ends it with what was measured.
+    """Ask a base for what lies in long prompts, measure the loss of a text by how much of it came before, and
+    say how far it reaches. BASE is a path or the name of the base here, which it is by default. Ctrl-C ends
+    it with what was measured.
 
     Example: xpm bench context --lengths 512,2048 --cases 2
     """

@@ -80,7 +80,8 @@ def build_base_command(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Export a Hugging Face model with universal slots and pack each variant. SOURCE is its folder, or its id OWNER/NAME.
+    """Export a Hugging Face model with universal slots and pack each variant. SOURCE is its
+    folder, or its id OWNER/NAME.
 
     Example: xpm build base ./Qwen3-0.6B --name qwen3-0-6b --variant int4
     """
@@ -252,9 +253,11 @@ def convert_command(
     verify: Path | None,
     as_json: bool,
 ) -> None:
-    """Write the adapter in SOURCE (a PEFT folder, an .expert, an older .tar.gz, an OCI layout) to the new OUT in another form.
+    """Write the adapter in SOURCE (a PEFT folder, an .expert, an older .tar.gz, an OCI layout) to
+    the new OUT in another form.
 
-    hf is a folder for Hugging Face's hub; oci a layout on disk that holds all of a package, which package makes of it again.
+    hf is a folder for Hugging Face's hub; oci a layout on disk that holds all of a package, which
+    package makes of it again.
 
     Example: xpm convert expert-sql-xpm-tiny.v0.1.0.expert ./sql-for-peft
     """

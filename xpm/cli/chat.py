@@ -42,8 +42,8 @@ def chat_command(
 ) -> None:
     """Talk with the base here; the router chooses experts for each turn, unless --expert names them.
 
-    Ctrl-C stops an answer. Lines that begin with a slash are commands; /help lists them. Without a terminal, each line of stdin is
-    a turn, and the first error ends it.
+    Ctrl-C stops an answer. Lines that begin with a slash are commands; /help lists them. Without a terminal, each line
+    of stdin is a turn, and the first error ends it.
 
     Example: xpm chat --system "Answer in SQL."
     """

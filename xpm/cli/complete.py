@@ -1,7 +1,9 @@
-"""Answers a shell's completion within the time of a keystroke: from a table of all commands, without importing any of them.
+"""Answers a shell's completion within the time of a keystroke: from a table of all commands,
+without importing any of them.
 
-``completions.json`` is the table; ``python -m xpm.cli.complete`` writes it anew from the commands themselves, and a test holds
-the two together. The protocol is click's, whose scripts `xpm completion` prints: COMP_WORDS, COMP_CWORD, a line or more an answer.
+``completions.json`` is the table; ``python -m xpm.cli.complete`` writes it anew from the commands themselves, and a
+test holds the two together. The protocol is click's, whose scripts `xpm completion` prints: COMP_WORDS, COMP_CWORD,
+a line or more an answer.
 """
 
 import json

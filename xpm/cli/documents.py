@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def context_options(default: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add ``context_files`` and ``context_tokens`` to a command; ``default`` says what the latter is if it is not given."""
+    """Add ``context_files`` and ``context_tokens`` to a command; ``default`` says what the
+    latter is if it is not given."""
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
         files: Any = click.option(
@@ -21,7 +22,8 @@ def context_options(default: str) -> Callable[[Callable[..., None]], Callable[..
             "context_files",
             type=click.Path(path_type=Path, dir_okay=False),
             multiple=True,
-            help="Put what bears on the prompt of this document in front of it, and tell what was left out. Repeatable.",
+            help="Put what bears on the prompt of this document in front of it, and tell what was left out. "
+            "Repeatable.",
         )
         tokens: Any = click.option(
             "--context-tokens",

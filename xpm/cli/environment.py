@@ -72,7 +72,8 @@ def install_command(
 ) -> None:
     """Add experts to this environment: resolve, fetch, verify, store, lock. Without arguments, install what is locked.
 
-    An adapter as PEFT saved it (a folder, or hf:OWNER/NAME@REVISION on a hub) is made an expert here, which nobody signs.
+    An adapter as PEFT saved it (a folder, or hf:OWNER/NAME@REVISION on a hub) is made an expert
+    here, which nobody signs.
 
     Example: xpm install expert-sql 'expert-json@>=0.1,<1'
     """

@@ -27,9 +27,10 @@ _SHOWN = 300
 def eval_command(
     console: Console, /, file: Path, min_share: float | None, verbose: bool, as_json: bool, options: RunOptions
 ) -> None:
-    """Answer the prompts of FILE as `xpm run` would, and judge the answers. FILE is JSON lines with `prompt` and `expected`, and
-    maybe `judge` and `expert` (a name, or an array of names; by default --expert, or the router's choice). A judge is exact (the
-    default), contains, regex, or, with the build extra, a language: json, sql, cypher, python, typescript, rust, text.
+    """Answer the prompts of FILE as `xpm run` would, and judge the answers. FILE is JSON lines with `prompt` and
+    `expected`, and maybe `judge` and `expert` (a name, or an array of names; by default --expert, or the router's
+    choice). A judge is exact (the default), contains, regex, or, with the build extra, a language: json, sql, cypher,
+    python, typescript, rust, text.
 
     Example: xpm eval cases.jsonl --min-share 0.9
     """

@@ -118,7 +118,8 @@ def train_command(console: Console, folder: Path, base: str, restart: bool, as_j
 @click.option(
     "--matrix",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Judge each of --experts (and FOLDER, if it is named) alone and beside each other; write the matrix into this folder.",
+    help="Judge each of --experts (and FOLDER, if it is named) alone and beside each other; write the matrix into "
+    "this folder.",
 )
 @click.option(
     "--fused", default="", metavar="A,B", help="With --matrix: what `xpm fuse` made of them, to answer instead."

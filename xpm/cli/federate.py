@@ -48,8 +48,8 @@ def federate_command(
     clip: float,
     as_json: bool,
 ) -> None:
-    """Train the expert as if its rows lay with several clients who share adapters alone, by Flower's federated averaging: all
-    of them are simulated here. Needs the federated extra.
+    """Train the expert as if its rows lay with several clients who share adapters alone, by Flower's federated
+    averaging: all of them are simulated here. Needs the federated extra.
 
     Example: xpm federate --clients 10 --concentration 0.3
     """
@@ -72,6 +72,7 @@ def federate_command(
         return
     privacy = f", ε {found.epsilon:.2f} at δ {DELTA:g} for a client" if noise else ""
     console.say(
-        f"validation loss {found.losses[0]:.4f} before, {found.losses[-1]:.4f} after {rounds} rounds of {clients} clients{privacy}"
+        f"validation loss {found.losses[0]:.4f} before, {found.losses[-1]:.4f} after {rounds} rounds of {clients} "
+        f"clients{privacy}"
     )
     console.say("next: xpm validate")

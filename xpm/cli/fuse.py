@@ -22,7 +22,8 @@ from xpm.operations.extras import require_extra
 @click.option(
     "--error",
     type=click.FloatRange(0, 1, max_open=True),
-    help="The least rank that keeps every linear's update to this relative error, e.g. 0.1; without it nothing is lost.",
+    help="The least rank that keeps every linear's update to this relative error, e.g. 0.1; without it nothing "
+    "is lost.",
 )
 @click.option(
     "--scale",

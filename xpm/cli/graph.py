@@ -167,7 +167,8 @@ def gc_command(console: Console, keep_undo: int, dry_run: bool, as_json: bool) -
         )
         return
     console.say(
-        f"{'would remove' if dry_run else 'removed'} {len(done.removed)} packages, {size(done.freed_bytes)}; {done.kept} are needed"
+        f"{'would remove' if dry_run else 'removed'} {len(done.removed)} packages, {size(done.freed_bytes)}; "
+        f"{done.kept} are needed"
     )
     for folder in done.forgotten:
         console.detail(f"{folder} is gone")

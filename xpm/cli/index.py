@@ -25,8 +25,8 @@ def index_command() -> None:
 @_json
 @click.pass_obj
 def index_add_command(console: Console, name: str, url: str, fingerprint: str, explicit: bool, as_json: bool) -> None:
-    """Fetch an index, confirm its root, and use it in this environment. URL is that of a Git repository, or of the folder `sparse/`
-    of an index on a web server.
+    """Fetch an index, confirm its root, and use it in this environment. URL is that of a Git repository, or of the
+    folder `sparse/` of an index on a web server.
 
     Example: xpm index add acme https://git.example.org/acme/index.git --fingerprint sha256:…
     """

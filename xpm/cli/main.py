@@ -119,7 +119,8 @@ def cli(ctx: click.Context, verbose: bool, quiet: bool) -> None:
 
 
 def _require_utf8(arguments: list[str]) -> None:
-    """Raise UsageError if an argument is not UTF-8, unless it is the path of a file: it could be neither searched for nor shown."""
+    """Raise UsageError if an argument is not UTF-8, unless it is the path of a file: it could be
+    neither searched for nor shown."""
     for number, argument in enumerate(arguments, start=1):
         shown = argument.encode("utf-8", "replace").decode()  # what is not UTF-8 arrives as lone surrogates
         if shown != argument and not os.path.exists(argument):
@@ -138,7 +139,8 @@ def _end_in_order(number: int, frame: object) -> None:
 
 
 def main() -> None:
-    """Run the command line; exit codes are those of the errors, 70 for a bug of ours, 130 for Ctrl-C, 143 for SIGTERM."""
+    """Run the command line; exit codes are those of the errors, 70 for a bug of ours, 130
+    for Ctrl-C, 143 for SIGTERM."""
     signal.signal(signal.SIGTERM, _end_in_order)
     try:
         _require_utf8(sys.argv[1:])

@@ -74,7 +74,8 @@ def index_init_command(
     console.say(f"made index {name} at {path}")
     if made.made_keys:
         console.say(
-            f"made keys {', '.join(made.made_keys)}; move {name}-root and {name}-targets to where only you can read them"
+            f"made keys {', '.join(made.made_keys)}; move {name}-root and {name}-targets to where only you can read "
+            "them"
         )
     console.say("publish this fingerprint where users can compare it:")
     console.out(made.fingerprint)
@@ -190,7 +191,8 @@ def index_rotate_key_command(
 def index_accept_command(
     console: Console, items: tuple[str, ...], index: str, keys: tuple[str, ...], dry_run: bool, as_json: bool
 ) -> None:
-    """Put in force what is handed in: archives, a branch made by `xpm publish` or `xpm review`, or archives in a Git repository.
+    """Put in force what is handed in: archives, a branch made by `xpm publish` or `xpm review`, or
+    archives in a Git repository.
 
     Example: xpm index accept publish/expert-sql-1.2.0 --index ./index.git
     """

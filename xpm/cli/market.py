@@ -40,8 +40,9 @@ def market_command() -> None:
 def market_build_command(
     console: Console, index: str, out: Path, url: str, clone_url: str, fingerprint: str, as_json: bool
 ) -> None:
-    """Write the pages of an index into a folder that any web server can serve. INDEX is a name, a path or a URL; by default what
-    comes with xpm. Only what changed since the last time is written. The folder `sparse/` in it is the index for users without Git.
+    """Write the pages of an index into a folder that any web server can serve. INDEX is a name, a path or a URL; by
+    default what comes with xpm. Only what changed since the last time is written. The folder `sparse/` in it is the
+    index for users without Git.
 
     Example: xpm market build ./acme.git --out site --url https://experts.example.org/
     """
@@ -89,8 +90,8 @@ def market_serve_command(
     clone_url: str,
     fingerprint: str,
 ) -> None:
-    """Serve the pages of an index, with a search over everything in it. INDEX is a name or the path of a repository, whose new
-    commits are seen at once. The address is printed once requests are answered.
+    """Serve the pages of an index, with a search over everything in it. INDEX is a name or the path of a repository,
+    whose new commits are seen at once. The address is printed once requests are answered.
 
     Example: xpm market serve ./acme.git --port 8000
     """

@@ -110,7 +110,8 @@ def publish_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Publish signed package files of one version: puts the entry in force, or proposes it on a branch to the maintainer.
+    """Publish signed package files of one version: puts the entry in force, or proposes it on a
+    branch to the maintainer.
 
     Example: xpm publish dist/expert-sql-xpm-tiny.v0.1.0.expert --index https://git.example.org/acme/index.git
     """
@@ -241,6 +242,7 @@ def _render(
         )
     else:
         console.say(
-            f"{'would be ' if dry_run else ''}proposed: {entry.name} {entry.version} on branch {published.branch} of {place};"
+            f"{'would be ' if dry_run else ''}proposed: {entry.name} {entry.version} on branch {published.branch} of "
+            f"{place};"
             f" its maintainer puts it in force with `xpm index accept {published.branch}`"
         )

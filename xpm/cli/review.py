@@ -35,8 +35,8 @@ def review_command(
     is_list: bool,
     as_json: bool,
 ) -> None:
-    """Review a version: the signed review is put in force, or proposed on a branch to the index's maintainer. A later one by the
-    same key takes its place. With --list, show what others say.
+    """Review a version: the signed review is put in force, or proposed on a branch to the index's maintainer. A later
+    one by the same key takes its place. With --list, show what others say.
 
     Example: xpm review expert-sql@0.3.0 --stars 4 --text "joins are right" --key me --index ./acme.git
     """

@@ -40,8 +40,8 @@ def route_command(
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Explain which of the installed experts PROMPT (`-` reads stdin) goes to: candidates, signals, the decision, how the answer
-    would be decoded, and how long that took. Nothing is run.
+    """Explain which of the installed experts PROMPT (`-` reads stdin) goes to: candidates, signals, the decision, how
+    the answer would be decoded, and how long that took. Nothing is run.
 
     Example: xpm route "How many users are there? Schema: users(id, name)"
     """

@@ -58,8 +58,9 @@ def run_command(
     as_json: bool,
     options: RunOptions,
 ) -> None:
-    """Answer PROMPT (`-`, or none when something is piped in, reads stdin). Without --expert, the router chooses among the
-    installed ones (`xpm route` explains how). Ctrl-C stops the answer; what was written stays, and the exit code is 130.
+    """Answer PROMPT (`-`, or none when something is piped in, reads stdin). Without --expert, the router
+    chooses among the installed ones (`xpm route` explains how). Ctrl-C stops the answer; what was written
+    stays, and the exit code is 130.
 
     Example: xpm run "List the names of users older than 25. Schema: users(id, name, age)"
     """

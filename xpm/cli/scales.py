@@ -45,8 +45,8 @@ def scales_command(
 ) -> None:
     """Learn how strongly experts should act that act all together, from rows that none was trained on.
 
-    EXPERTS are folders, package files or installed experts, all LoRA and for one base. What came of it is told on cases that
-    had no part in it: each expert alone, all at full strength, and all at these scales.
+    EXPERTS are folders, package files or installed experts, all LoRA and for one base. What came of it is told on cases
+    that had no part in it: each expert alone, all at full strength, and all at these scales.
 
     Example: xpm scales expert-sql expert-json
     """

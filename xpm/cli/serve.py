@@ -94,8 +94,8 @@ def serve_command(
     jobs: Path | None,
     replicas: str | None,
 ) -> None:
-    """Serve what is installed over HTTP, in the protocols of OpenAI, Anthropic and ollama. The address is printed once requests
-    are answered; Ctrl-C or SIGTERM lets what runs end. Other machines are served only if there are keys.
+    """Serve what is installed over HTTP, in the protocols of OpenAI, Anthropic and ollama. The address is printed once
+    requests are answered; Ctrl-C or SIGTERM lets what runs end. Other machines are served only if there are keys.
 
     Example: xpm serve --port 8000
     """

@@ -1,4 +1,5 @@
-"""The files of an adapter as PEFT saved it: those of a folder, or of a hub's commit, which are kept until garbage collection."""
+"""The files of an adapter as PEFT saved it: those of a folder, or of a hub's commit, which are kept
+until garbage collection."""
 
 import re
 import shutil
@@ -31,7 +32,8 @@ class AdapterFiles:
 def adapter_files(
     environment: Environment, source: FromAdapter, revision: str, options: Options
 ) -> Iterator[AdapterFiles]:
-    """An adapter's files: a hub's from its cache, what is missing fetched; a folder's copied, so that they stay as they are."""
+    """An adapter's files: a hub's from its cache, what is missing fetched; a folder's copied, so
+    that they stay as they are."""
     if source.is_remote:
         folder, commit = _fetched(environment, source, revision or source.revision, options)
         yield AdapterFiles(folder=folder, digest=_digest_of(folder), commit=commit)
@@ -53,7 +55,8 @@ def adapter_files(
 
 
 def _fetched(environment: Environment, source: FromAdapter, revision: str, options: Options) -> tuple[Path, str]:
-    """(the folder, the commit) of a hub's adapter. Beside the commits it is noted which of them a revision was last seen at."""
+    """(the folder, the commit) of a hub's adapter. Beside the commits it is noted which of them a
+    revision was last seen at."""
     kept = _cache(environment, source)
     note = kept / f"{(revision or 'main').replace('/', '--')}.seen"
     if options.offline:

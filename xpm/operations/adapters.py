@@ -1,7 +1,7 @@
 """Experts made here of adapters as PEFT saved them: a folder, or one on a hub.
 
-Nobody signs such an expert. The lock says of which files it was made (their digest, a hub's commit), for which base, by which
-version of the tool, and what came of it; elsewhere it is made again of the same files, and must be the same.
+Nobody signs such an expert. The lock says of which files it was made (their digest, a hub's commit), for which base, by
+which version of the tool, and what came of it; elsewhere it is made again of the same files, and must be the same.
 """
 
 import re
@@ -39,7 +39,8 @@ _SOURCE = "source"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The base that adapters are compiled for: how it is locked, its archive that is used here, and what it is had with.
+    """The base that adapters are compiled for: how it is locked, its archive that is used
+    here, and what it is had with.
 
     Its methods are called while holding the environment's lock.
     """
@@ -128,13 +129,15 @@ def require_free(name: str, source: FromAdapter, project: "Project", previous: L
 def find_or_make(
     target: Target, name: str, source: FromAdapter, *, previous: Lockfile | None, look: bool, must: bool = True
 ) -> LockedPackage:
-    """An adapter's expert as it is locked, if it is for this base; else made, of the files that were locked if there are some.
+    """An adapter's expert as it is locked, if it is for this base; else made, of the files that were
+    locked if there are some.
 
     Args:
         look: whether newer files are looked for.
         must: whether it is an error if the hub can't be asked for them; else a warning.
     Raises:
-        BaseMismatchError: it does not fit the base. BuildError: it is not supported. FetchError, NotFoundError: it can't be had.
+        BaseMismatchError: it does not fit the base. BuildError: it is not supported. FetchError,
+            NotFoundError: it can't be had.
     """
     locked = _locked_as(name, source, previous)
     if locked is not None and not look and target.is_of(locked):
@@ -273,7 +276,8 @@ def _locked_as(name: str, source: FromAdapter, previous: Lockfile | None) -> Loc
 
 
 def _is_made_of(package: LockedPackage, files: AdapterFiles, target: Target) -> bool:
-    """Whether an expert is of these files, for this base, and at hand; one that can't be made again here is made anew."""
+    """Whether an expert is of these files, for this base, and at hand; one that can't be
+    made again here is made anew."""
     is_here = target.environment.store.is_intact(package.archives[0].digest)
     return _made(package).made_of == files.digest and target.is_of(package) and is_here
 

@@ -46,14 +46,15 @@ def never() -> Iterator[Callable[[], bool]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """``experts`` None lets the router choose, () runs the base. ``sampling`` overrides what the manifests say, and so does
-    ``grammar``, which gives the grammar of an answer to a prompt, or None for none.
+    """``experts`` None lets the router choose, () runs the base. ``sampling`` overrides what the manifests say, and so
+    does ``grammar``, which gives the grammar of an answer to a prompt, or None for none.
 
     ``scales`` are of experts by name, if they act; 1 of those that are not there.
-    ``base`` and ``experts`` may be paths (``xpm.operations.local``); ``base`` "" is the environment's. ``context`` is in tokens;
-    ``rope`` is how positions are scaled where it is more than the base was made for, "" for not at all; ``cache`` how keys and
-    values are kept, None for as the base's graph does. ``adapter_memory`` is how many bytes the experts that act together may
-    take; None for no bound.
+    ``base`` and ``experts`` may be paths (``xpm.operations.local``); ``base`` "" is the environment's.
+    ``context`` is in tokens;
+    ``rope`` is how positions are scaled where it is more than the base was made for, "" for not at all; ``cache`` how
+    keys and values are kept, None for as the base's graph does. ``adapter_memory`` is how many bytes the experts that
+    act together may take; None for no bound.
     """
 
     experts: tuple[str, ...] | None = None
@@ -75,8 +76,8 @@ class RunOptions:
 class Answerer:
     """A base, loaded once, and the experts of an environment, attached when they are first needed.
 
-    A context manager that frees them. Finding the base may fetch it, which is told to ``progress``; loading it is silent, so
-    ``start`` can do that in a thread while a person types.
+    A context manager that frees them. Finding the base may fetch it, which is told to ``progress``; loading it is
+    silent, so ``start`` can do that in a thread while a person types.
     """
 
     def __init__(
@@ -138,7 +139,8 @@ class Answerer:
         return f"{self.candidates.base.label}, {self.engine.graph.variant}"
 
     def sampling(self, composition: Composition, prompt: str) -> "SamplingParams":
-        """How an answer is decoded: as the user says, else as the experts' manifests do, else as its kind of task needs."""
+        """How an answer is decoded: as the user says, else as the experts' manifests do, else
+        as its kind of task needs."""
         experts, decision = composition.experts, composition.decision
         grammar = self.options.grammar(prompt) if self.options.grammar else stated_by(experts, prompt)
         given = {**self._nothing_drawn, **self.options.sampling, "grammar": grammar}
@@ -160,7 +162,8 @@ class Answerer:
         return int(self.options.sampling.get("num_beams", 1))
 
     def within_memory(self, composition: Composition) -> tuple[Composition, tuple[str, ...]]:
-        """(who acts within ``adapter_memory``, what was given up for it): ranks are cut first, then the least likely left out.
+        """(who acts within ``adapter_memory``, what was given up for it): ranks are cut first, then
+        the least likely left out.
 
         Raises:
             CapacityError: not even one fits. AdapterMismatchError: one does not fit the base.
@@ -183,7 +186,8 @@ class Answerer:
         return replace(composition, experts=tuple(e for e in composition.experts if e.name in plan.ranks)), plan.notes
 
     def attach(self, experts: Sequence[Part]) -> float:
-        """Attach what is not attached yet, so that experts act in the order in which they are given; milliseconds in all.
+        """Attach what is not attached yet, so that experts act in the order in which they are
+        given; milliseconds in all.
 
         One that was attached before another that now acts ahead of it, or at another rank, is attached anew. Within
         ``adapter_memory`` those that do not act are detached.
@@ -221,8 +225,8 @@ class Answerer:
     ) -> list["GenerationResult"]:
         """Several answers to one prompt by attached experts, all at once, shown one after the other.
 
-        Where it is stopped, the answer that was being shown is the last of those returned, as cancelled. Those of a beam search
-        are its likeliest, best first.
+        Where it is stopped, the answer that was being shown is the last of those returned, as cancelled. Those of a
+        beam search are its likeliest, best first.
 
         Args:
             samplings: one for each answer.

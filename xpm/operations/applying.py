@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Change:
     """What an operation did.
 
-    ``base`` tells of another base, version or variant, "" if it stayed. ``fetched`` are the packages that were not in the
-    store before, or altered there. ``files`` are those of xpm.toml and xpm.lock that changed.
+    ``base`` tells of another base, version or variant, "" if it stayed. ``fetched`` are the packages that were not in
+    the store before, or altered there. ``files`` are those of xpm.toml and xpm.lock that changed.
     """
 
     lock: Lockfile

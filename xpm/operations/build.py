@@ -62,7 +62,8 @@ def build_base(
 def build_embedder(
     source: Path, out: Path, *, layers: int | None = None, report: Callable[[str], None] | None = None
 ) -> "BuiltEmbedder":
-    """Export the encoder in a folder, or its first layers, to the new folder ``out``; with ``report`` topics are trained, too."""
+    """Export the encoder in a folder, or its first layers, to the new folder ``out``; with
+    ``report`` topics are trained, too."""
     require_extra()
     from xpm_build.embedder import build_embedder as build
 
@@ -82,7 +83,8 @@ def build_expert(
     progress: Progress,
     report: Callable[[str], None],
 ) -> "BuiltArchive":
-    """Build an expert; ``base`` is a model's folder or GGUF file, or the name of a base that was made here or that an index has."""
+    """Build an expert; ``base`` is a model's folder or GGUF file, or the name of a base that was made
+    here or that an index has."""
     require_extra()
     from xpm_build.packages import build_expert as build
 
@@ -116,7 +118,8 @@ def convert(
 def build_in_place(
     environment: Environment, folder: Path, *, base: str, progress: Progress, report: Callable[[str], None]
 ) -> Path:
-    """Compile an expert into its own folder, for `xpm install --editable`; the folder of what was compiled, replaced whole."""
+    """Compile an expert into its own folder, for `xpm install --editable`; the folder of what was
+    compiled, replaced whole."""
     target = folder / IN_PLACE
     with tempfile.TemporaryDirectory(dir=folder, prefix=".xpm-") as scratch:
         built = build_expert(environment, folder, Path(scratch) / "out", base=base, progress=progress, report=report)

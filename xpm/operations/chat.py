@@ -1,7 +1,7 @@
 """A conversation with a base, in which each turn may go to other experts.
 
-A turn is planned, which is quick and says who answers, and then answered. What is refused or interrupted on the way changes
-nothing; of an answer that is stopped, what was written is kept.
+A turn is planned, which is quick and says who answers, and then answered. What is refused or interrupted on the way
+changes nothing; of an answer that is stopped, what was written is kept.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,9 +33,9 @@ _ANSWER_SHARE = 4
 class Planned:
     """What is about to be answered.
 
-    ``left_out`` exchanges at the beginning of the conversation are not sent, as they would not fit. ``is_anew``: the answer is to
-    replace the last one. ``shown`` is what is shown of documents with this turn, None if there are none. ``notes`` say what of the
-    experts was given up for memory.
+    ``left_out`` exchanges at the beginning of the conversation are not sent, as they would not fit. ``is_anew``: the
+    answer is to replace the last one. ``shown`` is what is shown of documents with this turn, None if there are none.
+    ``notes`` say what of the experts was given up for memory.
     """
 
     text: str
@@ -53,7 +53,8 @@ class Planned:
 
 
 class Chat:
-    """A context manager that frees the base. ``chosen`` are the experts that the user wants: None for the router's choice."""
+    """A context manager that frees the base. ``chosen`` are the experts that the user wants:
+    None for the router's choice."""
 
     def __init__(
         self,
@@ -150,7 +151,8 @@ class Chat:
         return self.conversation.undo()
 
     def _composed(self, text: str) -> Composition:
-        """Who answers. Where the router finds nobody for a text that goes on with what was said, those who answered last."""
+        """Who answers. Where the router finds nobody for a text that goes on with what was
+        said, those who answered last."""
         composition = self._answerer.candidates.compose(text, self.chosen)
         if composition.experts or composition.decision is None:
             return composition
@@ -233,7 +235,8 @@ class Chat:
         self.chosen = experts
 
     def change_base(self, path: str) -> None:
-        """Go on with another base, named by its path, or "" for the environment's; the router chooses on the latter only.
+        """Go on with another base, named by its path, or "" for the environment's; the router
+        chooses on the latter only.
 
         Raises:
             XpmError, EngineError: it can't be loaded; the old one stays.
@@ -277,6 +280,7 @@ class Chat:
     # Files
 
     def load(self, path: Path) -> None:
-        """Go on with a conversation that was saved; raises ConversationError and changes nothing if it can't be read."""
+        """Go on with a conversation that was saved; raises ConversationError and changes
+        nothing if it can't be read."""
         self.conversation = Conversation.load(path)
         self._left_out, self.last = 0, None

@@ -1,6 +1,7 @@
 """The documents of a chat: what bears on a turn is shown with that turn alone, and chosen anew for the next.
 
-What was shown with earlier turns is no part of the conversation: it would fill the context with what bore on other questions.
+What was shown with earlier turns is no part of the conversation: it would fill the context with
+what bore on other questions.
 """
 
 from functools import cached_property
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from xpm_runtime.sequence import Prompt
 
 _SHARE = 2
-"""Unless somebody says otherwise, documents get at most one part in so many of the context: the conversation has the rest."""
+"""Unless somebody says otherwise, documents get at most one part in so many of the context: the
+conversation has the rest."""
 
 
 class ChatDocuments:

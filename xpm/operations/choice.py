@@ -119,7 +119,8 @@ def _compile_for(environment: Environment, lock: Lockfile, folder: Path, out: Pa
 def routed(
     environment: Environment, packages: Sequence[Installed], prompt: str, *, progress: Progress
 ) -> tuple["Decision", list[Part]]:
-    """(what the router decides for a prompt, the experts that it chose, with what they require, in the lock's order)."""
+    """(what the router decides for a prompt, the experts that it chose, with what they
+    require, in the lock's order)."""
     return _routed_by(_router_over(environment, packages, progress=progress), packages, prompt)
 
 

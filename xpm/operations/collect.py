@@ -1,7 +1,7 @@
 """Garbage collection: what no environment of this user needs goes out of the store.
 
-Roots are the lockfiles of every environment that xpm has worked in, and what their undo would need. An environment whose folder
-is gone is forgotten.
+Roots are the lockfiles of every environment that xpm has worked in, and what their undo would need. An environment
+whose folder is gone is forgotten.
 """
 
 import shutil

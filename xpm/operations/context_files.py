@@ -34,8 +34,8 @@ def read_context(files: Sequence[Path], *, budget: int | None, context: int | No
     Args:
         budget, context: as the user gave them, in tokens.
     Raises:
-        UsageError: a file can't be read, is no text in UTF-8, or empty; all are too large; the budget is not within the context,
-            or there is one and no file.
+        UsageError: a file can't be read, is no text in UTF-8, or empty; all are too large; the budget is not within the
+            context, or there is one and no file.
     """
     if not files:
         if budget is not None:

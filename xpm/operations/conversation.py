@@ -1,7 +1,8 @@
 """A conversation: who said what, and its file. Knows no engine.
 
-The file is JSON: ``version``, ``base`` (its label), and ``turns`` with ``role``, ``content`` and, of answers, ``experts``. A
-system's turn may come first; then a user's and an assistant's take turns, and an assistant's is the last.
+The file is JSON: ``version``, ``base`` (its label), and ``turns`` with ``role``, ``content`` and, of
+answers, ``experts``. A system's turn may come first; then a user's and an assistant's take turns, and
+an assistant's is the last.
 """
 
 import json
@@ -39,7 +40,8 @@ class Turn:
 
 
 class Conversation:
-    """``turns`` are a user's and an assistant's by turns; ``base`` is the label of the base that answered last, "" if none did."""
+    """``turns`` are a user's and an assistant's by turns; ``base`` is the label of the base that
+    answered last, "" if none did."""
 
     def __init__(self, system: str = "") -> None:
         self.system = system
@@ -56,7 +58,8 @@ class Conversation:
         return self.turns[-1].experts if self.turns else ()
 
     def messages(self, text: str, *, left_out: int = 0) -> list["Message"]:
-        """What an engine is asked: all that was said, but for the first ``left_out`` exchanges, and a user's new turn."""
+        """What an engine is asked: all that was said, but for the first ``left_out``
+        exchanges, and a user's new turn."""
         from xpm_runtime import Message
 
         begin = [Message("system", self.system)] if self.system else []
@@ -83,7 +86,8 @@ class Conversation:
         """Write the file; one that is there is replaced only if it holds a conversation.
 
         Raises:
-            UsageError: it holds something else. ConversationError: it would be too large. XpmError: it can't be written.
+            UsageError: it holds something else. ConversationError: it would be too large.
+                XpmError: it can't be written.
         """
         system = [{"role": "system", "content": self.system}] if self.system else []
         document = {"version": _VERSION, "base": self.base, "turns": [*system, *map(_turn_document, self.turns)]}

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 _NUM_EXPERTS, _NUM_DRAWN = 2, 16
 _TEXT = (
-    "The harbour was quiet before sunrise. A fisherman counted his nets, wrote the number in a small book, and looked at the sky: "
-    "grey in the west, clear in the east. By noon the boats would be back, and the market would open. What would he sell first?"
+    "The harbour was quiet before sunrise. A fisherman counted his nets, wrote the number in a small book, and looked "
+    "at the sky: "
+    "grey in the west, clear in the east. By noon the boats would be back, and the market would open. What would he "
+    "sell first?"
 )
 
 
 def check_device(environment: Environment, device: str, *, progress: Progress) -> tuple[bool, str]:
-    """(whether a device computes what the CPU does, what was found), for the base here and with experts; if so, it is remembered.
+    """(whether a device computes what the CPU does, what was found), for the base here and with
+    experts; if so, it is remembered.
 
     Raises:
         ModelLoadError: this build of ONNX Runtime has no such device, or it can't be started.

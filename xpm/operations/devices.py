@@ -1,7 +1,7 @@
 """Which of ONNX Runtime's providers may be used here: those that were seen to compute what the CPU computes.
 
-The CPU is the yardstick and CUDA has tests of its own; any other is refused until `xpm doctor --device NAME` has compared it, for
-this base, in this version of ONNX Runtime. What it found good is kept in the home.
+The CPU is the yardstick and CUDA has tests of its own; any other is refused until `xpm doctor --device NAME` has
+compared it, for this base, in this version of ONNX Runtime. What it found good is kept in the home.
 """
 
 import json

@@ -1,7 +1,9 @@
-"""Packages that come from where they are made, not through an index: a Git tag, a URL, a local archive, a publisher's folder.
+"""Packages that come from where they are made, not through an index: a Git tag, a URL, a local
+archive, a publisher's folder.
 
-A base comes so from a local archive only. Nothing vouches for such a package but its publisher's signature, so its key is pinned
-in the lock when it is first used, and another key is refused from then on. A publisher's own folder (editable) is used where it
+A base comes so from a local archive only. Nothing vouches for such a package but its publisher's signature, so its key
+is pinned in the lock when it is first used, and another key is refused from then on. A publisher's own folder
+(editable) is used where it
 lies: not signed, not locked.
 """
 
@@ -69,8 +71,8 @@ def describe(
         key: the publisher's key, if the user names it; otherwise the pinned one, one that an index lists, or the one in
             ``publisher.json`` beside the archive in its repository.
     Raises:
-        TrustError: it is signed with another key than the pinned one, or nobody knows its key. SignatureError: it is not
-            signed. FetchError, GitError: it can't be had. NotFoundError: there is no archive.
+        TrustError: it is signed with another key than the pinned one, or nobody knows its key. SignatureError: it is
+            not signed. FetchError, GitError: it can't be had. NotFoundError: there is no archive.
     """
     if isinstance(source, FromFolder):
         candidate = candidate_in(source.locate(environment.folder), source)
@@ -234,7 +236,8 @@ def _trusted_key(
     if pinned is not None and (named is None or named.key_id != claim.key_id):
         raise TrustError(
             f"{manifest.name} {manifest.version} is signed with another key than before",
-            context=f"pinned {pinned.key.key_id} of {pinned.publisher}, got {claim.key_id[:40]} of {claim.publisher[:64]}",
+            context=f"pinned {pinned.key.key_id} of {pinned.publisher}, got {claim.key_id[:40]} of "
+            f"{claim.publisher[:64]}",
             hint="ask the publisher by another way; if the change is genuine, name the new key with --key",
         )
     for candidate in (named, indexes.key_of(claim), offered):

@@ -111,7 +111,8 @@ def _runtime(environment: Environment) -> Iterator[Finding]:
 
 
 def _kernels(environment: Environment) -> Iterator[Finding]:
-    """Which native kernels run here, and if none do, why: not compiled, not loadable, or nothing fast for such a processor."""
+    """Which native kernels run here, and if none do, why: not compiled, not loadable, or nothing
+    fast for such a processor."""
     from xpm_runtime import native
 
     family = native.family()

@@ -50,5 +50,6 @@ def candidate_in(folder: Path, source: FromFolder) -> Candidate:
 
 
 def compiled_in(folder: Path) -> Path:
-    """Where a publisher's folder holds the compiled package: where `xpm build expert --in-place` puts it, else itself."""
+    """Where a publisher's folder holds the compiled package: where `xpm build expert
+    --in-place` puts it, else itself."""
     return folder / IN_PLACE if (folder / IN_PLACE / SLOTS).is_file() else folder

@@ -1,4 +1,5 @@
-"""Making experts: finds the base and keeps other processes away; the work is that of ``xpm_build`` (the ``build`` extra)."""
+"""Making experts: finds the base and keeps other processes away; the work is that of
+``xpm_build`` (the ``build`` extra)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -141,7 +142,8 @@ def conflicts(
 
 
 def place_of(environment: Environment, expert: str) -> Path:
-    """The folder or package file that is named, or the folder of the installed expert of that name; raises NotFoundError."""
+    """The folder or package file that is named, or the folder of the installed expert of that
+    name; raises NotFoundError."""
     path = Path(expert)
     return path if path.exists() else find_installed(environment, expert).require_folder()
 

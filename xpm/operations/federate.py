@@ -1,4 +1,5 @@
-"""Federated training, simulated: finds the base; the work is that of ``xpm_build`` (the ``build`` and ``federated`` extras)."""
+"""Federated training, simulated: finds the base; the work is that of ``xpm_build`` (the ``build``
+and ``federated`` extras)."""
 
 from collections.abc import Callable
 from pathlib import Path

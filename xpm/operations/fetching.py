@@ -110,7 +110,8 @@ def _reader(package: LockedPackage, ref: ArchiveRef, indexes: "Indexes") -> Call
 
 
 def _verified(package: LockedPackage, ref: ArchiveRef, archive: Path, indexes: "Indexes", scratch: Path) -> Verified:
-    """Unpack an archive and verify it by its index's entry, or by the key that the lock pins; what is refused is removed."""
+    """Unpack an archive and verify it by its index's entry, or by the key that the lock pins;
+    what is refused is removed."""
     try:
         match package.origin:
             case Pinned(key=key):

@@ -33,7 +33,8 @@ def grammar_in(file: Path, kind: "GrammarKind | None" = None, *, prompt: str = "
 
 
 def stated_by(experts: Sequence[Part], prompt: str) -> "Grammar | None":
-    """What the manifests of a composition ask for; None if they ask for different ones (``xpm_runtime.grammars.agreed``).
+    """What the manifests of a composition ask for; None if they ask for different ones
+    (``xpm_runtime.grammars.agreed``).
 
     Raises:
         UsageError: a manifest asks for what is not there; says whose, and how to go without it.

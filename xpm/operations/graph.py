@@ -15,7 +15,8 @@ from xpm_index.versions import Version
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A package in the tree; ``wanted`` is the requirement that led to it. ``is_repeated`` if it was shown in full before."""
+    """A package in the tree; ``wanted`` is the requirement that led to it. ``is_repeated`` if it
+    was shown in full before."""
 
     package: LockedPackage
     wanted: str

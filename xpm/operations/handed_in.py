@@ -31,7 +31,8 @@ def archives_of(items: Sequence[str], folder: Path, *, progress: Progress) -> tu
         else:
             raise UsageError(
                 f"{item} is not something to accept",
-                hint="name .expert files, a branch made by `xpm publish`, or git+https://host/repo.git@TAG#path/to/file.expert",
+                hint="name .expert files, a branch made by `xpm publish`, or "
+                "git+https://host/repo.git@TAG#path/to/file.expert",
             )
     return archives, sources
 

@@ -25,7 +25,8 @@ Confirm = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexState:
-    """``commit`` is the last head accepted, of a sparse index the digest of its snapshot; ``age`` the time since it was fetched.
+    """``commit`` is the last head accepted, of a sparse index the digest of its snapshot; ``age`` the
+    time since it was fetched.
 
     ``num_names`` counts what it has, None of a sparse index, which does not tell.
     """
@@ -50,12 +51,12 @@ def add(
 ) -> IndexState:
     """Fetch an index and add it to the environment, after those it has; nothing is kept if that fails.
 
-    One that is there already under this name is only fetched: the root that it is trusted by stays, and ``fingerprint``, if
-    given, must be of that root or of one that followed it.
+    One that is there already under this name is only fetched: the root that it is trusted by stays, and
+    ``fingerprint``, if given, must be of that root or of one that followed it.
 
     Args:
-        url: of a Git repository, or ``sparse+https://…``; the path of one on this machine is kept as its file:// URL, and a web
-            address where a sparse index is found as the sparse one that it is.
+        url: of a Git repository, or ``sparse+https://…``; the path of one on this machine is kept as its file:// URL,
+            and a web address where a sparse index is found as the sparse one that it is.
         fingerprint: of the root to trust; without it ``confirm`` is asked about the newest root that the index has.
         explicit: serve only experts that are pinned to this index.
     Raises:
@@ -94,7 +95,8 @@ def add(
 def _fetched_again(
     environment: Environment, project: Project, name: str, fingerprint: str, progress: Progress
 ) -> IndexState:
-    """Fetch an index that is there; raises TrustError if it is trusted by a root that ``fingerprint`` does not continue."""
+    """Fetch an index that is there; raises TrustError if it is trusted by a root that
+    ``fingerprint`` does not continue."""
     with Indexes(environment.home, project, progress=progress) as indexes:
         indexes.update(name)
         if fingerprint and not indexes.trusts(name, fingerprint):

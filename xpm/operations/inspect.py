@@ -37,10 +37,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What is published under a name; ``manifest`` is the newest version's own, None where it can't be had without fetching.
+    """What is published under a name; ``manifest`` is the newest version's own, None where it
+    can't be had without fetching.
 
-    ``publisher`` is who may sign it; ``provenance`` is what that version was built of, None where it does not say so; ``rating`` is
-    None if nobody reviewed it.
+    ``publisher`` is who may sign it; ``provenance`` is what that version was built of, None where it does not say so;
+    ``rating`` is None if nobody reviewed it.
     """
 
     index: str
@@ -82,7 +83,8 @@ def published(environment: Environment, name: str, options: Options = DEFAULTS) 
 
 
 def _documents_at_hand(environment: Environment, indexes: Indexes, index: str, entry: Entry) -> dict[str, bytes]:
-    """A published version's manifest and provenance, from the store or an archive that the index holds; {} if that takes fetching.
+    """A published version's manifest and provenance, from the store or an archive that the index holds;
+    {} if that takes fetching.
 
     An archive's digest is the one that the index vouches for; its signature is verified when it is installed.
     """

@@ -1,7 +1,7 @@
 """Changing an environment: init, install, uninstall, update, lock, sync.
 
-Each reads the project and the lock, once, resolves, and hands the new lock on (``xpm.operations.applying``). What only fetching
-and resolving need is imported when they begin, so that a locked project with a warm store is done at once.
+Each reads the project and the lock, once, resolves, and hands the new lock on (``xpm.operations.applying``). What only
+fetching and resolving need is imported when they begin, so that a locked project with a warm store is done at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +44,8 @@ def install(
     key: PublicKey | None = None,
     called: str = "",
 ) -> Change:
-    """Add experts to the environment; one that is there already gets the new range or source. A base's archive becomes the base.
+    """Add experts to the environment; one that is there already gets the new range or source. A base's
+    archive becomes the base.
 
     Args:
         wanted: requirements on what indexes have, or direct sources.
@@ -141,7 +142,8 @@ def use_model(
 
     Args:
         name: what it is to be called, "" for the name of its file or folder.
-        checked: have it compared with Transformers on the model, which takes the build extra, and be told what was found.
+        checked: have it compared with Transformers on the model, which takes the build extra,
+            and be told what was found.
     """
     from xpm.operations.direct import made
     from xpm.operations.locking import resolve_project
@@ -264,7 +266,8 @@ def range_for(version: Version) -> VersionRange:
 
 
 def _bumped(project: Project, indexes: "Indexes", names: Sequence[str]) -> Project:
-    """The project with the ranges of ``names`` raised to the newest version that is neither yanked nor a pre-release."""
+    """The project with the ranges of ``names`` raised to the newest version that is neither
+    yanked nor a pre-release."""
     for name in names:
         if isinstance(project.experts.get(name), FromIndex):
             entries = [e for e in indexes.entries(name)[1] if e.yanked is None and not e.version.is_prerelease]

@@ -1,7 +1,7 @@
 """Bases and experts that are named by their paths, run as they are: no index, no lock, and nobody's signature.
 
-What is packed is unpacked for the one run. An adapter as PEFT saved it is compiled for it; for a base that is named by its path
-that takes the base's source: the model's folder, or the source variant beside the base's file.
+What is packed is unpacked for the one run. An adapter as PEFT saved it is compiled for it; for a base that is named by
+its path that takes the base's source: the model's folder, or the source variant beside the base's file.
 """
 
 import os
@@ -52,7 +52,8 @@ def local_base(text: str, scratch: Path, report: Report) -> Part:
 
 
 def local_expert(text: str, scratch: Path, compile_adapter: Callable[[Path, Path], None], report: Report) -> Part:
-    """An ``.expert`` file, an expert's folder, or what PEFT saved, which ``compile_adapter`` compiles into a new folder.
+    """An ``.expert`` file, an expert's folder, or what PEFT saved, which ``compile_adapter``
+    compiles into a new folder.
 
     Raises:
         NotFoundError: there is no such path. UsageError: it holds no expert. BuildError: it can't be compiled.
@@ -81,7 +82,8 @@ def is_written(base: Path) -> bool:
 
 
 def compile_for_model(adapter: Path, out: Path, source: Path) -> None:
-    """Compile what PEFT saved for the model in ``source`` into the new folder ``out``; one that is traced takes the build extra.
+    """Compile what PEFT saved for the model in ``source`` into the new folder ``out``; one that is
+    traced takes the build extra.
 
     Raises:
         BuildError: it can't be compiled.
@@ -108,7 +110,8 @@ def compile_for_model(adapter: Path, out: Path, source: Path) -> None:
 
 
 def source_of(text: str, scratch: Path) -> Path:
-    """The model of a base named by its path: its folder or GGUF file, or unpacked from the source variant beside its file.
+    """The model of a base named by its path: its folder or GGUF file, or unpacked from the
+    source variant beside its file.
 
     Raises:
         NotFoundError: it is not there.

@@ -40,10 +40,11 @@ def resolve_project(
         previous: the lock whose versions are preferred.
         upgrade: names that take the newest version instead; None for all of them.
         asked: the names that the user asks for just now.
-        described: name → what its direct source holds, where that was looked at already; else it is taken as it is locked,
-            or described now.
+        described: name → what its direct source holds, where that was looked at already; else it is taken as it is
+            locked, or described now.
     Raises:
-        ResolutionError, BaseMismatchError, TrustError and what fetching raises. UsageError: a source holds another expert than
+        ResolutionError, BaseMismatchError, TrustError and what fetching raises. UsageError: a source
+        holds another expert than
             xpm.toml says.
     """
     direct = _direct(environment, project, indexes, previous, options, described or {})

@@ -1,4 +1,5 @@
-"""The maintainer's side of an index: making it, its publishers and keys, accepting what publishers propose, keeping it fresh."""
+"""The maintainer's side of an index: making it, its publishers and keys, accepting what publishers
+propose, keeping it fresh."""
 
 import secrets
 import tempfile
@@ -160,7 +161,8 @@ def refresh(
 
 
 def compact(home: Home, index: str, *, keys: Keyring | None = None, progress: Progress | None = None) -> int:
-    """Drop the history of an index; clients follow because a new root, which its keys must sign, allows it. The epoch."""
+    """Drop the history of an index; clients follow because a new root, which its keys must
+    sign, allows it. The epoch."""
     with opened(home, index, keys=keys or keyring(home), progress=progress or Silent()) as target:
         target.force = True
         return target.writer.compact()
@@ -176,11 +178,13 @@ def accept(
     when: str | None = None,
     dry_run: bool = False,
 ) -> list[Published | Reviewed]:
-    """Put in force what a publisher or a reviewer hands in, after verifying it; of publishers with the keys that the index lists.
+    """Put in force what a publisher or a reviewer hands in, after verifying it; of publishers with the
+    keys that the index lists.
 
     Args:
-        items: archive files (of one version), or one branch that `xpm publish` or `xpm review` made, or ``git+<url>@<tag>#<path>``
-            of an archive in the expert's own repository, which is then where clients fetch it from.
+        items: archive files (of one version), or one branch that `xpm publish` or `xpm review` made,
+            or ``git+<url>@<tag>#<path>`` of an archive in the expert's own repository, which is then
+            where clients fetch it from.
     Raises:
         PackagingError: the branch proposes nothing. SignatureError, TrustError: it is not by whom it says.
     """

@@ -39,7 +39,8 @@ def build(
         clone_url: where others clone the index from; by default what ``public_url`` knows.
         fingerprint: of the root to trust; of a path or URL by default the newest that it has.
     Raises:
-        MissingExtraError: the extra is not installed. NotFoundError: there is no such index. UsageError: ``out`` is something else.
+        MissingExtraError: the extra is not installed. NotFoundError: there is no such index. UsageError:
+            ``out`` is something else.
         TrustError: the index's metadata does not verify.
     """
     require_extra(("markdown_it",), what="xpm market", extra=_EXTRA)
@@ -65,7 +66,8 @@ def public_url(environment: Environment, index: str) -> str:
 def snapshot_of(
     environment: Environment, index: str, *, fingerprint: str = "", ahead: bool = False, options: Options = DEFAULTS
 ) -> Iterator[IndexSnapshot]:
-    """The present state of an index, verified from the root with this fingerprint; of a path or URL the newest if it is "".
+    """The present state of an index, verified from the root with this fingerprint; of a path or
+    URL the newest if it is "".
 
     Metadata that has expired is accepted: what it says is shown, and when it expired.
 

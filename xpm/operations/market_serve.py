@@ -43,9 +43,9 @@ _DRAIN_S = 5
 class MarketOptions:
     """``allowed_hosts`` are names beside the bound one that a request may be addressed to; "*" is any.
 
-    ``takes_uploads``: publishers may hand in archives, which are staged as branches of the index; ``runs_examples``: their READMEs'
-    examples are asked first, with the base that is installed here. ``runs_trials``: the experts for that base answer whoever asks
-    from their pages.
+    ``takes_uploads``: publishers may hand in archives, which are staged as branches of the index; ``runs_examples``:
+    their READMEs' examples are asked first, with the base that is installed here. ``runs_trials``: the experts for that
+    base answer whoever asks from their pages.
     """
 
     host: str = "127.0.0.1"
@@ -198,7 +198,8 @@ def _uploads(
 def staged(
     environment: Environment, index: Path, archives: Sequence[Path], claim: UploadClaim, *, runs_examples: bool = False
 ) -> dict[str, Any]:
-    """Verify and scan a version's archives and propose it on a branch, whatever keys this machine has; what the publisher is told.
+    """Verify and scan a version's archives and propose it on a branch, whatever keys this machine has;
+    what the publisher is told.
 
     Raises:
         SignatureError: one is signed by another than who hands it in. What ``publish`` raises.

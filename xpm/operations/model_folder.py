@@ -1,4 +1,5 @@
-"""The Hugging Face folder of a base, which training, judging and building need: found, fetched, or written for the occasion."""
+"""The Hugging Face folder of a base, which training, judging and building need: found, fetched, or
+written for the occasion."""
 
 import os
 import shutil
@@ -71,7 +72,8 @@ def _written(gguf: Path, scratch: Path, progress: Progress) -> Path:
 
 
 def base_source(environment: Environment, name: str, *, progress: Progress) -> Path:
-    """The Hugging Face folder of a published base (its source variant), fetched and verified if it is not in the store."""
+    """The Hugging Face folder of a published base (its source variant), fetched and verified
+    if it is not in the store."""
     options = Options(progress=progress)
     with environment.locked(), options.indexes(environment, environment.project(), allow_stale=True) as indexes:
         index, entries = indexes.entries(name)

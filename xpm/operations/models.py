@@ -1,7 +1,7 @@
 """Bases made here of models: a GGUF file, a Hugging Face folder, or one on a hub.
 
-Nobody signs such a base. The lock says how it was made (the model's digest, the variant, the version of the tool) and what came of
-it; elsewhere it is made again, and must be the same.
+Nobody signs such a base. The lock says how it was made (the model's digest, the variant, the version of the tool) and
+what came of it; elsewhere it is made again, and must be the same.
 """
 
 import os
@@ -87,8 +87,8 @@ def make_base(
     Args:
         checked: have what it predicts compared with what Transformers does with the model, and be told what was found.
     Raises:
-        BuildError: the model is not supported. FetchError, NotFoundError: it can't be had. MissingExtraError: Transformers is
-            not installed. ParityError: it predicts otherwise.
+        BuildError: the model is not supported. FetchError, NotFoundError: it can't be had. MissingExtraError:
+            Transformers is not installed. ParityError: it predicts otherwise.
     """
     if variant not in _VARIANTS:
         raise UsageError(f"variant {variant!r} is unknown", hint=f"a model is made {', '.join(_VARIANTS)}")

@@ -1,4 +1,5 @@
-"""An index opened for writing, wherever it is: a repository on this machine, or a remote that is pushed to at the end."""
+"""An index opened for writing, wherever it is: a repository on this machine, or a remote
+that is pushed to at the end."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -49,8 +50,8 @@ def opened(home: Home, where: str, *, keys: Keyring, progress: Progress) -> Iter
     """Open the index at a path or URL, alone; what was committed is pushed if the block ends well.
 
     Raises:
-        GitError: it can't be reached or is pushed to by somebody else meanwhile. IndexFormatError: it is no index. UsageError: it
-            is a sparse one.
+        GitError: it can't be reached or is pushed to by somebody else meanwhile. IndexFormatError: it is no index.
+            UsageError: it is a sparse one.
     """
     if where.startswith(PREFIX):
         raise UsageError(f"{shown(where)} can only be read", hint="name the Git repository that the index is kept in")

@@ -19,9 +19,9 @@ INDEX_MAX_AGE = timedelta(hours=24)
 class Options:
     """How an operation goes about its work.
 
-    ``offline`` opens no socket, ``dry_run`` changes nothing, ``allow_stale`` believes expired indexes, ``prefer_oldest`` takes
-    the lowest versions, ``exclude_newer`` ignores what was published after that time (RFC 3339, UTC). An index older
-    than ``index_max_age`` is fetched before resolving; ``jobs`` archives are fetched at a time.
+    ``offline`` opens no socket, ``dry_run`` changes nothing, ``allow_stale`` believes expired indexes,
+    ``prefer_oldest`` takes the lowest versions, ``exclude_newer`` ignores what was published after that time (RFC 3339,
+    UTC). An index older than ``index_max_age`` is fetched before resolving; ``jobs`` archives are fetched at a time.
     """
 
     progress: Progress = _SILENT

@@ -27,11 +27,12 @@ def verify_publisher(
     keys: Keyring | None = None,
     progress: Progress | None = None,
 ) -> Publisher:
-    """Ask a domain, a repository or both whether the publisher's keys are its own, and record the answer with the targets key.
+    """Ask a domain, a repository or both whether the publisher's keys are its own, and record the
+    answer with the targets key.
 
     Raises:
-        IndexFormatError: ``domain`` or ``repository`` is none. NotProvedError: it does not say so. WebError, GitError: it can't be
-            asked.
+        IndexFormatError: ``domain`` or ``repository`` is none. NotProvedError: it does not say so. WebError,
+            GitError: it can't be asked.
     """
     domain, repository = domain and parse_domain(domain), repository and parse_repository(repository)
     with opened(home, index, keys=keys or keyring(home), progress=progress or Silent()) as target, Web() as web:
@@ -66,7 +67,8 @@ def ask_again(writer: IndexWriter, progress: Progress) -> None:
 def _asked_again(
     ask: Callable[[Publisher], Publisher], publisher: Publisher, who: str, progress: Progress
 ) -> Publisher | None:
-    """The publisher with what was said now, or as it is if nobody could be asked; None if it is no longer vouched for."""
+    """The publisher with what was said now, or as it is if nobody could be asked; None if it
+    is no longer vouched for."""
     try:
         return ask(publisher)
     except (WebError, GitError) as error:

@@ -1,4 +1,5 @@
-"""Asking an expert what its README shows, before others get it: an example is what it writes, not what somebody hopes for."""
+"""Asking an expert what its README shows, before others get it: an example is what it writes,
+not what somebody hopes for."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -60,8 +60,8 @@ def review(
     """Sign a review and put it in force if the index's online key is at hand; else propose it on a branch of its own.
 
     Raises:
-        NotFoundError: the index has no such version. TrustError: the key is the publisher's own, or a review of the version by
-            it was taken down. IndexFormatError: stars or text are out of bounds.
+        NotFoundError: the index has no such version. TrustError: the key is the publisher's own, or a review of the
+            version by it was taken down. IndexFormatError: stars or text are out of bounds.
     """
     with opened(home, index, keys=keys or keyring(home), progress=progress or Silent()) as target:
         name = _require_version(target, name, version)

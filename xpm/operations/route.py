@@ -1,4 +1,5 @@
-"""Routing prompts over what is installed: cards from packages, the router over them, and how well it does on labelled prompts."""
+"""Routing prompts over what is installed: cards from packages, the router over them, and how well it
+does on labelled prompts."""
 
 import contextlib
 import json
@@ -63,8 +64,8 @@ def _with_sound_hint(card: "RoutingCard", progress: Progress) -> "RoutingCard":
 
 
 def evaluate_file(environment: Environment, path: Path, *, progress: Progress) -> "Evaluation":
-    """How well labelled prompts are routed here: JSON lines with ``prompt`` and ``experts`` (names; none for the base), or with
-    ``turns``, an array of such objects: what somebody said in a conversation, routed as in one.
+    """How well labelled prompts are routed here: JSON lines with ``prompt`` and ``experts`` (names; none for the base),
+    or with ``turns``, an array of such objects: what somebody said in a conversation, routed as in one.
 
     Raises:
         UsageError: a line is not such an object, names an expert that is not installed, or there is none.
@@ -128,7 +129,8 @@ def _published_for(environment: Environment, prompt: str) -> list[str]:
 
 
 def _encoders(environment: Environment) -> "tuple[list[Encoder], Topics]":
-    """The vectors that come with xpm, and the embedder that the user set; the topics of that, or those that come with xpm."""
+    """The vectors that come with xpm, and the embedder that the user set; the topics of that, or
+    those that come with xpm."""
     from xpm_runtime.router.topics import read_topics, shipped_topics
     from xpm_runtime.router.vectors import own_vectors
 
@@ -162,7 +164,8 @@ def _labelled(path: Path, names: set[str]) -> list[list[_Turn]]:
             raise UsageError(
                 f"{path}, line {number} is no labelled prompt",
                 context=f"{type(error).__name__}: {error}"[:200],
-                hint='each line is {"prompt": "…", "experts": ["expert-sql"]}, with [] for the base alone, or {"turns": [such, …]}',
+                hint='each line is {"prompt": "…", "experts": ["expert-sql"]}, with [] for the base alone, or '
+                '{"turns": [such, …]}',
             ) from error
         if unknown := {name for _, wanted in turns for name in wanted} - names:
             raise UsageError(

@@ -1,4 +1,5 @@
-"""Learning the scales of a set of experts: finds them and their base; the work is that of ``xpm_build`` (the ``build`` extra)."""
+"""Learning the scales of a set of experts: finds them and their base; the work is that of
+``xpm_build`` (the ``build`` extra)."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

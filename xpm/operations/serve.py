@@ -1,4 +1,5 @@
-"""Serving what is installed over HTTP: the engine is loaded, the server bound, the lock watched, and all is closed in order."""
+"""Serving what is installed over HTTP: the engine is loaded, the server bound, the lock watched,
+and all is closed in order."""
 
 import contextlib
 import logging
@@ -38,8 +39,8 @@ _LOG = logging.getLogger("xpm.serve")
 class ServeOptions:
     """``run`` says what is loaded and how; its experts are those that are served, None for all that are installed.
 
-    ``allowed_hosts`` are names beside the bound one that a request may be addressed to. ``drain_s`` is how long what runs may go
-    on once the server is told to stop. ``jobs`` is the file of its jobs, None if it takes none.
+    ``allowed_hosts`` are names beside the bound one that a request may be addressed to. ``drain_s`` is how long what
+    runs may go on once the server is told to stop. ``jobs`` is the file of its jobs, None if it takes none.
     """
 
     run: RunOptions
@@ -60,8 +61,8 @@ def serve(environment: Environment, options: ServeOptions, *, progress: Progress
     Args:
         ready: told of the address once requests are answered.
     Raises:
-        MissingExtraError: the extra is not installed. UsageError: the address can't be bound, or is public and there is no key.
-        XpmError, EngineError: what is installed can't be read, fetched or loaded.
+        MissingExtraError: the extra is not installed. UsageError: the address can't be bound, or is public and there is
+        no key. XpmError, EngineError: what is installed can't be read, fetched or loaded.
     """
     require_extra(("fastapi", "uvicorn", "prometheus_client"), what="xpm serve", extra="serve")
     require_key(environment, options.host)
@@ -132,7 +133,8 @@ def application(
 
 @contextlib.contextmanager
 def _watched(host: "InstalledHost") -> Iterator[None]:
-    """Have the host look at the lock now and then; what goes wrong there is told, and what was served before goes on."""
+    """Have the host look at the lock now and then; what goes wrong there is told, and what
+    was served before goes on."""
     ended, told = threading.Event(), ""
 
     def watch() -> None:

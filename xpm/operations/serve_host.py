@@ -39,14 +39,16 @@ _WENT_ON = "nobody is likely to answer this by itself, so it is for whoever answ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _State:
-    """What is served since the lock was last read. ``parts`` are the experts by name, in the order in which they act."""
+    """What is served since the lock was last read. ``parts`` are the experts by name, in
+    the order in which they act."""
 
     number: int
     packages: tuple[Installed, ...]
     parts: Mapping[str, Part]
 
     def key(self, part: Part) -> str:
-        """The name of an expert in the engine: another one after each change of the lock, so that what runs keeps its own."""
+        """The name of an expert in the engine: another one after each change of the lock, so
+        that what runs keeps its own."""
         version = part.manifest.version if part.manifest else "0"
         return f"{part.name}@{version}" + (f"+{self.number}" if self.number else "")
 
@@ -85,7 +87,8 @@ class InstalledHost:
     ) -> None:
         """
         Args:
-            only: names and paths of the experts that are served, with what they require; None for all that are installed.
+            only: names and paths of the experts that are served, with what they require; None
+                for all that are installed.
         """
         self._environment, self._candidates, self._engine = environment, candidates, engine
         self._only, self._progress = only, progress
@@ -176,7 +179,8 @@ class InstalledHost:
         return Reloaded(added=tuple(sorted(new - old)), removed=tuple(sorted(old - new)), note=note)
 
     def refresh(self) -> Reloaded | None:
-        """``reload`` if the lock's file is another than it was; what was replaced is let go of as soon as nothing uses it."""
+        """``reload`` if the lock's file is another than it was; what was replaced is let go of
+        as soon as nothing uses it."""
         self.retire()
         return self.reload() if self._stamp() != self._lock_stamp else None
 

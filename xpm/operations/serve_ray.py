@@ -1,4 +1,5 @@
-"""`xpm serve --replicas`: several servers behind one address, by Ray Serve; on one machine, or on those of a Ray cluster."""
+"""`xpm serve --replicas`: several servers behind one address, by Ray Serve; on one machine, or
+on those of a Ray cluster."""
 
 import contextlib
 import json
@@ -32,7 +33,8 @@ def serve_by_ray(
     progress: Progress,
     ready: Callable[[str], None],
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C. Each replica loads the base, follows the lock and reads the keys as one server does.
+    """Serve until SIGTERM or Ctrl-C. Each replica loads the base, follows the lock and reads
+    the keys as one server does.
 
     Args:
         ready: told of the address once requests are answered.
@@ -91,7 +93,8 @@ def _require_room(num_servers: int, cpus_each: float, cpus: float) -> None:
     """Raise UsageError where Ray would wait for processors that do not come."""
     if num_servers * cpus_each > cpus:
         raise UsageError(
-            f"{num_servers} servers of {cpus_each:g} CPUs each need {num_servers * cpus_each:g}, and there are {cpus:g}",
+            f"{num_servers} servers of {cpus_each:g} CPUs each need {num_servers * cpus_each:g}, "
+            f"and there are {cpus:g}",
             hint="lower --replicas or --threads, or add machines to the Ray cluster",
         )
 

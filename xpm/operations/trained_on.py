@@ -15,10 +15,11 @@ _QUANTISED = re.compile(r"(-(gguf|ggml|f16|f32|bf16|fp16|i?q[0-9](-[0-9a-z]{1,2}
 
 
 def differing_base(stated: "Origin", base: LockedPackage) -> str | None:
-    """How the model that an adapter states it was trained on differs from the base, None if it is the same as far as names tell.
+    """How the model that an adapter states it was trained on differs from the base, None if it is the
+    same as far as names tell.
 
-    A base made of a hub's model is known by its id, which must be equal but for case; another by its name, without what says how
-    it was quantised.
+    A base made of a hub's model is known by its id, which must be equal but for case; another by its name, without what
+    says how it was quantised.
     """
     if not stated.model:
         return f"does not say what it was trained on, here is {shown(base)}"

@@ -1,4 +1,5 @@
-"""Experts of an index, tried from its pages: verified as for an installation, answered by the environment's base, one at a time."""
+"""Experts of an index, tried from its pages: verified as for an installation, answered by the
+environment's base, one at a time."""
 
 import shutil
 import tempfile
@@ -51,8 +52,8 @@ class Trials:
         """What an expert answers, in at most 256 tokens and half a minute; None if too many are waiting already.
 
         Raises:
-            NotFoundError: the index has lost it. TrustError, ArchiveError, …: what ``verify_archive`` refuses. EngineError: the
-                engine can't run it.
+            NotFoundError: the index has lost it. TrustError, ArchiveError, …: what ``verify_archive`` refuses.
+                EngineError: the engine can't run it.
         """
         if not self._waiting.acquire(blocking=False):
             return None

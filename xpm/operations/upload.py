@@ -56,7 +56,8 @@ def upload(
     Args:
         keys: further keys beside the user's own.
     Raises:
-        RefusedUpload: they are not taken, and why. KeyFileError: the key is not here. WebError: the server can't be reached.
+        RefusedUpload: they are not taken, and why. KeyFileError: the key is not here. WebError:
+            the server can't be reached.
         PackagingError: they are not of one version.
     """
     kind, signature = _common(archives)

@@ -22,8 +22,8 @@ from xpm_index.provenance import Provenance
 class Checked:
     """The packages that verify, as ``name version``; ``repaired`` are those that did not and were fetched again.
 
-    ``unsigned`` are those that nobody signed: they were made here, and are the bytes that the lock pins. ``provenance`` is what
-    those that say so were built of.
+    ``unsigned`` are those that nobody signed: they were made here, and are the bytes that the lock pins. ``provenance``
+    is what those that say so were built of.
     """
 
     verified: tuple[str, ...]

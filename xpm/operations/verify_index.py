@@ -1,7 +1,7 @@
 """A whole index inspected: its metadata, every file in it and what vouches for that, and every archive that it holds.
 
-A client reads only what it needs, so what is wrong elsewhere stays unseen: a publisher that nobody vouches for, an entry in a
-folder where no client looks, an archive that no entry names, a promise without its file.
+A client reads only what it needs, so what is wrong elsewhere stays unseen: a publisher that nobody vouches for, an
+entry in a folder where no client looks, an archive that no entry names, a promise without its file.
 """
 
 import shutil

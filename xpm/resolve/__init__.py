@@ -1,7 +1,7 @@
 """Choose one version of the base and of every expert needed: PubGrub, pure, over a provider of candidates.
 
-Owns what a resolution is, how it is found, why there is none, and what would help. Knows no index, file or clock: candidates
-and the time come in as callables.
+Owns what a resolution is, how it is found, why there is none, and what would help. Knows no index, file or clock:
+candidates and the time come in as callables.
 """
 
 from xpm.resolve.explain import conflict_graph, proof

@@ -1,7 +1,7 @@
 """The proof that there is no solution, in plain words, and as a graph for machines.
 
-A derived incompatibility follows from two others, so a failure is a graph of such steps over facts that the index states. Each
-step becomes one sentence; one that is needed again gets a number to be referred to by.
+A derived incompatibility follows from two others, so a failure is a graph of such steps over facts that the index
+states. Each step becomes one sentence; one that is needed again gets a number to be referred to by.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,8 @@ def proof(root: Incompatibility) -> list[str]:
 
 
 def conflict_graph(root: Incompatibility) -> dict[str, Any]:
-    """The proof for machines: ``nodes`` with id, text and kind, and for derived ones the two ids they follow ``from``."""
+    """The proof for machines: ``nodes`` with id, text and kind, and for derived ones the two
+    ids they follow ``from``."""
     ids: dict[Incompatibility, int] = {}
     nodes: list[dict[str, Any]] = []
 

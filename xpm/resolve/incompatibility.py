@@ -1,7 +1,7 @@
 """Incompatibilities: what can't all be true at once, and why.
 
-``terms`` maps packages to sets of states. The incompatibility says: not all of these packages are in their sets. A requirement of
-``a 1.0.0`` on ``b ^1`` reads: not (a is at 1.0.0 and b is absent or at a version outside ^1).
+``terms`` maps packages to sets of states. The incompatibility says: not all of these packages are in their sets. A
+requirement of ``a 1.0.0`` on ``b ^1`` reads: not (a is at 1.0.0 and b is absent or at a version outside ^1).
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """Packages as the solver sees them: a finite set of states, and subsets of it as bit masks.
 
-A package is either absent (bit 0) or at one of its published versions (bits 1…n, rising). A subset of these n + 1 states is an
-``int``. So every set operation is exact, whatever the version syntax: node-semver's rule for pre-releases, a publisher, a
-yanked version are all just subsets.
+A package is either absent (bit 0) or at one of its published versions (bits 1…n, rising). A subset of these n + 1
+states is an ``int``. So every set operation is exact, whatever the version syntax: node-semver's rule for pre-releases,
+a publisher, a yanked version are all just subsets.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -39,7 +39,8 @@ class Package:
         return sum(1 << number for number, entry in enumerate(self.entries, start=1) if accepts(entry))
 
     def by(self, values: Callable[[Candidate], Iterable[T]]) -> dict[T, int]:
-        """For each value that entries have, the versions that have it; one pass, where asking ``where`` for each would be many."""
+        """For each value that entries have, the versions that have it; one pass, where asking
+        ``where`` for each would be many."""
         found: dict[T, int] = {}
         for number, entry in enumerate(self.entries, start=1):
             for value in values(entry):

@@ -19,7 +19,8 @@ class Problem:
         requirements: the project's own, in its order.
         base: the wanted base and its range; ``variant`` is which of its archives is needed.
         locked: versions to prefer.
-        kept: versions that are in use; a yanked version is chosen only if it is one of these, or locked, or named exactly.
+        kept: versions that are in use; a yanked version is chosen only if it is one of these, or
+            locked, or named exactly.
         prefer_oldest: take the lowest versions that fit instead of the highest.
         exclude_newer: ignore what was published after this time (RFC 3339, UTC), unless it is locked.
         overrides: name → range that takes the place of every requirement on it.

@@ -31,7 +31,8 @@ def resolve(problem: Problem, candidates: Candidates) -> Resolution:
 
 
 def _circle(chosen: Mapping[Package, Candidate]) -> Incompatibility | None:
-    """An incompatibility of the members of a circle of requirements, at the versions chosen; None if there is no circle."""
+    """An incompatibility of the members of a circle of requirements, at the versions chosen;
+    None if there is no circle."""
     packages = {package.name: package for package in chosen if package.kind == "expert"}
     cycle = find_cycle([chosen[package] for package in packages.values()])
     if not cycle:

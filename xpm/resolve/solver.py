@@ -1,13 +1,15 @@
 """PubGrub: decide, propagate, and learn from each conflict why it came about.
 
-The loop alternates between unit propagation (whatever follows from what is known) and one decision (a version of a package that
-must be there). A conflict is resolved back to its root cause, a new incompatibility, which makes the search jump over everything
-that could not have helped. If the root cause is about the project alone, there is no solution, and it is the proof of that.
+The loop alternates between unit propagation (whatever follows from what is known) and one decision (a version of a
+package that must be there). A conflict is resolved back to its root cause, a new incompatibility, which makes the
+search jump over everything that could not have helped. If the root cause is about the project alone, there is no
+solution, and it is the proof of that.
 
-What to decide next, and when to take a decision back that is in the way, follows uv: by conflicts, then in the order of wishes.
+What to decide next, and when to take a decision back that is in the way, follows uv: by conflicts,
+then in the order of wishes.
 
-Source: Natalie Weizenbaum's description of the algorithm; here over finite sets of states (``xpm.resolve.package``), so that a
-positive and a negative term are the same thing.
+Source: Natalie Weizenbaum's description of the algorithm; here over finite sets of states (``xpm.resolve.package``), so
+that a positive and a negative term are the same thing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -92,7 +94,8 @@ class Solver:
 
         1. What has one version left: nothing is chosen there.
         2. What had part in many conflicts: decided early, it is found out sooner what it does not go with.
-        3. What was met first, so the project's own wishes before what only follows from them. These get their newest versions,
+        3. What was met first, so the project's own wishes before what only follows from them. These
+        get their newest versions,
            and what follows is fitted to them, instead of the other way round.
         """
         is_free = self._solution.total(package).bit_count() > 1
@@ -100,10 +103,11 @@ class Solver:
         return is_free, -num_conflicts if num_conflicts >= _MANY_CONFLICTS else 0, self._met[package]
 
     def _level_in_the_way(self, package: Package, contradicted: Incompatibility) -> int | None:
-        """The level of the decision that rules out one version of ``package`` after the other, once it has done so often.
+        """The level of the decision that rules out one version of ``package`` after the other,
+        once it has done so often.
 
-        Then it is taken back, and ``package`` decided before it: of two that can't both be the newest, better one that loses a
-        version than one that loses a hundred. No two change places twice, and what is locked does not give way.
+        Then it is taken back, and ``package`` decided before it: of two that can't both be the newest, better one that
+        loses a version than one that loses a hundred. No two change places twice, and what is locked does not give way.
         """
         others = [(each, mask) for each, mask in contradicted.terms.items() if each is not package]
         level = max([_PROJECT_LEVEL, *(self._solution.satisfier(each, mask)[1].level for each, mask in others)])

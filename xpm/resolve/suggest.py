@@ -25,7 +25,8 @@ class Suggestion:
 def suggest(
     problem: Problem, candidates: Candidates, *, clock: Callable[[], float], max_s: float = MAX_S
 ) -> tuple[Suggestion, ...]:
-    """At most three changes of the project that make it resolvable, the least first; those found within ``max_s`` seconds.
+    """At most three changes of the project that make it resolvable, the least first; those found
+    within ``max_s`` seconds.
 
     Args:
         clock: seconds, rising.

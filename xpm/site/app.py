@@ -1,4 +1,5 @@
-"""HTTP in front of a live site: conditional requests, headers that keep browsers strict, hosts that are answered for."""
+"""HTTP in front of a live site: conditional requests, headers that keep browsers strict,
+hosts that are answered for."""
 
 import re
 from collections.abc import Sequence
@@ -64,7 +65,8 @@ def _is_known(given: str, etag: str) -> bool:
 
 
 class _Guard:
-    """Headers on everything that goes out; 421 for hosts that are not ours, so that no page elsewhere can be pointed at us."""
+    """Headers on everything that goes out; 421 for hosts that are not ours, so that no page
+    elsewhere can be pointed at us."""
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
         self._app, self._hosts = app, frozenset(each.lower() for each in hosts)

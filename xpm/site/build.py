@@ -1,8 +1,8 @@
-"""A site written into a folder, with the index's sparse form: only what changed since the last time is written, and what is no
-more is removed.
+"""A site written into a folder, with the index's sparse form: only what changed since the last time is written, and
+what is no more is removed.
 
-``.market.json`` in the folder says what lies there and of which inputs it was made. While files are written it says that of none,
-so that a build that was cut off is followed by a whole one.
+``.market.json`` in the folder says what lies there and of which inputs it was made. While files are written it says
+that of none, so that a build that was cut off is followed by a whole one.
 """
 
 import contextlib
@@ -63,7 +63,8 @@ class _State:
 
 
 def build_site(snapshot: IndexSnapshot, out: Path, site: Site) -> Built:
-    """Write the site of a snapshot, and its sparse form, into ``out``; the same snapshot and site always give the same files.
+    """Write the site of a snapshot, and its sparse form, into ``out``; the same snapshot and site
+    always give the same files.
 
     Raises:
         UsageError: ``out`` holds something that is no such site.

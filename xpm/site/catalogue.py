@@ -1,7 +1,7 @@
 """What an index snapshot has, as pages need it: a summary of every name, who needs whom, and what can't be shown.
 
-A summary is kept with the object ids that it was read from, so that the next reading takes over what did not change; that the
-index still vouches for those bytes is asked anew each time.
+A summary is kept with the object ids that it was read from, so that the next reading takes over what did not change;
+that the index still vouches for those bytes is asked anew each time.
 """
 
 import contextlib
@@ -34,9 +34,9 @@ _MOST_ALIKE = 200
 class Package:
     """What listings say of a name, by its newest version.
 
-    ``requires`` are names; ``size`` is the largest archive's, in bytes; ``quality`` the share of cases passed, 0 to 1, that the
-    publisher claims; ``stars`` the mean to be expected of its reviews, None if there are none. ``source`` identifies the bytes
-    it was read from, ``vouched`` are ``path digest`` of the files that the index has to vouch for.
+    ``requires`` are names; ``size`` is the largest archive's, in bytes; ``quality`` the share of cases passed, 0 to 1,
+    that the publisher claims; ``stars`` the mean to be expected of its reviews, None if there are none. ``source``
+    identifies the bytes it was read from, ``vouched`` are ``path digest`` of the files that the index has to vouch for.
     """
 
     name: str

@@ -34,7 +34,8 @@ def atom(catalogue: Catalogue, site: Site) -> bytes:
     head = f"<id>{urn}</id><title>{_xml(info.name)}: new experts</title><updated>{updated}</updated>"
     link = f'<link rel="self" href={quoteattr(f"{site.url}feed.xml")}/>'
     body = "\n".join([head, link, *entries])
-    return f'<?xml version="1.0" encoding="utf-8"?>\n<feed xmlns="http://www.w3.org/2005/Atom">\n{body}\n</feed>\n'.encode()
+    head = '<?xml version="1.0" encoding="utf-8"?>\n<feed xmlns="http://www.w3.org/2005/Atom">'
+    return f"{head}\n{body}\n</feed>\n".encode()
 
 
 def sitemaps(paths: Iterable[str], site: Site) -> Iterator[tuple[str, bytes]]:

@@ -33,7 +33,8 @@ class Example:
 
 
 def to_html(text: str) -> Markup:
-    """HTML that holds no script, style, image, or address but http(s), whatever the text is; of long ones the beginning."""
+    """HTML that holds no script, style, image, or address but http(s), whatever the text is;
+    of long ones the beginning."""
     parser = _parser()
     tokens = parser.parse(text[:MAX_CHARS])
     _lower_headings(tokens)

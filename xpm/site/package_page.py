@@ -1,4 +1,5 @@
-"""What the page of one expert or base says: its entries, and of the newest version the manifest and README that the index holds."""
+"""What the page of one expert or base says: its entries, and of the newest version the manifest and
+README that the index holds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -58,7 +59,8 @@ def package_document(catalogue: Catalogue, package: Package, *, card: dict[str, 
 
 
 def triable(entry: Entry) -> list[ArchiveRef]:
-    """The archives by which an expert can be tried on its own: the index holds them, and it requires no other expert."""
+    """The archives by which an expert can be tried on its own: the index holds them, and it
+    requires no other expert."""
     if entry.kind != "expert" or entry.requires or entry.yanked:
         return []
     return [each for each in entry.archives if each.path_in_index]

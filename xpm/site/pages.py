@@ -1,7 +1,8 @@
-"""Which pages there are, and what each says: a document of plain JSON, from which the HTML is rendered and which lies beside it.
+"""Which pages there are, and what each says: a document of plain JSON, from which the HTML is rendered
+and which lies beside it.
 
-A page knows what it depends on before its document is made, so that only what changed is rendered. Nothing here depends on the
-present time: the same snapshot gives the same bytes.
+A page knows what it depends on before its document is made, so that only what changed is rendered. Nothing here depends
+on the present time: the same snapshot gives the same bytes.
 """
 
 import json
@@ -33,10 +34,11 @@ _COMPARED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """``url`` is where the site will be, with a final slash, or ""; ``clone_url`` where the index is cloned from, or "".
+    """``url`` is where the site will be, with a final slash, or ""; ``clone_url`` where the
+    index is cloned from, or "".
 
-    ``live`` tells that a server answers searches and comparisons, ``trial_base`` is the digest of the base by which it lets
-    experts be tried, or "".
+    ``live`` tells that a server answers searches and comparisons, ``trial_base`` is the digest of the base by which it
+    lets experts be tried, or "".
     """
 
     url: str = ""
@@ -45,14 +47,16 @@ class Site:
     trial_base: str = ""
 
     def add_url(self, snapshot: IndexSnapshot) -> str:
-        """What ``xpm index add`` is told: where the index is cloned from, else its sparse form; "" if neither is known."""
+        """What ``xpm index add`` is told: where the index is cloned from, else its sparse
+        form; "" if neither is known."""
         sparse = f"sparse+{self.url}{FOLDER}/" if self.url and has_sparse_form(snapshot) else ""
         return self.clone_url or sparse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """``path`` has no suffix. ``depends`` gives everything that the document depends on, where that costs less than the document.
+    """``path`` has no suffix. ``depends`` gives everything that the document depends on, where that
+    costs less than the document.
 
     ``is_answer``: it answers a request, so that nothing lies at its path.
     """
@@ -76,7 +80,8 @@ class Page:
 
 
 def pages_of(catalogue: Catalogue, site: Site) -> Iterator[Page]:
-    """Every page of a snapshot; of a live site without comparisons, which are made when somebody asks. None is made before that."""
+    """Every page of a snapshot; of a live site without comparisons, which are made when somebody asks.
+    None is made before that."""
     packages, add = sorted(catalogue.packages.values(), key=lambda each: each.name), add_index(catalogue, site)
     yield _made("index", "home.html", "Experts", lambda: _home(catalogue, add))
     yield from _listing("search", "All experts and bases", packages)
@@ -204,8 +209,8 @@ def _review(package: Package, site: Site) -> str:
 
 
 def _depends(catalogue: Catalogue, package: Package, commands: Mapping[str, str]) -> list[Any]:
-    """Everything that a package's page shows: its own entries, whether what it names is there, who depends on it, and commands
-    that name the index."""
+    """Everything that a package's page shows: its own entries, whether what it names is there, who depends on it, and
+    commands that name the index."""
     named = (*package.requires, *package.bases)
     return [
         package.name,

@@ -15,7 +15,8 @@ MAX_SHOWN = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """``quality`` is the least share of cases passed, in per cent; ``megabytes`` the most that an archive may have. 0: any."""
+    """``quality`` is the least share of cases passed, in per cent; ``megabytes`` the most that an
+    archive may have. 0: any."""
 
     q: str = ""
     kind: str = ""

@@ -1,4 +1,5 @@
-"""The sparse form of an index, beside its pages: its files at their paths, for clients that fetch what they need and have no Git.
+"""The sparse form of an index, beside its pages: its files at their paths, for clients that fetch what
+they need and have no Git.
 
 What belongs to it is what such a client may ask for, and nothing else that lies in a repository.
 """

@@ -10,7 +10,8 @@ from xpm_index.metadata_editor import MetadataEditor
 
 
 def status_document(catalogue: Catalogue, *, clone_url: str, add_index: str) -> dict[str, Any]:
-    """``roles`` is empty, and ``fingerprint`` "", of an index without metadata of its own: the one that comes with xpm."""
+    """``roles`` is empty, and ``fingerprint`` "", of an index without metadata of its own:
+    the one that comes with xpm."""
     snapshot = catalogue.snapshot
     try:
         states = MetadataEditor(snapshot.repo.reader(snapshot.commit), now=now_utc()).states()

@@ -47,7 +47,8 @@ class Trials(Protocol):
 
 
 def trial_routes(site: LiveSite, trials: Trials) -> list[Route]:
-    """``POST /try/NAME`` with ``prompt`` in a form: a page, or JSON for whoever accepts only that; GET leads to the form."""
+    """``POST /try/NAME`` with ``prompt`` in a form: a page, or JSON for whoever accepts only
+    that; GET leads to the form."""
 
     async def tried(request: Request) -> Response:
         name = request.path_params["name"]

@@ -1,7 +1,8 @@
 """Archives handed in to a served site: taken in pieces, resumed where they broke off, and staged once they are whole.
 
-Nothing is taken of anybody but a publisher whose key the index lists. A version whose archives are all whole, with the digests
-that were signed, goes to ``stage``, which verifies and scans it; whatever it says, the files are gone afterwards.
+Nothing is taken of anybody but a publisher whose key the index lists. A version whose archives are all
+whole, with the digests that were signed, goes to ``stage``, which verifies and scans it; whatever it says,
+the files are gone afterwards.
 """
 
 import os

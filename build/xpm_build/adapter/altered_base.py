@@ -1,8 +1,9 @@
 """Adapters whose initialisation altered the base (PiSSA, OLoRA, CorDA, LoRA-GA), as plain LoRA.
 
-Such an adapter starts as a part of the base's weights, which are lessened by as much: W = W' + B₀A₀. What was trained acts on W',
-and nobody else's base is that one. On W the change is BA - B₀A₀, a LoRA of twice the rank: [B, -B₀] and [A; A₀]. A₀ and B₀ are
-the adapter as it was saved before training, by PEFT's convention in a folder named like ``pissa_init``.
+Such an adapter starts as a part of the base's weights, which are lessened by as much: W = W' + B₀A₀. What was
+trained acts on W', and nobody else's base is that one. On W the change is BA - B₀A₀, a LoRA of twice the rank:
+[B, -B₀] and [A; A₀]. A₀ and B₀ are the adapter as it was saved before training, by PEFT's convention in a folder
+named like ``pissa_init``.
 """
 
 from collections.abc import Mapping
@@ -48,7 +49,8 @@ def without_beginning(folder: Path, config: dict[str, Any], weights: Parts) -> t
     if beginning is None:
         raise BuildError(
             f"the adapter was initialised with {_SUBTRACTABLE[method]}, which took a part out of the base's weights",
-            context=f"{ADAPTER_CONFIG} has init_lora_weights {config['init_lora_weights']!r}: no change of the published base",
+            context=f"{ADAPTER_CONFIG} has init_lora_weights {config['init_lora_weights']!r}: no change of the "
+            "published base",
             hint=f"put the adapter as it was before training beside it as {method}_init/, or convert it when saving: "
             "model.save_pretrained(FOLDER, path_initial_model_for_weight_conversion=INITIAL_ADAPTER)",
         )

@@ -30,8 +30,8 @@ def compile_adapter(folder: Path, base: Adaptable) -> CompiledAdapter:
     """Compile the PEFT adapter in ``folder`` for the base that it was trained on.
 
     Raises:
-        BuildError: a file is missing, the method or an option is not supported, or a tensor has an unknown name, a wrong
-            shape or a value that is not finite.
+        BuildError: a file is missing, the method or an option is not supported, or a tensor has an unknown name, a
+            wrong shape or a value that is not finite.
     """
     config, weights, _ = read_whole(folder, base)
     return COMPILERS[config["peft_type"]](config, weights, base)
@@ -40,7 +40,8 @@ def compile_adapter(folder: Path, base: Adaptable) -> CompiledAdapter:
 def read_whole(folder: Path, base: Adaptable) -> tuple[dict[str, Any], Parts, bool]:
     """(configuration, weights) of an adapter as a change of the base as it is, and whether the files hold just that.
 
-    LoRA-FA's files lack the A that was drawn; those of PiSSA and the like are a change of a base that was altered at the start.
+    LoRA-FA's files lack the A that was drawn; those of PiSSA and the like are a change of a base that
+    was altered at the start.
     """
     config, weights = read_config(folder), read_weights(folder)
     if config["peft_type"] not in COMPILERS:
@@ -60,7 +61,8 @@ def compile_adapters(folders: list[Path], base: Adaptable) -> CompiledAdapter:
 
 
 def with_frozen_a(config: Mapping[str, Any], weights: Parts, base: Adaptable) -> Parts:
-    """LoRA-FA: add the A that was drawn and never trained, where a file keeps only B and ``lora_fa_seed`` in its configuration."""
+    """LoRA-FA: add the A that was drawn and never trained, where a file keeps only B and
+    ``lora_fa_seed`` in its configuration."""
     if config.get("peft_type") != "LORA" or any(".lora_A." in name for name in weights):
         return weights
     seed = config.get(FROZEN_SEED)
@@ -80,7 +82,8 @@ def with_frozen_a(config: Mapping[str, Any], weights: Parts, base: Adaptable) ->
 
 
 def frozen_a(linear: Linear, rank: int, *, seed: int, number: int) -> NDArray[np.float32]:
-    """LoRA-FA's A (rank, in) of the ``number``-th slot of the graph: uniform within ±1/√in, as LoRA's own initialisation.
+    """LoRA-FA's A (rank, in) of the ``number``-th slot of the graph: uniform within ±1/√in, as
+    LoRA's own initialisation.
 
     The numbers are those of torch.rand: 24 bits of each of the Mersenne twister's.
     """
@@ -91,7 +94,8 @@ def frozen_a(linear: Linear, rank: int, *, seed: int, number: int) -> NDArray[np
 
 
 def complete(folder: Path, out: Path, base: Adaptable) -> Path:
-    """A folder that PEFT can load on the base as it is: ``folder`` itself, or a copy in ``out`` as ``read_whole`` reads it."""
+    """A folder that PEFT can load on the base as it is: ``folder`` itself, or a copy in ``out``
+    as ``read_whole`` reads it."""
     config, whole, is_as_saved = read_whole(folder, base)
     if is_as_saved:
         return folder

@@ -1,5 +1,5 @@
-"""Between the forms an adapter comes in: what PEFT saved or the hub keeps, a package (also the tar.gz of older ones), an OCI
-layout, a folder to build from."""
+"""Between the forms an adapter comes in: what PEFT saved or the hub keeps, a package (also the tar.gz of older ones),
+an OCI layout, a folder to build from."""
 
 import json
 import os
@@ -22,7 +22,8 @@ _ALONGSIDE = (README, "LICENSE", "grammar.gbnf")
 
 
 def form_for(source: Path, out: Path) -> str:
-    """The form that is wanted if nobody says: a package where ``out`` is named so, PEFT's of a package, else a folder to build."""
+    """The form that is wanted if nobody says: a package where ``out`` is named so, PEFT's of a
+    package, else a folder to build."""
     if out.suffix == ".expert":
         return "package"
     return "peft" if source.suffix == ".expert" else "expert"
@@ -34,16 +35,18 @@ def convert(
     """Write ``source`` to the new folder or file ``out`` in another form; return the names of the files written.
 
     Args:
-        source: a folder that PEFT saved, an expert's folder, an OCI layout, or a package file (``.expert``, ``.tar.gz``).
-        to: "peft": a folder for PeftModel.from_pretrained; "hf": the same with a model card's head and the manifest, for the hub;
-            "expert": a folder for ``xpm build expert``, with a manifest; "oci": a layout with all of a package; "package": the
-            package that a layout holds, to the byte.
+        source: a folder that PEFT saved, an expert's folder, an OCI layout, or a package file
+            (``.expert``, ``.tar.gz``).
+        to: "peft": a folder for PeftModel.from_pretrained; "hf": the same with a model card's head and the manifest,
+            for the hub; "expert": a folder for ``xpm build expert``, with a manifest; "oci": a layout with all of a
+            package; "package": the package that a layout holds, to the byte.
         base: the name of the base, for a manifest that is made anew.
         sign: a private key in PEM, to write ``model.sig`` with into the folder.
         verify: a public key in PEM, that the source folder's ``model.sig`` must be by.
     Raises:
         BuildError: the source holds no adapter, or ``out`` is there already. ArchiveError: the package is malformed.
-        IntegrityError: a layout's blob is damaged. What ``xpm_build.adapter.model_signature`` raises of keys and signatures.
+        IntegrityError: a layout's blob is damaged. What ``xpm_build.adapter.model_signature``
+            raises of keys and signatures.
     """
     if out.exists():
         raise BuildError(f"{out} is there already", hint="name a folder that is not")

@@ -1,7 +1,7 @@
 """``xpm fuse``: experts that act together often, as one: the sum of their updates, re-compressed.
 
-What comes of it is an expert's folder like any other: PEFT's files of a plain LoRA, and a manifest that says which packages it
-was made of, at which scales, and with which error in each linear.
+What comes of it is an expert's folder like any other: PEFT's files of a plain LoRA, and a manifest that says which
+packages it was made of, at which scales, and with which error in each linear.
 """
 
 import json
@@ -41,7 +41,8 @@ _NOT_LOW_RANK = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """An expert to fuse: its folder, how strongly it acts, and the digest of the package that it came in, "" of none."""
+    """An expert to fuse: its folder, how strongly it acts, and the digest of the package
+    that it came in, "" of none."""
 
     folder: Path
     scale: float = 1.0
@@ -50,7 +51,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FuseOptions:
-    """``rank`` is that of every linear, else it is the least that keeps every linear's relative error (Frobenius) to ``error``."""
+    """``rank`` is that of every linear, else it is the least that keeps every linear's relative error
+    (Frobenius) to ``error``."""
 
     name: str = ""
     version: str = "0.1.0"
@@ -87,8 +89,8 @@ def fuse(parts: Sequence[Part], out: Path | None, base: Adaptable, base_digest: 
         out: the folder; by default it is named like the expert.
         base: that all of them are for, with its digest.
     Raises:
-        BuildError: a part is for another base, or is no update of low rank alone; there are two of one name; the rank or error
-            asked for makes no sense or does not fit. ManifestError: a manifest is malformed.
+        BuildError: a part is for another base, or is no update of low rank alone; there are two of one name; the rank
+            or error asked for makes no sense or does not fit. ManifestError: a manifest is malformed.
     """
     _check(parts, options)
     read = sorted(((_manifest(part), part) for part in parts), key=lambda each: each[0].name)
@@ -225,7 +227,8 @@ def _write_adapter(out: Path, pairs: Mapping[Linear, Pair], rank: int, slots: Se
 
 
 def _targets(adapted: Collection[Linear], slots: Sequence[Linear]) -> list[str]:
-    """Modules by name where all layers have them, else the paths of what is adapted: PEFT wants a tensor for whatever is named."""
+    """Modules by name where all layers have them, else the paths of what is adapted: PEFT wants a
+    tensor for whatever is named."""
     lacking = {linear.path.rpartition(".")[2] for linear in slots if not linear.is_input and linear not in adapted}
     modules = {linear.path.rpartition(".")[2] for linear in adapted}
     return sorted(linear.path for linear in adapted) if lacking & modules else sorted(modules)

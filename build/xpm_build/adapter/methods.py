@@ -1,7 +1,7 @@
 """One function per method of PEFT: from its tensors to slot tensors. docs/reference/formats/graph.md has the algebra.
 
-Every method becomes, per linear, a product of low rank (A, B), a factor on the outputs (a delta in ``scales``, and what biases
-need in ``offsets``), or virtual tokens (``soft_embeds``).
+Every method becomes, per linear, a product of low rank (A, B), a factor on the outputs (a delta in ``scales``, and what
+biases need in ``offsets``), or virtual tokens (``soft_embeds``).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,8 @@ class CompiledAdapter:
     """Slot tensors by name; ``kind`` names the method.
 
     ``invocation`` are the tokens from whose last place in a prompt on it acts, () if it acts everywhere.
-    ``truncation`` is the largest relative error (Frobenius) of a linear's update that had to be cut to MAX_RANK, 0 if exact.
+    ``truncation`` is the largest relative error (Frobenius) of a linear's update that had to be
+    cut to MAX_RANK, 0 if exact.
     """
 
     kind: str
@@ -93,7 +94,8 @@ def invocation_of(config: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def compile_adalora(config: Mapping[str, Any], weights: Mapping[str, Floats], base: Adaptable) -> CompiledAdapter:
-    """AdaLoRA: B·(A ⊙ E), scaled by alpha over the rank that it began with; ranks that were pruned have E = 0 and are dropped."""
+    """AdaLoRA: B·(A ⊙ E), scaled by alpha over the rank that it began with; ranks that were pruned
+    have E = 0 and are dropped."""
     begun_with = number(config, "init_r")
     alpha = begun_with if config.get("lora_alpha") == 0 else number(config, "lora_alpha")  # as PEFT has it
     pairs: LowRank = {}
@@ -109,7 +111,8 @@ def compile_adalora(config: Mapping[str, Any], weights: Mapping[str, Floats], ba
 
 
 def compile_lokr(config: Mapping[str, Any], weights: Mapping[str, Floats], base: Adaptable) -> CompiledAdapter:
-    """LoKr: the singular values of w1 ⊗ w2 are the products of theirs, so the best pair of low rank is read off two small ones."""
+    """LoKr: the singular values of w1 ⊗ w2 are the products of theirs, so the best pair of low rank
+    is read off two small ones."""
     pairs: LowRank = {}
     truncation = 0.0
     for linear, parts in by_linear(weights, base.slots).items():
@@ -176,7 +179,8 @@ COMPILERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Floats], Adaptabl
 
 
 def combine(adapters: list[CompiledAdapter]) -> CompiledAdapter:
-    """Several adapters as one expert: ranks and virtual tokens follow each other, DoRA's deltas add, IA3's factors multiply."""
+    """Several adapters as one expert: ranks and virtual tokens follow each other, DoRA's deltas
+    add, IA3's factors multiply."""
     if len({each.invocation for each in adapters}) > 1:
         raise BuildError(
             "adapters that are invoked by different tokens can't be one expert",
@@ -215,7 +219,8 @@ def combine(adapters: list[CompiledAdapter]) -> CompiledAdapter:
 def _input_targets(slots: Sequence[Linear]) -> dict[str, Linear]:
     """The slot whose factors scale the input of a linear, by the linear's path, where there is one.
 
-    A traced graph has slots at inputs. In a written one the input of down_proj is silu(gate)·up, so up_proj's outputs are scaled.
+    A traced graph has slots at inputs. In a written one the input of down_proj is silu(gate)·up, so
+    up_proj's outputs are scaled.
     """
     inputs = {linear.path: linear for linear in slots if linear.is_input}
     if inputs:
@@ -274,7 +279,8 @@ def _kronecker_pair(first: Floats, second: Floats, scale: float) -> tuple[tuple[
 
 
 def _lora_scale(config: Mapping[str, Any], linear: Linear, rank: int) -> float:
-    """What B is multiplied with; the configuration must agree with the tensors on the rank, or it is another adapter's."""
+    """What B is multiplied with; the configuration must agree with the tensors on the rank,
+    or it is another adapter's."""
     stated = number_for(config, "r", "rank_pattern", linear)
     if stated != rank:
         raise BuildError(
@@ -287,7 +293,8 @@ def _lora_scale(config: Mapping[str, Any], linear: Linear, rank: int) -> float:
 
 
 def _norms(weight: Floats, update: Floats, a: Floats) -> NDArray[np.float64]:
-    """(out,) lengths of the rows of W + update·A, in float64: no sum's order shows in what is rounded to 32 bits after it."""
+    """(out,) lengths of the rows of W + update·A, in float64: no sum's order shows in what is
+    rounded to 32 bits after it."""
     whole = weight.astype(np.float64)
     whole += update.astype(np.float64) @ a.astype(np.float64)
     return np.asarray(np.linalg.norm(whole, axis=1))

@@ -1,7 +1,8 @@
 """Signatures of folders in the form of OpenSSF's model-signing: ``model.sig``, by an elliptic curve's key.
 
-What is signed is an in-toto statement of every file's SHA-256, in the bundle that sigstore's tools pass around. Owns that form
-(docs/reference/formats/model-signature.md); who has which key is the user's to know. The only module that imports cryptography.
+What is signed is an in-toto statement of every file's SHA-256, in the bundle that sigstore's tools pass around.
+Owns that form (docs/reference/formats/model-signature.md); who has which key is the user's to know. The only module
+that imports cryptography.
 """
 
 import hashlib
@@ -92,8 +93,9 @@ def sign_folder(folder: Path, key: ec.EllipticCurvePrivateKey, *, name: str) -> 
 
 
 def verify_folder(folder: Path, key: ec.EllipticCurvePublicKey, *, used: Mapping[str, bytes]) -> None:
-    """Verify a folder's ``model.sig`` in these steps: (1) it is a statement signed by the key, (2) that statement is of files by
-    SHA-256 and agrees with itself, (3) the folder has exactly these files, and what is ``used`` of it, by name, is among them.
+    """Verify a folder's ``model.sig`` in these steps: (1) it is a statement signed by the key, (2) that statement
+    is of files by SHA-256 and agrees with itself, (3) the folder has exactly these files, and what is ``used`` of
+    it, by name, is among them.
 
     What the signature says is left out, and Git's own, may be there, and may not be used.
 
@@ -174,7 +176,8 @@ def _signed_files(statement: Fields) -> tuple[dict[str, str], set[str]]:
 
 
 def _files(folder: Path, ignored: set[str]) -> Iterator[str]:
-    """The files in a folder, but those ignored or in an ignored folder; raises IntegrityError at a link, or at too many."""
+    """The files in a folder, but those ignored or in an ignored folder; raises IntegrityError
+    at a link, or at too many."""
     num_files = 0
     for place, folders, names in os.walk(folder):
         here = Path(place).relative_to(folder)

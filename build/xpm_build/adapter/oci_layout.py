@@ -1,7 +1,8 @@
 """A package as an OCI image layout on disk, in the form of CNCF's ModelPack: each file is a layer of its own, as it is.
 
-What copies layouts (oras, skopeo) takes it to a registry and back. All of the package is in it, its manifest and signature too, so
-that the package that is made of it again is the one that was signed. Read without trust: digests, sizes and names are checked.
+What copies layouts (oras, skopeo) takes it to a registry and back. All of the package is in it, its manifest and
+signature too, so that the package that is made of it again is the one that was signed. Read without trust: digests,
+sizes and names are checked.
 """
 
 import io
@@ -81,7 +82,8 @@ def read_layout(folder: Path) -> dict[str, bytes]:
 
     Raises:
         BuildError: it is malformed, holds no model or several, or has layers that are compressed.
-        IntegrityError: a blob is not the one that its digest names. ArchiveError: a file's name is not allowed, or it is too much.
+        IntegrityError: a blob is not the one that its digest names. ArchiveError: a file's name is not
+            allowed, or it is too much.
     """
     layout = _Layout(folder)
     named = layout.document(folder / INDEX_FILE).objects("manifests")

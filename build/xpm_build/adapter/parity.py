@@ -16,7 +16,8 @@ from xpm_build.errors import BuildError
 from xpm_runtime import AdapterSpec, Engine
 from xpm_runtime.adapter import SLOTS
 
-# Largest absolute difference of logits on a float32 base, as a share of the largest logit, by how the expert's numbers are stored.
+# Largest absolute difference of logits on a float32 base, as a share of the largest logit, by how the
+# expert's numbers are stored.
 STORAGE_TOLERANCE = {"float32": 1e-4, "float16": 5e-3, "int8": 5e-2}
 
 
@@ -25,8 +26,8 @@ def check_adapter(
 ) -> float:
     """Compare a compiled expert on the float32 graph in ``base`` with PEFT; return the largest absolute difference.
 
-    PEFT can't have adapters of different methods act together, so several are each compared with PEFT, and the expert with a
-    composition of them.
+    PEFT can't have adapters of different methods act together, so several are each compared with PEFT, and the expert
+    with a composition of them.
 
     Args:
         source: the base's Hugging Face folder.

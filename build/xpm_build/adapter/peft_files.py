@@ -20,10 +20,12 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _TENSOR = re.compile(
     r"base_model\.model\.(.+)\."
-    r"(lora_A|lora_B|lora_E|lora_magnitude_vector|ia3_l|lokr_w1|lokr_w1_a|lokr_w1_b|lokr_w2|lokr_w2_a|lokr_w2_b)(?:\.weight)?"
+    r"(lora_A|lora_B|lora_E|lora_magnitude_vector|ia3_l|lokr_w1|lokr_w1_a|lokr_w1_b|lokr_w2|lokr_w2_a"
+    r"|lokr_w2_b)(?:\.weight)?"
 )
-# What would change the result and is not compiled: anything but "off" is refused. Not among them are fan_in_fan_out, which PEFT
-# itself sets aside for the linears that a base has, and layers_pattern, whose choice of layers shows in the tensors.
+# What would change the result and is not compiled: anything but "off" is refused. Not among them are
+# fan_in_fan_out, which PEFT itself sets aside for the linears that a base has, and layers_pattern, whose choice of
+# layers shows in the tensors.
 _UNSUPPORTED = (
     "modules_to_save",
     "layer_replication",
@@ -48,7 +50,8 @@ _PATTERNS: Mapping[str, tuple[str, ...]] = {
     "LORA": ("rank_pattern", "alpha_pattern"),
     "LOKR": ("rank_pattern", "alpha_pattern"),
 }
-# Adapters that other programs write: a file or a key of the configuration that gives each away, and the way to PEFT's files.
+# Adapters that other programs write: a file or a key of the configuration that gives each away,
+# and the way to PEFT's files.
 _FOREIGN_FILES = (
     (
         "adapters.safetensors",
@@ -78,7 +81,8 @@ Parts = dict[str, NDArray[np.float32]]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """adapter_config.json; raises BuildError if it is absent, malformed, or has an option that would have to be ignored."""
+    """adapter_config.json; raises BuildError if it is absent, malformed, or has an option that
+    would have to be ignored."""
     path = folder / ADAPTER_CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -163,7 +167,8 @@ def number(config: Mapping[str, Any], key: str, *, where: str = "") -> float:
 
 
 def number_for(config: Mapping[str, Any], key: str, patterns: str, linear: Linear) -> float:
-    """The number at ``key``, or what ``patterns`` (an object of patterns and numbers) has for the linear, as PEFT matches it."""
+    """The number at ``key``, or what ``patterns`` (an object of patterns and numbers) has for the
+    linear, as PEFT matches it."""
     for pattern in config.get(patterns) or {}:
         if re.match(_whole_name(pattern), linear.path):
             return number(config[patterns], pattern, where=f"{patterns}.")
@@ -182,7 +187,8 @@ def require_weights(folder: Path) -> None:
 
 
 def read_weights(folder: Path) -> Parts:
-    """adapter_model.safetensors as float32, 8-bit floats too; raises BuildError if it is absent, malformed or not finite."""
+    """adapter_model.safetensors as float32, 8-bit floats too; raises BuildError if it is
+    absent, malformed or not finite."""
     require_weights(folder)
     path = folder / ADAPTER_WEIGHTS
     try:

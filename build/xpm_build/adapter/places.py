@@ -12,10 +12,12 @@ from xpm_index.manifest import Manifest, base_name
 def adapter_places(manifest: Manifest, folder: Path) -> list[Path]:
     """The folders, relative to the expert's, of the PEFT adapters that it consists of: where its manifest's paths lead.
 
-    Older manifests name a file that was never there and keep the adapter beside them: where no path leads to one, it is there.
+    Older manifests name a file that was never there and keep the adapter beside them: where no path
+    leads to one, it is there.
 
     Raises:
-        BuildError: a path leads out of the folder, or some of them, or one of a soft prompt, lead to nothing that PEFT saved.
+        BuildError: a path leads out of the folder, or some of them, or one of a soft prompt, lead
+            to nothing that PEFT saved.
     """
     base = (manifest.raw.get("base_models") or [manifest.raw.get("base_model") or {}])[0]
     prompts = {_place(each): each for each in manifest.raw.get("soft_prompts") or []}
@@ -43,8 +45,8 @@ def adapter_places(manifest: Manifest, folder: Path) -> list[Path]:
 
 
 def for_base(manifest: Manifest, digest: str, name: str | None = None) -> Manifest:
-    """The manifest with one of its bases alone: that of these weights, else one whose weights it does not say, of that name or the
-    only one.
+    """The manifest with one of its bases alone: that of these weights, else one whose weights it does not say, of
+    that name or the only one.
 
     Raises:
         BuildError: it names none such, or several.

@@ -1,8 +1,8 @@
 """Sums of updates of low rank, as one of the least rank that keeps to an error.
 
-An update is BᵀA, with A (rank, in) and B (rank, out). A sum of some is their factors one below the other; its singular values are
-those of a core that is as small as the ranks together, so no matrix of a weight's size is ever made:
-by QR, Aᵀ = Qₐ Rₐ and Bᵀ = Q_b R_b; by SVD, the core R_b Rₐᵀ = U S Vᵀ.
+An update is BᵀA, with A (rank, in) and B (rank, out). A sum of some is their factors one below the other; its singular
+values are those of a core that is as small as the ranks together, so no matrix of a weight's size is ever made: by QR,
+Aᵀ = Qₐ Rₐ and Bᵀ = Q_b R_b; by SVD, the core R_b Rₐᵀ = U S Vᵀ.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,8 @@ _NEGLIGIBLE = 1e-6  # of the largest singular value: what float32 leaves of a ze
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
-    """An update in its singular vectors: ``left`` (out, k), ``values`` (k,), largest first, ``right`` (in, k); float64."""
+    """An update in its singular vectors: ``left`` (out, k), ``values`` (k,), largest first,
+    ``right`` (in, k); float64."""
 
     left: NDArray[np.float64]
     values: NDArray[np.float64]
@@ -40,8 +41,8 @@ class Spectrum:
         return next((rank for rank in range(self.rank) if self.error(rank) <= error), self.rank)
 
     def pair(self, rank: int) -> Pair:
-        """(A, B) of the best update of that rank, what it lacks filled up with zeros; signs are settled, so equal sums give
-        equal factors.
+        """(A, B) of the best update of that rank, what it lacks filled up with zeros; signs are settled, so
+        equal sums give equal factors.
         """
         kept = min(rank, self.rank)
         root = np.sqrt(self.values[:kept])[:, np.newaxis]

@@ -69,7 +69,8 @@ class Together:
                 layer.scaling[adapter] = own * scales[self._owner[adapter]]
 
     def updates(self) -> dict[str, list[tuple[int, tuple[torch.Tensor, torch.Tensor]]]]:
-        """Path of a linear → (number of an expert, (A (rank, in), B (out, rank) as strong as it was trained)) of those on it."""
+        """Path of a linear → (number of an expert, (A (rank, in), B (out, rank) as strong as it was
+        trained)) of those on it."""
         found: dict[str, list[tuple[int, tuple[torch.Tensor, torch.Tensor]]]] = {}
         for path, layer in self.model.base_model.model.named_modules():
             for adapter in layer.lora_A if hasattr(layer, "lora_A") else ():
@@ -106,7 +107,8 @@ def batch_of(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> dict[str, t
 def encoded(
     rows: Sequence[Mapping[str, str]], tokenizer: Any, max_tokens: int
 ) -> list[tuple[Sequence[int], Sequence[int]]]:
-    """(prompt, answer) tokens of rows that are not longer than ``max_tokens``, or of the shortest row, shortest first."""
+    """(prompt, answer) tokens of rows that are not longer than ``max_tokens``, or of the
+    shortest row, shortest first."""
     pairs = []
     for each in rows:
         prompt, answer = (

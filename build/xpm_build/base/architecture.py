@@ -24,8 +24,8 @@ _ROPE_KEYS = {  # what the runtime reads of a scaling
 class Linear:
     """One slot: a linear of the base, named ``{layer}.{module}``; ``path`` is where Hugging Face's model has it.
 
-    ``is_transposed``: its weight there is (in, out). ``is_input``: it is no linear but what goes into one, which adapters can
-    only scale: nothing of low rank acts there.
+    ``is_transposed``: its weight there is (in, out). ``is_input``: it is no linear but what goes into one, which
+    adapters can only scale: nothing of low rank acts there.
     """
 
     name: str
@@ -44,7 +44,8 @@ class Linear:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearGroup:
-    """Linears of one layer over one input, computed as one product. ``first`` is the first one's number in the graph."""
+    """Linears of one layer over one input, computed as one product. ``first`` is the first
+    one's number in the graph."""
 
     name: str
     first: int
@@ -70,7 +71,8 @@ MODULES = tuple(module for _, modules, _ in _GROUPS for module in modules)
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The dimensions of a base, read from its Hugging Face configuration; raises BuildError for what is not supported."""
+    """The dimensions of a base, read from its Hugging Face configuration; raises BuildError
+    for what is not supported."""
 
     config: Any
 
@@ -216,7 +218,8 @@ class Architecture:
     def graph_document(
         self, *, base_digest: str, variant: str, dtype: str, native_kv: bool, eos_token_ids: Sequence[int]
     ) -> dict[str, Any]:
-        """The content of graph.json (docs/reference/formats/graph.md). ``native_kv``: whether there is a native graph."""
+        """The content of graph.json (docs/reference/formats/graph.md). ``native_kv``:
+        whether there is a native graph."""
         config = self.config
         document = {
             "format": FORMAT,

@@ -1,4 +1,5 @@
-"""Every weight of a base as initializers: matrices in the data file, in the variant's numbers; what is tied is stored once."""
+"""Every weight of a base as initializers: matrices in the data file, in the variant's numbers;
+what is tied is stored once."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ FLOATS = {"fp32": np.float32, "fp16": np.float16}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """Of a linear: floats (num_in, num_out); of embedding and head: (num_out, num_in); quantised, always: (num_out, blocks, bytes)
-    with ``scales``, and perhaps ``minima``, (num_out, blocks)."""
+    """Of a linear: floats (num_in, num_out); of embedding and head: (num_out, num_in); quantised, always: (num_out,
+    blocks, bytes) with ``scales``, and perhaps ``minima``, (num_out, blocks)."""
 
     weight: TensorProto
     scales: TensorProto | None

@@ -1,7 +1,8 @@
-"""Scales of blocks, chosen so that what is left of the weights differs least from them, and not by the largest entry alone.
+"""Scales of blocks, chosen so that what is left of the weights differs least from them, and not
+by the largest entry alone.
 
-Weights are (rows, blocks, block). ``importance`` (blocks, block), where there is one, says how much a column's error counts: the
-mean square of what it is multiplied by.
+Weights are (rows, blocks, block). ``importance`` (blocks, block), where there is one, says how much a column's error
+counts: the mean square of what it is multiplied by.
 """
 
 import numpy as np
@@ -13,7 +14,8 @@ _ROUNDS = 3
 
 
 def symmetric(weight: Floats, bits: int, importance: Floats | None = None) -> Floats:
-    """Scales (rows, blocks) for numbers from -half to half - 1. Each candidate's scale is the best one for its own numbers."""
+    """Scales (rows, blocks) for numbers from -half to half - 1. Each candidate's scale is the
+    best one for its own numbers."""
     half = 1 << (bits - 1)
     places = np.abs(weight).argmax(axis=-1)[..., None]
     largest = np.take_along_axis(weight, places, axis=-1)[..., 0] / -half
@@ -31,7 +33,8 @@ def symmetric(weight: Floats, bits: int, importance: Floats | None = None) -> Fl
 
 
 def asymmetric(weight: Floats, bits: int, importance: Floats | None = None) -> tuple[Floats, Floats]:
-    """(scales, minima), both (rows, blocks), for w = (q - half) · scale + minimum; improved by turns of rounding and fitting."""
+    """(scales, minima), both (rows, blocks), for w = (q - half) · scale + minimum; improved by
+    turns of rounding and fitting."""
     half, top = 1 << (bits - 1), (1 << bits) - 1
     low, high = weight.min(axis=-1), weight.max(axis=-1)
     scales, minima = (high - low) / top, low + (high - low) / top * half

@@ -1,4 +1,5 @@
-"""A model as it was published, read one tensor at a time: a base of any size is exported in the memory of its largest matrix."""
+"""A model as it was published, read one tensor at a time: a base of any size is exported in the
+memory of its largest matrix."""
 
 import json
 import math

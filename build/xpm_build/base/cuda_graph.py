@@ -1,7 +1,7 @@
 """A base for CUDA: float16 activations, one slot for each group of linears, and no shape that changes while decoding.
 
-Three graphs over the same weights, so that a run pays for what acts and no more: the base alone, with slots, and with slots and
-scaled outputs. docs/reference/formats/graph.md has the inputs.
+Three graphs over the same weights, so that a run pays for what acts and no more: the base alone, with slots, and with
+slots and scaled outputs. docs/reference/formats/graph.md has the inputs.
 """
 
 import numpy as np
@@ -17,7 +17,8 @@ _HALF = np.dtype(np.float16)
 
 
 def has_cuda_graphs(tensors: BaseTensors) -> bool:
-    """Float32 bases have none: ONNX Runtime attends on CUDA in 16 bits only. Nor have bases whose blocks have minima."""
+    """Float32 bases have none: ONNX Runtime attends on CUDA in 16 bits only. Nor have bases
+    whose blocks have minima."""
     return tensors.dtype == _HALF or (tensors.is_quantized and not tensors.has_minima)
 
 

@@ -34,7 +34,8 @@ class DecoderGraph(ABC):
         """silu(gate) ⊙ up"""
 
     def float(self, tensor: TensorProto) -> str:
-        """An initializer in the type that the graph computes in; what is stored in another is cast when the graph is loaded."""
+        """An initializer in the type that the graph computes in; what is stored in another is cast
+        when the graph is loaded."""
         name, wanted = self.g.initializer(tensor), helper.np_dtype_to_tensor_dtype(self.dtype)
         if tensor.data_type == wanted:
             return name
@@ -55,7 +56,8 @@ class DecoderGraph(ABC):
         g.input("logit_positions", np.int64, ["batch", "num_logits"])
 
     def embed(self, *, has_soft: bool = True) -> str:
-        """Rows of the vocabulary; for ids from the vocabulary's size on, where a graph has them, rows of ``soft_embeds``."""
+        """Rows of the vocabulary; for ids from the vocabulary's size on, where a graph has
+        them, rows of ``soft_embeds``."""
         g, a, matrix = self.g, self.a, self.tensors.embedding
         last = g.constant(np.array(a.vocab_size - 1, np.int64))
         known = g.op("Min", "input_ids", last) if has_soft else "input_ids"

@@ -1,8 +1,8 @@
 """Export a base to ONNX with universal slots: weights are read from the checkpoint, the graph is written node by node.
 
-The result is a folder: ``model.onnx`` (and ``native.onnx`` for a quantised base, ``cuda*.onnx`` for all but float32) over one
-``model.onnx_data``, ``graph.json`` and the tokenizer files. No more than one matrix is in memory at a time. A model whose graph is
-not written here is traced (``xpm_build.base.optimum_export``).
+The result is a folder: ``model.onnx`` (and ``native.onnx`` for a quantised base, ``cuda*.onnx`` for all but float32)
+over one ``model.onnx_data``, ``graph.json`` and the tokenizer files. No more than one matrix is in memory at a time. A
+model whose graph is not written here is traced (``xpm_build.base.optimum_export``).
 """
 
 import json

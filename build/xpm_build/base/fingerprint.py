@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 def fingerprint(weights: Mapping[str, NDArray[np.float32]], config: Any) -> str:
     """Digest of the weights as float32, little-endian, in the order of their names.
 
-    Each tensor is preceded by a line ``name:dim,dim\\n``. A tied ``lm_head.weight`` is left out, so that it does not matter
-    whether a file repeats it. The values, not their storage type, count: bfloat16 and float32 files of equal
-    values agree.
+    Each tensor is preceded by a line ``name:dim,dim\\n``. A tied ``lm_head.weight`` is left out, so that it
+    does not matter whether a file repeats it. The values, not their storage type, count: bfloat16 and float32
+    files of equal values agree.
     """
     digest = hashlib.sha256(b"xpm-base-v1\n")
     for name in sorted(weights):

@@ -1,7 +1,8 @@
-"""A decoder in numpy, float32, one layer after the other: what graphs are compared with, and what calibration looks into.
+"""A decoder in numpy, float32, one layer after the other: what graphs are compared with, and
+what calibration looks into.
 
-It is the architecture's definition in sixty lines, without a cache: slow beside the engine, exact, and in need of nothing but the
-weights of the layer that it computes.
+It is the architecture's definition in sixty lines, without a cache: slow beside the engine, exact, and in need of
+nothing but the weights of the layer that it computes.
 """
 
 from collections.abc import Mapping, Sequence

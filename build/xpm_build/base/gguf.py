@@ -1,4 +1,5 @@
-"""A GGUF file as a checkpoint: the configuration, weights and text files that a Hugging Face folder of the same model has."""
+"""A GGUF file as a checkpoint: the configuration, weights and text files that a Hugging Face
+folder of the same model has."""
 
 import json
 import math
@@ -119,7 +120,8 @@ class GgufCheckpoint(Checkpoint):
 
 
 def _name(stored: str, path: Path) -> str:
-    """What Transformers calls a tensor, "" for one that holds no weights; raises BuildError for one that nobody knows."""
+    """What Transformers calls a tensor, "" for one that holds no weights; raises BuildError
+    for one that nobody knows."""
     if any(part in stored for part in _NOT_WEIGHTS):
         return ""
     parts = stored.split(".")

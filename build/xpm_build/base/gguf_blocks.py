@@ -1,7 +1,7 @@
 """GGUF's blocks of integers as blocks of a base: the same numbers in another order, so nothing is lost.
 
-Every kind says w = (number - offset) · scale, or number · scale + minimum, for 16 or 32 neighbouring weights of a row; the K kinds
-keep the scales and minima of several such blocks in a few bits.
+Every kind says w = (number - offset) · scale, or number · scale + minimum, for 16 or 32 neighbouring weights of a row;
+the K kinds keep the scales and minima of several such blocks in a few bits.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,8 @@ _FEW_BITS = 4
 class BlockKind:
     """How ``weights`` neighbours lie in ``num_bytes`` bytes.
 
-    ``read`` takes (n, num_bytes) and gives numbers (n, parts, block), scales (n, parts), and minima (n, parts) or None. ``offset``
-    is the number that stands for 0 where there are no minima, and the middle one where there are.
+    ``read`` takes (n, num_bytes) and gives numbers (n, parts, block), scales (n, parts), and minima (n, parts) or None.
+    ``offset`` is the number that stands for 0 where there are no minima, and the middle one where there are.
     """
 
     name: str

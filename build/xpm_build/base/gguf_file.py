@@ -1,7 +1,7 @@
 """The parts of a GGUF file: metadata by key, and tensors as they are stored, mapped and not read.
 
-The `gguf` library knows the number formats; its reader, which makes an array of every string, takes seconds for a vocabulary,
-and trusts what the file says of its own sizes.
+The `gguf` library knows the number formats; its reader, which makes an array of every string, takes seconds for a
+vocabulary, and trusts what the file says of its own sizes.
 """
 
 import math

@@ -1,6 +1,7 @@
 """The tokenizer of a GGUF file as `tokenizers` takes it: ids are those that llama.cpp gives.
 
-GGUF names how text is cut before byte pairs are merged (`tokenizer.ggml.pre`); the rules behind the names are llama.cpp's.
+GGUF names how text is cut before byte pairs are merged (`tokenizer.ggml.pre`); the rules behind
+the names are llama.cpp's.
 """
 
 import json
@@ -27,7 +28,8 @@ _TEKKEN = (
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """How text is cut, one rule after the other; whether what is a token is left whole; whether a text begins with BOS."""
+    """How text is cut, one rule after the other; whether what is a token is left whole;
+    whether a text begins with BOS."""
 
     rules: tuple[str, ...]
     ignore_merges: bool = False

@@ -1,7 +1,8 @@
 """GPTQ: weights are rounded column by column, and what each rounding costs is made up for by the columns to come.
 
-Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers", 2022, with the scale of a block
-chosen when its first column is reached. Columns keep their order, so that a block stays one run of a row.
+Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers", 2022,
+with the scale of a block chosen when its first column is reached. Columns keep their order, so that a
+block stays one run of a row.
 """
 
 import numpy as np
@@ -17,7 +18,8 @@ _DAMPING = 0.01  # share of the mean diagonal that is added to it
 def gptq(
     weight: Floats, products: NDArray[np.float64], *, bits: int, block: int, with_minima: bool = False
 ) -> QuantizedMatrix:
-    """Quantise (rows, columns), of which ``products`` (columns, columns) is XᵀX of the inputs that it will be multiplied by."""
+    """Quantise (rows, columns), of which ``products`` (columns, columns) is XᵀX of the inputs that
+    it will be multiplied by."""
     rows, columns = weight.shape
     left = weight.astype(np.float32)
     upper = _upper(products)

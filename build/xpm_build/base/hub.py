@@ -1,4 +1,5 @@
-"""Models by their Hugging Face id, fetched into Hugging Face's own cache: what is there already is not fetched again."""
+"""Models by their Hugging Face id, fetched into Hugging Face's own cache: what is there
+already is not fetched again."""
 
 import re
 from pathlib import Path

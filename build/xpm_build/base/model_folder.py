@@ -8,7 +8,8 @@ from xpm_build.base.checkpoint import WEIGHTS, Checkpoint
 
 
 def write_model_folder(checkpoint: Checkpoint, out: Path) -> None:
-    """Write a checkpoint to the new folder ``out``: its weights as float32, one tensor in memory at a time, and its text files.
+    """Write a checkpoint to the new folder ``out``: its weights as float32, one tensor in memory at a
+    time, and its text files.
 
     Raises:
         BuildError: a tensor is stored in a way that is not read.

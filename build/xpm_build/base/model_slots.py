@@ -1,4 +1,5 @@
-"""The slots of a loaded Hugging Face model, whichever exporter makes its graph: adapters and graphs agree on them by this."""
+"""The slots of a loaded Hugging Face model, whichever exporter makes its graph: adapters and
+graphs agree on them by this."""
 
 import re
 from collections import defaultdict
@@ -26,8 +27,9 @@ def adaptable(model: Any) -> Adaptable:
 def slots_of(model: Any) -> tuple[Linear, ...]:
     """All slots in graph order; the columns of ``scales`` are their outputs in this order.
 
-    A model whose graph is written has those of its architecture. Another has one at each linear of its numbered layers, named
-    ``{layer}.{path within the layer}``, and before a layer's last one, where a feed-forward part ends, one for what goes in.
+    A model whose graph is written has those of its architecture. Another has one at each linear of its numbered
+    layers, named ``{layer}.{path within the layer}``, and before a layer's last one, where a feed-forward part
+    ends, one for what goes in.
     """
     if not obstacle_to_writing(model.config):
         return tuple(Architecture(model.config).linears())

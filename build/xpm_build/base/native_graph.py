@@ -1,7 +1,8 @@
-"""The same base for processors with 512-bit integer products: three operators of the runtime's own take the place of most.
+"""The same base for processors with 512-bit integer products: three operators of the runtime's
+own take the place of most.
 
-SlotLinear reads the quantised weights where they lie and adapters through addresses; SlotAttention normalises, rotates, keeps
-float16 keys and values in place and attends; SwiGLU joins gate and up. Tokens are rows: (batch · seq, features).
+SlotLinear reads the quantised weights where they lie and adapters through addresses; SlotAttention normalises, rotates,
+keeps float16 keys and values in place and attends; SwiGLU joins gate and up. Tokens are rows: (batch · seq, features).
 """
 
 from typing import Any

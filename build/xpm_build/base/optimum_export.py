@@ -1,7 +1,7 @@
 """Export a decoder whose graph is not written here: traced through Optimum in float32, then given slots.
 
-The result is a folder: ``exported.onnx`` over ``model.onnx_data``, ``graph.json`` and the tokenizer's files. The whole model is in
-memory, several times over while it is traced.
+The result is a folder: ``exported.onnx`` over ``model.onnx_data``, ``graph.json`` and the tokenizer's files. The whole
+model is in memory, several times over while it is traced.
 """
 
 import contextlib
@@ -51,7 +51,8 @@ def export_traced(source: Path, out: Path, model: Any, *, digest: str = "") -> N
 
 
 def trace(source: Path, scratch: Path, *, task: str) -> onnx.ModelProto:
-    """The graph that Optimum makes of the model in a folder for a task, in float32; ``scratch`` is a folder for its files.
+    """The graph that Optimum makes of the model in a folder for a task, in float32; ``scratch``
+    is a folder for its files.
 
     Raises:
         BuildError: it can't.

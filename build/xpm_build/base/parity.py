@@ -15,8 +15,8 @@ from xpm_build.errors import BuildError, ParityError
 from xpm_runtime import Engine
 
 NUM_TOKENS = 24
-# Largest absolute difference of logits that counts as the same computation, as a share of the largest logit: what float32 and
-# float16 arithmetic in another order may differ by.
+# Largest absolute difference of logits that counts as the same computation, as a share of the
+# largest logit: what float32 and float16 arithmetic in another order may differ by.
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}
 # The most that may be lost of what the model's predictions of a text know, as in ``xpm_build.base.quality``.
 _MAX_LOSS = {"fp32": 1e-4, "fp16": 1e-2, **MAX_WEIGHT_LOSS}
@@ -38,7 +38,8 @@ def load_model(source: Path) -> Any:
     """The Hugging Face model of a folder, in float32, on the CPU.
 
     Raises:
-        BuildError: the folder holds no model that is supported and that Transformers can load without running code from it.
+        BuildError: the folder holds no model that is supported and that Transformers can load
+            without running code from it.
     """
     exporter_for(source)
     try:
@@ -67,7 +68,8 @@ def check_base(folder: Path, source: Path, variant: str) -> float:
 
 
 def compare_with_source(folder: Path, source: Path, variant: str) -> Difference:
-    """How an exported base's predictions of a natural text differ from those of Transformers with the model that it was made of.
+    """How an exported base's predictions of a natural text differ from those of Transformers with the
+    model that it was made of.
 
     Args:
         source: the model's Hugging Face folder.

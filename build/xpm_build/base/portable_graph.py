@@ -2,7 +2,8 @@
 
     y = (W x) ⊙ (1 + gate_scale·scales) + bias + gate_scale·offsets + where(gate_rank, x·Aᵀ, 0)·B
 
-docs/reference/formats/graph.md has the inputs. Slot inputs have defaults of rank zero: a base-only run feeds none of them.
+docs/reference/formats/graph.md has the inputs. Slot inputs have defaults of rank zero: a
+base-only run feeds none of them.
 """
 
 import numpy as np
@@ -132,7 +133,8 @@ class PortableGraph(DecoderGraph):
         return g.op("Add", product, g.op("MatMul", self._block_sums(x, matrix.block), minima), into=into)
 
     def _block_sums(self, x: str, block: int) -> str:
-        """What a block's minimum is multiplied by: (batch, seq, features) → (batch, seq, blocks), once for each ``x``."""
+        """What a block's minimum is multiplied by: (batch, seq, features) → (batch, seq,
+        blocks), once for each ``x``."""
         g = self.g
         if (x, block) not in self._sums:
             parted = g.op("Reshape", x, g.shape(0, 0, -1, block))

@@ -1,8 +1,9 @@
-"""What a quantised base is worth on natural text: beside its own weights in float32, and beside the model that it was made of.
+"""What a quantised base is worth on natural text: beside its own weights in float32, and beside the
+model that it was made of.
 
-The first difference is the kernels' (8-bit activations, the order of sums), the second what rounding the weights cost. Both are
-measured as KL divergence and as how often the likeliest token is the same, on a text of the project that no calibration saw.
-docs/reference/quantisers.md has what real models come to.
+The first difference is the kernels' (8-bit activations, the order of sums), the second what rounding the weights cost.
+Both are measured as KL divergence and as how often the likeliest token is the same, on a text of the project that no
+calibration saw. docs/reference/quantisers.md has what real models come to.
 """
 
 import os
@@ -24,8 +25,9 @@ from xpm_runtime import Engine
 
 _WINDOW, _NUM_WINDOWS = 256, 2
 _EXACT = 1  # accuracy level of MatMulNBits: activations stay float32
-# The most that may be lost, as shares of what the model's predictions know beyond their mean. On real models kernels lose 0.0007,
-# 8 bits 0.002, 4 bits 0.02 to 0.1 by the quantiser (and of random weights 0.2); a graph that computes something else loses about 1.
+# The most that may be lost, as shares of what the model's predictions know beyond their mean. On real
+# models kernels lose 0.0007, 8 bits 0.002, 4 bits 0.02 to 0.1 by the quantiser (and of random weights 0.2); a graph
+# that computes something else loses about 1.
 MAX_KERNEL_LOSS = 0.02
 MAX_WEIGHT_LOSS = {"int8": 0.05, "int4": 0.5}
 
@@ -34,7 +36,8 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Between two models' predictions of each next token of a text: KL divergence in nats, and agreement on the likeliest.
+    """Between two models' predictions of each next token of a text: KL divergence in nats, and
+    agreement on the likeliest.
 
     ``loss`` is the divergence as a share of that of the first model's mean prediction.
     """
@@ -49,7 +52,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """``kernels``: the engine against its own weights in float32; ``weights``: those against the model as it was published."""
+    """``kernels``: the engine against its own weights in float32; ``weights``: those against the
+    model as it was published."""
 
     kernels: Difference
     weights: Difference

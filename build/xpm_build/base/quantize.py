@@ -18,8 +18,8 @@ _ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedMatrix:
-    """``packed`` is uint8 (rows, blocks, block · bits / 8), the first of two weights in the low half; ``scales`` (rows, blocks),
-    and ``minima`` of the same shape, or None where they are zero."""
+    """``packed`` is uint8 (rows, blocks, block · bits / 8), the first of two weights in the low half; ``scales`` (rows,
+    blocks), and ``minima`` of the same shape, or None where they are zero."""
 
     packed: NDArray[np.uint8]
     scales: NDArray[np.float32]
@@ -80,7 +80,8 @@ def pack(numbers: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 def quantize_matrix(weight: NDArray[np.float32], *, bits: int, block: int) -> QuantizedMatrix:
     """Quantise (rows, columns), round to nearest; raises BuildError if a row is not whole blocks.
 
-    The scale maps the entry of largest magnitude, with its sign, to the most negative number, which has no positive twin.
+    The scale maps the entry of largest magnitude, with its sign, to the most negative number,
+    which has no positive twin.
     """
     rows, columns = weight.shape
     if columns % block:

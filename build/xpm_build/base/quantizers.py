@@ -1,7 +1,7 @@
 """How the matrices of a base are rounded: one by one as they come, or with an eye on what they will be multiplied by.
 
-A base is quantised in the order of its computation. So a calibrated quantiser keeps hidden states of a text, computed with the
-weights that are left so far, and each matrix is rounded for the inputs that it will really have.
+A base is quantised in the order of its computation. So a calibrated quantiser keeps hidden states of a text, computed
+with the weights that are left so far, and each matrix is rounded for the inputs that it will really have.
 docs/reference/quantisers.md has what each method costs a real model.
 """
 
@@ -55,7 +55,8 @@ class Nearest(Quantizer):
 
 
 class Calibrated(Quantizer):
-    """Scales (and minima) of least error on a calibration text; with "gptq", what rounding costs is made up for, too."""
+    """Scales (and minima) of least error on a calibration text; with "gptq", what rounding
+    costs is made up for, too."""
 
     def __init__(self, method: str, variant: str, block: int, checkpoint: Checkpoint, text_folder: Path) -> None:
         """``block`` is smaller where rows are not whole ones; ``text_folder`` has the base's tokenizer.json."""

@@ -59,7 +59,8 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
 
 
 def _e4m3() -> NDArray[np.float32]:
-    """The values of the 256 floats of 8 bits, 4 of them the exponent: none is infinite, all bits but the sign are NaN."""
+    """The values of the 256 floats of 8 bits, 4 of them the exponent: none is infinite, all
+    bits but the sign are NaN."""
     codes = np.arange(256)
     exponent, fraction = codes >> 3 & 15, codes & 7
     magnitude = np.where(exponent > 0, np.ldexp(1 + fraction / 8, exponent - 7), np.ldexp(fraction / 8, -6))

@@ -1,7 +1,8 @@
-"""Slots in a graph that was traced: every linear is found by its weight, and computes what docs/reference/formats/graph.md says.
+"""Slots in a graph that was traced: every linear is found by its weight, and computes what
+docs/reference/formats/graph.md says.
 
-Rows are not told apart: such a graph is run with a batch of one sequence. Besides slots it gets ``soft_embeds`` behind the
-embedding and ``logit_positions`` before the head. Nothing else of it is changed.
+Rows are not told apart: such a graph is run with a batch of one sequence. Besides slots it gets ``soft_embeds`` behind
+the embedding and ``logit_positions`` before the head. Nothing else of it is changed.
 """
 
 from collections.abc import Sequence
@@ -130,7 +131,8 @@ class _Insertion:
             self._offsets = {linear.name: part for linear, part in zip(linears, parts, strict=True) if linear.has_bias}
 
     def _write_linear(self, node: onnx.NodeProto, linear: Linear) -> None:
-        """The product without its bias, scaled; then what is added. A Gemm's rows (tokens, features) are a batch of one."""
+        """The product without its bias, scaled; then what is added. A Gemm's rows (tokens,
+        features) are a batch of one."""
         g, wanted = self._g, node.output[0]
         x = node.input[0]
         before = self._inputs.get(linear.path)
@@ -162,7 +164,8 @@ class _Insertion:
         self._g.node(node)
 
     def _write_embedding(self, node: onnx.NodeProto, last: str) -> None:
-        """For ids from the vocabulary's size on, rows of ``soft_embeds``, on which nothing acts that the module does."""
+        """For ids from the vocabulary's size on, rows of ``soft_embeds``, on which nothing
+        acts that the module does."""
         g, wanted = self._g, node.output[0]
         node.output[0] = g.fresh("embedded")
         g.node(node)
@@ -173,7 +176,8 @@ class _Insertion:
         g.op("Where", is_soft, soft, node.output[0], into=wanted)
 
     def _linear_of(self, node: onnx.NodeProto) -> Linear | None:
-        """The linear whose product a node is. The exporter stores equal weights once: then the module's path in its name says."""
+        """The linear whose product a node is. The exporter stores equal weights once: then the
+        module's path in its name says."""
         if node.op_type not in ("MatMul", "Gemm") or not (weight := self._origin(node.input[1])):
             return None
         by_path = (linear for path, linear in self._linears.items() if _is_in(node, path))
@@ -191,7 +195,8 @@ class _Insertion:
 
 
 def _is_in(node: onnx.NodeProto, module: str) -> bool:
-    """Whether a node was traced in a module, by its name: ``/decoder/layers.0/fc1/Gemm`` is in ``model.decoder.layers.0.fc1``."""
+    """Whether a node was traced in a module, by its name: ``/decoder/layers.0/fc1/Gemm`` is in
+    ``model.decoder.layers.0.fc1``."""
     scope = node.name.rpartition("/")[0].strip("/").replace("/", ".")
     return bool(scope) and (module == scope or module.endswith(f".{scope}"))
 

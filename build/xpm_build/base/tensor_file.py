@@ -1,4 +1,5 @@
-"""The data file of an exported graph: large tensors, one after the other, each at a page of its own so that it can be mapped."""
+"""The data file of an exported graph: large tensors, one after the other, each at a page of its own
+so that it can be mapped."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,5 @@
-"""What of a base is about text: its tokenizer, its chat template, and the tokens that end an answer, as the runtime takes them."""
+"""What of a base is about text: its tokenizer, its chat template, and the tokens that end an answer,
+as the runtime takes them."""
 
 import json
 import shutil
@@ -44,7 +45,8 @@ def end_token_ids(source: Path, config: Any) -> list[int]:
 
 
 def has_chat_template(folder: Path) -> bool:
-    """Whether a base has a chat template, by itself or as the default one of several; raises BuildError if it can't be read."""
+    """Whether a base has a chat template, by itself or as the default one of several; raises
+    BuildError if it can't be read."""
     return _codec(folder).has_chat_template
 
 

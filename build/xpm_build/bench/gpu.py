@@ -1,7 +1,8 @@
-"""What a CUDA device has to show, in stages that print as they go: ``python -m xpm_build.bench.gpu --out FOLDER [STAGE …]``.
+"""What a CUDA device has to show, in stages that print as they go: ``python -m xpm_build.bench.gpu
+--out FOLDER [STAGE …]``.
 
-Makes its models from seeds, so nothing has to be brought. Needs torch for CUDA, Transformers, PEFT and ONNX Runtime's CUDA build;
-figures go to ``gpu.json``. A stage that fails is reported, and the others run.
+Makes its models from seeds, so nothing has to be brought. Needs torch for CUDA, Transformers, PEFT and ONNX Runtime's
+CUDA build; figures go to ``gpu.json``. A stage that fails is reported, and the others run.
 """
 
 import argparse
@@ -166,7 +167,8 @@ def machine(bench: Bench) -> None:
 
 
 def parity(bench: Bench) -> None:
-    """Base, LoRA, DoRA, IA3, a prompt and all of them beside each other: the engine against Transformers and PEFT in float32."""
+    """Base, LoRA, DoRA, IA3, a prompt and all of them beside each other: the engine against
+    Transformers and PEFT in float32."""
     from peft import IA3Config, LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 
     source = bench.source("tiny")
@@ -328,7 +330,8 @@ def speed(bench: Bench) -> None:
 def _measure(
     engine: Engine, experts: tuple[str, ...], rows: int, *, sampling: SamplingParams | None = None
 ) -> dict[str, float]:
-    """Tokens per second over all rows: of a step as users get it (scheduling and sampling included), after a warm-up."""
+    """Tokens per second over all rows: of a step as users get it (scheduling and sampling
+    included), after a warm-up."""
     sampling = replace(sampling or SamplingParams(), max_tokens=_DECODE_TOKENS + 40)
     sequences = [
         engine.submit(Request(prompt=_tokens(_PROMPT_TOKENS, row), experts=experts, sampling=sampling))

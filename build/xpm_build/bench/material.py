@@ -60,7 +60,8 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """A folder with ``source`` (Hugging Face), ``xpm-*``, ``adapters/N`` (PEFT and slots) and, on demand, GGUF files."""
+    """A folder with ``source`` (Hugging Face), ``xpm-*``, ``adapters/N`` (PEFT and slots)
+    and, on demand, GGUF files."""
 
     root: Path
     title: str
@@ -119,9 +120,11 @@ def make_material(root: Path, *, shape: str, peers: Sequence[str], report: Repor
 
 
 def real_material(root: Path, model: Path, *, peers: Sequence[str], report: Report) -> Material:
-    """Make what is not there yet of a real model in a GGUF file, which every program reads as it is: random are the adapters.
+    """Make what is not there yet of a real model in a GGUF file, which every program reads as it
+    is: random are the adapters.
 
-    xpm's int4/32 has the file's own numbers where they are in blocks that can be carried over; int4/128 is rounded anew.
+    xpm's int4/32 has the file's own numbers where they are in blocks that can be carried over;
+    int4/128 is rounded anew.
     """
     weights = open_checkpoint(model)
     title = f"{model.stem}, a real model, with random adapters"

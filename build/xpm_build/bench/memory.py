@@ -20,9 +20,11 @@ formula = engine.memory()
 real = {}
 path = Path("/proc/self/smaps_rollup")
 if path.is_file():
-    real = {key: 1024 * int(value) for key, value in re.findall(r"^(Rss|Pss|Anonymous):\\s+(\\d+) kB", path.read_text(), re.M)}
+    found = re.findall(r"^(Rss|Pss|Anonymous):\\s+(\\d+) kB", path.read_text(), re.M)
+    real = {key: 1024 * int(value) for key, value in found}
 fields = ("fixed", "weights", "cache", "adapters", "prefix", "total")
-print(json.dumps({"kernels": engine.kernels, "formula": {name: getattr(formula, name) for name in fields}, "real": real}))
+by_formula = {name: getattr(formula, name) for name in fields}
+print(json.dumps({"kernels": engine.kernels, "formula": by_formula, "real": real}))
 """
 
 

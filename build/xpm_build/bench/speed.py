@@ -46,7 +46,8 @@ class Measured:
 
 @dataclass(slots=True, kw_only=True)
 class Results:
-    """``measured[case][program]``; rates per second; ``together`` is eight compositions at once beside one at a time, tokens/s."""
+    """``measured[case][program]``; rates per second; ``together`` is eight compositions at once
+    beside one at a time, tokens/s."""
 
     model: str
     prompt_tokens: int
@@ -121,7 +122,8 @@ def run_speed(
 def _together(
     material: Material, kernels: str, threads: int, rounds: int, prompt_tokens: int, decode_tokens: int
 ) -> list[float]:
-    """[tokens per second of eight requests with eight compositions at once, of the same one at a time, median of rounds]."""
+    """[tokens per second of eight requests with eight compositions at once, of the same one at
+    a time, median of rounds]."""
     vocab_size = min(500, material.vocab_size)
     paths = [*material.adapters("one LoRA r16"), *material.adapters("ten LoRA r12")]
     pairs = zip(paths[4:10:2], paths[5:11:2], strict=True)

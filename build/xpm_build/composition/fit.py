@@ -1,7 +1,7 @@
 """Fitting one scale for each of several experts, so that each keeps its own answers while all of them act.
 
-The loss is the mean, over the experts, of the cross-entropy of their own rows' answers while all act; its gradient goes to the
-scales alone. With as few parameters as experts, some dozens of small steps are enough.
+The loss is the mean, over the experts, of the cross-entropy of their own rows' answers while all act; its gradient goes
+to the scales alone. With as few parameters as experts, some dozens of small steps are enough.
 """
 
 import random
@@ -23,7 +23,8 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitSettings:
-    """``batch_size`` is of each expert's rows in a step. ``learning_rate`` is the first step's, and falls to 0 on a line."""
+    """``batch_size`` is of each expert's rows in a step. ``learning_rate`` is the first step's,
+    and falls to 0 on a line."""
 
     steps: int = 40
     batch_size: int = 4

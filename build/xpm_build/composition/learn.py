@@ -1,7 +1,8 @@
 """``xpm scales``: how strongly each of several experts should act when all of them do.
 
 1. Scales are fitted on rows that each expert was validated on (``fit``).
-2. They are kept only if more answers to such rows are right with them than at full strength, judged by running the answers.
+2. They are kept only if more answers to such rows are right with them than at full strength,
+judged by running the answers.
 3. Both are judged on the circles of cases, of which no row is among those: the figures of before and after.
 """
 
@@ -36,8 +37,8 @@ _JOURNAL = "answers.journal"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleOptions:
-    """``rows`` is the most of an expert's validation rows that are fitted on, ``judged`` of those that are answered; ``cases`` is
-    the most of a circle; ``threads`` are the engine's."""
+    """``rows`` is the most of an expert's validation rows that are fitted on, ``judged`` of those that are answered;
+    ``cases`` is the most of a circle; ``threads`` are the engine's."""
 
     variant: str = "fp32"
     rows: int = 256
@@ -101,12 +102,14 @@ def learn_scales(
     """Fit and judge the scales of experts that act together; writes ``scales.json`` into ``out``.
 
     Args:
-        experts: folders or package files, 2 to 10, of low rank and for one base. Of one that brings no rows they are made once by
-            its manifest's recipe, and kept in ``out``.
+        experts: folders or package files, 2 to 10, of low rank and for one base. Of one that brings no rows they are
+            made once by its manifest's recipe, and kept in ``out``.
         base: the Hugging Face folder of the base.
     Raises:
-        EvaluationError: there are too few or too many experts, two have one name, or one has no rows to fit on or be judged by.
-        BuildError: one is for another base, or is no update of low rank alone. SandboxError: answers cannot be run here safely.
+        EvaluationError: there are too few or too many experts, two have one name, or one has no rows
+            to fit on or be judged by.
+        BuildError: one is for another base, or is no update of low rank alone. SandboxError: answers
+            cannot be run here safely.
     """
     started = time.monotonic()
     _require_some(experts)
@@ -187,7 +190,8 @@ def _require_some(experts: Sequence[Path]) -> None:
 def _rows(
     subjects: Mapping[str, Path], examiners: Mapping[str, Examiner], out: Path, options: ScaleOptions, report: Report
 ) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[str, list[Circle]]]:
-    """Expert → rows to fit on, rows that decide whether to keep what was fitted, and circles: no prompt is in two of them."""
+    """Expert → rows to fit on, rows that decide whether to keep what was fitted, and circles: no
+    prompt is in two of them."""
     fitted_on, judged_on, circles = {}, {}, {}
     for name, folder in subjects.items():
         examiner = examiners[name]

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 
 def apportion(count: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """``count`` parted in proportion to ``shares``, by largest remainders: the parts add up to it. Nothing if all shares are 0."""
+    """``count`` parted in proportion to ``shares``, by largest remainders: the parts add up to it.
+    Nothing if all shares are 0."""
     total = sum(shares.values())
     if not total:
         return dict.fromkeys(shares, 0)

@@ -56,7 +56,8 @@ def _generation(folder: Path, overrides: Mapping[str, Any]) -> Generation:
 
 
 def left_for_training(folder: Path) -> dict[str, int]:
-    """How many rows of the data set `xpm dataset split` would put into each part, before it drops what is nearly equal."""
+    """How many rows of the data set `xpm dataset split` would put into each part, before it
+    drops what is nearly equal."""
     settings = settings_of(folder)
     return part_sizes(read_rows(folder / settings.path), settings.split)
 
@@ -64,7 +65,8 @@ def left_for_training(folder: Path) -> dict[str, int]:
 def import_data(
     folder: Path, sources: Sequence[str], *, form: str, mapping: Mapping[str, str], append: bool, report: Report
 ) -> int:
-    """Bring rows into the expert's data set; how many there are now. The manifest's own sources are looked for beside it."""
+    """Bring rows into the expert's data set; how many there are now. The manifest's own sources
+    are looked for beside it."""
     settings = settings_of(folder)
     chosen = list(sources) or [
         str(folder / each) if (folder / each.split("::")[0]).exists() else each for each in settings.sources
@@ -84,7 +86,8 @@ def data_file(target: Path) -> Path:
 
 
 def validate_data(target: Path, *, language: str, execute: bool, report: Report) -> tuple[int, list[Problem]]:
-    """(how many rows there are, what is wrong with them). ``execute`` also runs the answers with the language's judge."""
+    """(how many rows there are, what is wrong with them). ``execute`` also runs the answers
+    with the language's judge."""
     rows = list(read_rows(data_file(target)))
     chosen = language or (settings_of(target).language if target.is_dir() else "")
     if execute and not chosen:
@@ -100,7 +103,8 @@ def validate_data(target: Path, *, language: str, execute: bool, report: Report)
 
 
 def _execute(rows: Sequence[tuple[int, Row]], language: str, count: int, report: Report) -> list[Problem]:
-    """Run the answers of numbered rows that have a check; what fails it. Says how many of ``count`` rows were not run."""
+    """Run the answers of numbered rows that have a check; what fails it. Says how many of
+    ``count`` rows were not run."""
     measure = measure_of(language)
     if measure != "execution accuracy":
         report(f"no answer was run: those in {language} are judged by {measure}")

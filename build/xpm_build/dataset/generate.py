@@ -1,7 +1,8 @@
-"""Making a data set with a provider: many requests at once, held to a rate, tried again where that helps, resumed after a kill.
+"""Making a data set with a provider: many requests at once, held to a rate, tried again where that
+helps, resumed after a kill.
 
-Finished batches are appended to a journal beside the data set, a line each. So a run that was killed goes on where it was, and
-with the ``template`` provider ends with the same bytes as one that was not.
+Finished batches are appended to a journal beside the data set, a line each. So a run that was killed goes on where it
+was, and with the ``template`` provider ends with the same bytes as one that was not.
 """
 
 import asyncio
@@ -66,8 +67,8 @@ def generate(
     """Make the rows that a manifest asks for and write them to ``path``.
 
     Args:
-        path: replaced whole at the end; what it held before is kept beside it. So is the journal of rows that were paid for:
-            asking for more goes on from there.
+        path: replaced whole at the end; what it held before is kept beside it. So is the journal of rows that were paid
+            for: asking for more goes on from there.
         concurrency: how many requests may be under way at once.
         url_is_confirmed: see ``Provider.connect``.
     Raises:
@@ -258,7 +259,8 @@ def _identity(provider: Provider) -> str:
 
 
 class _Journal:
-    """Finished batches on disk. The first line names the origin they belong to; another one's journal is moved aside."""
+    """Finished batches on disk. The first line names the origin they belong to; another
+    one's journal is moved aside."""
 
     def __init__(self, path: Path, identity: str, report: Report) -> None:
         self._path = path

@@ -1,6 +1,7 @@
 """Which values of a field are kept out of training, decided by the value and a seed alone.
 
-So two data sets, a base's corpus and an expert's, made apart and at other times, keep out the same identifiers and phrasings.
+So two data sets, a base's corpus and an expert's, made apart and at other times, keep out the same
+identifiers and phrasings.
 """
 
 import hashlib
@@ -11,7 +12,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldOut:
-    """``shares`` maps a field of a row (its value a text or a list of texts) to the share of its values that is kept out."""
+    """``shares`` maps a field of a row (its value a text or a list of texts) to the share of
+    its values that is kept out."""
 
     seed: int
     shares: Mapping[str, float] = field(default_factory=dict)

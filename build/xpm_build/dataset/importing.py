@@ -1,4 +1,5 @@
-"""Bringing rows in from JSON lines, CSV, Parquet, and data sets in Hugging Face's form (a folder, or an id on the hub)."""
+"""Bringing rows in from JSON lines, CSV, Parquet, and data sets in Hugging Face's form (a
+folder, or an id on the hub)."""
 
 import csv
 import re

@@ -1,7 +1,7 @@
 """Who writes generated rows: this project's templates, or a language model behind OpenAI's or Anthropic's protocol.
 
-A provider makes one batch of rows at a time and says what it cost. Keys come from the environment or the system's keyring and are
-never written anywhere.
+A provider makes one batch of rows at a time and says what it cost. Keys come from the environment or the system's
+keyring and are never written anywhere.
 """
 
 import ipaddress
@@ -34,8 +34,10 @@ _PRICES = {
 }
 _SYSTEM = (
     "You write training data for a small model that does one job well. Answer with one JSON object and nothing else: "
-    '{"examples": [{"prompt": "...", "completion": "...", "difficulty": "easy|medium|hard"}, ...]}. Prompts are worded as many '
-    "different people would, and no two are alike. Completions are exactly what the model should answer, without comments."
+    '{"examples": [{"prompt": "...", "completion": "...", "difficulty": "easy|medium|hard"}, ...]}. Prompts are '
+    "worded as many "
+    "different people would, and no two are alike. Completions are exactly what the model should answer, without "
+    "comments."
 )
 
 
@@ -84,7 +86,8 @@ class BrokenAnswer(Exception):
 
 
 class Provider(Protocol):
-    """``origin`` holds all that decides the rows but a batch's number: providers of one origin continue each other's work."""
+    """``origin`` holds all that decides the rows but a batch's number: providers of one origin
+    continue each other's work."""
 
     is_remote: bool
     origin: Mapping[str, Any]
@@ -196,7 +199,8 @@ class _Remote:
         return (
             f"The job: {generation.task}\n"
             + (f"The language of the completions: {generation.domain}\n" if generation.domain else "")
-            + f"Write {count} examples; of these {wanted}. This is batch {number}: choose a subject that no other batch would."
+            + f"Write {count} examples; of these {wanted}. This is batch {number}: choose a subject that no other "
+            "batch would."
         )
 
     def _sampling(self, number: int) -> dict[str, float]:

@@ -83,7 +83,8 @@ def exact_duplicates(rows: Sequence[Row]) -> set[int]:
 
 
 def near_duplicates(rows: Sequence[Row], threshold: float) -> set[int]:
-    """Indices of rows whose prompt is at least ``threshold`` like an earlier one's: Jaccard of 5-letter shingles, by MinHash."""
+    """Indices of rows whose prompt is at least ``threshold`` like an earlier one's: Jaccard of
+    5-letter shingles, by MinHash."""
     from datasketch import MinHash, MinHashLSH
 
     # The index finds candidates, which are then compared exactly; it has no bands for thresholds near 1.
@@ -116,8 +117,8 @@ def statistics_of(rows: Sequence[Row], count_tokens: Callable[[str], int] | None
     Args:
         count_tokens: a base's tokenizer; lengths are in characters without.
     Returns:
-        rows, unit, prompt and completion (min, median, p95, max), counts per category, distinct_2 (different word pairs per word
-        pair of the prompts), groups, duplicates.
+        rows, unit, prompt and completion (min, median, p95, max), counts per category, distinct_2 (different word pairs
+        per word pair of the prompts), groups, duplicates.
     """
     if not rows:
         raise DatasetError("the data set is empty", hint="make rows with `xpm dataset generate` or `import`")

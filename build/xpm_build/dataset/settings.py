@@ -54,7 +54,8 @@ _KEYS = {
 class Generation:
     """``task`` describes, for a language model, what is to be made; the ``template`` provider needs ``domain`` alone.
 
-    ``prices`` are dollars for a million tokens, in and out. ``seed`` is sent to a language model only if the manifest has one.
+    ``prices`` are dollars for a million tokens, in and out. ``seed`` is sent to a language model
+    only if the manifest has one.
     """
 
     domain: str
@@ -281,7 +282,8 @@ def _task(name: str, fields: Fields) -> TaskData:
 
 
 def _inside(fields: Fields, key: str, *, required: bool = True) -> str:
-    """A path below the manifest's folder: a manifest may be a stranger's, and must not choose what is read or written elsewhere."""
+    """A path below the manifest's folder: a manifest may be a stranger's, and must not choose what is
+    read or written elsewhere."""
     text = fields.text(key, required=required)
     path = PureWindowsPath(text)  # knows both separators and drives
     if path.anchor or ".." in path.parts:

@@ -1,8 +1,8 @@
 """Parting a data set: training, validation, and one test set per circle, so that nothing leaks.
 
-A field whose values are held out (``group``: the identifiers; ``phrasing``: the sentence frames) makes a circle of its own. Rows
-with nothing held out are trained on, but for a share of each family that becomes ``valid`` and the innermost circle, ``rows``.
-A row in which several fields have held-out values belongs to the circle of the last of them.
+A field whose values are held out (``group``: the identifiers; ``phrasing``: the sentence frames) makes a circle of its
+own. Rows with nothing held out are trained on, but for a share of each family that becomes ``valid`` and the innermost
+circle, ``rows``. A row in which several fields have held-out values belongs to the circle of the last of them.
 """
 
 import hashlib
@@ -22,7 +22,8 @@ TRAIN, VALID = "train.jsonl", "valid.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitReport:
-    """``counts`` maps each part to its rows; ``overlap`` maps each test part to prompts it shares with training; must be 0.
+    """``counts`` maps each part to its rows; ``overlap`` maps each test part to prompts it shares
+    with training; must be 0.
 
     ``dropped`` maps a reason to the rows that are in no part for it.
     """

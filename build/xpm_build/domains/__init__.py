@@ -1,4 +1,5 @@
-"""Grammar-driven generators of training material, offline and seeded: the ``template`` provider of ``xpm dataset generate``.
+"""Grammar-driven generators of training material, offline and seeded: the ``template`` provider of
+``xpm dataset generate``.
 
 Each domain module knows one language that experts write and makes ``Case``s of it: a request in one of many wordings,
 the answer, and what a judge needs to run that answer. How a request is worded stands in ``phrases/*.toml``, from which

@@ -11,8 +11,9 @@ Draft = tuple[str, str, str, dict[str, object], str]
 class Case:
     """A request and its answer.
 
-    ``group`` names the part of the vocabulary that all identifiers were drawn from: two groups share none. ``frames`` are the
-    ids of the sentence frames that the request is worded with. ``check`` is what the domain's judge needs to run an answer.
+    ``group`` names the part of the vocabulary that all identifiers were drawn from: two groups share none.
+    ``frames`` are the ids of the sentence frames that the request is worded with. ``check`` is what the domain's
+    judge needs to run an answer.
     ``in_words`` is what a chat model that has no expert would say.
     """
 

@@ -1,7 +1,8 @@
 """Questions about property graphs, and the Cypher that answers or does what is asked.
 
-A prompt is a request and ``Graph: (:Label {prop, …}), (:A)-[:TYPE {prop}]->(:B), …``. ``check`` holds the graph's schema with
-its types and the request's literals, from which the judge builds graphs on which right and wrong queries differ.
+A prompt is a request and ``Graph: (:Label {prop, …}), (:A)-[:TYPE {prop}]->(:B), …``. ``check`` holds the
+graph's schema with its types and the request's literals, from which the judge builds graphs on which right
+and wrong queries differ.
 """
 
 from dataclasses import dataclass, field

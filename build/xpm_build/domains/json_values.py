@@ -1,7 +1,7 @@
 """Texts, tables and broken JSON, and the JSON that is wanted from them.
 
-Answers are JSON in the order in which keys were told or asked, with Python's own separators. ``check`` is empty: an answer
-is right if it parses to the wanted value, types included.
+Answers are JSON in the order in which keys were told or asked, with Python's own separators. ``check`` is empty: an
+answer is right if it parses to the wanted value, types included.
 """
 
 import json

@@ -31,7 +31,8 @@ ENTRY_POINTS = "xpm.domains"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
     """
-    phrases: the file of frames that its requests are worded with: a name in ``phrases/``, or the path of another TOML file.
+    phrases: the file of frames that its requests are worded with: a name in ``phrases/``, or the
+    path of another TOML file.
     written_in: the language whose judge knows its answers; by default the one that is called as the domain is.
     load_order: of an expert for it, among those that act together.
     """
@@ -86,7 +87,8 @@ BUILT_IN = {**OWN, **EVERYDAY}
 
 
 class _Domains(Mapping[str, Domain]):
-    """Name -> domain: ours, whose names nobody else's domain takes, then others'; another package is imported when it is asked."""
+    """Name -> domain: ours, whose names nobody else's domain takes, then others'; another package is
+    imported when it is asked."""
 
     def __getitem__(self, name: str) -> Domain:
         return BUILT_IN[name] if name in BUILT_IN else _load(_registered()[name])
@@ -153,8 +155,8 @@ def draw_case(
     """Draw one case.
 
     Args:
-        schema: the number of the tables, keys or names that are asked about; its remainder by ``NUM_GROUPS`` is their group.
-            A fresh one if None.
+        schema: the number of the tables, keys or names that are asked about; its remainder by ``NUM_GROUPS`` is their
+            group. A fresh one if None.
         oddity: how odd invented identifiers are.
         strangers: words that now and then come into its sentence frames, as of ``Speaker``.
     """

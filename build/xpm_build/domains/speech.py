@@ -1,7 +1,7 @@
 """How requests are worded: sentence frames with alternatives, in several languages, with the slips that people make.
 
-A frame is a sentence such as ``[List|Show] the {cols} of [all|the|] {table}``: square brackets hold alternatives, braces
-what is asked about. Frames are kept by kind and language in ``phrases/<domain>.toml``; a frame's id is
+A frame is a sentence such as ``[List|Show] the {cols} of [all|the|] {table}``: square brackets hold alternatives,
+braces what is asked about. Frames are kept by kind and language in ``phrases/<domain>.toml``; a frame's id is
 ``kind/language/number``. To hold a frame back from training is to hold back a whole family of phrasings.
 """
 
@@ -30,7 +30,8 @@ _TYPO_SHARE = 0.05
 _LOWER_SHARE = 0.12
 _STRANGE_SHARE = 0.25
 _SMALL_WORDS = frozenset(
-    "the a an of its it is are was were be has have had that this which who whom with for to in on at by as from all any "
+    "the a an of its it is are was were be has have had that this which who whom with for to in on at by as from all "
+    "any "
     "please me us we i you your their them there here do does can could would will so then also just now".split()
 )
 _LEAST_OWN = 3  # words that a frame must have for one of them to be replaced
@@ -40,7 +41,8 @@ Frames = dict[str, dict[str, list[str]]]
 
 @cache
 def frames_of(phrases: str | Path) -> Frames:
-    """kind -> language -> frames of one domain, as a TOML file has them: the one of that name in ``phrases``, or another's path."""
+    """kind -> language -> frames of one domain, as a TOML file has them: the one of that name in
+    ``phrases``, or another's path."""
     path = phrases if isinstance(phrases, Path) else _PHRASES / f"{phrases}.toml"
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
@@ -61,10 +63,11 @@ def strangers_of(phrases: str | Path) -> tuple[str, ...]:
 class Speaker:
     """Words one request: remembers which frames it used, and keeps to one language and one degree of care.
 
-    ``frames`` holds the sentence frames used, of kinds with ``LEAST_FRAMES`` or more (what has fewer is a matter of words), and
-    without the first ``NUM_PLAIN`` of a kind, which are how everybody says it: they are never held back.
-    ``careless`` is "", "typo" (one slip somewhere) or "lower" (no capitals, no full stop). ``strangers`` are words that
-    the domain's frames do not know: if there are any, now and then some come between a frame's words or take a small one's place.
+    ``frames`` holds the sentence frames used, of kinds with ``LEAST_FRAMES`` or more (what has fewer is a matter of
+    words), and without the first ``NUM_PLAIN`` of a kind, which are how everybody says it: they are never held back.
+    ``careless`` is "", "typo" (one slip somewhere) or "lower" (no capitals, no full stop). ``strangers`` are
+    words that the domain's frames do not know: if there are any, now and then some come between a frame's words
+    or take a small one's place.
     """
 
     phrases: str | Path
@@ -162,6 +165,7 @@ class Speaker:
 
 
 _QUESTION_WORDS = frozenset(
-    "what which how who where is are can could do does qué cuál cuáles cuántos cuántas quel quels quelle quelles combien "
+    "what which how who where is are can could do does qué cuál cuáles cuántos cuántas quel quels quelle quelles "
+    "combien "
     "welche welcher welches wie was wer".split()
 )

@@ -1,8 +1,8 @@
 """The vocabulary that identifiers and values are drawn from, in groups that share no word.
 
-A word's group is decided by its SHA-256 alone, so no list has to be kept and no generator can mix the groups up. To hold some
-groups back from training is to hold back every identifier and every value in them. Invented words (``tavelo``,
-``brinsk``) make copying, not memory, the only way to get an identifier right.
+A word's group is decided by its SHA-256 alone, so no list has to be kept and no generator can mix the groups up. To
+hold some groups back from training is to hold back every identifier and every value in them. Invented words
+(``tavelo``, ``brinsk``) make copying, not memory, the only way to get an identifier right.
 """
 
 import hashlib
@@ -19,37 +19,36 @@ TABLES = """
 user order product book movie song student teacher course employee department project task ticket invoice payment
 customer supplier vendor store warehouse shipment item player team match game goal city river mountain lake airport
 flight train route driver vehicle car truck bike room hotel guest booking event concert artist album track article
-author comment post blog page site sensor device machine robot patient doctor nurse clinic drug recipe meal plant
-animal bird horse farm field crop garden tool part engine reactor planet star comet rocket mission crew sailor ship
-harbor port bridge tower building house tenant lease contract client agent broker stock trade fund loan account card
-bank branch letter parcel package courier camera photo painting museum statue poem novel chapter lesson exam grade
-school club member coach race runner medal award voter candidate district village garment shirt shoe lamp chair table
-visit survey answer question reading probe signal server cluster volume backup release commit reviewer repository job
-worker shift contractor quote refund coupon cart wallet token session visitor donor charity volunteer region parish
-orchard barrel bottle brewery winery grape olive forest tree trail camp tent ranger island beach cave tunnel canal ferry
-pilot hangar runway engineer bolt valve pump pipe meter battery panel turbine grid circuit chip board kernel packet
-recruit officer unit squad fleet cargo crate pallet forklift depot locker badge visa passport embassy judge verdict lawyer
+author comment post blog page site sensor device machine robot patient doctor nurse clinic drug recipe meal plant animal
+bird horse farm field crop garden tool part engine reactor planet star comet rocket mission crew sailor ship harbor port
+bridge tower building house tenant lease contract client agent broker stock trade fund loan account card bank branch
+letter parcel package courier camera photo painting museum statue poem novel chapter lesson exam grade school club
+member coach race runner medal award voter candidate district village garment shirt shoe lamp chair table visit survey
+answer question reading probe signal server cluster volume backup release commit reviewer repository job worker shift
+contractor quote refund coupon cart wallet token session visitor donor charity volunteer region parish orchard barrel
+bottle brewery winery grape olive forest tree trail camp tent ranger island beach cave tunnel canal ferry pilot hangar
+runway engineer bolt valve pump pipe meter battery panel turbine grid circuit chip board kernel packet recruit officer
+unit squad fleet cargo crate pallet forklift depot locker badge visa passport embassy judge verdict lawyer
 """.split()
 
 NUMERIC_COLUMNS = """
-age price height weight length width depth score rating quantity amount total salary budget balance distance
-duration speed volume area capacity level points rank floor mileage temperature pressure power voltage income profit
-cost discount tax fee debt margin population votes goals wins seats rooms doors wheels credits hours minutes clicks
-views likes shares followers revenue stake turnover humidity altitude intake output yield dosage calories sugar salt
-count size stock limit bonus rent deposit premium bid offer lap pages words lines errors retries attempts latency
-throughput memory storage cores threads ports watts lumens torque thrust range payload density acidity protein
-fiber fat carbs pulse steps reps laps saves assists fouls penalties rebounds tickets visits orders refunds returns
+age price height weight length width depth score rating quantity amount total salary budget balance distance duration
+speed volume area capacity level points rank floor mileage temperature pressure power voltage income profit cost
+discount tax fee debt margin population votes goals wins seats rooms doors wheels credits hours minutes clicks views
+likes shares followers revenue stake turnover humidity altitude intake output yield dosage calories sugar salt count
+size stock limit bonus rent deposit premium bid offer lap pages words lines errors retries attempts latency throughput
+memory storage cores threads ports watts lumens torque thrust range payload density acidity protein fiber fat carbs
+pulse steps reps laps saves assists fouls penalties rebounds tickets visits orders refunds returns
 """.split()
 
 TEXT_COLUMNS = """
-name title city country color brand category status email phone street region language genre author owner manager
-model type code label gender nickname surname role section topic subject format material origin
-destination supplier carrier currency district climate flavor texture season weekday mood shape pattern style
-manufacturer publisher director producer editor designer mentor sponsor vendor faculty major hobby sport
-alias badge branch breed building bucket channel cuisine diet domain engine fabric finish gate habitat icon
-instrument issuer kind locale maker medium nationality occupation party plan platform position profession province
-quality religion route scent scope sector series severity source stage state surface team theme tier timezone tribe
-unit variety venue version village zone
+name title city country color brand category status email phone street region language genre author owner manager model
+type code label gender nickname surname role section topic subject format material origin destination supplier carrier
+currency district climate flavor texture season weekday mood shape pattern style manufacturer publisher director
+producer editor designer mentor sponsor vendor faculty major hobby sport alias badge branch breed building bucket
+channel cuisine diet domain engine fabric finish gate habitat icon instrument issuer kind locale maker medium
+nationality occupation party plan platform position profession province quality religion route scent scope sector series
+severity source stage state surface team theme tier timezone tribe unit variety venue version village zone
 """.split()
 
 DATE_COLUMNS = """
@@ -71,9 +70,9 @@ Tunis Rabat Beirut Amman Doha Tehran Kabul Karachi Mumbai Hanoi Seoul Osaka Kyot
 """.split()
 
 PLAIN_VALUES = """
-red blue green black white yellow silver gold active closed open pending done urgent small large medium wood steel
-glass paper cotton jazz rock opera drama comedy horror fiction history science spring summer winter autumn north south
-east west daily weekly monthly gas diesel electric new used rare common light dark fresh frozen sweet sour
+red blue green black white yellow silver gold active closed open pending done urgent small large medium wood steel glass
+paper cotton jazz rock opera drama comedy horror fiction history science spring summer winter autumn north south east
+west daily weekly monthly gas diesel electric new used rare common light dark fresh frozen sweet sour
 """.split()
 
 # Relationship type, what the first does to the second.
@@ -93,42 +92,44 @@ derive scan take read handle update adjust sort merge split parse clean resolve 
 
 # Everyday words that say nothing in a request: no number, order, comparison or negation. None is in a list above.
 COMMON_WORDS = """
-able abroad absorb accept accompany achieve actor adopt advance advice afford afternoon agency ahead aimed alarm alike alive
-aloud amazing ample ancient announce anxious apologise appeal appreciate approach approve arise army asleep assure attach
-attend attract awake aware awful baby bake bare basis basket bath bear beauty because become bedroom behave being believe bell
-bend benefit bitter blame blanket bless blow boil bold bone borrow bother bound bowl brave bread breakfast breathe brick brief
-bright bring brother brought brush burn bury busy butter button calm came candle careful carefully carried casual catch cause
-celebrate central ceremony chain chance cheer cheese cherish circle citizen claim clever climb clock cloth cloud coast coat
-coffee collar comfort company complain concern confess connect conscious consent corner cough courage cousin crack cross crowd
-cruel curious curtain custom dance danger daring dawn deal dear decent declare delight deserve desire devote differ dinner
-direct dirt discover dozen drag dream dress drift drink drive dust eager earn earth ease easily eaten echo effort elbow
-elegant embrace emerge employ encourage enjoy enter envy errand escape evening evident example excite excuse exist expect
-explain explore express fabulous faint fair faith fame family famous fancy farewell fashion father fault favour fear feather
-feel fellow fence fetch fever fierce fight finger fire fist flame flash flow flower folded fond food fool foreign forgive
-formal fortune fought found frame frank freedom frequent friendly fruit funny gain gentle genuine ghost gift given glad glance
-glory glove going gossip grace grain grand grant grateful gravity greet grief grin ground growth guide habit hair handy happen
-happy hard harvest hasty haul heal heap heard heart held hello help herself hesitate hidden himself holiday hollow holy honest
-honour hope horizon host humble hunt hurry ideal idle imagine inform inherit inspire intend invite iron itself jacket jealous
-jolly journey joyful jump justice keen kept kettle kick kiss kitchen knee knife knock known ladder lady laid landed lantern
-laugh lazy lean learn leather lend liberty lift lively load lonely lord loud love lovely loyal lucky luggage magic maid manner
-march marry master meadow meant meanwhile meet mend merry mild milk mind mirror mischief moment monster moonlight morning
-mother mouth music myself mystery naked native naturally nature neat needle neighbour nephew nerve night noble noise notice
-oath obey oblige obvious occasion ocean oneself opinion oppose ordinary ourselves oven owed pain palace palm pardon parent
-passion path patience pause peace perfect perform permit person pillow pink pity plain plate play pleasant please pleasure
-plenty pocket poet polite pond porch possible pour powder praise pray precious prepare pretend pretty prince promise proper
-proud prove pull pupil purpose push quarrel quick quickly quiet quietly rain reach readily ready reason recall refer regret
-rejoice relax relief remark remind rescue rest revive ride ring risk roar roof rough rude ruin rush sacred safe said sail
-salute sand scarce scene scold scratch scream secret seek seem send sensible serious settle shade shadow shake shame sharp
-shelf shine shock shone shout shown sight silence silent silk silly simple sincere sing sister skill sleep slender slow slowly
-smart smell smile smoke smooth snow soap soft soldier solid somehow soon sorrow sorry soul sound spare speak spend spirit
-splendid spoke spread staircase stare steady steal steep stick stir stone stood storm story straight stranger stream strength
-strict stupid succeed sudden suddenly suffer suit sunny suppose surely surprise sweep swim sword sympathy tail talent talk
-taste tear tease tender terrible thank theirs themselves thing think thirst thorn thought thrill thumb thunder tidy tight
-tired tongue touch tough toward trace travel treasure tremble trick trouble truth turn twist ugly uncle understand unhappy
-upright upset upstairs useful usual vain valley vanish vast velvet verse victory virtue visible voice wage wagon wait wake
-walk wander warm warn wash watch water wealth wear weary weather wedding weep weird welcome went whenever whereas whisper
-whistle whoever whom wicked widow wild willing window wine wing wipe wisdom wise wish wonder wool world worry worship wrap
-wrist yawn yesterday yonder youth
+able abroad absorb accept accompany achieve actor adopt advance advice afford afternoon agency ahead aimed alarm alike
+alive aloud amazing ample ancient announce anxious apologise appeal appreciate approach approve arise army asleep assure
+attach attend attract awake aware awful baby bake bare basis basket bath bear beauty because become bedroom behave being
+believe bell bend benefit bitter blame blanket bless blow boil bold bone borrow bother bound bowl brave bread breakfast
+breathe brick brief bright bring brother brought brush burn bury busy butter button calm came candle careful carefully
+carried casual catch cause celebrate central ceremony chain chance cheer cheese cherish circle citizen claim clever
+climb clock cloth cloud coast coat coffee collar comfort company complain concern confess connect conscious consent
+corner cough courage cousin crack cross crowd cruel curious curtain custom dance danger daring dawn deal dear decent
+declare delight deserve desire devote differ dinner direct dirt discover dozen drag dream dress drift drink drive dust
+eager earn earth ease easily eaten echo effort elbow elegant embrace emerge employ encourage enjoy enter envy errand
+escape evening evident example excite excuse exist expect explain explore express fabulous faint fair faith fame family
+famous fancy farewell fashion father fault favour fear feather feel fellow fence fetch fever fierce fight finger fire
+fist flame flash flow flower folded fond food fool foreign forgive formal fortune fought found frame frank freedom
+frequent friendly fruit funny gain gentle genuine ghost gift given glad glance glory glove going gossip grace grain
+grand grant grateful gravity greet grief grin ground growth guide habit hair handy happen happy hard harvest hasty haul
+heal heap heard heart held hello help herself hesitate hidden himself holiday hollow holy honest honour hope horizon
+host humble hunt hurry ideal idle imagine inform inherit inspire intend invite iron itself jacket jealous jolly journey
+joyful jump justice keen kept kettle kick kiss kitchen knee knife knock known ladder lady laid landed lantern laugh lazy
+lean learn leather lend liberty lift lively load lonely lord loud love lovely loyal lucky luggage magic maid manner
+march marry master meadow meant meanwhile meet mend merry mild milk mind mirror mischief moment monster moonlight
+morning mother mouth music myself mystery naked native naturally nature neat needle neighbour nephew nerve night noble
+noise notice oath obey oblige obvious occasion ocean oneself opinion oppose ordinary ourselves oven owed pain palace
+palm pardon parent passion path patience pause peace perfect perform permit person pillow pink pity plain plate play
+pleasant please pleasure plenty pocket poet polite pond porch possible pour powder praise pray precious prepare pretend
+pretty prince promise proper proud prove pull pupil purpose push quarrel quick quickly quiet quietly rain reach readily
+ready reason recall refer regret rejoice relax relief remark remind rescue rest revive ride ring risk roar roof rough
+rude ruin rush sacred safe said sail salute sand scarce scene scold scratch scream secret seek seem send sensible
+serious settle shade shadow shake shame sharp shelf shine shock shone shout shown sight silence silent silk silly simple
+sincere sing sister skill sleep slender slow slowly smart smell smile smoke smooth snow soap soft soldier solid somehow
+soon sorrow sorry soul sound spare speak spend spirit splendid spoke spread staircase stare steady steal steep stick
+stir stone stood storm story straight stranger stream strength strict stupid succeed sudden suddenly suffer suit sunny
+suppose surely surprise sweep swim sword sympathy tail talent talk taste tear tease tender terrible thank theirs
+themselves thing think thirst thorn thought thrill thumb thunder tidy tight tired tongue touch tough toward trace travel
+treasure tremble trick trouble truth turn twist ugly uncle understand unhappy upright upset upstairs useful usual vain
+valley vanish vast velvet verse victory virtue visible voice wage wagon wait wake walk wander warm warn wash watch water
+wealth wear weary weather wedding weep weird welcome went whenever whereas whisper whistle whoever whom wicked widow
+wild willing window wine wing wipe wisdom wise wish wonder wool world worry worship wrap wrist yawn yesterday yonder
+youth
 """.split()
 
 # What the demonstration and its comparative adjectives (older, cheaper, ...) speak of; never in a held-back group.
@@ -145,8 +146,8 @@ _CODAS = "n r l m t k d p nd rt lk mp nt rm".split() + [""] * 10
 class Oddity:
     """``share`` of the invented words are put together from letters and fragments instead of syllables.
 
-    ``pieces`` (a tokenizer's alphabetic tokens) are what the fragments are if there are any: with them a model meets every
-    token of its vocabulary where it has to copy it.
+    ``pieces`` (a tokenizer's alphabetic tokens) are what the fragments are if there are any: with them a model meets
+    every token of its vocabulary where it has to copy it.
     """
 
     share: float = 0.15

@@ -90,7 +90,8 @@ class Answerer:
         what: str,
         report: Report,
     ) -> tuple[list[str], list[str]]:
-        """(answers, refusals) to rows: for a prompt that no lane can hold, "" and why; for any other, its answer and "".
+        """(answers, refusals) to rows: for a prompt that no lane can hold, "" and why; for any
+        other, its answer and "".
 
         Args:
             scales: how strongly each of ``experts`` acts, 1 for all if empty.

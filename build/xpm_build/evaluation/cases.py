@@ -34,7 +34,8 @@ def read_circles(folder: Path, settings: DatasetSettings, *, file: Path | None, 
     Args:
         file: judge on the rows of this file alone.
     Raises:
-        EvaluationError: there is nothing to judge on. DatasetError: a case has no question or no answer; names the line.
+        EvaluationError: there is nothing to judge on. DatasetError: a case has no question or
+            no answer; names the line.
     """
     if file is not None:
         circle = _circle(file.stem, _cases(file), most)
@@ -65,7 +66,8 @@ def _circle(name: str, rows: Iterable[Row], most: int) -> Circle:
 
 
 def _of_tasks(folder: Path, tasks: Iterable[TaskData]) -> list[Row]:
-    """A case of each task, then the next of each: no task is cut off. What has no family has its task's name for one."""
+    """A case of each task, then the next of each: no task is cut off. What has no family
+    has its task's name for one."""
     return in_turn([{"family": task.name, **row} for row in _cases(folder / task.test)] for task in tasks if task.test)
 
 

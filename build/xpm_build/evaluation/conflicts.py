@@ -1,8 +1,8 @@
 """``xpm validate --matrix``: what each of several experts loses beside each of the others.
 
-Every expert answers its own cases alone, beside each other expert, and beside all of them. A cell compares the same cases,
-judged by running the answers as ``xpm validate`` does. Answers are kept as they come until the report is written, so that a
-matrix that was stopped goes on where it was.
+Every expert answers its own cases alone, beside each other expert, and beside all of them. A cell compares the same
+cases, judged by running the answers as ``xpm validate`` does. Answers are kept as they come until the report is
+written, so that a matrix that was stopped goes on where it was.
 """
 
 import tempfile
@@ -31,7 +31,8 @@ JOURNAL = "answers.journal"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatrixOptions:
-    """``cases`` is the most of each circle; ``together`` adds the column in which all experts act; ``threads`` the engine's.
+    """``cases`` is the most of each circle; ``together`` adds the column in which all experts act;
+    ``threads`` the engine's.
 
     ``fused`` are folders or packages of experts that `xpm fuse` made of some of them, and which answer in their place.
     """
@@ -46,7 +47,8 @@ class MatrixOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suffering:
-    """One row of the matrix: the answers to all cases of an expert, by it alone, beside each other, and by what was fused of it."""
+    """One row of the matrix: the answers to all cases of an expert, by it alone, beside each other,
+    and by what was fused of it."""
 
     name: str
     version: str
@@ -113,11 +115,12 @@ def conflict_matrix(
     """Judge experts alone and beside each other; writes ``matrix.json``, ``.md``, ``.html`` and ``.png`` into ``out``.
 
     Args:
-        experts: folders or package files, 2 to 10. One that brings no cases is judged on those that its manifest's recipe
-            makes, if that is one of xpm's own domains: they are made once and kept in ``out``.
+        experts: folders or package files, 2 to 10. One that brings no cases is judged on those that its manifest's
+            recipe makes, if that is one of xpm's own domains: they are made once and kept in ``out``.
         base: the Hugging Face folder of the base.
     Raises:
-        EvaluationError: there are too few or too many experts, two have one name, one has no cases, or a fused one was not fused.
+        EvaluationError: there are too few or too many experts, two have one name, one has no cases, or
+            a fused one was not fused.
         BuildError: one was made for another base, or there is no judge for its language.
         SandboxError: answers cannot be run here safely.
     """

@@ -143,7 +143,8 @@ def limitations_of(results: Sequence[CircleResult]) -> list[str]:
             drafted.append(f"Often wrong on {each.circle.name}: {listed}.")
         if each.expert.figures.right < results[0].expert.figures.right - 0.05:
             drafted.append(
-                f"Falls from {results[0].expert.figures.right:.0%} to {each.expert.figures.right:.0%} on {each.circle.name}."
+                f"Falls from {results[0].expert.figures.right:.0%} to {each.expert.figures.right:.0%} on "
+                f"{each.circle.name}."
             )
     return drafted
 

@@ -1,4 +1,5 @@
-"""The cases that an expert brings, or that its manifest's recipe makes: a package holds none, and most recipes make them anew."""
+"""The cases that an expert brings, or that its manifest's recipe makes: a package holds none, and
+most recipes make them anew."""
 
 import json
 import shutil
@@ -65,7 +66,8 @@ def validation_rows(folder: Path, settings: DatasetSettings) -> list[Row]:
 
 
 def _made_cases(name: str, settings: DatasetSettings, out: Path, report: Report) -> Path:
-    """A folder below ``out`` with the test and validation parts of an expert's data; what it was trained on is not kept."""
+    """A folder below ``out`` with the test and validation parts of an expert's data; what it
+    was trained on is not kept."""
     kept = out / _CASES / name
     if not (kept / settings.path).with_name(VALID).is_file():
         report(f"{name}: making its data as its manifest says, for the cases that were held back")

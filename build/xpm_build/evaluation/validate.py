@@ -1,8 +1,8 @@
 """``xpm validate``: an expert judged by what its answers do.
 
-Every circle of cases is answered by the expert and by the base alone, and if asked by an earlier version and by the expert with
-others at work beside it. What the answers do is judged by ``xpm_build.judges``. Answers are kept as they come until the report
-is written, so a validation that was stopped goes on where it was.
+Every circle of cases is answered by the expert and by the base alone, and if asked by an earlier version and by the
+expert with others at work beside it. What the answers do is judged by ``xpm_build.judges``. Answers are kept as they
+come until the report is written, so a validation that was stopped goes on where it was.
 """
 
 import json
@@ -55,13 +55,14 @@ class ValidationOptions:
 
 
 def validate(folder: Path, base: Path, options: ValidationOptions, *, report: Report = lambda text: None) -> Validation:
-    """Judge the expert in ``folder`` on ``base``; writes ``validation/`` below the folder, and the manifest's ``quality_metrics``.
+    """Judge the expert in ``folder`` on ``base``; writes ``validation/`` below the folder, and the
+    manifest's ``quality_metrics``.
 
     Args:
         base: the Hugging Face folder of the base.
     Raises:
-        EvaluationError: there is nothing to judge, or the manifest's ``decoding`` makes no sense. BuildError: there is no judge
-            for the language. SandboxError: answers cannot be run here safely.
+        EvaluationError: there is nothing to judge, or the manifest's ``decoding`` makes no sense. BuildError: there is
+            no judge for the language. SandboxError: answers cannot be run here safely.
     """
     started = time.monotonic()
     examiner = Examiner.of(Manifest.parse((folder / MANIFEST).read_bytes()), execution=options.execution)

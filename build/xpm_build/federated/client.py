@@ -1,6 +1,7 @@
 """A client of the simulation: rows of its own, the adapter that came from the server in, a trained one out.
 
-The only module, with ``server``, that imports Flower. All clients share one model in memory, and train one after the other.
+The only module, with ``server``, that imports Flower. All clients share one model in memory, and
+train one after the other.
 """
 
 import random

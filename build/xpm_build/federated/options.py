@@ -12,8 +12,8 @@ DELTA = 1e-5
 class FederatedOptions:
     """``steps`` are a client's in a round. ``concentration`` spreads the rows unevenly (``shares.spread``).
 
-    With ``noise``, the standard deviation of a sum of updates as a multiple of ``clip``, which is the longest that a client's
-    update may be (L2), the result is differentially private for a client as a whole.
+    With ``noise``, the standard deviation of a sum of updates as a multiple of ``clip``, which is the longest that a
+    client's update may be (L2), the result is differentially private for a client as a whole.
     """
 
     clients: int = 10
@@ -45,10 +45,12 @@ def require_sense(options: FederatedOptions) -> None:
 
 
 def epsilon_of(noise: float, rounds: int) -> float:
-    """The ε of (ε, ``DELTA``)-differential privacy of so many rounds in which every client takes part; infinite without noise.
+    """The ε of (ε, ``DELTA``)-differential privacy of so many rounds in which every client takes
+    part; infinite without noise.
 
     Source:
-        Mironov, "Rényi differential privacy", 2017: a round is (α, α / 2z²)-RDP, rounds add up, and the best α is taken.
+        Mironov, "Rényi differential privacy", 2017: a round is (α, α / 2z²)-RDP, rounds add
+        up, and the best α is taken.
     """
     if not noise:
         return math.inf

@@ -1,12 +1,13 @@
 """``xpm federate``: an expert's adapter made by federated averaging, as its manifest says, simulated on this machine.
 
 1. The training rows are spread over clients (``shares``); a client's rows are read by that client alone.
-2. In each round Flower's server hands the adapter to every client, each trains it for some steps, and the server averages what
+2. In each round Flower's server hands the adapter to every client, each trains it for some steps,
+and the server averages what
    comes back, clipped and noised first if differential privacy is asked for.
 3. The last average is put into the expert's folder, where `xpm validate` judges it like any other.
 
-What is averaged are LoRA's factors, each by itself: mean(B) · mean(A), which is not mean(B · A). With ``freeze_a`` clients train B
-alone, and it is: all share the A that was drawn (FFA-LoRA; Sun et al., 2024).
+What is averaged are LoRA's factors, each by itself: mean(B) · mean(A), which is not mean(B · A). With ``freeze_a``
+clients train B alone, and it is: all share the A that was drawn (FFA-LoRA; Sun et al., 2024).
 """
 
 import json
@@ -41,8 +42,9 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FederatedReport:
-    """``losses`` are on validation rows, before the first round and after each; ``rows`` and ``families`` are each client's number
-    of rows and of kinds of rows; ``epsilon`` is what privacy costs at ``DELTA``, infinite without noise."""
+    """``losses`` are on validation rows, before the first round and after each; ``rows`` and
+    ``families`` are each client's number of rows and of kinds of rows; ``epsilon`` is what privacy costs
+    at ``DELTA``, infinite without noise."""
 
     losses: tuple[float, ...]
     rows: tuple[int, ...]
@@ -60,8 +62,8 @@ def federate(
 ) -> FederatedReport:
     """Make the adapter of the expert in ``folder`` by federated averaging; writes it and ``training/federated.json``.
 
-    Of ``training.config`` are read: adapter, rank, alpha, targets, learning_rate, batch_size, max_seq_length and seed. It begins
-    anew each time, and nothing is kept of a run that was stopped.
+    Of ``training.config`` are read: adapter, rank, alpha, targets, learning_rate, batch_size, max_seq_length and seed.
+    It begins anew each time, and nothing is kept of a run that was stopped.
 
     Args:
         base: the Hugging Face folder of the base.

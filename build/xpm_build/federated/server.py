@@ -1,4 +1,5 @@
-"""The rounds, by Flower's own server and strategies: FedAvg, and around it central differential privacy with clipping."""
+"""The rounds, by Flower's own server and strategies: FedAvg, and around it central
+differential privacy with clipping."""
 
 import logging
 import random
@@ -26,7 +27,8 @@ def rounds_of(
     *,
     report: Callable[[str], None],
 ) -> list[float]:
-    """Let clients and server take turns; ``learner`` ends with the last average. The losses on ``judged``, first to last.
+    """Let clients and server take turns; ``learner`` ends with the last average. The losses on
+    ``judged``, first to last.
 
     With noise every client counts alike, since Flower's noise is for a plain mean; else by its number of rows.
 

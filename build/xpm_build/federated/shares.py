@@ -12,12 +12,13 @@ def spread(rows: Sequence[Row], num_clients: int, *, concentration: float | None
     """Each row to one client, every client at least one: a pure function of its arguments.
 
     Args:
-        concentration: of the Dirichlet distribution from which the clients' shares of every ``family`` are drawn: about 0.1 gives
-            most of a kind to one client, 100 the same to all; None spreads all rows evenly.
+        concentration: of the Dirichlet distribution from which the clients' shares of every ``family`` are drawn: about
+            0.1 gives most of a kind to one client, 100 the same to all; None spreads all rows evenly.
     Raises:
         TrainingError: there are fewer rows than clients, or no family to spread unevenly.
     Source:
-        Hsu, Qi and Brown, "Measuring the effects of non-identical data distribution for federated visual classification", 2019.
+        Hsu, Qi and Brown, "Measuring the effects of non-identical data distribution for federated
+        visual classification", 2019.
     """
     if len(rows) < num_clients:
         raise TrainingError(

@@ -23,7 +23,8 @@ def object_of(required: dict[str, Any], **optional: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class CheckForm:
-    """``schema`` is a JSON schema; ``disagreement`` says what in a check that has its form contradicts the rest, "" if nothing."""
+    """``schema`` is a JSON schema; ``disagreement`` says what in a check that has its form
+    contradicts the rest, "" if nothing."""
 
     schema: dict[str, Any]
     disagreement: Callable[[dict[str, Any]], str] = lambda check: ""

@@ -1,7 +1,8 @@
-"""Functions and records in whatever programming language: short names of types, and checks that hold calls and their results.
+"""Functions and records in whatever programming language: short names of types, and checks that
+hold calls and their results.
 
-Types have short names: ``int``, ``str``, ``bool``, ``[int]`` and ``[[int]]`` for lists, ``{int}`` for a map from text to numbers,
-``int?`` and ``str?`` for what may be missing, and ``@Name`` and ``[@Name]`` for records.
+Types have short names: ``int``, ``str``, ``bool``, ``[int]`` and ``[[int]]`` for lists, ``{int}`` for a map from text
+to numbers, ``int?`` and ``str?`` for what may be missing, and ``@Name`` and ``[@Name]`` for records.
 """
 
 from collections.abc import Callable

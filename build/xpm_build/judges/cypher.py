@@ -1,9 +1,11 @@
-"""Cypher: the answer must return the gold rows and leave the gold graph, on a Kuzu database made around the question's values.
+"""Cypher: the answer must return the gold rows and leave the gold graph, on a Kuzu database made
+around the question's values.
 
-A change has to leave the gold graph on a second one too, which has none of these values: there merging has something to add.
+A change has to leave the gold graph on a second one too, which has none of these values: there
+merging has something to add.
 
-Kuzu wants its schema declared and a key per node, which generated Cypher does not mention: each node has a hidden serial
-key, and the case's names are quoted before a query runs, so that a label may be a word that Kuzu reserves.
+Kuzu wants its schema declared and a key per node, which generated Cypher does not mention: each node has a hidden
+serial key, and the case's names are quoted before a query runs, so that a label may be a word that Kuzu reserves.
 """
 
 import random

@@ -1,4 +1,5 @@
-"""Judging answers in a language: by running what can be run, and by comparing the rest with the gold answers as text."""
+"""Judging answers in a language: by running what can be run, and by comparing the rest with
+the gold answers as text."""
 
 import re
 from collections.abc import Sequence
@@ -67,7 +68,8 @@ def require_sound_checks(language: str, rows: Sequence[Row]) -> None:
             raise EvaluationError(
                 f"an answer cannot be run by its check: {problem}",
                 context=f"its prompt is {prompt_of(row)[:80]!r}",
-                hint='see docs/reference/training.md, "How an answer is run"; find all such rows with `xpm dataset validate`',
+                hint='see docs/reference/training.md, "How an answer is run"; find all such rows with `xpm dataset '
+                "validate`",
             )
 
 

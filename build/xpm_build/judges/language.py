@@ -1,4 +1,5 @@
-"""What is known of a language that experts write: a ``Language`` each, in the file of its judge, all of them in ``languages``."""
+"""What is known of a language that experts write: a ``Language`` each, in the file of its judge, all
+of them in ``languages``."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from xpm_build.judges.checks import CheckForm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """``parses``: the answer is well-formed. ``right``: it does what the gold answer does. ``reason``: why not, in one line."""
+    """``parses``: the answer is well-formed. ``right``: it does what the gold answer does.
+    ``reason``: why not, in one line."""
 
     right: bool
     parses: bool

@@ -1,7 +1,8 @@
 """Rust: the answer must compile and its calls must return what the tests want.
 
-All cases are modules of one program, so that the compiler runs once; modules with errors are taken out and it runs again. The
-program then runs once per case. Without ``rustc`` an answer is only parsed, and right if it is the gold answer but for spaces.
+All cases are modules of one program, so that the compiler runs once; modules with errors are taken out and it
+runs again. The program then runs once per case. Without ``rustc`` an answer is only parsed, and right if it is
+the gold answer but for spaces.
 """
 
 import json
@@ -61,7 +62,10 @@ class Rust:
             return f"Vec::<{Rust.type(type_[1:-1])}>::from([{items}])"
         if type_.startswith("@"):
             pairs = zip(records[type_[1:]].fields, value, strict=True)
-            return f"{type_[1:]} {{ {', '.join(f'{name}: {Rust.literal(each, kind, records)}' for (name, kind), each in pairs)} }}"
+            return (
+                f"{type_[1:]} {{ "
+                f"{', '.join(f'{name}: {Rust.literal(each, kind, records)}' for (name, kind), each in pairs)} }}"
+            )
         if type_ == "{int}":
             items = ", ".join(f"({json.dumps(key)}.to_string(), {each})" for key, each in value.items())
             return f"HashMap::<String, i64>::from([{items}])"
@@ -165,7 +169,8 @@ def _module(number: int, row: Row, answer: str) -> str:
         lines += [answer, "pub fn check() {", f"let made = {made};"]
         for name, type_ in record.fields:
             lines.append(
-                f"let got: {Rust.type(type_)} = made.{name}; assert_eq!(got, {Rust.literal(values[type_], type_, records)});"
+                f"let got: {Rust.type(type_)} = made.{name}; assert_eq!(got, "
+                f"{Rust.literal(values[type_], type_, records)});"
             )
         return "\n".join([*lines, "}", "}"])
     lines += [f"#[derive(Debug, Clone, PartialEq)]\n{Rust.define(record)}" for record in records.values()]

@@ -1,8 +1,8 @@
 """Running text that a model wrote: another process, without network, in its own folder, with limits.
 
-The network is taken away by a namespace of the kernel (``unshare`` on Linux) or by ``sandbox-exec`` (macOS). Where neither
-works nothing is run: ``SandboxError`` says so. Where Linux allows it the text sees no processes but its own, and all of them end
-with the first.
+The network is taken away by a namespace of the kernel (``unshare`` on Linux) or by ``sandbox-exec`` (macOS). Where
+neither works nothing is run: ``SandboxError`` says so. Where Linux allows it the text sees no processes but its own,
+and all of them end with the first.
 """
 
 import os
@@ -30,8 +30,8 @@ class SandboxError(BuildError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Of one process: ``memory_bytes`` is its address space, ``data_bytes`` what of it can be written to (for programs that
-    reserve more than they use), each 0 for no bound; ``file_bytes`` is a file."""
+    """Of one process: ``memory_bytes`` is its address space, ``data_bytes`` what of it can be written to (for programs
+    that reserve more than they use), each 0 for no bound; ``file_bytes`` is a file."""
 
     cpu_s: int = 10
     wall_s: float = 20.0
@@ -79,7 +79,8 @@ def run(
     stdin: bytes = b"",
     environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run ``command`` in ``folder`` within its limits; a process that passes the wall clock comes back with code 124."""
+    """Run ``command`` in ``folder`` within its limits; a process that passes the wall clock
+    comes back with code 124."""
     process = start(command, folder, limits=limits, environment=environment)
     code = None
     try:

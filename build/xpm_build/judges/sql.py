@@ -1,13 +1,14 @@
-"""SQL: the answer must return the gold rows and leave the gold tables, on three databases made around the question's values.
+"""SQL: the answer must return the gold rows and leave the gold tables, on three databases made
+around the question's values.
 
 Tables and views are compared by their names, columns and rows; the types of columns do not matter.
 
 Where the gold statement finds and changes nothing in them, more are made until it does.
 
-Rows are compared in order where the gold statement orders, as a multiset otherwise; where it returns none, what an answer
-returns does not matter. The third database has few values, so that its groups are large; it is left out where the gold statement
-orders, for equal values have no order. SQLite keeps an answer from reading or
-writing anything but its own memory: ``ATTACH`` is refused, steps and lengths are bounded.
+Rows are compared in order where the gold statement orders, as a multiset otherwise; where it returns none, what an
+answer returns does not matter. The third database has few values, so that its groups are large; it is left out where
+the gold statement orders, for equal values have no order. SQLite keeps an answer from reading or writing anything but
+its own memory: ``ATTACH`` is refused, steps and lengths are bounded.
 """
 
 import random
@@ -63,7 +64,8 @@ def judge_one(job: dict[str, Any]) -> tuple[bool, bool, str]:
 
 
 def _tells(check: dict[str, Any], seed: int, rows: list[Any] | None, tables: list[list[Any]]) -> bool:
-    """Whether the gold statement found or changed anything in a database: else any statement without effect is as good."""
+    """Whether the gold statement found or changed anything in a database: else any statement
+    without effect is as good."""
     if rows is None:
         return tables != _effect(check, seed, "SELECT 0", guarded=False)[1]
     return any(value for row in rows for value in row)
@@ -115,13 +117,15 @@ def build_database(check: dict[str, Any], seed: int) -> sqlite3.Connection:
 
 
 def _keys(literals: list[Any]) -> list[int]:
-    """1 to 30, the last of them replaced by what the question names beyond: "order 4711" must be there to be changed."""
+    """1 to 30, the last of them replaced by what the question names beyond: "order 4711"
+    must be there to be changed."""
     named = sorted({each for each in literals if isinstance(each, int) and _NUM_ROWS < each < 1 << 63})
     return [*range(1, _NUM_ROWS + 1 - len(named)), *named][:_NUM_ROWS]
 
 
 def _cell(kind: str, literals: list[Any], rng: random.Random, key: int, few: bool, own: bool) -> str | int | None:
-    """One value: often a literal of the question, its neighbour, or what a pattern of it would match; sometimes NULL."""
+    """One value: often a literal of the question, its neighbour, or what a pattern of it
+    would match; sometimes NULL."""
     if few and kind not in ("key", "reference") and rng.random() < 0.6:
         return 3 if kind == "number" else "2015-05-15" if kind == "date" else "text"
     if kind == "key":

@@ -1,8 +1,8 @@
 """TypeScript: the answer must pass ``tsc --strict`` and its calls must return what the tests want, in Node.
 
-One compiler run checks all cases, each a module of its own; then one Node process runs each compiled case in a context of its
-own with a time limit; another goes on behind a case that ends it. Without both programs an answer is only parsed, and right if it
-is the gold answer but for spaces.
+One compiler run checks all cases, each a module of its own; then one Node process runs each compiled case in a context
+of its own with a time limit; another goes on behind a case that ends it. Without both programs an answer is only
+parsed, and right if it is the gold answer but for spaces.
 """
 
 import json
@@ -26,7 +26,8 @@ _SYNTAX_ERRORS = range(1000, 2000)
 _RUNNER = """
 const vm = require("vm"), fs = require("fs");
 const sorted = (value) => Array.isArray(value) ? value.map(sorted)
-  : value && typeof value === "object" ? Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]))
+  : value && typeof value === "object"
+    ? Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]))
   : value === undefined ? null : value;
 for (const number of JSON.parse(process.argv[2])) {
   let verdict = [false, "nothing was checked"];
@@ -84,7 +85,8 @@ class TypeScript:
 
 
 def compiler() -> str | None:
-    """``tsc``: the program that ``XPM_TSC`` names, or the one on the path, if it and Node work where answers are run."""
+    """``tsc``: the program that ``XPM_TSC`` names, or the one on the path, if it and Node
+    work where answers are run."""
     tsc = os.environ.get("XPM_TSC") or shutil.which("tsc")
     return tsc if tsc and shutil.which("node") and _works(tsc) else None
 
@@ -215,7 +217,8 @@ def _module(row: Row, answer: str) -> str:
         call = f"{check['name']}({', '.join(literals)})"
         lines.append(f"  {{ const got: {returns} = {call}; const want: {returns} = {want};")
         lines.append(
-            f"    if (text(got) !== text(want)) {{ report(false, {json.dumps(call)} + ' is ' + text(got)); return; }} }}"
+            f"    if (text(got) !== text(want)) {{ report(false, {json.dumps(call)} + ' is ' + text(got)); return; }} "
+            f"}}"
         )
     return "\n".join([*lines, '  report(true, "");', "})();", "export {};", ""])
 

@@ -1,7 +1,7 @@
 """The process in which generated Python, SQL and Cypher run: ``python -m xpm_build.judges.worker MODULE FUNCTION``.
 
-Reads jobs as JSON lines, forks for each, writes verdicts as JSON lines. Knows no limits but a case's own: the process was
-confined before it started.
+Reads jobs as JSON lines, forks for each, writes verdicts as JSON lines. Knows no limits but a case's own: the process
+was confined before it started.
 """
 
 import json
@@ -74,7 +74,8 @@ def _end_strays() -> None:
 
 
 def _read(reader: int, child: int) -> bytes | None:
-    """All that the child writes, or None if it is not done in time: longer where it waits for a processor, not where it sleeps."""
+    """All that the child writes, or None if it is not done in time: longer where it waits for a
+    processor, not where it sleeps."""
     parts: list[bytes] = []
     clock, used = ~child << 3 | 2, 0.0  # the child's processor time (clock_getcpuclockid)
     begin = time.monotonic()

@@ -1,8 +1,9 @@
 """Judging many cases in sandboxed Python processes, one forked child per case.
 
-``judge_in_workers(judge_one, jobs)`` sends the jobs as JSON lines to ``worker`` processes, as many as there are processors;
-``judge_in_persistent_worker(judge_one, job)`` sends one to a process that is kept. A case that crashes, loops or eats memory costs
-its own child only.
+``judge_in_workers(judge_one, jobs)`` sends the jobs as JSON lines to ``worker`` processes, as
+many as there are processors;
+``judge_in_persistent_worker(judge_one, job)`` sends one to a process that is kept. A case that crashes, loops or eats
+memory costs its own child only.
 """
 
 import atexit

@@ -1,1 +1,2 @@
-"""Heads that route prompts to experts: the requests that they are trained against, and how they are trained and calibrated."""
+"""Heads that route prompts to experts: the requests that they are trained against, and how they
+are trained and calibrated."""

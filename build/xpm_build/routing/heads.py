@@ -1,4 +1,5 @@
-"""Training one head: one expert's prompts against requests for others, by logistic regression, calibrated on unseen phrasings."""
+"""Training one head: one expert's prompts against requests for others, by logistic regression,
+calibrated on unseen phrasings."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,8 @@ Embed = Callable[[Sequence[str]], Floats]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """Sparse rows one after the other: ``places``, ``values`` and the ``row`` that each is of; ``vectors`` (rows, size) or None."""
+    """Sparse rows one after the other: ``places``, ``values`` and the ``row`` that each is of;
+    ``vectors`` (rows, size) or None."""
 
     places: NDArray[np.int64]
     values: Floats
@@ -55,7 +57,8 @@ class Material:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedHead:
-    """``calibration_error`` and ``accuracy`` are of phrasings that were left out; ``own_topics`` were not trained against."""
+    """``calibration_error`` and ``accuracy`` are of phrasings that were left out; ``own_topics``
+    were not trained against."""
 
     head: Head
     num_positives: int
@@ -66,7 +69,8 @@ class TrainedHead:
 
 
 def embedded(encoder: Encoder, texts: Sequence[str]) -> Floats:
-    """Vectors of texts, float32 (texts, size): some at a time, alike in length, for all are filled up to the longest of them."""
+    """Vectors of texts, float32 (texts, size): some at a time, alike in length, for all are filled
+    up to the longest of them."""
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     parts = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
     found = np.concatenate([encoder.embed([texts[place] for place in part]) for part in parts])
@@ -170,8 +174,8 @@ def fit(
 
 
 def _centred(material: Material) -> tuple[Material, Floats, float]:
-    """(the same with vectors about their mean and of length 1 on the average, that mean, the unit): all vectors of an encoder
-    lean to one side, more than they differ.
+    """(the same with vectors about their mean and of length 1 on the average, that mean, the unit): all vectors of an
+    encoder lean to one side, more than they differ.
     """
     if material.vectors is None:
         return material, np.zeros(0, np.float32), 1.0
@@ -187,7 +191,8 @@ def _named_topics(called: Sequence[str]) -> set[str]:
 
 
 def _resembling(texts: Sequence[str], others: Sequence[RequestRow]) -> set[str]:
-    """Topics that, when they are not trained against, are taken for the expert's own: it is about them whatever it calls them."""
+    """Topics that, when they are not trained against, are taken for the expert's own: it is about
+    them whatever it calls them."""
     topics = [name for name, topic in own_topics().items() if not topic.get("general")]
     material = material_of([*texts, *(row.text for row in others)])
     is_own = np.array([1.0] * len(texts) + [0.0] * len(others), np.float32)
@@ -244,7 +249,8 @@ def _logistic(material: Material, labels: Floats, *, steps: int = _STEPS) -> tup
 
 
 def _platt(odds: Floats, labels: Floats) -> tuple[float, float]:
-    """(slope, shift) that make odds of unseen rows calibrated, positives and negatives weighing the same (Platt, 1999)."""
+    """(slope, shift) that make odds of unseen rows calibrated, positives and negatives
+    weighing the same (Platt, 1999)."""
     slope, shift = 1.0, 0.0
     weights = np.where(labels > 0.5, 0.5 / max(labels.sum(), 1), 0.5 / max((1 - labels).sum(), 1))
     for _ in range(50):

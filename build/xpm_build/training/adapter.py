@@ -104,7 +104,8 @@ def peft_config(settings: TrainingSettings, base: Path) -> Any:
 
 
 def _invocation(settings: TrainingSettings, base: Path) -> list[int]:
-    """The tokens that invoke the adapter: those of the text that is stated, else what begins an answer in the chat template."""
+    """The tokens that invoke the adapter: those of the text that is stated, else what begins an
+    answer in the chat template."""
     tokenizer = load_tokenizer(base)
     said = settings.invocation or begin_of_answer(tokenizer)
     ids: list[int] = tokenizer.encode(said, add_special_tokens=False)

@@ -1,8 +1,9 @@
-"""Training an expert beside frozen others, so that it bears with them when they act, and leaves their answers as they are.
+"""Training an expert beside frozen others, so that it bears with them when they act, and leaves
+their answers as they are.
 
-In each batch the expert's own rows are learned with some of the others acting, drawn anew; and on rows of one of the others the
-answers with the expert are held to those without it. What is drawn is a pure function of the seed, the step and the batch's
-number in it, so a run that goes on repeats it.
+In each batch the expert's own rows are learned with some of the others acting, drawn anew; and on rows of one of the
+others the answers with the expert are held to those without it. What is drawn is a pure function of the seed, the step
+and the batch's number in it, so a run that goes on repeats it.
 """
 
 import random
@@ -37,8 +38,8 @@ Tokens = Sequence[tuple[Sequence[int], Sequence[int]]]
 class Others:
     """Frozen experts that can act on a base while another is trained on it.
 
-    ``rows`` are the (prompt, answer) tokens of each; ``updates`` maps a linear's path to (number of an expert, (A (rank, in),
-    B (out, rank))) of those on it; ``acting`` are the numbers of those that act now.
+    ``rows`` are the (prompt, answer) tokens of each; ``updates`` maps a linear's path to (number of an expert, (A
+    (rank, in), B (out, rank))) of those on it; ``acting`` are the numbers of those that act now.
     """
 
     rows: Sequence[Tokens]
@@ -75,8 +76,8 @@ def read_others(folder: Path, settings: TrainingSettings, base: Path, tokenizer:
     """The experts that ``training.config.beside`` names, seen from the expert's ``folder``.
 
     Raises:
-        TrainingError: one is no expert's folder, is named twice, or has no rows. BuildError: one is for another base, or no update
-            of low rank alone.
+        TrainingError: one is no expert's folder, is named twice, or has no rows. BuildError: one is for another base,
+            or no update of low rank alone.
     """
     folders = _folders(folder, settings)
     rows = [_rows(each, settings, tokenizer, end) for each in folders.values()]
@@ -123,7 +124,8 @@ def _rows(folder: Path, settings: TrainingSettings, tokenizer: Any, end: str) ->
 
 
 class BesideTrainer(SupervisedTrainer):
-    """The loss is that of the own rows, with some of the others acting, and ``beside_weight`` times what another's answers lose."""
+    """The loss is that of the own rows, with some of the others acting, and ``beside_weight`` times
+    what another's answers lose."""
 
     others: Others
     _place = (-1, 0)  # (step, number of the batch in it)
@@ -148,7 +150,8 @@ class BesideTrainer(SupervisedTrainer):
 
 
 def divergence(model: Any, others: Others, number: int, rows: Tokens) -> torch.Tensor:
-    """KL(another's answers without the model's adapter ‖ with it) per answer token, a scalar; 0 if the adapter changes nothing."""
+    """KL(another's answers without the model's adapter ‖ with it) per answer token, a scalar; 0 if
+    the adapter changes nothing."""
     batch = {key: each.to(model.device) for key, each in batch_of(rows).items()}
     counted = batch.pop("labels")[:, 1:] != -100
 

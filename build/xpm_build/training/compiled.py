@@ -1,7 +1,8 @@
 """The layers of a decoder compiled by PyTorch, so that what stands between two products is one loop.
 
-On a processor an adapter's training spends most of its time between products: casts, norms, scalings, sums, each of which goes
-through memory by itself. The layers of a decoder are alike, so that one of them is compiled, for rows of any length.
+On a processor an adapter's training spends most of its time between products: casts, norms, scalings, sums,
+each of which goes through memory by itself. The layers of a decoder are alike, so that one of them is
+compiled, for rows of any length.
 """
 
 import contextlib
@@ -11,7 +12,8 @@ from typing import Any
 
 
 def compiler() -> str | None:
-    """The C++ compiler that PyTorch uses on a processor; None if there is none. On CUDA it compiles with Triton instead."""
+    """The C++ compiler that PyTorch uses on a processor; None if there is none. On CUDA it
+    compiles with Triton instead."""
     import torch
 
     if torch.cuda.is_available():

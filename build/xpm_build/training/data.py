@@ -24,7 +24,8 @@ class Material:
 
 
 def read_material(folder: Path, settings: DatasetSettings, *, seed: int) -> Material:
-    """The rows of an expert's folder: ``data/train.jsonl`` and ``data/valid.jsonl``, or those of its tasks, mixed by weight.
+    """The rows of an expert's folder: ``data/train.jsonl`` and ``data/valid.jsonl``, or those of
+    its tasks, mixed by weight.
 
     Raises:
         TrainingError: a file is missing or empty. DatasetError: a row has nothing to learn from; names the line.

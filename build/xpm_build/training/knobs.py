@@ -1,4 +1,5 @@
-"""What a knob of training is: how its value is read, what holds without one, where it means something, and its row in the docs."""
+"""What a knob of training is: how its value is read, what holds without one, where it means
+something, and its row in the docs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -76,7 +77,8 @@ paths = Kind(values="paths of experts' folders", read=lambda section, key, defau
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knob:
     """
-    default: what holds if the knob is not given: a value, or a function of the knobs above it, which ``shown`` tells in words.
+    default: what holds if the knob is not given: a value, or a function of the knobs above it, which
+    ``shown`` tells in words.
     only: the knob that says whether this one is read, and the values of it for which it is.
     decides: whether what is trained depends on it.
     """

@@ -1,9 +1,9 @@
 """``xpm train``: from an expert's folder and a base to an adapter, a report and a curve.
 
 Everything is written below the folder: ``training/checkpoints`` while it runs, at the end the adapter in PEFT's files,
-``training/report.json`` and ``training/curve.png``. A run that was killed goes on from its last whole checkpoint, with the same
-batches and random numbers, and ends with the same figures. Two runs at a time would remove each other's checkpoints: the second
-is refused as long as the first one's process lives.
+``training/report.json`` and ``training/curve.png``. A run that was killed goes on from its last whole checkpoint, with
+the same batches and random numbers, and ends with the same figures. Two runs at a time would remove each other's
+checkpoints: the second is refused as long as the first one's process lives.
 """
 
 import hashlib
@@ -49,8 +49,8 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
         base: the Hugging Face folder of the base.
         restart: forget an earlier run instead of going on with it.
     Raises:
-        TrainingError: the manifest or the data does not allow it, the folder holds a run with other settings, or another process
-            trains in it.
+        TrainingError: the manifest or the data does not allow it, the folder holds a run with other settings, or
+            another process trains in it.
     """
     folder = folder.resolve()  # checkpoints remember where the best one is
     manifest = Manifest.parse((folder / MANIFEST).read_bytes())
@@ -75,7 +75,8 @@ def train(folder: Path, base: Path, *, restart: bool = False, report: Report = l
     model = with_adapter(settings, base)
     trainable = sum(each.numel() for each in model.parameters() if each.requires_grad)
     report(
-        f"{trainable:,} parameters of {settings.adapter_type}, {len(material.train):,} rows, {len(material.valid):,} for validation"
+        f"{trainable:,} parameters of {settings.adapter_type}, {len(material.train):,} rows, {len(material.valid):,} "
+        "for validation"
     )
     judge = task_metric(settings, material, tokenizer, end, manifest, data.language)
     if judge is None and settings.metric != "loss":

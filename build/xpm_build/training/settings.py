@@ -1,7 +1,7 @@
 """What a manifest says of training: ``training.config``, typed, with key paths in every error.
 
-``TrainingSettings`` is the one table of knobs. Every knob is honoured, refused with a reason, or, where it decides nothing of what
-is trained, passed over with a warning (``spellings``). Keys that begin with ``_`` are comments.
+``TrainingSettings`` is the one table of knobs. Every knob is honoured, refused with a reason, or, where it decides
+nothing of what is trained, passed over with a warning (``spellings``). Keys that begin with ``_`` are comments.
 """
 
 import difflib
@@ -46,7 +46,8 @@ _REFUSED = {
     "fp16": "float16 training overflows in small models: use bf16",
 }
 _SECTION = frozenset(
-    "dataset config decoding trained_on packaging_checkpoint base_model_version checkpoint alternative_checkpoints".split()
+    "dataset config decoding trained_on packaging_checkpoint base_model_version checkpoint".split()
+    + ["alternative_checkpoints"]
 )
 _PACKAGED = re.compile(r"final|checkpoint-([1-9][0-9]*)")
 _DEFAULT_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -84,7 +85,8 @@ class TrainingSettings:
     metric: str = knob(
         one_of("task", "loss"),
         lambda above: "loss" if above["method"] == "dpo" else "",
-        "what chooses the best checkpoint: `task` runs the answers to the first validation cases with the language's judge, "
+        "what chooses the best checkpoint: `task` runs the answers to the first validation cases with the language's "
+        "judge, "
         "`loss` is the validation loss; asked for where it cannot be had, it is refused",
         shown="task where there is a judge and validation rows, else loss",
     )
@@ -136,13 +138,15 @@ class TrainingSettings:
     attn_implementation: str = knob(
         one_of("sdpa", "eager"),
         "sdpa",
-        "PyTorch's fused attention; `eager` is plain attention: on a CPU faster for short rows, with memory that grows with the "
+        "PyTorch's fused attention; `eager` is plain attention: on a CPU faster for short rows, with memory that "
+        "grows with the "
         "square of a row's length",
     )
     torch_compile: bool = knob(
         flag,
         False,
-        "the base's layers as fused loops: on a CPU a step takes about half the time, after seconds to compile; it needs a C++ "
+        "the base's layers as fused loops: on a CPU a step takes about half the time, after seconds to compile; it "
+        "needs a C++ "
         "compiler, or Triton on CUDA, and trains without if there is none",
     )
     optimizer: str = knob(

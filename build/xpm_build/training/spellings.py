@@ -1,7 +1,9 @@
-"""Training sections as they are written for other programs: knobs under another name, and knobs that decide only how fast a run is.
+"""Training sections as they are written for other programs: knobs under another name, and knobs that
+decide only how fast a run is.
 
-The first are honoured under the name that ``settings`` knows. The second are passed over with a warning each: what is trained does
-not depend on them. A knob that is switched off (false, null, "none", nothing) asks for nothing and is taken for absent.
+The first are honoured under the name that ``settings`` knows. The second are passed over with a warning each:
+what is trained does not depend on them. A knob that is switched off (false, null, "none", nothing) asks for
+nothing and is taken for absent.
 """
 
 from collections.abc import Mapping

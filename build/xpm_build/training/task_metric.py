@@ -1,4 +1,5 @@
-"""How good a model is at the task itself while it is trained: its answers to validation cases, judged by running them."""
+"""How good a model is at the task itself while it is trained: its answers to validation
+cases, judged by running them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +23,8 @@ def task_metric(
     """The share of the first validation cases that a model gets right, greedily and as its language's judge sees it.
 
     Raises:
-        EvaluationError: ``decoding`` makes no sense, or a row cannot be judged. SandboxError: answers cannot be run here.
+        EvaluationError: ``decoding`` makes no sense, or a row cannot be judged. SandboxError:
+            answers cannot be run here.
     """
     if settings.metric == "loss" or not language or not material.valid:
         return None

@@ -1,5 +1,5 @@
-"""TRL's trainers with what they lack: batches of like length in an order that a resumed run repeats, judging by the task itself,
-and distillation from a teacher."""
+"""TRL's trainers with what they lack: batches of like length in an order that a resumed run repeats, judging by the
+task itself, and distillation from a teacher."""
 
 import contextlib
 import random
@@ -80,7 +80,8 @@ class _TrainerMixin:
 
 
 class SupervisedTrainer(_TrainerMixin, SFTTrainer):
-    """On a processor TRL's loss works out the whole vocabulary at every token of a prompt; here only where an answer is learned."""
+    """On a processor TRL's loss works out the whole vocabulary at every token of a prompt; here only
+    where an answer is learned."""
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -102,7 +103,8 @@ def head_at(model: Any, wanted: torch.Tensor) -> Iterator[None]:
     """The model's head works only at some positions; ``logits`` are then [positions, vocabulary].
 
     Args:
-        wanted: bool [rows, tokens - 1], of all but the last token of what is given to the model; before it may come virtual tokens.
+        wanted: bool [rows, tokens - 1], of all but the last token of what is given to the model; before
+            it may come virtual tokens.
     """
 
     def pick(module: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
@@ -176,9 +178,11 @@ class SaveByTimeCallback(TrainerCallback):
 
 
 class ProgressCallback(TrainerCallback):
-    """Tells of the training as it goes on: step, loss, learning rate, tokens a second, time left, and what the task's judge says.
+    """Tells of the training as it goes on: step, loss, learning rate, tokens a second, time left, and
+    what the task's judge says.
 
-    The first line comes before the first step; between the logged steps one comes whenever nothing was told for a while.
+    The first line comes before the first step; between the logged steps one comes whenever
+    nothing was told for a while.
     """
 
     def __init__(self, report: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:

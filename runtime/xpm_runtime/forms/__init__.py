@@ -24,7 +24,8 @@ def open_base(
     """Load the graph of a base that suits a device.
 
     Raises:
-        ModelLoadError: device or kernels are unknown, can't be had here or not for this base, or the graph can't be loaded.
+        ModelLoadError: device or kernels are unknown, can't be had here or not for this base, or
+            the graph can't be loaded.
     """
     for value, known, what in ((device, DEVICES, "device"), (kernels, KERNELS, "kernels")):
         if value not in known:

@@ -1,8 +1,8 @@
 """Running a base on CUDA: one of three graphs, whichever does what the rows need and no more, and decoding by replay.
 
-A decode run of a number of rows and a bucket of ranks has buffers of its own, at addresses that never change: ONNX Runtime captures
-it once as a CUDA graph and replays it. What varies is in the buffers: tokens, lengths, which ranks act on which row. Prefill has
-too many shapes for that and is run as it comes.
+A decode run of a number of rows and a bucket of ranks has buffers of its own, at addresses that never change: ONNX
+Runtime captures it once as a CUDA graph and replays it. What varies is in the buffers: tokens, lengths, which ranks act
+on which row. Prefill has too many shapes for that and is run as it comes.
 
 Invariant: a captured run is keyed by everything that its shapes and addresses depend on (graph, rows, bucket).
 """
@@ -42,7 +42,8 @@ class _Run:
 
 
 class _DeviceLogits(RowLogits):
-    """Rows that stay on the device: what is greedy needs only the token, and the sum that tells whether all is finite."""
+    """Rows that stay on the device: what is greedy needs only the token, and the sum that
+    tells whether all is finite."""
 
     def __init__(self, run: _Run) -> None:
         self._run = run

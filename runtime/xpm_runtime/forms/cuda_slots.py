@@ -55,7 +55,8 @@ def groups_of(graph: GraphSpec) -> tuple[_Group, ...]:
 
 
 class CudaSlots(SlotPack):
-    """Adapters side by side in a bucket of ranks: A of a group stacked, B, at its scale, block by block along the diagonal."""
+    """Adapters side by side in a bucket of ranks: A of a group stacked, B, at its scale, block by
+    block along the diagonal."""
 
     def __init__(self, graph: GraphSpec, scaled_adapters: Mapping[ScaledAdapter, Adapter]) -> None:
         super().__init__(graph, scaled_adapters)
@@ -103,7 +104,8 @@ class CudaSlots(SlotPack):
         return {f"gate.{n}": np.tile(gate, (1, 1, n)) for n in sorted({len(each) for each in GROUPS.values()})}
 
     def scaled(self, rows: Items[Acting], num_scales: int) -> Arrays:
-        """``row_scales`` (rows,), and ``factors.{group}``, ``offsets.{group}`` (num_scales, 1, out); the first changes nothing."""
+        """``row_scales`` (rows,), and ``factors.{group}``, ``offsets.{group}`` (num_scales, 1, out);
+        the first changes nothing."""
         known: dict[Acting, int] = {}
         factors = np.ones((num_scales, self._graph.total_out), _HALF)
         offsets = np.zeros((num_scales, self._graph.total_out), _HALF)

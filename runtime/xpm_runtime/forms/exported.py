@@ -1,7 +1,8 @@
-"""A graph that was traced by an exporter, ``exported.onnx``: past and present are tensors of their own, each run gives longer ones.
+"""A graph that was traced by an exporter, ``exported.onnx``: past and present are tensors of their own,
+each run gives longer ones.
 
-One sequence is run at a time; rows of a step follow each other. The cache is on the host, where a lane is moved, kept and given
-back by moving arrays; on CUDA it is copied at each run.
+One sequence is run at a time; rows of a step follow each other. The cache is on the host, where a lane is moved, kept
+and given back by moving arrays; on CUDA it is copied at each run.
 """
 
 from collections.abc import Mapping

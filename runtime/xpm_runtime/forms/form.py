@@ -36,7 +36,8 @@ class RowLogits:
         return values
 
     def greedy(self, row: int) -> int:
-        """The likeliest token, the first of equals; raises EngineError if the row has a NaN or an infinity above all."""
+        """The likeliest token, the first of equals; raises EngineError if the row has a NaN
+        or an infinity above all."""
         token = int(np.argmax(self._values[row]))
         require_finite(self._values[row, token])
         return token
@@ -90,7 +91,8 @@ class Runner(ABC):
 
 
 class Form(ABC, Generic[LanesT]):
-    """``name`` is what ``kernels=`` calls it; ``file`` the graph's in the base's folder; ``devices`` those that it is meant for."""
+    """``name`` is what ``kernels=`` calls it; ``file`` the graph's in the base's folder; ``devices``
+    those that it is meant for."""
 
     name: ClassVar[str]
     file: ClassVar[str]

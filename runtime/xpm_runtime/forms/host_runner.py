@@ -1,7 +1,7 @@
 """Running a graph whose inputs and outputs are host arrays: bound by address, or on CUDA copied at each run.
 
-Owns the two bindings and the small arrays they point to. A decode step writes into arrays that stay bound; slots are bound
-again only when the pack or the rows' compositions change.
+Owns the two bindings and the small arrays they point to. A decode step writes into arrays that stay bound; slots are
+bound again only when the pack or the rows' compositions change.
 """
 
 from collections.abc import Sequence as Items

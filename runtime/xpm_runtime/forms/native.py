@@ -1,4 +1,5 @@
-"""The graph of our own operators, ``native.onnx``: quantised bases on a CPU that the kernels know (docs/explanation/adr/0007)."""
+"""The graph of our own operators, ``native.onnx``: quantised bases on a CPU that the kernels know
+(docs/explanation/adr/0007)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -86,7 +87,8 @@ class AddressedSlots(SlotPack):
         return {name for name, _ in scaled_adapters} <= self._number.keys()
 
     def inputs(self, rows: Sequence[Acting]) -> Inputs:
-        """slot_table (E, linears, 2) and slot_types (E, 2); row_slots (rows, n), -1 for none; row_scales (rows, 2) addresses."""
+        """slot_table (E, linears, 2) and slot_types (E, 2); row_slots (rows, n), -1 for none;
+        row_scales (rows, 2) addresses."""
         row_slots = np.full((len(rows), max(map(len, rows), default=0)), -1, np.int64)
         row_scales = np.zeros((len(rows), 2), np.int64)
         if len(self._scales) > _MAX_SCALES:

@@ -49,8 +49,8 @@ class PackedSlots(SlotPack):
             self._packed["soft_embeds"] = self._soft_embeds
 
     def inputs(self, rows: Sequence[Acting]) -> Inputs:
-        """A and B of the pack, and gate_rank (rows, 1, R); if any row scales outputs, gate_scale (rows, 1, K), scales and offsets
-        (K, total_out)."""
+        """A and B of the pack, and gate_rank (rows, 1, R); if any row scales outputs, gate_scale (rows, 1, K), scales
+        and offsets (K, total_out)."""
         result = dict(self._packed)
         dtype = self._graph.dtype
         if self.rank:

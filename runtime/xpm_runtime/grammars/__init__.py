@@ -32,7 +32,8 @@ def built_in(name: str) -> Grammar:
 
 
 def for_prompt(name: str, prompt: str) -> Grammar:
-    """A built-in grammar; of SQL and Cypher with the names of the schema in the prompt as the only ones, if it has one."""
+    """A built-in grammar; of SQL and Cypher with the names of the schema in the prompt as the
+    only ones, if it has one."""
     return narrowed(built_in(name), name, read_schema(prompt))
 
 
@@ -54,8 +55,8 @@ def agreed(stated: Iterable[Grammar | None]) -> Grammar | None:
 def stated_grammar(decoding: Mapping[str, Any], folder: Path, prompt: str = "") -> Grammar | None:
     """What answers of an expert must match: None unless ``use_grammar`` is true.
 
-    It is the file named by ``grammar_file``, else ``grammar.gbnf`` if the package has one, else the built-in grammar that
-    ``grammar_type`` names, by itself or in front of a dialect (``sql_postgres``).
+    It is the file named by ``grammar_file``, else ``grammar.gbnf`` if the package has one, else the built-in grammar
+    that ``grammar_type`` names, by itself or in front of a dialect (``sql_postgres``).
 
     Args:
         folder: the unpacked package.

@@ -1,10 +1,11 @@
 """The grammars of SQL and Cypher with a prompt's own tables, columns, labels and properties as the only ones.
 
-A statement over one table has the columns of that table alone. Over several, what is named behind a table or its short name is a
-column of that table; a short name that begins as one table alone does is that table's. Tables are made, altered and dropped where
-the prompt may ask for that. Where the prompt states a condition, what updates or deletes has one too, that tells rows apart: it
-begins with a column. In Cypher, what is in quotes are words of the prompt, one after the other, or begins with a digit; SQL has
-more that no prompt says (days that a month ends with, formats). Everything else is the built-in grammar.
+A statement over one table has the columns of that table alone. Over several, what is named behind a table or its short
+name is a column of that table; a short name that begins as one table alone does is that table's. Tables are made,
+altered and dropped where the prompt may ask for that. Where the prompt states a condition, what updates or deletes has
+one too, that tells rows apart: it begins with a column. In Cypher, what is in quotes are words of the prompt, one after
+the other, or begins with a digit; SQL has more that no prompt says (days that a month ends with, formats). Everything
+else is the built-in grammar.
 """
 
 import json
@@ -22,7 +23,8 @@ _RULE = re.compile(r"^([a-z]\w*): (.*(?:\n    \|.*)*)", re.MULTILINE)
 _SIMPLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Rules that lead to columns, of which each table has a copy.
 _SCOPED = (
-    "core rest starred star results result orders order condition conjunction negation predicate test values value term reference"
+    "core rest starred star results result orders order condition conjunction negation predicate test values value "
+    "term reference"
     " call window cases setting qualifier column sure sure_one rows row"
 ).split()
 _DEFINING = "definition renamed defined type attribute references constraint new".split()
@@ -104,7 +106,8 @@ def _bound(tables: Mapping[str, Iterable[str]], reserved: re.Pattern[str]) -> di
 
 
 def _initials(tables: Iterable[str]) -> dict[str, str]:
-    """The first letter of each table that is the only one to begin so; nothing of many tables, which leave no letter free."""
+    """The first letter of each table that is the only one to begin so; nothing of many tables,
+    which leave no letter free."""
     tables = list(tables)
     counts = Counter(table[0].lower() for table in tables)
     alone = {table: table[0].lower() for table in tables if counts[table[0].lower()] == 1 and table[0].isalpha()}
@@ -161,7 +164,8 @@ def _cypher(text: str, schema: PromptSchema) -> str:
 
 
 def _quoted(terminals: str, words: str) -> str:
-    """The terminals with a STRING made of the prompt's words, as they stand there or in small or first capital letters."""
+    """The terminals with a STRING made of the prompt's words, as they stand there or in small
+    or first capital letters."""
     if len(words) > _MAX_WORDS:
         return terminals
     written = words.replace("\\", " ").replace("'", "\\'")
@@ -170,14 +174,16 @@ def _quoted(terminals: str, words: str) -> str:
     ]
     lines = [
         """STRING: ANY & ("'" SAID "'" | "\\"" SAID "\\"")""",
-        f'SAID: (".*")? (/\\S|\\S.*\\S/ & ({" | ".join(f"WORDS_{number}" for number in range(len(spelled)))})) (".*")? | /[0-9].*/',
+        f'SAID: (".*")? (/\\S|\\S.*\\S/ & ({" | ".join(f"WORDS_{number}" for number in range(len(spelled)))})) '
+        '(".*")? | /[0-9].*/',
         *(f"WORDS_{number}: %regex {each}" for number, each in enumerate(spelled)),
     ]
     return terminals.replace("\nSTRING:", "\nANY:") + "\n".join(lines) + "\n"
 
 
 def _chains(schema: PromptSchema) -> dict[str, str]:
-    """The rules of paths that are looked for: from a node with a label lead the relationships that the graph has there."""
+    """The rules of paths that are looked for: from a node with a label lead the relationships
+    that the graph has there."""
     if not schema.edges or len(schema.labels) > _MAX_SCOPES:
         return {}
     labels, types = list(schema.labels), list(schema.relationships)

@@ -1,4 +1,5 @@
-"""What a prompt says of the tables or the graph that it asks about, and whether it asks for a change under a condition."""
+"""What a prompt says of the tables or the graph that it asks about, and whether it asks for a
+change under a condition."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,8 @@ _NAME = r"[A-Za-z_]\w*"
 _CREATE = re.compile(rf"create\s+table\s+(?:if\s+not\s+exists\s+)?[\"`\[]?({_NAME})[\"`\]]?\s*\(", re.IGNORECASE)
 _LISTED = re.compile(rf"(?<!\w)({_NAME})\(")
 _SPACED = re.compile(
-    rf"(?:^|[:;,)*\n-]|\b(?:given|using|assume|tables?|schema|database|and|with|in|for|has|have)\b)[^\S\n]*({_NAME})[ ]\(",
+    rf"(?:^|[:;,)*\n-]|\b(?:given|using|assume|tables?|schema|database|and|with|in|for|has|have)\b)[^\S\n]*({_NAME})[ "
+    r"]\(",
     re.IGNORECASE,
 )
 _DEFINITION = re.compile(
@@ -26,7 +28,8 @@ _KEYED = re.compile(  # the first of its columns is a key: other lists are prose
 )
 _TOLD = re.compile(
     rf"""\btables?\s+(?:called\s+|named\s+)?[\"`]?({_NAME})[\"`]?,?\s+(?:with|(?:that\s+|which\s+)?has|having)\s+
-    (?:the\s+)?(?:(?:columns?|fields?)\s+)?({_NAME}(?:,\s*{_NAME})*(?:,\s*{_NAME}|,?\s+and\s+(?!an?\b|the\b|tables?\b){_NAME}))""",
+    (?:the\s+)?(?:(?:columns?|fields?)\s+)?
+    ({_NAME}(?:,\s*{_NAME})*(?:,\s*{_NAME}|,?\s+and\s+(?!an?\b|the\b|tables?\b){_NAME}))""",
     re.IGNORECASE | re.VERBOSE,
 )
 _NODE = re.compile(rf"\(\w*:`?({_NAME})`?\s*(?:\{{([^{{}}]*)\}})?\s*\)")
@@ -43,13 +46,17 @@ _DEFINING = re.compile(
     re.IGNORECASE,
 )
 _DEFINED = re.compile(
-    r"\b(?:create|define|tables?|columns?|views?|index|tabelle|spalte|colonne|tabla|columna|tabela|coluna|tabella|colonna)\b",
+    r"\b(?:create|define|tables?|columns?|views?|index|tabelle|spalte|colonne|tabla|columna|tabela|coluna|tabella"
+    r"|colonna)\b",
     re.IGNORECASE,
 )
 _CONDITION = re.compile(
-    r"""(?<!\w)(?:where|wherever|whose|whom|who|which|when|whenever|with|without|if|unless|except|only|than|old(?:er)?|young(?:er)?
-    |equal\w*|between|before|after|since|until|least|most|above|below|over|under|exceed\w*|contain\w*|start\w*|begin\w*|end(?:s|ing)
-    |named|called|having|has|that\ ha\w*|such|so\ that|so\ long|as\ long|subject|case|provid\w*|condition|granted|given|assuming
+    r"""(?<!\w)(?:where|wherever|whose|whom|who|which|when|whenever|with|without|if|unless|except|only|than
+    |old(?:er)?|young(?:er)?
+    |equal\w*|between|before|after|since|until|least|most|above|below|over|under|exceed\w*|contain\w*|start\w*|begin\w*
+    |end(?:s|ing)
+    |named|called|having|has|that\ ha\w*|such|so\ that|so\ long|as\ long|subject|case|provid\w*|condition
+    |granted|given|assuming
     |suppos\w*|understanding|just|null|empty|missing|unknown|either|one\ of|any\ of|for\ those|selected|chosen|filtered
     |restricted|limited|property|exactly|different|text|not
     |deren|dessen|wenn|falls|wo|mit|ohne|über|unter|größer|kleiner|mehr|weniger|zwischen|leer
@@ -61,11 +68,12 @@ _CONDITION = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptSchema:
-    """Names as the prompt spells them: ``tables`` and their columns; ``labels`` and ``relationships`` and their properties;
+    """Names as the prompt spells them: ``tables`` and their columns; ``labels`` and
+    ``relationships`` and their properties;
     ``edges`` from label to label by relationship: (label, relationship, label).
 
-    ``has_condition``: the request is for some of the rows, as far as one can tell. ``is_defining``: it may be for a change of the
-    tables themselves. ``words``: the prompt without its graph.
+    ``has_condition``: the request is for some of the rows, as far as one can tell. ``is_defining``: it may be for a
+    change of the tables themselves. ``words``: the prompt without its graph.
     """
 
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -78,8 +86,8 @@ class PromptSchema:
 
 
 def read_schema(prompt: str) -> PromptSchema:
-    """From ``t(c, …)``, CREATE TABLE and "table t with columns c, …", ``(:Label {p, …})`` and ``[:TYPE {p, …}]``, wherever
-    they stand."""
+    """From ``t(c, …)``, CREATE TABLE and "table t with columns c, …", ``(:Label {p, …})`` and ``[:TYPE {p,
+    …}]``, wherever they stand."""
     begin = _BEGIN.search(prompt)
     listed = prompt[begin.start() :] if begin else prompt
     readings = ((prompt, _CREATE), (listed, _LISTED), (listed, _SPACED))

@@ -1,7 +1,8 @@
 """Kernels of our own for quantised bases on CPUs (docs/explanation/adr/0007), compiled when the package is built.
 
-Each family of processors has its own, and the best that a processor has is used. Where the library is absent, is another
-version's, or has none for the processor but the slow generic ones, the graph of ONNX Runtime's own operators is used instead.
+Each family of processors has its own, and the best that a processor has is used. Where the library is absent, is
+another version's, or has none for the processor but the slow generic ones, the graph of ONNX Runtime's own
+operators is used instead.
 """
 
 import ctypes

@@ -17,13 +17,15 @@ FAMILIES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "x86_64": {"avx512vnni": ("-march=x86-64-v4", "-mavx512vnni"), "avxvnni": (*_AVX2, "-mavxvnni"), "avx2": _AVX2},
     "aarch64": {"neon": ("-march=armv8.2-a+dotprod",)},
 }
-"""The families of kernels that a machine may have, with the flags that each is compiled with: those, and no others, are theirs."""
+"""The families of kernels that a machine may have, with the flags that each is compiled with: those,
+and no others, are theirs."""
 # Of the libraries that manylinux lets a wheel expect of every system (PEP 600), those that the kernels may need.
 _EVERYWHERE = {"libc.so.6", "libm.so.6", "libpthread.so.0", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 
 
 def build() -> Path | None:
-    """Compile to ``libxpm_kernels.so`` beside this file; None if the platform or its compiler can't. The package works without."""
+    """Compile to ``libxpm_kernels.so`` beside this file; None if the platform or its compiler can't.
+    The package works without."""
     machine = platform.machine()
     if platform.system() != "Linux" or machine not in FAMILIES:
         return None
@@ -81,7 +83,8 @@ def _call(compiler: Sequence[str], *arguments: str | Path) -> str:
 
 
 def platform_tag(library: Path) -> str:
-    """The platform of a wheel that holds ``library``: the oldest glibc that will do, or any Linux if it needs more than that."""
+    """The platform of a wheel that holds ``library``: the oldest glibc that will do, or any Linux
+    if it needs more than that."""
     data = library.read_bytes()
     needed = set(re.findall(rb"\0((?:lib|ld-)[\w-]+\.so[\w.]*)(?=\0)", data))
     versions = [

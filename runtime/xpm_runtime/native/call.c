@@ -18,7 +18,8 @@ Tensor input(Call *call, size_t index) {
     Tensor tensor = {0};
     const OrtValue *value = NULL;
     OrtTensorTypeAndShapeInfo *shape = NULL;
-    if (call->status || (call->status = KernelContext_GetInput(call->api)(call->context, index, &value)) || !value) return tensor;
+    if (call->status || (call->status = KernelContext_GetInput(call->api)(call->context, index, &value)) || !value)
+        return tensor;
     if ((call->status = GetTensorTypeAndShape(call->api)(value, &shape))) return tensor;
     call->status = GetDimensionsCount(call->api)(shape, &tensor.num_dims);
     if (!call->status && tensor.num_dims > MAX_DIMS) fail(call, "a tensor has too many dimensions");

@@ -40,7 +40,8 @@ void *thread_memory(int which, size_t bytes);
 /* The same for a call, which fails if there is not enough. */
 void *scratch(Call *call, int which, size_t bytes);
 
-/* A number of a node, `otherwise` if it is absent; 0, which no operator takes for a size, if it is out of all bounds. */
+/* A number of a node, `otherwise` if it is absent; 0, which no operator takes for a size, if it is out of all
+ * bounds. */
 int64_t attribute(const OrtApi *api, const OrtKernelInfo *info, const char *name, int64_t otherwise);
 
 /* A failure to make an operator. */

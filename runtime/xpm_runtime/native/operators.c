@@ -10,7 +10,8 @@
 /* Raised whenever a graph or the runtime would notice a change: the runtime refuses a library of another version. */
 EXPORT int xpm_version(void) { return 3; }
 
-/* The family of kernels in use, and a choice of another by its name (0 if this processor or this library has it not). */
+/* The family of kernels in use, and a choice of another by its name (0 if this processor or this library has it
+ * not). */
 EXPORT const char *xpm_kernels(void) { return kernels()->name; }
 EXPORT int xpm_use_kernels(const char *name) { return use_kernels(name); }
 
@@ -42,10 +43,10 @@ static int input_kind(const OrtCustomOp *op, size_t i) {
      label, inputs, optional, {__VA_ARGS__}}
 
 static const Operator operators[] = {
-    OPERATOR("SlotLinear", 11, 0x784, slot_linear_create, slot_linear_compute, TYPE_FLOAT, TYPE_UINT8, TYPE_FLOAT, TYPE_INT64,
-             TYPE_INT64, TYPE_INT64, TYPE_INT64, TYPE_FLOAT, TYPE_FLOAT, TYPE_FLOAT16, TYPE_FLOAT16),
-    OPERATOR("SlotAttention", 8, 0xc0, slot_attention_create, slot_attention_compute, TYPE_FLOAT, TYPE_FLOAT16, TYPE_FLOAT16,
-             TYPE_INT32, TYPE_FLOAT, TYPE_FLOAT, TYPE_FLOAT, TYPE_FLOAT),
+    OPERATOR("SlotLinear", 11, 0x784, slot_linear_create, slot_linear_compute, TYPE_FLOAT, TYPE_UINT8, TYPE_FLOAT,
+        TYPE_INT64, TYPE_INT64, TYPE_INT64, TYPE_INT64, TYPE_FLOAT, TYPE_FLOAT, TYPE_FLOAT16, TYPE_FLOAT16),
+    OPERATOR("SlotAttention", 8, 0xc0, slot_attention_create, slot_attention_compute, TYPE_FLOAT, TYPE_FLOAT16,
+        TYPE_FLOAT16, TYPE_INT32, TYPE_FLOAT, TYPE_FLOAT, TYPE_FLOAT, TYPE_FLOAT),
     OPERATOR("SwiGLU", 1, 0, swiglu_create, swiglu_compute, TYPE_FLOAT),
 };
 

@@ -1,7 +1,7 @@
 /* The part of ONNX Runtime's C ABI that a custom operator needs.
  *
- * The table of functions is append-only by contract: a function keeps its place in every later release. Only the places used
- * here are named; everything is plain C, so no header of ONNX Runtime is needed to compile.
+ * The table of functions is append-only by contract: a function keeps its place in every later release. Only the places
+ * used here are named; everything is plain C, so no header of ONNX Runtime is needed to compile.
  */
 #pragma once
 #include <stddef.h>

@@ -43,7 +43,8 @@ const RowLayout *layout_of(const void *address, size_t row_bytes) {
     pthread_rwlock_rdlock(&lock);
     size_t place = place_of(first);
     const Range *range = place ? ranges + place - 1 : NULL;
-    int is_row = range && range->rows && first < range->last && row_bytes == range->row_bytes && (first - range->first) % row_bytes == 0;
+    int is_row = range && range->rows && first < range->last && row_bytes == range->row_bytes &&
+        (first - range->first) % row_bytes == 0;
     const RowLayout *found = is_row ? range->rows + (first - range->first) / row_bytes : NULL;
     pthread_rwlock_unlock(&lock);
     return found;

@@ -9,12 +9,12 @@
 
 /* SlotAttention: normalise and rotate q and k, write k and v to the cache in place, attend.
  *
- * qkv [tokens, (heads + 2 kv_heads) * dim]; caches [rows, kv_heads, capacity, dim] float16; seqlens_k [rows]: the last position
- * that is filled after this run. Tokens are rows of equal length, one after the other.
+ * qkv [tokens, (heads + 2 kv_heads) * dim]; caches [rows, kv_heads, capacity, dim] float16; seqlens_k [rows]: the last
+ * position that is filled after this run. Tokens are rows of equal length, one after the other.
  *
- * A row may be kept in fewer bits (`RowLayout`): then what a head takes holds its numbers first, then its scales, and ends with
- * memory that is never touched. Where tokens have a window, the first ones are looked at as if they lay right before it
- * (StreamingLLM, arXiv 2309.17453): the query is rotated once more, for the position that it has then.
+ * A row may be kept in fewer bits (`RowLayout`): then what a head takes holds its numbers first, then its scales, and
+ * ends with memory that is never touched. Where tokens have a window, the first ones are looked at as if they lay right
+ * before it (StreamingLLM, arXiv 2309.17453): the query is rotated once more, for the position that it has then.
  */
 typedef struct {
     const OrtApi *api;
@@ -37,7 +37,9 @@ typedef struct {
 
 static const RowLayout plain = {16, 16, 0, 0};
 
-static const RowLayout *layout_at(const AttentionWork *work, size_t row) { return work->layouts ? work->layouts + row : &plain; }
+static const RowLayout *layout_at(const AttentionWork *work, size_t row) {
+    return work->layouts ? work->layouts + row : &plain;
+}
 
 static size_t position_of(const AttentionWork *work, size_t token) {
     size_t row = token / work->per_row;
@@ -48,7 +50,9 @@ static size_t position_of(const AttentionWork *work, size_t token) {
 static size_t place_of_head(const AttentionWork *work, size_t row, size_t head) {
     return (row * work->op->kv_heads + head) * work->capacity * work->op->dim * sizeof(uint16_t);
 }
-static size_t bytes_of_numbers(const AttentionWork *work, int bits) { return work->capacity * cached_bytes(work->op->dim, bits); }
+static size_t bytes_of_numbers(const AttentionWork *work, int bits) {
+    return work->capacity * cached_bytes(work->op->dim, bits);
+}
 
 static void store(const AttentionWork *work, char *head, size_t position, const float *x, int bits) {
     size_t dim = work->op->dim;
@@ -68,13 +72,16 @@ static void prepare_task(void *data, size_t token) {
     const float *cos = work->cos + position * half, *sin = work->sin + position * half;
     float *heads = work->qkv + token * work->width;
     if (layout->window && layout->sinks && position >= (size_t)layout->window) {
-        size_t beside = (size_t)(layout->window + layout->sinks - 1), seen = (position < beside ? position : beside) * half;
+        size_t beside = (size_t)(layout->window + layout->sinks - 1),
+               seen = (position < beside ? position : beside) * half;
         float *queries = work->for_sinks + token * op->heads * op->dim;
         memcpy(queries, work->given + token * work->width, op->heads * op->dim * sizeof(float));
         for (size_t h = 0; h < op->heads; h++)
-            k->prepare_head(queries + h * op->dim, op->dim, work->q_norm, op->epsilon, work->cos + seen, work->sin + seen);
+            k->prepare_head(
+                queries + h * op->dim, op->dim, work->q_norm, op->epsilon, work->cos + seen, work->sin + seen);
     }
-    for (size_t h = 0; h < op->heads; h++) k->prepare_head(heads + h * op->dim, op->dim, work->q_norm, op->epsilon, cos, sin);
+    for (size_t h = 0; h < op->heads; h++)
+        k->prepare_head(heads + h * op->dim, op->dim, work->q_norm, op->epsilon, cos, sin);
     for (size_t h = 0; h < op->kv_heads; h++) {
         float *key = heads + (op->heads + h) * op->dim, *value = heads + (op->heads + op->kv_heads + h) * op->dim;
         size_t place = place_of_head(work, row, h);
@@ -99,8 +106,10 @@ static void attend_task(void *data, size_t index) {
     size_t first = tile * work->queries_per_task, last = first + work->queries_per_task;
     if (last > work->per_row) last = work->per_row;
     const RowLayout *layout = layout_at(work, row);
-    size_t start = position_of(work, row * work->per_row + first), end = position_of(work, row * work->per_row + last - 1) + 1;
-    /* A window that hides something from the last of these tokens lies behind the sinks for all of them: see RowLayout. */
+    size_t start = position_of(work, row * work->per_row + first),
+           end = position_of(work, row * work->per_row + last - 1) + 1;
+    /* A window that hides something from the last of these tokens lies behind the sinks for all of them: see
+     * RowLayout. */
     size_t sinks = layout->window && end > (size_t)layout->window ? (size_t)layout->sinks : 0;
     size_t place = place_of_head(work, row, head);
     char *keys = work->keys + place, *values = work->values + place;
@@ -119,7 +128,8 @@ static void attend_task(void *data, size_t index) {
     size_t count = 0;
     for (size_t i = first; i < last; i++)
         for (size_t g = 0; g < group; g++) {
-            size_t token = row * work->per_row + i, query = (head * group + g) * op->dim, position = position_of(work, token);
+            size_t token = row * work->per_row + i, query = (head * group + g) * op->dim,
+                   position = position_of(work, token);
             const float *rotated = work->qkv + token * work->width + query;
             int is_apart = sinks && position >= (size_t)layout->window;
             queries[count++] = (Query){
@@ -134,8 +144,10 @@ static void attend_task(void *data, size_t index) {
 /* Whether rows are kept in a way that the kernels know; how tokens without a description are kept, they do. */
 static int is_known(const RowLayout *layout, size_t dim) {
     int keys = layout->key_bits, values = layout->value_bits;
-    int has_bits = (keys == 16 && values == 16) || (keys == 8 && (values == 8 || values == 4) && cached_bytes(dim, values) + 2 <= 2 * dim);
-    return has_bits && (layout->window == 0 || (layout->window >= 16 && layout->sinks >= 0 && layout->sinks <= layout->window / 2));
+    int has_bits = (keys == 16 && values == 16) ||
+        (keys == 8 && (values == 8 || values == 4) && cached_bytes(dim, values) + 2 <= 2 * dim);
+    return has_bits &&
+        (layout->window == 0 || (layout->window >= 16 && layout->sinks >= 0 && layout->sinks <= layout->window / 2));
 }
 
 OrtStatus *slot_attention_compute(void *kernel, OrtKernelContext *context) {
@@ -156,10 +168,19 @@ OrtStatus *slot_attention_compute(void *kernel, OrtKernelContext *context) {
     require(&call, (!q_norm.data || q_norm.size == op->dim) && (!k_norm.data || k_norm.size == op->dim),
         "the norms' weights have the wrong size");
     if (call.status) return call.status;
-    AttentionWork work = {
-        .op = op, .kernels = kernels(), .given = qkv.data, .keys = keys.data, .values = values.data,
-        .seqlens = seqlens.data, .cos = cos.data, .sin = sin.data, .layouts = layout_of(keys.data, keys.size / rows * sizeof(uint16_t)),
-        .q_norm = q_norm.data, .k_norm = k_norm.data, .num_tokens = qkv.size / width, .width = width,
+    AttentionWork work = {.op = op,
+        .kernels = kernels(),
+        .given = qkv.data,
+        .keys = keys.data,
+        .values = values.data,
+        .seqlens = seqlens.data,
+        .cos = cos.data,
+        .sin = sin.data,
+        .layouts = layout_of(keys.data, keys.size / rows * sizeof(uint16_t)),
+        .q_norm = q_norm.data,
+        .k_norm = k_norm.data,
+        .num_tokens = qkv.size / width,
+        .width = width,
         .capacity = (size_t)keys.dims[2]};
     work.per_row = work.num_tokens / rows;
     size_t positions = cos.size / (op->dim / 2);
@@ -183,7 +204,8 @@ OrtStatus *slot_attention_compute(void *kernel, OrtKernelContext *context) {
     size_t group = op->heads / op->kv_heads;
     /* As few tokens as fill whole tiles of queries: of three heads to a key eight. */
     work.queries_per_task = 1;
-    while (work.queries_per_task < MAX_QUERIES && work.queries_per_task * group % MAX_QUERIES) work.queries_per_task *= 2;
+    while (work.queries_per_task < MAX_QUERIES && work.queries_per_task * group % MAX_QUERIES)
+        work.queries_per_task *= 2;
     work.tasks_per_head = (work.per_row + work.queries_per_task - 1) / work.queries_per_task;
     parallel(&call, attend_task, rows * op->kv_heads * work.tasks_per_head, &work);
     require(&call, !atomic_load(&work.lacks_memory), "there is not enough memory");
@@ -200,8 +222,8 @@ OrtStatus *slot_attention_create(const OrtCustomOp *op, const OrtApi *api, const
     made->dim = (size_t)attribute(api, info, "head_dim", 0);
     OrtStatus *status = KernelInfoGetAttribute_float(api)(info, "epsilon", &made->epsilon);
     if (!status) status = KernelInfoGetAttribute_float(api)(info, "scale", &made->scale);
-    int holds = (int64_t)made->kv_heads > 0 && (int64_t)made->heads > 0 && made->heads % made->kv_heads == 0 && made->heads <= 1024 &&
-        (int64_t)made->dim > 0 && made->dim % 2 == 0 && made->dim <= 4096;
+    int holds = (int64_t)made->kv_heads > 0 && (int64_t)made->heads > 0 && made->heads % made->kv_heads == 0 &&
+        made->heads <= 1024 && (int64_t)made->dim > 0 && made->dim % 2 == 0 && made->dim <= 4096;
     if (!status && !holds)
         status = refuse(api, "SlotAttention has attributes that it can't compute with");
     if (status)

@@ -12,11 +12,13 @@ enum { MAX_PARTS = 3, MAX_RANK = 256 };
 /* SlotLinear: y = (W x) ⊙ (1 + scales) + bias + offsets + Σ over the row's adapters of scale·(x·Aᵀ)·B
  *
  * W may be several linears over one input, one below the other (`parts`); each has its own slot.
- * W is (num_out, blocks, block bytes) with scales, and perhaps minima, (num_out, blocks), in float32 or both in float16.
+ * W is (num_out, blocks, block bytes) with scales, and perhaps minima, (num_out, blocks), in float32 or both in
+ * float16.
  *   slot_table [adapters, linears, 2]: addresses of A and B of each linear of the graph; 0 where an adapter has none
  *   slot_types [adapters, 2]: rank, and 1 if the numbers are float16
- *   row_slots  [rows, n]: the adapters of each row of the batch, -1 for none: the adapter's number in the lower 32 bits, in the upper
- *     ones those of its scale as float32, exclusive-or those of 1.0f, so that a plain number acts as it was trained
+ *   row_slots  [rows, n]: the adapters of each row of the batch, -1 for none: the adapter's number in the lower 32
+ *     bits, in the upper ones those of its scale as float32, exclusive-or those of 1.0f, so that a plain number acts
+ *     as it was trained
  *   row_scales [rows, 2]: addresses of the row's scales and offsets, (total_out) float32 each, or 0
  */
 typedef struct {
@@ -51,8 +53,8 @@ enum { RANKS_PER_TASK = 8, ROWS_PER_TASK = 64, COLUMNS_PER_TASK = 512 };
 static void quantise_task(void *data, size_t token) {
     LinearWork *work = data;
     const SlotLinear *op = work->op;
-    work->kernels->quantise_row(
-        work->x + token * op->num_in, op->num_in, op->block, op->bits, work->activations + token * work->activation_bytes);
+    work->kernels->quantise_row(work->x + token * op->num_in, op->num_in, op->block, op->bits,
+        work->activations + token * work->activation_bytes);
 }
 
 static void finish_rows(const LinearWork *work, size_t first, size_t last) {
@@ -80,8 +82,8 @@ static void product_task(void *data, size_t index) {
         if (first >= last || !acting->a[part].data) return;
         size_t token = acting->row * work->per_row;
         float *made = work->coefficients + token * work->coefficient_stride + acting->first + part * acting->rank;
-        work->kernels->rows_product(
-            work->x + token * op->num_in, work->per_row, op->num_in, acting->a[part], first, last, made, work->coefficient_stride);
+        work->kernels->rows_product(work->x + token * op->num_in, work->per_row, op->num_in, acting->a[part], first,
+            last, made, work->coefficient_stride);
         for (size_t t = 0; acting->scale != 1.0f && t < work->per_row; t++)
             for (size_t r = first; r < last; r++) made[t * work->coefficient_stride + r] *= acting->scale;
         return;
@@ -125,7 +127,8 @@ static size_t unpack_slot(int64_t slot, float *scale) {
     return (size_t)((uint64_t)slot & UINT32_MAX);
 }
 
-static void find_acting(Call *call, LinearWork *work, const Tensor *table, const Tensor *types, const Tensor *row_slots) {
+static void find_acting(
+    Call *call, LinearWork *work, const Tensor *table, const Tensor *types, const Tensor *row_slots) {
     const SlotLinear *op = work->op;
     size_t per_row = row_slots->num_dims == 2 ? (size_t)row_slots->dims[1] : 0, num_adapters = (size_t)table->dims[0];
     require(call, table->num_dims == 3 && table->dims[2] == 2, "slot_table must be (adapters, linears, 2)");
@@ -145,7 +148,8 @@ static void find_acting(Call *call, LinearWork *work, const Tensor *table, const
             require(call, adapter < num_adapters, "row_slots names an adapter that is not in slot_table");
             if (call->status) return;
             const int64_t *type = (int64_t *)types->data + 2 * adapter;
-            const int64_t *places = (int64_t *)table->data + 2 * (adapter * (size_t)table->dims[1] + (size_t)op->first_linear);
+            const int64_t *places =
+                (int64_t *)table->data + 2 * (adapter * (size_t)table->dims[1] + (size_t)op->first_linear);
             require(call, type[0] >= 0 && type[0] <= MAX_RANK, "an adapter's rank is out of bounds");
             if (call->status) return;
             Acting acting = {.row = row, .rank = (size_t)type[0], .first = first, .scale = scale};
@@ -170,7 +174,8 @@ static void find_acting(Call *call, LinearWork *work, const Tensor *table, const
     }
     work->rank_tiles = (largest + RANKS_PER_TASK - 1) / RANKS_PER_TASK;
     work->num_rank_tasks = work->num_acting * op->num_parts * work->rank_tiles;
-    if (work->num_acting) work->coefficients = scratch(call, COEFFICIENTS, work->num_tokens * work->coefficient_stride * sizeof(float));
+    if (work->num_acting)
+        work->coefficients = scratch(call, COEFFICIENTS, work->num_tokens * work->coefficient_stride * sizeof(float));
 }
 
 OrtStatus *slot_linear_compute(void *kernel, OrtKernelContext *context) {
@@ -237,9 +242,9 @@ OrtStatus *slot_linear_create(const OrtCustomOp *op, const OrtApi *api, const Or
         made->num_parts++;
         total += made->parts[i];
     }
-    int holds = (int64_t)made->num_in > 0 && made->num_in % 2 == 0 && (int64_t)made->num_out > 0 && (made->bits == 4 || made->bits == 8)
-        && made->block >= 32 && (made->block & (made->block - 1)) == 0
-        && (made->first_linear < 0 || total == made->num_out);
+    int holds = (int64_t)made->num_in > 0 && made->num_in % 2 == 0 && (int64_t)made->num_out > 0 &&
+        (made->bits == 4 || made->bits == 8) && made->block >= 32 && (made->block & (made->block - 1)) == 0 &&
+        (made->first_linear < 0 || total == made->num_out);
     if (!holds) {
         free(made);
         return refuse(api, "SlotLinear has attributes that it can't compute with");

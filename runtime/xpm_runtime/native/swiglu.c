@@ -28,7 +28,8 @@ OrtStatus *swiglu_compute(void *kernel, OrtKernelContext *context) {
     Call call = {((SwiGlu *)kernel)->api, context, NULL};
     Tensor x = input(&call, 0);
     if (call.status) return call.status;
-    require(&call, x.num_dims >= 1 && x.dims[x.num_dims - 1] > 0 && x.dims[x.num_dims - 1] % 2 == 0, "x must have an even width");
+    require(&call, x.num_dims >= 1 && x.dims[x.num_dims - 1] > 0 && x.dims[x.num_dims - 1] % 2 == 0,
+        "x must have an even width");
     if (call.status) return call.status;
     size_t width = (size_t)x.dims[x.num_dims - 1] / 2, tokens = x.size / (2 * width);
     SwiGluWork work = {x.data, output_like(&call, &x, (int64_t)width), width, (width + PIECE - 1) / PIECE};

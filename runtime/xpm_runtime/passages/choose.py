@@ -1,4 +1,5 @@
-"""What of documents a prompt is given to see: the passages that bear on it most, as many as fit, in the documents' order.
+"""What of documents a prompt is given to see: the passages that bear on it most, as many as
+fit, in the documents' order.
 
 Where something is left out stands a line with `…`. Nothing is left out, and nothing is ranked, where everything fits.
 """
@@ -28,8 +29,8 @@ class Document:
 class Kept:
     """What is kept of a document.
 
-    ``lines`` are first and last, from 1, of what is kept, one pair for what follows without a gap. The tokens are those of its
-    passages, without its name and the marks.
+    ``lines`` are first and last, from 1, of what is kept, one pair for what follows without a gap. The tokens are those
+    of its passages, without its name and the marks.
     """
 
     name: str
@@ -55,7 +56,8 @@ class Chosen:
 
 
 def room_beside(num_prompt_tokens: int, *, context: int, max_tokens: int) -> int:
-    """Tokens that a context holds of documents beside a prompt and its answer of at most ``max_tokens``; below 0 if none."""
+    """Tokens that a context holds of documents beside a prompt and its answer of at most
+    ``max_tokens``; below 0 if none."""
     return context - num_prompt_tokens - min(max_tokens, context // ANSWER_SHARE) - _JOIN_TOKENS
 
 
@@ -113,7 +115,8 @@ def _header(document: Document) -> str:
 
 
 def _that_fit(cut: Sequence[_Cut], order: Sequence[int], budget: int, headers: Sequence[int], mark: int) -> list[int]:
-    """Of places in ``cut``, best first, those that fit into the budget, each with a mark before it and maybe one behind."""
+    """Of places in ``cut``, best first, those that fit into the budget, each with a mark
+    before it and maybe one behind."""
     kept, named = list[int](), set[int]()
     for place in order:
         each = cut[place]
@@ -126,7 +129,8 @@ def _that_fit(cut: Sequence[_Cut], order: Sequence[int], budget: int, headers: S
 
 
 def _shown(documents: Sequence[Document], cut: Sequence[_Cut], kept: Container[int]) -> str:
-    """What is kept, in order, each document below its name, and a mark for each gap; nothing of one of which nothing is kept."""
+    """What is kept, in order, each document below its name, and a mark for each gap; nothing of one
+    of which nothing is kept."""
     parts: list[str] = []
     for number, document in enumerate(documents):
         own = [(place in kept, each.text) for place, each in enumerate(cut) if each.document == number]

@@ -1,7 +1,7 @@
 """Which passages bear on a prompt most: by their words (BM25), and by vectors where there is something that makes them.
 
-The two are combined by the places that they give a passage, not by their scores, which are of different kinds (reciprocal rank
-fusion, Cormack, Clarke and Büttcher 2009).
+The two are combined by the places that they give a passage, not by their scores, which are of different kinds
+(reciprocal rank fusion, Cormack, Clarke and Büttcher 2009).
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """A document as passages: cut where its form says that something begins, each of a bounded number of tokens.
 
-A document is first taken apart into pieces, lines as far as they are short enough, and each piece knows how strong the border
-before it is. A passage takes as many pieces as fit, and ends before the strongest border in its second half. So the same rule
-serves prose, Markdown and code, and no parser is needed.
+A document is first taken apart into pieces, lines as far as they are short enough, and each piece knows how strong the
+border before it is. A passage takes as many pieces as fit, and ends before the strongest border in its second half. So
+the same rule serves prose, Markdown and code, and no parser is needed.
 
 Invariant: passages follow one another without a gap, and together are the document.
 """
@@ -42,8 +42,8 @@ class Border(IntEnum):
 class Passage:
     """Characters ``start`` to ``end`` of a document, which stand in its lines ``first_line`` to ``last_line``, from 1.
 
-    ``num_tokens`` is the sum over its pieces: within a few of what the passage as a whole comes to. ``heading`` is the last
-    heading before it, "" if there is none.
+    ``num_tokens`` is the sum over its pieces: within a few of what the passage as a whole comes to. ``heading`` is the
+    last heading before it, "" if there is none.
     """
 
     start: int

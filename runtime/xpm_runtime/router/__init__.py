@@ -1,4 +1,5 @@
 """Which experts answer a prompt, and how it is decoded: cards in, a decision out (docs/explanation/routing.md).
 
-Knows cards, not manifests, stores or engines. Everything is pure scoring on the CPU; importing it is cheap but for numpy.
+Knows cards, not manifests, stores or engines. Everything is pure scoring on the CPU; importing
+it is cheap but for numpy.
 """

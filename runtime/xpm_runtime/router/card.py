@@ -13,8 +13,9 @@ DEFAULT_PRIORITY = 0.5
 class RoutingCard:
     """An expert as its publisher describes it.
 
-    ``priority`` is 0 to 1 and decides between equals. ``hint`` is an expression (``xpm_runtime.router.hint``). ``examples`` are
-    prompts that it answers. ``tier`` is one of format, language, tech, domain, task: experts of one tier are not combined.
+    ``priority`` is 0 to 1 and decides between equals. ``hint`` is an expression (``xpm_runtime.router.hint``).
+    ``examples`` are prompts that it answers. ``tier`` is one of format, language, tech, domain, task: experts of
+    one tier are not combined.
     ``requires`` and ``incompatible`` are names of other cards.
     """
 

@@ -65,7 +65,8 @@ class Chooser:
         )
 
     def _with_required(self, chosen: list[int], max_experts: int) -> list[int]:
-        """The chosen, best first, each with what it requires, as long as they get on with each other and are not too many."""
+        """The chosen, best first, each with what it requires, as long as they get on with each
+        other and are not too many."""
         taken: list[int] = []
         for each in chosen:
             needed, waiting = [], [each]

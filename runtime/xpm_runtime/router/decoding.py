@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoding:
-    """``max_tokens`` is the most; of it, at most ``share`` of the prompt's tokens if that is not 0, but ``LEAST_TOKENS``."""
+    """``max_tokens`` is the most; of it, at most ``share`` of the prompt's tokens if that is
+    not 0, but ``LEAST_TOKENS``."""
 
     temperature: float
     top_p: float = 0.95
@@ -34,4 +35,5 @@ DECODING: Mapping[str, Decoding] = {
     "brainstorm": Decoding(temperature=0.9),
     DEFAULT_TASK: Decoding(temperature=0.6),
 }
-"""Task → parameters. No short prompt leaves less than ``LEAST_TOKENS``: half of "Positive or negative? Great!" is no room."""
+"""Task → parameters. No short prompt leaves less than ``LEAST_TOKENS``: half of "Positive or
+negative? Great!" is no room."""

@@ -1,4 +1,5 @@
-"""How well decisions agree with labels: accuracy, precision and recall of each expert, calibration, who is taken for whom."""
+"""How well decisions agree with labels: accuracy, precision and recall of each expert,
+calibration, who is taken for whom."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -42,8 +43,8 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """``accuracy`` counts a prompt whose set of experts is exactly the wanted one. ``calibration_error`` is the expected one
-    over ten bins (ECE). ``confusion`` is (wanted, chosen) → prompts; a set of several is joined by ``+``.
+    """``accuracy`` counts a prompt whose set of experts is exactly the wanted one. ``calibration_error`` is the
+    expected one over ten bins (ECE). ``confusion`` is (wanted, chosen) → prompts; a set of several is joined by ``+``.
     """
 
     num_prompts: int
@@ -108,7 +109,8 @@ def evaluate(routed: Sequence[Routed]) -> Evaluation:
 
 
 def calibration_error(confidences: Sequence[float], is_right: Sequence[bool]) -> float:
-    """Expected calibration error: how far, on average, confidence and the share that is right lie apart, over ten equal bins."""
+    """Expected calibration error: how far, on average, confidence and the share that is right lie
+    apart, over ten equal bins."""
     sure, right = np.asarray(confidences, np.float64), np.asarray(is_right, np.float64)
     bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
     apart = [abs(sure[bins == each].sum() - right[bins == each].sum()) for each in range(_BINS)]

@@ -1,7 +1,8 @@
 """A learned head: from a prompt to the log-odds that one expert answers it (docs/reference/formats/routing-head.md).
 
-A head is linear over hashed features of the text, and over the vector of an embedder if it was trained with one. It is
-trained by itself, against requests that are for others; heads of different experts are compared because each is calibrated.
+A head is linear over hashed features of the text, and over the vector of an embedder if it was trained with
+one. It is trained by itself, against requests that are for others; heads of different experts are compared
+because each is calibrated.
 """
 
 import json
@@ -35,7 +36,8 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Sparse: float32 ``values`` at int64 ``places`` below ``NUM_FEATURES``; a place may come twice, then both count."""
+    """Sparse: float32 ``values`` at int64 ``places`` below ``NUM_FEATURES``; a place may
+    come twice, then both count."""
 
     places: NDArray[np.int64]
     values: Floats
@@ -70,10 +72,10 @@ def _pieces(word: str) -> list[str]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """
-    lexical: float32 (NUM_FEATURES,). vector: float32 (size,) for the embedder of the digest ``embedder``, None without one.
-    Both sums and ``bias`` are calibrated log-odds. Where that embedder is not at hand, the lexical sum times ``alone_slope`` plus
-    ``alone_bias`` are. ``embedded`` are the same expert's weights for another embedder, to be used in its stead where that one is
-    at hand.
+    lexical: float32 (NUM_FEATURES,). vector: float32 (size,) for the embedder of the digest ``embedder``, None without
+    one. Both sums and ``bias`` are calibrated log-odds. Where that embedder is not at hand, the lexical sum times
+    ``alone_slope`` plus ``alone_bias`` are. ``embedded`` are the same expert's weights for another embedder, to be used
+    in its stead where that one is at hand.
     """
 
     lexical: Floats
@@ -118,7 +120,8 @@ class Head:
 
     @classmethod
     def from_bytes(cls, data: bytes, *, where: str) -> "Head":
-        """Read a head; raises ModelLoadError if it is too large, malformed, or has values that are no finite numbers."""
+        """Read a head; raises ModelLoadError if it is too large, malformed, or has values
+        that are no finite numbers."""
         try:
             return cls._parsed(data)
         except Exception as error:  # safetensors raises its own, untyped

@@ -13,8 +13,9 @@ from xpm_runtime.router.head import NUM_FEATURES, Features, Floats, Head
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heads:
     """
-    lexical: int8 (NUM_FEATURES, heads), to be multiplied by ``scales`` (heads,). vectors: float32 (size, heads), 0 for a head that
-    does not know ``embedder``. with_vector and alone: float32 (2, heads): slope of the lexical sum and bias, in the two ways.
+    lexical: int8 (NUM_FEATURES, heads), to be multiplied by ``scales`` (heads,). vectors: float32 (size, heads), 0
+    for a head that does not know ``embedder``. with_vector and alone: float32 (2, heads): slope of the lexical sum
+    and bias, in the two ways.
     """
 
     lexical: NDArray[np.int8]

@@ -1,7 +1,8 @@
-"""``router_hint``: an expression over what a prompt shows, e.g. ``(task=sql OR schema) AND NOT language=zh AND words<200``.
+"""``router_hint``: an expression over what a prompt shows, e.g. ``(task=sql OR schema) AND NOT
+language=zh AND words<200``.
 
-AND, OR, NOT, parentheses, ``key=value``, comparisons of numbers, and bare words or quoted phrases that must occur. Depth and
-length are bounded; an expression that is not one is the publisher's mistake and says where.
+AND, OR, NOT, parentheses, ``key=value``, comparisons of numbers, and bare words or quoted phrases that must occur.
+Depth and length are bounded; an expression that is not one is the publisher's mistake and says where.
 """
 
 import re

@@ -27,7 +27,8 @@ _TELLING, _ORDINARY, _EXCLUDED = range(3)
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """Of one card: keywords of its own that occur, ordinary words among its keywords that do, and excluded ones that do."""
+    """Of one card: keywords of its own that occur, ordinary words among its keywords that do,
+    and excluded ones that do."""
 
     telling: tuple[str, ...] = ()
     ordinary: tuple[str, ...] = ()

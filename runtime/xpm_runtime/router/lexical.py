@@ -1,4 +1,5 @@
-"""How alike a prompt and texts are in their words: BM25, and nothing learned. The texts are those of cards, or passages."""
+"""How alike a prompt and texts are in their words: BM25, and nothing learned. The texts are
+those of cards, or passages."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence

@@ -1,9 +1,12 @@
 """Choosing experts for a prompt: signals of each card, one score, a threshold below which the base answers alone.
 
 1. The prompt is read: words, signs, concepts, the features of heads (``prompt``).
-2. Each card has signals: its own head, those of the topics that it names, keywords; concepts; words in common (``signals``).
-3. ``weights`` makes log-odds of them, for each kind of card its own, and these become probabilities of all cards and the base.
-4. The likeliest is chosen, or the base; an expert for a format joins one for a task if the prompt asks for both (``choice``).
+2. Each card has signals: its own head, those of the topics that it names, keywords; concepts;
+words in common (``signals``).
+3. ``weights`` makes log-odds of them, for each kind of card its own, and these become probabilities
+of all cards and the base.
+4. The likeliest is chosen, or the base; an expert for a format joins one for a task if the prompt
+asks for both (``choice``).
 5. What the chosen require comes along; what they do not get on with is left out.
 """
 
@@ -51,7 +54,8 @@ class Router:
     ) -> None:
         """
         Args:
-            encoders: what makes vectors of prompts; a head uses those of the one that it was trained with, if that is here.
+            encoders: what makes vectors of prompts; a head uses those of the one that it was
+                trained with, if that is here.
             language_of: from a text to its ISO 639-1 code, "" if it is not known.
             ablated: signals that are not used, for measuring what each is good for.
         Raises:

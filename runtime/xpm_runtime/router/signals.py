@@ -1,7 +1,7 @@
 """What speaks for and against each card, for one prompt: a table that ``weights`` makes log-odds of.
 
-Everything that depends on the cards alone is made once. A prompt then costs a few operations over arrays as long as there are
-cards; what is the same for many of them (a keyword, a set of topics) is computed once.
+Everything that depends on the cards alone is made once. A prompt then costs a few operations over arrays as long as
+there are cards; what is the same for many of them (a keyword, a set of topics) is computed once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -179,7 +179,8 @@ def _concepts_of(card: RoutingCard) -> frozenset[str]:
 
 
 def _makes_something(card: RoutingCard, concepts: frozenset[str]) -> bool:
-    """Whether questions about things are none for it: it writes code or formats, or none of its examples is such a question."""
+    """Whether questions about things are none for it: it writes code or formats, or none of its
+    examples is such a question."""
     if card.tier in ("format", "language", "tech", "task") or concepts:
         return True
     general = [read_prompt(each).is_general for each in card.examples[:50]]

@@ -1,7 +1,7 @@
 """What shows in a prompt without knowing any expert: code, schemas, shapes of data, file names, kinds of question.
 
-A sign is a name (``code:sql``, ``shape:json``, ``asks:definition``). Signs are features of the heads, are held against the
-concepts of cards, and say what kind of task a prompt is.
+A sign is a name (``code:sql``, ``shape:json``, ``asks:definition``). Signs are features of the heads, are held against
+the concepts of cards, and say what kind of task a prompt is.
 """
 
 import re

@@ -1,7 +1,8 @@
-"""Heads for kinds of requests that many experts are about, which come with xpm (``python -m xpm_build.routing`` makes them).
+"""Heads for kinds of requests that many experts are about, which come with xpm (``python -m
+xpm_build.routing`` makes them).
 
-An expert that brings no head of its own borrows those of the topics that its card names. They also say what kind of task a
-prompt is, and whether it is one for no expert.
+An expert that brings no head of its own borrows those of the topics that its card names. They also say what kind of
+task a prompt is, and whether it is one for no expert.
 """
 
 import json
@@ -27,7 +28,8 @@ _MOST_LOG_ODDS = 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """``names`` are what cards call it; ``task`` is what ``xpm_runtime.router.decoding`` calls it; general ones are the base's."""
+    """``names`` are what cards call it; ``task`` is what ``xpm_runtime.router.decoding`` calls it;
+    general ones are the base's."""
 
     name: str
     names: frozenset[str]

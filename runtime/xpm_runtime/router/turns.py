@@ -1,8 +1,8 @@
 """Who answers a turn of a conversation that means nothing by itself ("and by country?"): those who answered before it.
 
-Where the router finds nobody for a turn, and it is no general question, the conversation goes on with whoever answered last; a
-closing word ("thanks") takes nothing from them. Invariant: that depends on the user's turns alone, and is found by looking back
-from the last one, only as far as needed.
+Where the router finds nobody for a turn, and it is no general question, the conversation goes on with whoever answered
+last; a closing word ("thanks") takes nothing from them. Invariant: that depends on the user's turns alone, and is found
+by looking back from the last one, only as far as needed.
 """
 
 from collections.abc import Callable, Collection, Sequence

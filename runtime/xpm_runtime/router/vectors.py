@@ -1,7 +1,7 @@
 """Vectors of texts from vectors of their pieces: what comes with xpm, in five scripts and without a model to run.
 
-``words.safetensors`` holds a vector in 4 bits for each of 22,000 pieces of words, taken once from an encoder for a hundred
-languages (``xpm_build.routing.words``). A text's vector is the mean of its pieces', rarer ones weighing more.
+``words.safetensors`` holds a vector in 4 bits for each of 22,000 pieces of words, taken once from an encoder for a
+hundred languages (``xpm_build.routing.words``). A text's vector is the mean of its pieces', rarer ones weighing more.
 """
 
 import json
@@ -29,7 +29,8 @@ class WordVectors:
         """
         Args:
             vectors: (pieces, size / 2), two numbers from -7 to 7 to a byte, 8 added, the first in the lower half.
-            weights: float32 (pieces,), what a piece's numbers are multiplied by: how much it says, and the unit of its numbers.
+            weights: float32 (pieces,), what a piece's numbers are multiplied by: how much it says,
+                and the unit of its numbers.
         """
         self._place = {piece: place for place, piece in enumerate(pieces)}
         self._vectors, self._weights, self.digest = vectors, weights, digest

@@ -28,7 +28,8 @@ def folded(text: str) -> str:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a folded text in order; each character of Chinese, Japanese and Korean is one, ``c++`` and ``c#`` are."""
+    """The words of a folded text in order; each character of Chinese, Japanese and Korean is
+    one, ``c++`` and ``c#`` are."""
     return _WORD.findall(text)
 
 
@@ -44,7 +45,8 @@ def is_cjk(text: str) -> bool:
 
 
 def occurs(keyword: str, text: str) -> bool:
-    """Whether a keyword stands in a folded text by itself: one word, several, or one with signs (``c++``, ``node.js``)."""
+    """Whether a keyword stands in a folded text by itself: one word, several, or one with
+    signs (``c++``, ``node.js``)."""
     pattern = _pattern(keyword)
     return pattern is not None and pattern.search(text) is not None
 

@@ -1,8 +1,9 @@
 """Which replica a request goes to: where its experts were lately, as long as that one has no more than its share.
 
-Consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, arXiv 1608.01350): a composition belongs to the first
-replica behind it on a ring, and goes on to the next ones while they have as much as ``bound`` times the average. A replica that
-comes or goes moves only what is its own. Pure: whoever routes says what each replica has to do now.
+Consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, arXiv 1608.01350): a composition
+belongs to the first replica behind it on a ring, and goes on to the next ones while they have as much as
+``bound`` times the average. A replica that comes or goes moves only what is its own. Pure: whoever routes says
+what each replica has to do now.
 """
 
 import bisect

@@ -12,8 +12,8 @@ HEADERS_S = 20.0
 class PatientProtocol(H11Protocol):
     """uvicorn's own, but that a client must have sent the headers of its first request within ``HEADERS_S``.
 
-    asyncio switches Nagle's algorithm off for sockets that say that they are TCP's; those that a listening socket without a
-    protocol accepts don't, and each answer would wait 40 ms for the client's acknowledgement.
+    asyncio switches Nagle's algorithm off for sockets that say that they are TCP's; those that a listening socket
+    without a protocol accepts don't, and each answer would wait 40 ms for the client's acknowledgement.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -1,6 +1,7 @@
 """Documents that come with a request: what bears on the user's last turn is put in front of it.
 
-Passages are compared by their words alone: vectors of hundreds of them would keep the processors from everybody else for seconds.
+Passages are compared by their words alone: vectors of hundreds of them would keep the processors from
+everybody else for seconds.
 """
 
 from collections.abc import Sequence

@@ -36,7 +36,8 @@ ErrorResponse = Callable[[str, ApiError], Response]
 class Security:
     """``hosts`` are names, without ports, that requests may be addressed to.
 
-    ``needs_key``: also where there is none (any more) nobody is let in without one; else a key is needed as soon as there is one.
+    ``needs_key``: also where there is none (any more) nobody is let in without one; else a key is
+    needed as soon as there is one.
     """
 
     keys: KeyFile
@@ -146,8 +147,8 @@ class Guard:
 
 
 async def whole_body(receive: Receive, limit: int = MAX_BODY_BYTES) -> list[Message]:
-    """The messages that a request's body comes in, the last one of a client that left instead; raises ApiError if it is too large
-    or too slow."""
+    """The messages that a request's body comes in, the last one of a client that left instead; raises ApiError if it
+    is too large or too slow."""
     messages: list[Message] = []
     size = 0
     try:

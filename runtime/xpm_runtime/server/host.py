@@ -50,11 +50,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """``experts`` in the order in which they act; ``settings`` are ``SamplingParams`` by name, where the client says nothing.
+    """``experts`` in the order in which they act; ``settings`` are ``SamplingParams`` by name,
+    where the client says nothing.
 
-    ``confidence`` and ``candidates`` are the router's, None and () where the client named who answers. ``grammar_of`` gives the
-    grammar that the experts state for a prompt, which ``settings`` have for the user's alone; ``context`` is what is shown of
-    documents in front of that, None if there are none.
+    ``confidence`` and ``candidates`` are the router's, None and () where the client named who answers. ``grammar_of``
+    gives the grammar that the experts state for a prompt, which ``settings`` have for the user's alone; ``context`` is
+    what is shown of documents in front of that, None if there are none.
     """
 
     experts: tuple[Acting, ...]
@@ -93,7 +94,8 @@ class Reloaded:
 
 
 class Host(Protocol):
-    """Every method may be called from any thread. Names are of what is installed: none is a path, nothing is fetched for one."""
+    """Every method may be called from any thread. Names are of what is installed: none is a path,
+    nothing is fetched for one."""
 
     @property
     def base(self) -> Listed: ...
@@ -111,15 +113,18 @@ class Host(Protocol):
         """Who answers a prompt.
 
         Args:
-            earlier: what the user said before it: whoever answered that goes on where the prompt means nothing by itself.
-            model: "auto" lets the router choose, "base" (or the base's name) nobody, else NAME or NAME@VERSION of an expert.
+            earlier: what the user said before it: whoever answered that goes on where the
+                prompt means nothing by itself.
+            model: "auto" lets the router choose, "base" (or the base's name) nobody, else NAME or
+                NAME@VERSION of an expert.
             forced: who acts beside the model's expert, or instead of those that the router would choose.
         Raises:
             UnknownModelError: a name is not installed. RequestError: the wishes contradict each other.
         """
 
     def attach(self, keys: Sequence[str]) -> float:
-        """Have experts in the engine before they are asked for; milliseconds. Raises AdapterMismatchError or CapacityError."""
+        """Have experts in the engine before they are asked for; milliseconds. Raises
+        AdapterMismatchError or CapacityError."""
 
     def load(self, id: str) -> float:
         """``attach`` an expert with what it requires, by NAME or NAME@VERSION; raises UnknownModelError too."""
@@ -134,7 +139,8 @@ class Host(Protocol):
     def list_experts(self) -> Sequence[Listed]: ...
 
     def embed(self, texts: Sequence[str]) -> tuple[str, list[list[float]], int] | None:
-        """(the embedder's name, a vector of length 1 for each text, tokens read); None where no embedder is configured."""
+        """(the embedder's name, a vector of length 1 for each text, tokens read); None where
+        no embedder is configured."""
 
     def reload(self) -> Reloaded:
         """Read the lock again. What runs is answered by what it began with."""

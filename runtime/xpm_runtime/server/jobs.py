@@ -1,8 +1,8 @@
 """Jobs that were accepted and are done later: a queue in SQLite that outlives the process.
 
-A job that was accepted is on the disk before its id is given away, and has one result: what a process that died was doing is queued
-again when the next one opens the file, and only the attempt that is under way may write a result. One process at a time has the
-file. It knows no requests and no engine: payloads and results are JSON.
+A job that was accepted is on the disk before its id is given away, and has one result: what a process that died was
+doing is queued again when the next one opens the file, and only the attempt that is under way may write a result. One
+process at a time has the file. It knows no requests and no engine: payloads and results are JSON.
 
 States: queued → running → done, failed or cancelled; running → queued if the process dies, drains or has no room.
 """
@@ -162,7 +162,8 @@ class Jobs:
             return None if row is None else self._one("id = ?", row[0])
 
     def finish(self, job: Job, result: Json) -> bool:
-        """Keep the result of an attempt; False, and nothing is kept, if the job was cancelled or is another attempt's."""
+        """Keep the result of an attempt; False, and nothing is kept, if the job was
+        cancelled or is another attempt's."""
         return self._leave(job, "done", result=json.dumps(result))
 
     def fail(self, job: Job, error: str) -> bool:
@@ -227,7 +228,8 @@ class Jobs:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: on the disk when it is left, or nothing of it; raises EngineError if the disk does not take it."""
+        """A transaction: on the disk when it is left, or nothing of it; raises EngineError if
+        the disk does not take it."""
         with self._lock:
             try:
                 self._database.execute("BEGIN IMMEDIATE")

@@ -1,7 +1,8 @@
-"""Who may use the server: keys of 256 random bits, of which only hashes are kept, with scopes and quotas, in one JSON file.
+"""Who may use the server: keys of 256 random bits, of which only hashes are kept, with scopes and
+quotas, in one JSON file.
 
-A hash without salt is enough where nobody chose the secret. The file is read again when it changes, so that a key works, and
-stops working, at once.
+A hash without salt is enough where nobody chose the secret. The file is read again when it changes, so that a key
+works, and stops working, at once.
 """
 
 import hashlib
@@ -27,8 +28,9 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """``sha256`` is that of the secret, in hexadecimal. ``scopes``: "infer" asks for answers, "admin" also loads and unloads
-    experts, "metrics" reads figures. A quota of None is no bound. What asks for more than ``max_priority`` gets that."""
+    """``sha256`` is that of the secret, in hexadecimal. ``scopes``: "infer" asks for answers, "admin" also loads
+    and unloads experts, "metrics" reads figures. A quota of None is no bound. What asks for more than
+    ``max_priority`` gets that."""
 
     name: str
     sha256: str

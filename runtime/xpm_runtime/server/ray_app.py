@@ -1,7 +1,7 @@
 """Many replicas behind one address, by Ray Serve: each is a whole server, and requests go where their experts are.
 
-A front reads each request, says what its composition is, and hands it, untouched, to the replica that the composition belongs to;
-what that answers streams back. Ray keeps the replicas alive, scales them and replaces them one by one.
+A front reads each request, says what its composition is, and hands it, untouched, to the replica that the composition
+belongs to; what that answers streams back. Ray keeps the replicas alive, scales them and replaces them one by one.
 """
 
 import asyncio
@@ -44,7 +44,8 @@ class RaySettings:
 
 
 class AffinityRouter(RequestRouter):  # type: ignore[misc]
-    """A composition's own replica first, then those that follow it on the ring; Ray goes on to the next when one is full."""
+    """A composition's own replica first, then those that follow it on the ring; Ray goes on to
+    the next when one is full."""
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
@@ -151,7 +152,8 @@ def ray_application(
         request_router_config=RequestRouterConfig(request_router_class=AffinityRouter),
         graceful_shutdown_timeout_s=45,
     )
-    front = serve.deployment(  # it waits more than it computes: no processor is set aside, for the replicas may need them all
+    # It waits more than it computes: no processor is set aside, for the replicas may need them all.
+    front = serve.deployment(
         serve.ingress()(Front), name="front", max_ongoing_requests=1024, ray_actor_options={"num_cpus": 0}
     )
     return front.bind(replica.bind(open_application), make_key_of)

@@ -53,7 +53,8 @@ class Ended:
 class Answer:
     """What was asked for and is being written: one ticket for each choice.
 
-    What comes is read from the tickets at once, and to their ends, whether or not anybody iterates: so everything is counted.
+    What comes is read from the tickets at once, and to their ends, whether or not anybody iterates:
+    so everything is counted.
     """
 
     def __init__(
@@ -186,8 +187,8 @@ class Service:
         """Choose, attach and submit.
 
         Raises:
-            ApiError: the server is going down. Overloaded: the queue is full. EngineError, or an error of the host: the wish
-                can't be granted; nothing was computed.
+            ApiError: the server is going down. Overloaded: the queue is full. EngineError, or an error of the host: the
+                wish can't be granted; nothing was computed.
         """
         return await self.begin_all([wish], tenant=tenant)
 
@@ -213,7 +214,8 @@ class Service:
         return answer
 
     async def _submit(self, wish: Wish, tenant: str, *, is_anew: bool = False) -> tuple[Choice, list[Ticket]]:
-        """(who answers, a ticket for each choice); chosen anew, once, if an expert left the engine at that very moment."""
+        """(who answers, a ticket for each choice); chosen anew, once, if an expert left the
+        engine at that very moment."""
         async with self._cutting if wish.documents else nullcontext():
             choice, request = await asyncio.to_thread(self._prepare, wish)
         tickets, priority = list[Ticket](), self.priority_of(tenant, wish.priority)

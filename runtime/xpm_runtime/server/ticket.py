@@ -13,7 +13,8 @@ from xpm_runtime.server.work import Delta
 
 
 class Ticket:
-    """Iterating over it gives deltas, the last with the result; it can be done once, in the loop that submitted the order.
+    """Iterating over it gives deltas, the last with the result; it can be done once, in the loop
+    that submitted the order.
 
     ``queued_ms`` and ``first_token_ms`` count from the acceptance; None until then.
     """
@@ -55,7 +56,8 @@ class Ticket:
         return delta
 
     def put(self, text: str, tokens: Sequence[TokenReport]) -> bool:
-        """Add to what is to be read; whether the reader must be told, which whoever puts does in the loop: ``arrived.set()``."""
+        """Add to what is to be read; whether the reader must be told, which whoever puts does in
+        the loop: ``arrived.set()``."""
         with self._lock:
             if text:
                 self._text.append(text)
@@ -76,8 +78,8 @@ class Ticket:
 class Waker:
     """Tells readers that something came, from a thread of its own.
 
-    Telling an event loop writes to a pipe, behind which the loop has the interpreter until it is done. So whoever steps the engine
-    leaves that to a thread that comes to its turn while the engine computes.
+    Telling an event loop writes to a pipe, behind which the loop has the interpreter until it is done. So whoever steps
+    the engine leaves that to a thread that comes to its turn while the engine computes.
     """
 
     def __init__(self) -> None:

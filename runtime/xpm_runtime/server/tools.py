@@ -1,7 +1,8 @@
 """Functions that a model may call: told in the system's turn, written under a grammar, read back as they are written.
 
-The form is the one that Qwen and Hermes were trained on: ``<tool_call>`` around a JSON object with ``name`` and ``arguments``. The
-grammar fixes every character of it but the arguments, so reading is exact and needs no JSON parser that can stop half-way.
+The form is the one that Qwen and Hermes were trained on: ``<tool_call>`` around a JSON object with ``name`` and
+``arguments``. The grammar fixes every character of it but the arguments, so reading is exact and needs no JSON
+parser that can stop half-way.
 """
 
 import json
@@ -37,7 +38,8 @@ _VALUES = frozenset({"const", "enum", "required"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """``is_strict``: a schema that can't be held to in every detail is refused rather than followed as far as possible."""
+    """``is_strict``: a schema that can't be held to in every detail is refused rather than
+    followed as far as possible."""
 
     name: str
     description: str = ""

@@ -1,7 +1,8 @@
-"""Spans of answers by OpenTelemetry, with the names that vLLM gives them; only where a collector is named and the SDK is there.
+"""Spans of answers by OpenTelemetry, with the names that vLLM gives them; only where a collector is
+named and the SDK is there.
 
-A client's ``traceparent`` makes its span the parent of ours. Prompts and answers are never in them. Only this module imports
-OpenTelemetry.
+A client's ``traceparent`` makes its span the parent of ours. Prompts and answers are never in them. Only this
+module imports OpenTelemetry.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Which order is next: by priority and age, then fair between tenants, then beside others of its experts.
 
-Pure arithmetic on counters; it knows no clock, engine or thread. Ageing never lifts an order to the first priority: that is for
-what must not wait behind what others have piled up.
+Pure arithmetic on counters; it knows no clock, engine or thread. Ageing never lifts an order to the first priority:
+that is for what must not wait behind what others have piled up.
 """
 
 from collections import Counter
@@ -96,7 +96,8 @@ class Waiting(Generic[T]):
 
 
 def victims(place: Place[T], running: list[Place[T]], gap: int | None) -> list[Place[T]]:
-    """Who may give way to an order: those whose clients asked for ``gap`` less, the least important and latest first."""
+    """Who may give way to an order: those whose clients asked for ``gap`` less, the least
+    important and latest first."""
     if gap is None:
         return []
     lower = [each for each in running if place.priority - each.priority >= gap]

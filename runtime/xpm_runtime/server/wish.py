@@ -17,10 +17,10 @@ DEFAULT_PRIORITY = 4
 class Wish:
     """``prompt`` is a conversation, a text that is continued as it is, or token ids.
 
-    ``context`` bounds the tokens of prompt and answer together. ``settings`` are the ``SamplingParams`` that the client sets;
-    what it leaves out the experts' manifests say. ``rope`` is how positions are scaled where that is needed, ``cache`` how keys and
-    values are kept; as the server was started if None. Of ``documents`` what bears on the last turn is put in front of it, at
-    most ``context_tokens``; None for what there is room for.
+    ``context`` bounds the tokens of prompt and answer together. ``settings`` are the ``SamplingParams`` that the client
+    sets; what it leaves out the experts' manifests say. ``rope`` is how positions are scaled where that is needed,
+    ``cache`` how keys and values are kept; as the server was started if None. Of ``documents`` what bears on the last
+    turn is put in front of it, at most ``context_tokens``; None for what there is room for.
     """
 
     prompt: Sequence[Message] | str | Sequence[int]

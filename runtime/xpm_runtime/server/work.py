@@ -1,4 +1,5 @@
-"""What passes between those who answer clients and the thread that steps the engine: orders in, pieces of answers out."""
+"""What passes between those who answer clients and the thread that steps the engine: orders
+in, pieces of answers out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,8 +14,8 @@ PRIORITIES = 10
 class Order:
     """What a client wants.
 
-    ``priority`` is 0 (last) to 9 (first); waiting raises it by one every ``Limits.ageing_s``. ``timeout_s`` counts from the
-    order's acceptance. ``tenant`` is for quotas and fairness; "" is the loopback user.
+    ``priority`` is 0 (last) to 9 (first); waiting raises it by one every ``Limits.ageing_s``. ``timeout_s`` counts from
+    the order's acceptance. ``tenant`` is for quotas and fairness; "" is the loopback user.
     """
 
     request: Request
@@ -33,8 +34,8 @@ class Order:
 class Delta:
     """What came since the last one.
 
-    ``tokens`` is empty unless log-probabilities were asked for. ``result`` is set on the last delta alone, and there ``notes``
-    say how the order was degraded, and whether its positions were scaled.
+    ``tokens`` is empty unless log-probabilities were asked for. ``result`` is set on the last delta alone, and there
+    ``notes`` say how the order was degraded, and whether its positions were scaled.
     """
 
     text: str
@@ -47,12 +48,12 @@ class Delta:
 class Limits:
     """What a worker takes on.
 
-    ``max_queued`` and ``max_queued_tokens`` bound what waits: orders, and the tokens that they may come to. ``tenant_queued`` and
-    ``tenant_running`` bound one tenant's share; None is no bound. An order waits at most as long as it wants to, or ``timeout_s``.
-    A running answer gives way to an order whose priority (that of its client, without ageing) is at least ``preempt_gap``
-    higher; None: never. ``degrade_from`` is the share of ``max_queued`` from which new orders keep only their
-    ``degraded_experts`` strongest experts; from halfway between it and a full queue on, they may write ``degraded_tokens``
-    at most. None: nothing is degraded.
+    ``max_queued`` and ``max_queued_tokens`` bound what waits: orders, and the tokens that they may come to.
+    ``tenant_queued`` and ``tenant_running`` bound one tenant's share; None is no bound. An order waits at most as long
+    as it wants to, or ``timeout_s``. A running answer gives way to an order whose priority (that of its client, without
+    ageing) is at least ``preempt_gap`` higher; None: never. ``degrade_from`` is the share of ``max_queued`` from which
+    new orders keep only their ``degraded_experts`` strongest experts; from halfway between it and a full queue on, they
+    may write ``degraded_tokens`` at most. None: nothing is degraded.
     """
 
     max_queued: int = 256
@@ -77,8 +78,8 @@ class Limits:
 class Snapshot:
     """How a worker is doing. Numbers named ``total_*`` only grow.
 
-    ``waiting`` counts orders by their priority; ``running_by_expert`` those that run, by expert; ``cached_tokens`` are in the KV
-    cache; ``tokens_per_s`` is of the last seconds.
+    ``waiting`` counts orders by their priority; ``running_by_expert`` those that run, by expert; ``cached_tokens`` are
+    in the KV cache; ``tokens_per_s`` is of the last seconds.
     """
 
     running: int

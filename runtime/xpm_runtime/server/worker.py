@@ -1,8 +1,8 @@
 """One thread steps the engine for all; whoever waits for an answer waits for nothing else.
 
-Orders are checked and encoded in other threads, queue here, and come to the engine when it has a lane for them, so that who is next
-is decided as late as possible. The stepping thread alone changes what waits and what runs; what event loops need to know is counted
-beside, under a lock that is never held while the engine works.
+Orders are checked and encoded in other threads, queue here, and come to the engine when it has a lane for them, so that
+who is next is decided as late as possible. The stepping thread alone changes what waits and what runs; what event loops
+need to know is counted beside, under a lock that is never held while the engine works.
 
 Invariants: every accepted order ends with one result, and its experts are pinned until then.
 """
@@ -133,7 +133,8 @@ class Worker:
     # Accepting, in the event loop's thread
 
     def _reserve(self, order: Order) -> tuple[Request, tuple[str, ...]]:
-        """Hold a place in the queue while an order is checked; its request as it is accepted, and notes of what that lost."""
+        """Hold a place in the queue while an order is checked; its request as it is accepted,
+        and notes of what that lost."""
         limits, load = self._limits, self._load
         with self._changed:
             if self._is_draining:

@@ -26,8 +26,9 @@ class NgramDrafter:
             self._ids.append(token)
 
     def draft(self, count: int) -> tuple[list[int], int]:
-        """(up to ``count`` tokens, how many of the last ones were found before): the longest match, of equals the latest; none if
-        there is none. A match that reaches to the end goes on with what it guessed itself, as a repetition does."""
+        """(up to ``count`` tokens, how many of the last ones were found before): the longest match, of equals
+        the latest; none if there is none. A match that reaches to the end goes on with what it guessed
+        itself, as a repetition does."""
         for length in range(MAX_TOKENS, MIN_TOKENS - 1, -1):
             place = self._next_of[length].get(tuple(self._ids[-length:]))
             if place is not None:

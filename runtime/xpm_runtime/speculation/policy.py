@@ -1,7 +1,8 @@
 """Whether to guess, and how far: what a draft may be expected to bring, beside what the run that verifies it costs.
 
-A draft is made at every step, also where none is run: comparing it with what is written then costs nothing, and tells how often
-such guesses are right. So a text that does not repeat itself pays nothing, and guessing begins by itself where one does.
+A draft is made at every step, also where none is run: comparing it with what is written then costs nothing, and
+tells how often such guesses are right. So a text that does not repeat itself pays nothing, and guessing begins
+by itself where one does.
 """
 
 from collections.abc import Sequence as Items

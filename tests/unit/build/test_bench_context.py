@@ -149,7 +149,8 @@ def test_what_was_stopped_says_so_and_no_more():
 
 
 def test_an_engine_is_asked_by_length_and_stopped_by_step(tiny_base):
-    """The tiny base holds 256 positions, which is too few for the loss; what is refused is refused before it is loaded."""
+    """The tiny base holds 256 positions, which is too few for the loss; what is refused is
+    refused before it is loaded."""
     options = ContextOptions(lengths=(300,), windows=0, cases=1, tasks=("needle",), threads=1)
     quiet = {"report": lambda text: None, "stopped": lambda: False}
     with pytest.raises(UsageError, match="too few for the task"):

@@ -1,4 +1,5 @@
-"""How strongly experts act together: the sum in PyTorch is the engine's, and its scales are learned, kept or not, and told."""
+"""How strongly experts act together: the sum in PyTorch is the engine's, and its scales are
+learned, kept or not, and told."""
 
 import json
 import shutil

@@ -1,4 +1,5 @@
-"""A package as an OCI layout and as a folder for the hub, and back: nothing is lost, and nothing that is damaged comes in."""
+"""A package as an OCI layout and as a folder for the hub, and back: nothing is lost, and nothing
+that is damaged comes in."""
 
 import hashlib
 import io
@@ -23,6 +24,8 @@ from xpm_index.errors import ArchiveError, IntegrityError
 from xpm_index.keys import SigningKey
 from xpm_index.publishing import sign_archive
 
+PATH = "org.cncf.model.filepath"
+TAR = "application/vnd.cncf.model.weight.v1.tar"
 TOKENS = probe_tokens(models.VOCAB_SIZE, seed=3, count=12)
 
 
@@ -87,7 +90,7 @@ def test_a_package_comes_back_to_the_byte(package, layout, tmp_path):
 def test_a_layout_says_what_is_in_it(package, layout):
     manifest = manifest_of(layout)
     assert (manifest["schemaVersion"], manifest["artifactType"]) == (2, ARTIFACT_TYPE)
-    kinds = {each["annotations"]["org.cncf.model.filepath"]: each["mediaType"] for each in manifest["layers"]}
+    kinds = {each["annotations"][PATH]: each["mediaType"] for each in manifest["layers"]}
     assert kinds.keys() == read_files(package).keys()
     assert kinds[ADAPTER_WEIGHTS] == "application/vnd.cncf.model.weight.v1.raw"
     assert kinds["README.md"] == "application/vnd.cncf.model.doc.v1.raw"
@@ -119,7 +122,7 @@ def test_an_adapter_in_tars(layout, tmp_path, tiny_base, tiny_adapter):
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w") as tar:
             tar.add(peft / name, arcname=name)
-        return put(layout, stream.getvalue(), mediaType="application/vnd.cncf.model.weight.v1.tar")
+        return put(layout, stream.getvalue(), mediaType=TAR)
 
     layers = [packed(ADAPTER_CONFIG), packed(ADAPTER_WEIGHTS)]
     rewrite(layout, lambda manifest: manifest.update(layers=layers))
@@ -133,17 +136,17 @@ def test_an_adapter_in_tars(layout, tmp_path, tiny_base, tiny_adapter):
     ("change", "error", "message"),
     [
         (lambda m: m.update(artifactType="application/x"), BuildError, "holds no model"),
-        (lambda m: m["layers"][0].update(mediaType="application/vnd.cncf.model.weight.v1.tar+gzip"), BuildError, "is not read"),
+        (lambda m: m["layers"][0].update(mediaType=f"{TAR}+gzip"), BuildError, "is not read"),
         (lambda m: m["layers"][0].update(annotations={}), BuildError, "filepath is missing"),
-        (lambda m: m["layers"][0]["annotations"].update({"org.cncf.model.filepath": "../x"}), ArchiveError, "leaves the package"),
-        (lambda m: m["layers"][0]["annotations"].update({"org.cncf.model.filepath": "/x"}), ArchiveError, "leaves the package"),
+        (lambda m: m["layers"][0]["annotations"].update({PATH: "../x"}), ArchiveError, "leaves the package"),
+        (lambda m: m["layers"][0]["annotations"].update({PATH: "/x"}), ArchiveError, "leaves the package"),
         (lambda m: m["layers"].append(m["layers"][0]), ArchiveError, "is there twice"),
         (lambda m: m["layers"][0].update(size=1 << 50), ArchiveError, "has 1,125,899"),
         (lambda m: m["layers"][0].update(size=-2), ArchiveError, "has -2 bytes"),
         (lambda m: m["layers"][0].update(size=1), IntegrityError, "not what its name says"),
         (lambda m: m["layers"][0].update(digest="sha256:" + "0" * 64), BuildError, "can't be read"),
         (lambda m: m["layers"][0].update(digest="sha256:../../../x"), BuildError, "is no SHA-256"),
-        (lambda m: m["layers"][0].update(mediaType="application/vnd.cncf.model.weight.v1.tar"), BuildError, "is no tar"),
+        (lambda m: m["layers"][0].update(mediaType=TAR), BuildError, "is no tar"),
         (lambda m: m.update(layers="x"), BuildError, "must be an array"),
     ],
 )  # fmt: skip
@@ -160,7 +163,7 @@ def test_what_is_no_plain_file_in_a_tar(layout, tmp_path):
         link = tarfile.TarInfo(ADAPTER_WEIGHTS)
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
-    layer = put(layout, stream.getvalue(), mediaType="application/vnd.cncf.model.weight.v1.tar")
+    layer = put(layout, stream.getvalue(), mediaType=TAR)
     rewrite(layout, lambda manifest: manifest.update(layers=[layer]))
     with pytest.raises(ArchiveError, match="is not a plain file"):
         read_layout(layout)

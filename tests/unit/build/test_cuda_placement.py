@@ -1,7 +1,8 @@
 """Every node of the graphs for CUDA has a kernel there, and no shape depends on data: checked without a device.
 
-The table is of ONNX Runtime's published kernels (docs/OperatorKernels.md, CUDAExecutionProvider), for the operators that are used,
-at opset 18; `make gpu` has seen each run there. A node without a kernel would run on the CPU, and end the capture of a CUDA graph.
+The table is of ONNX Runtime's published kernels (docs/OperatorKernels.md, CUDAExecutionProvider), for the operators
+that are used, at opset 18; `make gpu` has seen each run there. A node without a kernel would run on the CPU, and end
+the capture of a CUDA graph.
 """
 
 from collections.abc import Iterator

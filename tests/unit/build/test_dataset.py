@@ -1,4 +1,5 @@
-"""Data sets: what comes in, what is wrong with it, what is there twice, and that nothing leaks from a test part to training."""
+"""Data sets: what comes in, what is wrong with it, what is there twice, and that nothing leaks
+from a test part to training."""
 
 import csv
 import datetime

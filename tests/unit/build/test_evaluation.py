@@ -202,7 +202,8 @@ def test_preferences_are_judged_and_what_was_edited_meanwhile_is_kept(tiny_base,
 
 
 def test_answers_are_as_their_users_have_them(tiny_base, tiny_adapter, tmp_path):
-    """Under the grammar that the manifest asks for unless that is switched off, whether what PEFT saved is there or slots alone."""
+    """Under the grammar that the manifest asks for unless that is switched off, whether what PEFT
+    saved is there or slots alone."""
     write_rows(tmp_path / "cases.jsonl", [{"prompt": "is it?", "completion": "yes"}])
     whole, compiled = tmp_path / "whole", tmp_path / "compiled"
     shutil.copytree(tiny_adapter("lora").peft, whole)

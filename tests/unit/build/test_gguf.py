@@ -202,8 +202,9 @@ def test_ids_are_those_of_llama_cpp(pre, sources, tmp_path):
 
 
 def pieces_of(text, metadata):
-    """Ids by SentencePiece's rule, of a text without tokens that somebody added: of two neighbours that together are a piece,
-    those of the best score are joined first, the leftmost of equals; what is no piece in the end becomes its bytes."""
+    """Ids by SentencePiece's rule, of a text without tokens that somebody added: of two neighbours that
+    together are a piece, those of the best score are joined first, the leftmost of equals; what is no piece in
+    the end becomes its bytes."""
     tokens, scores = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.scores"]
     ids = {token: number for number, token in enumerate(tokens)}
     prefix = "▁" if metadata["tokenizer.ggml.add_space_prefix"] and text else ""

@@ -1,4 +1,5 @@
-"""Folders signed as OpenSSF's model-signing signs them: by us for it, by it for us, and nothing that was altered passes."""
+"""Folders signed as OpenSSF's model-signing signs them: by us for it, by it for us, and
+nothing that was altered passes."""
 
 import base64
 import json
@@ -59,7 +60,8 @@ THEIR_SIGNATURE = {
         "payloadType": "application/vnd.in-toto+json",
         "signatures": [
             {
-                "sig": "MEUCIDR/ydaATtNi4x6nJr7TC+/lVDSM0tWcuifDL8gkQ7soAiEAv7q2tHdtdROm3aaQE9PVX2QKf3DENSJNduN8M3/pZBY=",
+                "sig": "MEUCIDR/ydaATtNi4x6nJr7TC+/lVDSM0tWcuifDL8gkQ7soAiEA"
+                "v7q2tHdtdROm3aaQE9PVX2QKf3DENSJNduN8M3/pZBY=",
                 "keyid": "",
             }
         ],

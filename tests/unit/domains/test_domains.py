@@ -1,4 +1,5 @@
-"""The template domains: their gold answers are right when they are run, their groups share no word, their seeds decide."""
+"""The template domains: their gold answers are right when they are run, their groups share no
+word, their seeds decide."""
 
 import random
 import re

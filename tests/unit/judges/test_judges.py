@@ -322,7 +322,8 @@ def test_typescript_is_type_checked_and_run():
 def test_typescript_that_ends_node_costs_itself_alone():
     answers = [
         "function double(x: number): number {\n  return 2 * x;\n}",
-        "const all: string[][] = [];\nfunction double(x: number): number {\n  for (;;) all.push(new Array(1e6).fill('a'));\n}",
+        "const all: string[][] = [];\nfunction double(x: number): number {\n  for (;;) all.push(new "
+        "Array(1e6).fill('a'));\n}",
         "(async () => { for (;;) await 0; })();\nfunction double(x: number): number {\n  return 2 * x;\n}",
         "function double(x: number): number {\n  return x + x;\n}",
     ]

@@ -30,7 +30,8 @@ QWEN = """{%- if messages[0].role == 'system' %}
     {%- endif %}
 {%- endfor %}
 {%- for message in messages %}
-    {%- if message.content is string %}{%- set content = message.content %}{%- else %}{%- set content = '' %}{%- endif %}
+    {%- if message.content is string %}{%- set content = message.content %}
+    {%- else %}{%- set content = '' %}{%- endif %}
     {%- if (message.role == "user") or (message.role == "system" and not loop.first) %}
         {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}
     {%- elif message.role == "assistant" %}
@@ -46,7 +47,8 @@ QWEN = """{%- if messages[0].role == 'system' %}
 AS_TRANSFORMERS = {
     "simple": SIMPLE,
     "qwen": QWEN,
-    "generation": "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{% set x = 1 %}{{ m.content }}\n"
+    "generation": "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{% set x = 1 %}{{ m.content "
+    "}}\n"
     "{% endgeneration %}{{ x }}{% else %}{{ m.content }}{% endif %}{% endfor %}",
     "break": "{% for m in messages %}{% if loop.index > 2 %}{% break %}{% endif %}{{ m.content }}{% endfor %}",
     "continue": "{% for m in messages %}{% if m.role == 'user' %}{% continue %}{% endif %}{{ m.content }}{% endfor %}",
@@ -55,13 +57,19 @@ AS_TRANSFORMERS = {
     "{{ messages[0].content }}",
     "nothing-is-given": "{{ tools is none }} {{ documents is none }} {{ tools is defined }} {{ documents is defined }}"
     "{{ bos_token }}",
-    "tojson": "{{ messages|tojson(indent=2) }}{{ {'a': 'ü', 'b': [1, none, 2.5]}|tojson }}{{ [1]|tojson(separators=(',', ':')) }}",
-    "filters": "{{ messages|map(attribute='content')|join('|') }}{{ messages|selectattr('role', 'equalto', 'user')|list|length }}"
+    "tojson": "{{ messages|tojson(indent=2) }}{{ {'a': 'ü', 'b': [1, none, 2.5]}|tojson }}{{ "
+    "[1]|tojson(separators=(',', ':')) }}",
+    "filters": "{{ messages|map(attribute='content')|join('|') }}{{ messages|selectattr('role', 'equalto', "
+    "'user')|list|length }}"
     "{{ (messages|last).content|trim|upper|replace('漢', 'x')|indent(2) }}{{ messages[0].content|title|wordcount }}",
-    "texts": "{{ 'a' * 3 ~ 1 ~ none }}{{ ', '.join(['a', 'b']) }}{{ '{} {:>5}'.format('a', 2) }}{{ '%s-%d' % ('x', 3) }}"
-    "{{ 'a b'.split()|first }}{{ messages[0].content.replace('b', '') }}{{ messages[0]['role'].title() }}{{ 7 // 2 ** 2 % 3 - 1 }}",
-    "macro": "{% macro turn(m) %}[{{ m.role }}: {{ m.content }}]{% endmacro %}{% for m in messages %}{{ turn(m) }}{% endfor %}"
-    "{% set all %}{% for m in messages %}{{ loop.index }}{% if not loop.last %},{% endif %}{% endfor %}{% endset %}{{ all }}",
+    "texts": "{{ 'a' * 3 ~ 1 ~ none }}{{ ', '.join(['a', 'b']) }}{{ '{} {:>5}'.format('a', 2) }}{{ '%s-%d' % ('x', 3) "
+    "}}"
+    "{{ 'a b'.split()|first }}{{ messages[0].content.replace('b', '') }}{{ messages[0]['role'].title() }}{{ 7 // 2 ** "
+    "2 % 3 - 1 }}",
+    "macro": "{% macro turn(m) %}[{{ m.role }}: {{ m.content }}]{% endmacro %}{% for m in messages %}{{ turn(m) }}{% "
+    "endfor %}"
+    "{% set all %}{% for m in messages %}{{ loop.index }}{% if not loop.last %},{% endif %}{% endfor %}{% endset %}{{ "
+    "all }}",
     "unpacking": "{% for key, value in messages[0].items() %}{{ key }}={{ value }};{% endfor %}"
     "{% set a, b = 1, 'x' %}{{ b }}{{ (a, b) }}",
     "additional": "{{ additional_special_tokens|join(',') }}{{ messages[0].content }}",
@@ -153,16 +161,20 @@ HOSTILE = {
     "loops over what they pass over": "{% set x = range(99999)|list %}"
     "{% for a in x %}{% for b in x if false %}{% endfor %}{% endfor %}",
     "a tower of powers": "{{ 9**(9**9) }}",
-    "a large product": "{% set ns = namespace(x=9) %}{% for i in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor %}{{ ns.x }}",
+    "a large product": "{% set ns = namespace(x=9) %}{% for i in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor "
+    "%}{{ ns.x }}",
     "a power with a filter": "{{ 1|round(999999999, 'ceil') }}",
     "a smaller power with a filter": "{{ 5|round(-3999999) }}",
     "a long text": "{{ 'a' * 10**9 }}",
     "a long list": "{{ [1] * 10**9 }}",
-    "a text that doubles by +": "{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-    "a text that doubles by ~": "{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+    "a text that doubles by +": "{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x "
+    "%}{% endfor %}",
+    "a text that doubles by ~": "{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x "
+    "%}{% endfor %}",
     "a text that doubles by a block": "{% set ns = namespace(x='a') %}{% for i in range(60) %}"
     "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}{% endfor %}",
-    "a list that doubles": "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}"
+    "a list that doubles": "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% "
+    "endfor %}"
     "{{ ns.x == ns.x|list }}",
     "a dict that doubles": "{% set ns = namespace(x=1) %}{% for i in range(60) %}"
     "{% set ns.x = {'a': ns.x, 'b': ns.x} %}{% endfor %}"
@@ -191,10 +203,12 @@ HOSTILE = {
     "slices": "{{ [1]|slice(999999999)|list }}",
     "lists added up": "{{ ([[1]] * 99999)|sum(start=[]) }}",
     "the same text many times": "{{ (['a' * 99999] * 99999)|join }}",
-    "a macro that calls itself twice": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    "a macro that calls itself twice": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro "
+    "%}{{ f(60) }}",
     "a loop that calls itself": "{% for x in [1, 2] recursive %}{{ loop([1, 2]) }}{% endfor %}",
     "filters in loops": "{% for a in range(9999) %}{{ range(9999)|map('string')|list|length }}{% endfor %}",
-    "sorting in loops": "{% set x = range(99999)|list %}{% for a in range(9999) %}{{ x|sort(reverse=true)|first }}{% endfor %}",
+    "sorting in loops": "{% set x = range(99999)|list %}{% for a in range(9999) %}{{ x|sort(reverse=true)|first }}{% "
+    "endfor %}",
     "a long date": "{{ strftime_now('%c' * 999999) }}",
 }
 

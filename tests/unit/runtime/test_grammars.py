@@ -133,7 +133,8 @@ def test_sql_over_more_tables_than_there_are_letters():
             "Is Liam O'Brien from new york here? Since 1 May 2024",
             [
                 "MATCH (p:Person {name: 'Liam O\\'Brien'}) RETURN p",
-                "MATCH (c:City) WHERE c.name = 'new york' OR c.name = 'New York' OR c.name STARTS WITH \"york\" RETURN c",
+                "MATCH (c:City) WHERE c.name = 'new york' OR c.name = 'New York' OR c.name STARTS WITH \"york\" "
+                "RETURN c",
                 "MATCH (:Person)-[l:LIVES_IN]->(:City) WHERE l.since > '2024-05-01' RETURN l",
                 "MATCH (c:City) WHERE c.name =~ '.*york.*' RETURN c",
             ],

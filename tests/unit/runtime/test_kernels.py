@@ -1,4 +1,5 @@
-"""Every family of kernels against the plain one: natively where this processor has it, else emulated; and under sanitizers."""
+"""Every family of kernels against the plain one: natively where this processor has it, else
+emulated; and under sanitizers."""
 
 import platform
 import runpy
@@ -15,7 +16,7 @@ _HOME = Path(xpm_runtime.native.__file__).parent
 _BUILD = runpy.run_path(str(_HOME / "build.py"))
 _TESTS = Path(__file__).parents[2] / "native"
 _FLAGS = ["-std=gnu11", "-fopenmp-simd", "-fno-strict-aliasing", f"-I{_HOME / 'kernels'}"]
-_SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+_SANITIZED = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 _X86, _ARM = (_BUILD["FAMILIES"][machine] for machine in ("x86_64", "aarch64"))
 _AVX2 = _X86["avx2"]
 needs_x86 = pytest.mark.skipif(
@@ -31,14 +32,34 @@ def _has_family(name: str) -> bool:
     return has
 
 
-def _compare(
-    tmp_path: Path, family: str, flags: list[str], *, compiler: str = "gcc", runner: tuple[str, ...] = ()
-) -> None:
-    program = tmp_path / family
-    sources = [_HOME / "kernels" / f"{family}.c", _HOME / "kernels" / "generic.c", _TESTS / "compare.c"]
-    command = [compiler, *_FLAGS, f"-DFAMILY={family}", *flags, *sources, "-o", program, "-lm"]
+def _compile(out: Path, *arguments: str | Path, compiler: str = "gcc") -> Path:
+    command = [compiler, *_FLAGS, *arguments, "-o", out]
     compiled = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert compiled.returncode == 0, compiled.stderr[-2000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def generic(tmp_path_factory):
+    """The generic kernels, compiled once by each compiler with each of the flags that they are asked for with."""
+    folder, made = tmp_path_factory.mktemp("generic"), {}
+
+    def compiled(compiler: str, checks: tuple[str, ...]) -> Path:
+        key = (compiler, checks)
+        if key not in made:
+            source, out = _HOME / "kernels" / "generic.c", folder / f"{len(made)}.o"
+            made[key] = _compile(out, *checks, "-c", source, compiler=compiler)
+        return made[key]
+
+    return compiled
+
+
+def _compare(
+    program: Path, generic: Path, flags: list[str], *, compiler: str = "gcc", runner: tuple[str, ...] = ()
+) -> None:
+    family = program.name
+    sources = [_HOME / "kernels" / f"{family}.c", generic, _TESTS / "compare.c"]
+    _compile(program, f"-DFAMILY={family}", *flags, *sources, "-lm", compiler=compiler)
     done = subprocess.run([*runner, str(program)], capture_output=True, text=True)
     assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
     assert "is like the generic kernels" in done.stdout
@@ -48,7 +69,7 @@ def _compare(
 @needs_x86
 @pytest.mark.parametrize("checks", [["-O3"], _SANITIZED], ids=["optimised", "sanitized"])
 @pytest.mark.parametrize("family", _X86)
-def test_families_of_x86(tmp_path, family, checks):
+def test_families_of_x86(tmp_path, generic, family, checks):
     flags = [*checks, *_X86[family]]
     if not _has_family(family):
         header = {"avxvnni": "emulated_avxvnni.h", "avx512vnni": "emulated_avx512.h"}.get(family)
@@ -64,24 +85,21 @@ def test_families_of_x86(tmp_path, family, checks):
             "-include",
             str(_TESTS / header),
         ]
-    _compare(tmp_path, family, flags)
+    _compare(tmp_path / family, generic("gcc", tuple(checks)), flags)
 
 
 @pytest.mark.skipif(
     not (shutil.which("aarch64-linux-gnu-gcc") and shutil.which("qemu-aarch64")) and platform.machine() != "aarch64",
     reason="there is neither an ARM processor nor qemu-aarch64 and its compiler",
 )
-def test_the_family_of_arm(tmp_path):
+def test_the_family_of_arm(tmp_path, generic):
+    program, flags = tmp_path / "neon", _ARM["neon"]
     if platform.machine() == "aarch64":
-        _compare(tmp_path, "neon", ["-O3", *_ARM["neon"]])
+        _compare(program, generic("gcc", ("-O3",)), ["-O3", *flags])
     else:
-        _compare(
-            tmp_path,
-            "neon",
-            ["-O2", "-static", *_ARM["neon"]],
-            compiler="aarch64-linux-gnu-gcc",
-            runner=("qemu-aarch64",),
-        )
+        compiler, checks = "aarch64-linux-gnu-gcc", ("-O2", "-static")
+        of_arm = generic(compiler, checks)
+        _compare(program, of_arm, [*checks, *flags], compiler=compiler, runner=("qemu-aarch64",))
 
 
 @needs_compiler

@@ -1,4 +1,5 @@
-"""A request's keys and values in fewer bits and within a window: what it changes, what it does not, and what it takes."""
+"""A request's keys and values in fewer bits and within a window: what it changes, what it
+does not, and what it takes."""
 
 import numpy as np
 import pytest

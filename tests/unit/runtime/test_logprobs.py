@@ -1,4 +1,5 @@
-"""Penalties, biases and log-probabilities: the tokens and figures are those of a plain implementation over the engine's logits."""
+"""Penalties, biases and log-probabilities: the tokens and figures are those of a plain implementation
+over the engine's logits."""
 
 import json
 

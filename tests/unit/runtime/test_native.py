@@ -1,4 +1,5 @@
-"""The operators against plain numpy, over shapes that models don't have; and that they refuse what they must not compute."""
+"""The operators against plain numpy, over shapes that models don't have; and that they refuse
+what they must not compute."""
 
 import numpy as np
 import pytest

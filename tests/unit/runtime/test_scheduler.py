@@ -1,4 +1,5 @@
-"""The scheduler's arithmetic, and the engine under random load: no invariant breaks, every answer is its single run's."""
+"""The scheduler's arithmetic, and the engine under random load: no invariant breaks, every
+answer is its single run's."""
 
 import os
 import random
@@ -89,7 +90,8 @@ def test_a_long_prompt_does_not_hold_up_the_others():
 
 @pytest.mark.parametrize("variant", ["fp32", "int4"])
 def test_soak(variant, tiny_base, tiny_adapter, tmp_path):
-    """1,000 random requests: compositions, lengths, shared beginnings, stops and cancels, under a budget that evicts adapters.
+    """1,000 random requests: compositions, lengths, shared beginnings, stops and cancels, under a
+    budget that evicts adapters.
 
     No invariant breaks after any step, what is sampled is what a run alone gives, and memory stays flat.
     """

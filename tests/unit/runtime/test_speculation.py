@@ -49,7 +49,8 @@ def int4(tmp_path_factory):
 
 @pytest.fixture(params=["native", "portable"])
 def engine(request, int4, tiny_base):
-    """Our own kernels on 4 bits, where a token comes to the same bits whatever runs beside it; ONNX Runtime's in float32."""
+    """Our own kernels on 4 bits, where a token comes to the same bits whatever runs beside it;
+    ONNX Runtime's in float32."""
     if request.param == "native" and library() is None:
         pytest.skip("this machine can't run the native kernels")
     folder = int4 if request.param == "native" else tiny_base.graph

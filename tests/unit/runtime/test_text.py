@@ -1,4 +1,5 @@
-"""Text that grows: whole characters, stop strings wherever tokens break them, nothing taken back; and chat templates."""
+"""Text that grows: whole characters, stop strings wherever tokens break them, nothing taken
+back; and chat templates."""
 
 import json
 

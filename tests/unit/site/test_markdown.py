@@ -52,7 +52,10 @@ def test_a_link_to_anywhere_but_the_web_is_none(url):
 
 
 def test_examples_are_a_prompt_and_the_block_behind_it():
-    text = "```prompt\nask\n```\n\n```sql\nSELECT 1;\n```\n\n```prompt\nalone\n```\n\n```prompt\nagain\n```\n```\nyes\n```\n"
+    text = (
+        "```prompt\nask\n```\n\n```sql\nSELECT "
+        "1;\n```\n\n```prompt\nalone\n```\n\n```prompt\nagain\n```\n```\nyes\n```\n"
+    )
     assert [each.to_dict() for each in examples_in(text)] == [
         {"prompt": "ask\n", "answer": "SELECT 1;\n", "language": "sql"},
         {"prompt": "again\n", "answer": "yes\n", "language": ""},

@@ -1,4 +1,5 @@
-"""xpm.toml and xpm.lock: what is written is read back; what is wrong is told with its key path; writing is all or nothing."""
+"""xpm.toml and xpm.lock: what is written is read back; what is wrong is told with its key path;
+writing is all or nothing."""
 
 import os
 import subprocess

@@ -24,7 +24,8 @@ class Window:
 
 
 def sample_text(file: Path | None) -> str:
-    """A file's text, or chapters of the language reference that comes with every Python: 300,000 characters of technical English.
+    """A file's text, or chapters of the language reference that comes with every Python: 300,000
+    characters of technical English.
 
     Its topics repeat one another, and a text that was there before is easily foretold: of them each text is taken once.
 

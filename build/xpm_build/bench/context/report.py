@@ -116,7 +116,10 @@ def _conclusion(results: Results) -> str:
         return "One length says nothing of the reach."
     far = reach(found)
     whole = " (the longest that was measured)" if far == max(found) else ""
-    return f"Reach: {far:,} tokens{whole}; up to there the loss is less than {TOLERATED:.0%} above that at {shortest:,} tokens."
+    return (
+        f"Reach: {far:,} tokens{whole}; up to there the loss is less than {TOLERATED:.0%} above that at "
+        f"{shortest:,} tokens."
+    )
 
 
 def _score(answered: Sequence[Answered]) -> str:

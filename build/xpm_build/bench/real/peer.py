@@ -26,7 +26,8 @@ _CONTEXT = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """``ids`` has a digest for each text's ids; ``answers`` and ``answered`` hold the greedy tokens of prompts and questions."""
+    """``ids`` has a digest for each text's ids; ``answers`` and ``answered`` hold the greedy tokens
+    of prompts and questions."""
 
     version: str
     file: str
@@ -42,7 +43,8 @@ def digest_of(ids: Sequence[int]) -> str:
 
 
 def material(rows: NDArray[np.int64]) -> str:
-    """The digest of what is asked: texts, prompts, questions, and the ids (sequences, tokens) whose perplexity is compared."""
+    """The digest of what is asked: texts, prompts, questions, and the ids (sequences, tokens)
+    whose perplexity is compared."""
     return sha256_bytes(json.dumps([sample_texts(), PROMPTS, QUESTIONS, NUM_TOKENS, rows.tolist()]).encode())
 
 

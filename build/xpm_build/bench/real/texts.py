@@ -1,4 +1,5 @@
-"""What the real model and llama.cpp are given: texts to cut into tokens, prompts to answer, easy questions with their answers."""
+"""What the real model and llama.cpp are given: texts to cut into tokens, prompts to answer, easy
+questions with their answers."""
 
 import random
 

@@ -1,4 +1,5 @@
-"""Functions that are given and to be changed: mended, adapted, renamed, moved from another language, typed, documented."""
+"""Functions that are given and to be changed: mended, adapted, renamed, moved from another
+language, typed, documented."""
 
 import re
 from collections.abc import Callable

@@ -1,8 +1,8 @@
-"""Everyday requests for functions in Python, TypeScript and Rust: to be written, completed, mended, changed, moved from another
-language; and records to be defined.
+"""Everyday requests for functions in Python, TypeScript and Rust: to be written, completed, mended, changed, moved from
+another language; and records to be defined.
 
-``check`` holds the signature and a few calls with their results, which the Python form computed; the judge of each language runs
-them.
+``check`` holds the signature and a few calls with their results, which the Python form computed; the judge
+of each language runs them.
 """
 
 import json

@@ -1,9 +1,10 @@
 """Everyday functions: what each does in words, its body in three languages, and how calls of it are drawn.
 
-The tasks are kept in ``code/*.toml``. ``f`` is a signature such as ``text:str, n/count:int -> int`` (names parted by / may
-stand for each other), ``n`` names that people would choose, ``do`` what it does as a command, ``ask`` the same as a question
-or in key words, ``py``, ``ts`` and ``rs`` the bodies, ``args`` what draws a call's arguments. ``vary`` lists axes of
-alternatives; each alternative gives values for ``$key`` in code and for ``<key>`` in words, and perhaps its own ``n``.
+The tasks are kept in ``code/*.toml``. ``f`` is a signature such as ``text:str, n/count:int -> int`` (names parted
+by / may stand for each other), ``n`` names that people would choose, ``do`` what it does as a command, ``ask`` the
+same as a question or in key words, ``py``, ``ts`` and ``rs`` the bodies, ``args`` what draws a call's arguments.
+``vary`` lists axes of alternatives; each alternative gives values for ``$key`` in code and for ``<key>`` in words,
+and perhaps its own ``n``.
 ``$name`` in a body is a parameter, ``$self`` the function itself.
 """
 

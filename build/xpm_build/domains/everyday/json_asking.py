@@ -1,4 +1,5 @@
-"""How a request says which keys it wants: listed in words, or shown as a shape, a template, an interface or a JSON Schema."""
+"""How a request says which keys it wants: listed in words, or shown as a shape, a template, an
+interface or a JSON Schema."""
 
 import json
 import random

@@ -1,4 +1,5 @@
-"""JSON from what people tell: one record, several, lists with numbers, receipts, and all of one sort that a text mentions."""
+"""JSON from what people tell: one record, several, lists with numbers, receipts, and all of one
+sort that a text mentions."""
 
 import json
 import random

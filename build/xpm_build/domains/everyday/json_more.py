@@ -1,4 +1,5 @@
-"""Less usual changes of JSON, and facts that have to be worked out: by an example, in chunks, computed, without a title."""
+"""Less usual changes of JSON, and facts that have to be worked out: by an example, in chunks,
+computed, without a title."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,7 @@
 """Everyday requests for JSON: a text and what is wanted of it, broken JSON, changes of JSON, other notations, schemas.
 
-Answers are JSON with Python's own separators, but where another layout is asked for. ``check`` is empty: an answer is right if it
-parses to the wanted value, types included.
+Answers are JSON with Python's own separators, but where another layout is asked for. ``check`` is empty: an answer is
+right if it parses to the wanted value, types included.
 """
 
 from collections.abc import Callable

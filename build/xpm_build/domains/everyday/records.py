@@ -1,6 +1,7 @@
 """Everyday records: a booking, a parcel, a match, with fields of known types and the texts that tell them.
 
-Kinds of records are sorted into the groups of ``words``: to hold a group back from training is to hold back its kinds of text.
+Kinds of records are sorted into the groups of ``words``: to hold a group back from training is to
+hold back its kinds of text.
 """
 
 import random

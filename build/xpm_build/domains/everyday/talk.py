@@ -1,8 +1,9 @@
-"""Ordinary messages with short honest answers: greetings, facts that everybody knows, arithmetic in words, what terms mean, and
-requests that no expert here is made for.
+"""Ordinary messages with short honest answers: greetings, facts that everybody knows, arithmetic in words, what terms
+mean, and requests that no expert here is made for.
 
-An expert that is trained on some of these beside its own rows keeps answering what it is not asked for as a language in words.
-Answers are told in words alone, so they are judged by comparing words; an expert's own evaluation leaves them out.
+An expert that is trained on some of these beside its own rows keeps answering what it is not asked for as a
+language in words. Answers are told in words alone, so they are judged by comparing words; an expert's own
+evaluation leaves them out.
 """
 
 import random

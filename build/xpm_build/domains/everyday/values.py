@@ -1,6 +1,7 @@
 """Typed values of everyday texts: names, dates, prices, codes, each as JSON has it and as people write it.
 
-A type is a word with arguments, as ``int 2 9``, ``code AA-###``, ``list color 2 4`` or the name of a list in ``pools.toml``.
+A type is a word with arguments, as ``int 2 9``, ``code AA-###``, ``list color 2 4`` or the name of
+a list in ``pools.toml``.
 """
 
 import random

@@ -52,7 +52,8 @@ _CHANGES: dict[str, tuple[str, str, str, Text]] = {  # kind -> (type of item, of
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A predicate: how it is said of many (``are``) and of one (``is``), and its code for items by reference and by value."""
+    """A predicate: how it is said of many (``are``) and of one (``is``), and its code for items
+    by reference and by value."""
 
     are: str
     is_: str

@@ -84,7 +84,8 @@ class Author:
 class Operand:
     """What an item is compared or changed with: a literal or a parameter.
 
-    ``said`` is how people write it; ``code`` its value, ``borrowed`` and ``size`` how Rust wants it as an argument or an index.
+    ``said`` is how people write it; ``code`` its value, ``borrowed`` and ``size`` how Rust wants it
+    as an argument or an index.
     """
 
     said: str
@@ -121,10 +122,15 @@ def _short_text(author: Author) -> str:
 # Words that one of the three languages keeps for itself, or that a body uses.
 RESERVED = frozenset(
     [each.lower() for each in keyword.kwlist]
-    + "abstract any arguments async await become boolean box break case catch class const continue crate debugger declare "
-    "default delete do dyn else enum eval export extern extends final finally fn for function get if impl implements import "
-    "in instanceof interface keyof let loop macro match mod module move mut namespace never new null number of override "
-    "package priv private protected pub public range readonly ref require return self set static str string struct super "
-    "switch symbol this throw trait try type typeof undefined union unknown unsafe unsized use var virtual void where while "
+    + "abstract any arguments async await become boolean box break case catch class const continue crate debugger "
+    "declare "
+    "default delete do dyn else enum eval export extern extends final finally fn for function get if impl implements "
+    "import "
+    "in instanceof interface keyof let loop macro match mod module move mut namespace never new null number of "
+    "override "
+    "package priv private protected pub public range readonly ref require return self set static str string struct "
+    "super "
+    "switch symbol this throw trait try type typeof undefined union unknown unsafe unsized use var virtual void where "
+    "while "
     "with yield seen counts keys sorted result int bool float list dict sum min max len abs i64".split()
 )

@@ -3,8 +3,8 @@
 
 #include "floats.h"
 
-/* Products of bytes are added in pairs of 16 bits, which must not overflow: weights of 8 bits are made signed, and their sign
- * is given to the activations. */
+/* Products of bytes are added in pairs of 16 bits, which must not overflow: weights of 8 bits are made signed, and
+ * their sign is given to the activations. */
 #define ZERO_POINT(bits) ((bits) == 4 ? 8 : 0)
 INLINE void unpack(vb weights, int bits, vb *low, vb *high) {
     const vb low_bits = _mm256_set1_epi8(15);
@@ -30,7 +30,8 @@ INLINE vf sums_of_four(const vb *low, const vb *high, const Chunk *x, int bits, 
             pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(low[s], even));
             pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(high[s], vb_load(x[s].values[1])));
         } else
-            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(low[s], _mm256_sign_epi8(even, high[s])), ones));
+            sum = _mm256_add_epi32(
+                sum, _mm256_madd_epi16(_mm256_maddubs_epi16(low[s], _mm256_sign_epi8(even, high[s])), ones));
     }
     return _mm256_cvtepi32_ps(bits == 4 ? _mm256_madd_epi16(pairs, ones) : sum);
 }

@@ -34,7 +34,9 @@ INLINE void vf_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
 INLINE vf vf_first(vf x, size_t left) { return _mm512_maskz_mov_ps(lanes(left), x); }
 INLINE vf vf_load_upto(const float *p, size_t left) { return _mm512_maskz_loadu_ps(lanes(left), p); }
 INLINE void vf_store_upto(float *p, vf x, size_t left) { _mm512_mask_storeu_ps(p, lanes(left), x); }
-INLINE vf vf_half_upto(const uint16_t *p, size_t left) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes(left), p)); }
+INLINE vf vf_half_upto(const uint16_t *p, size_t left) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes(left), p));
+}
 INLINE vf vf_bytes_upto(const int8_t *p, size_t left) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(lanes(left), p)));
 }
@@ -59,11 +61,13 @@ INLINE vf vf_sum_each(const vf *v) {
     vf pairs[8], fours[4];
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++)
-        pairs[i] = _mm512_add_ps(_mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]));
+        pairs[i] =
+            _mm512_add_ps(_mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]));
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         __m512d a = _mm512_castps_pd(pairs[2 * i]), b = _mm512_castps_pd(pairs[2 * i + 1]);
-        fours[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+        fours[i] =
+            _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
     }
 #define FOLD(a, b) _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd))
     return FOLD(FOLD(fours[0], fours[1]), FOLD(fours[2], fours[3]));
@@ -87,12 +91,14 @@ INLINE vf chunk_scales(const float *scales, int count) {
     const __m512i halves = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
     if (count == 1) return _mm512_set1_ps(*scales);
     if (count == 4) return _mm512_permutexvar_ps(quarters, _mm512_castps128_ps512(_mm_loadu_ps(scales)));
-    return _mm512_permutexvar_ps(halves, _mm512_castps128_ps512(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)scales))));
+    return _mm512_permutexvar_ps(
+        halves, _mm512_castps128_ps512(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)scales))));
 }
 
 #include "product.h"
 
-/* 16 activations as bytes, with a scale for each group of `group` (8 or 4) neighbours, written to `scales` once per group. */
+/* 16 activations as bytes, with a scale for each group of `group` (8 or 4) neighbours, written to `scales` once per
+ * group. */
 INLINE __m128i quantise_groups(vf x, int group, float *scales) {
     vf largest = _mm512_abs_ps(x);
     largest = _mm512_max_ps(largest, _mm512_permute_ps(largest, 0xb1));
@@ -100,7 +106,8 @@ INLINE __m128i quantise_groups(vf x, int group, float *scales) {
     if (group == 8) largest = _mm512_max_ps(largest, _mm512_shuffle_f32x4(largest, largest, 0xb1));
     __mmask16 is_zero = _mm512_cmp_ps_mask(largest, _mm512_setzero_ps(), _CMP_EQ_OQ);
     vf inverse = _mm512_mask_div_ps(_mm512_setzero_ps(), ~is_zero, _mm512_set1_ps(127.0f), largest);
-    _mm512_mask_compressstoreu_ps(scales, group == 8 ? 0x0101 : 0x1111, _mm512_mul_ps(largest, _mm512_set1_ps(1.0f / 127.0f)));
+    _mm512_mask_compressstoreu_ps(
+        scales, group == 8 ? 0x0101 : 0x1111, _mm512_mul_ps(largest, _mm512_set1_ps(1.0f / 127.0f)));
     return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(x, inverse)));
 }
 
@@ -109,11 +116,13 @@ INLINE void quantise_chunks(const float *x, int bits, int is_shared, Chunk *out)
     int8_t plain[128];
     int group = bits == 4 ? 8 : 4;
     for (int i = 0; i < (bits == 4 ? 128 : 64); i += VF)
-        _mm_storeu_si128((__m128i *)(plain + i), quantise_groups(_mm512_loadu_ps(x + i), group, out->scale + i / group));
+        _mm_storeu_si128(
+            (__m128i *)(plain + i), quantise_groups(_mm512_loadu_ps(x + i), group, out->scale + i / group));
     vi first = _mm512_loadu_si512(plain);
     if (bits == 4) {
         vi last = _mm512_loadu_si512(plain + 64);
-        vi even = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(first)), _mm512_cvtepi16_epi8(last), 1);
+        vi even =
+            _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(first)), _mm512_cvtepi16_epi8(last), 1);
         first = _mm512_srli_epi16(first, 8), last = _mm512_srli_epi16(last, 8);
         vi odd = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(first)), _mm512_cvtepi16_epi8(last), 1);
         _mm512_storeu_si512(out->values[0], even);

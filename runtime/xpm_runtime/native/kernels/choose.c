@@ -1,4 +1,5 @@
-/* Which family of kernels is used. Compiled for the oldest processor: it must run where no family but the generic one does. */
+/* Which family of kernels is used. Compiled for the oldest processor: it must run where no family but the generic one
+ * does. */
 #include "table.h"
 
 #include <stdatomic.h>
@@ -33,8 +34,9 @@ static int is_able(const char *name) {
         return has_avx2 && (a >> 4 & 1);
     }
     if (!strcmp(name, "avx512vnni"))
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+            __builtin_cpu_supports("avx512vnni");
 #elif defined(__aarch64__) && defined(__linux__)
     if (!strcmp(name, "neon")) return (getauxval(AT_HWCAP) >> 20 & 1) != 0; /* ASIMDDP: dot products */
 #elif defined(__aarch64__)

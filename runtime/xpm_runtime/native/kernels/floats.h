@@ -1,10 +1,11 @@
 /* Adapters, attention and SwiGLU over float vectors; included by each family after it has defined
- *   VF (lanes), SUMS (accumulators of a tile of scores: 8 or 16), WIDE and NARROW (vectors of values at a time, for a query or
- *   two and for MAX_QUERIES), RANKS (ranks of an adapter at a time), INLINE, PREFETCH
- *   vf (VF floats), and vf_zero, vf_set, vf_add, vf_sub, vf_mul, vf_div, vf_max, vf_min, vf_fma (a b + c), vf_fnma (c - a b)
+ *   VF (lanes), SUMS (accumulators of a tile of scores: 8 or 16), WIDE and NARROW (vectors of values at a time, for
+ *   a query or two and for MAX_QUERIES), RANKS (ranks of an adapter at a time), INLINE, PREFETCH
+ *   vf (VF floats), and vf_zero, vf_set, vf_add, vf_sub, vf_mul, vf_div, vf_max, vf_min, vf_fma (a b + c),
+ *   vf_fnma (c - a b)
  *   vf_load, vf_store; vf_load_upto, vf_store_upto (only `left` lanes, if fewer than VF; the rest is 0)
- *   vf_half_upto, vf_to_half_upto (the same from and to float16), vf_bytes_upto (from int8), vf_nibbles (from VF bytes of two
- *   numbers of 4 bits each, the low ones or the high ones), vf_first (as it is, but 0 from lane `left` on)
+ *   vf_half_upto, vf_to_half_upto (the same from and to float16), vf_bytes_upto (from int8), vf_nibbles (from VF bytes
+ *   of two numbers of 4 bits each, the low ones or the high ones), vf_first (as it is, but 0 from lane `left` on)
  *   vf_where_negative (x, then, otherwise)
  *   vf_round (to whole numbers), vf_scale (x 2^n, n from -126 to 0), vf_sum, vf_largest_upto (of `left` lanes)
  *   vf_sum_each (the sums of VF vectors, one per lane)
@@ -19,11 +20,12 @@ static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 /* Adapters */
 
 INLINE vf load_adapter(const void *data, size_t index, size_t left, int is_half) {
-    return is_half ? vf_half_upto((const uint16_t *)data + index, left) : vf_load_upto((const float *)data + index, left);
+    return is_half ? vf_half_upto((const uint16_t *)data + index, left)
+                   : vf_load_upto((const float *)data + index, left);
 }
 
-INLINE void rows_tile(
-    const float *x, size_t num_in, const void *a, size_t rank, float *out, size_t out_stride, int ranks, int tokens, int is_half) {
+INLINE void rows_tile(const float *x, size_t num_in, const void *a, size_t rank, float *out, size_t out_stride,
+    int ranks, int tokens, int is_half) {
     vf sums[4][4];
 #pragma GCC unroll 8
     for (int r = 0; r < ranks; r++)
@@ -48,9 +50,8 @@ INLINE void rows_tile(
         for (int t = 0; t < tokens; t++) out[t * out_stride + rank + r] = vf_sum(sums[t][r]);
 }
 
-INLINE void rows_of_type(
-    const float *x, size_t num_tokens, size_t num_in, const void *a, size_t first, size_t last, float *out, size_t out_stride,
-    int is_half) {
+INLINE void rows_of_type(const float *x, size_t num_tokens, size_t num_in, const void *a, size_t first, size_t last,
+    float *out, size_t out_stride, int is_half) {
     size_t t = 0;
     for (; t + 4 <= num_tokens; t += 4) {
         size_t r = first;
@@ -63,17 +64,16 @@ INLINE void rows_of_type(
             rows_tile(x + t * num_in, num_in, a, r, out + t * out_stride, out_stride, 1, 1, is_half);
 }
 
-static void rows_product(
-    const float *x, size_t num_tokens, size_t num_in, AdapterRows a, size_t first, size_t last, float *out, size_t out_stride) {
+static void rows_product(const float *x, size_t num_tokens, size_t num_in, AdapterRows a, size_t first, size_t last,
+    float *out, size_t out_stride) {
     if (a.is_half)
         rows_of_type(x, num_tokens, num_in, a.data, first, last, out, out_stride, 1);
     else
         rows_of_type(x, num_tokens, num_in, a.data, first, last, out, out_stride, 0);
 }
 
-INLINE void add_tile(
-    float *y, size_t y_stride, const float *coefficients, size_t c_stride, const void *b, size_t num_out, size_t n, size_t last,
-    size_t rank, int ranks, int tokens, int is_half) {
+INLINE void add_tile(float *y, size_t y_stride, const float *coefficients, size_t c_stride, const void *b,
+    size_t num_out, size_t n, size_t last, size_t rank, int ranks, int tokens, int is_half) {
     for (; n < last; n += VF) {
         size_t left = last - n;
         vf rows[4];
@@ -94,10 +94,10 @@ INLINE void add_tile(
     }
 }
 
-INLINE void add_of_type(
-    float *y, size_t y_stride, size_t num_tokens, const float *coefficients, size_t c_stride, const void *b, size_t rank,
-    size_t num_out, size_t first, size_t last, int is_half) {
-#define TILE(ranks, tokens) add_tile(y + t * y_stride, y_stride, c, c_stride, b, num_out, first, last, r, ranks, tokens, is_half)
+INLINE void add_of_type(float *y, size_t y_stride, size_t num_tokens, const float *coefficients, size_t c_stride,
+    const void *b, size_t rank, size_t num_out, size_t first, size_t last, int is_half) {
+#define TILE(ranks, tokens) \
+    add_tile(y + t * y_stride, y_stride, c, c_stride, b, num_out, first, last, r, ranks, tokens, is_half)
     size_t t = 0;
     for (; t + 4 <= num_tokens; t += 4) {
         const float *c = coefficients + t * c_stride;
@@ -114,9 +114,8 @@ INLINE void add_of_type(
 #undef TILE
 }
 
-static void add_rows(
-    float *y, size_t y_stride, size_t num_tokens, const float *coefficients, size_t c_stride, AdapterRows b, size_t rank,
-    size_t num_out, size_t first, size_t last) {
+static void add_rows(float *y, size_t y_stride, size_t num_tokens, const float *coefficients, size_t c_stride,
+    AdapterRows b, size_t rank, size_t num_out, size_t first, size_t last) {
     if (b.is_half)
         add_of_type(y, y_stride, num_tokens, coefficients, c_stride, b.data, rank, num_out, first, last, 1);
     else
@@ -125,7 +124,8 @@ static void add_rows(
 
 /* Attention */
 
-static void prepare_head(float *head, size_t dim, const float *weight, float epsilon, const float *cos, const float *sin) {
+static void prepare_head(
+    float *head, size_t dim, const float *weight, float epsilon, const float *cos, const float *sin) {
     if (weight) {
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -174,10 +174,12 @@ static void softmax(float *row, size_t count) {
         sum = vf_add(sum, vf_load_upto(row + i, count - i));
     }
     vf inverse = vf_set(1.0f / vf_sum(sum));
-    for (size_t i = 0; i < count; i += VF) vf_store_upto(row + i, vf_mul(inverse, vf_load_upto(row + i, count - i)), count - i);
+    for (size_t i = 0; i < count; i += VF)
+        vf_store_upto(row + i, vf_mul(inverse, vf_load_upto(row + i, count - i)), count - i);
 }
 
-/* Numbers of a row of a cache from place `d` on, a multiple of VF; in 4 bits a byte holds two that are 16 places apart. */
+/* Numbers of a row of a cache from place `d` on, a multiple of VF; in 4 bits a byte holds two that are 16 places
+ * apart. */
 INLINE vf load_cached(const char *row, size_t d, size_t left, int bits) {
     if (bits == 16) return vf_half_upto((const uint16_t *)row + d, left);
     if (bits == 8) return vf_bytes_upto((const int8_t *)row + d, left);
@@ -185,9 +187,8 @@ INLINE vf load_cached(const char *row, size_t d, size_t left, int bits) {
 }
 
 /* scores[i, p] = scale * query i · row p, for `num` rows. */
-INLINE void score_rows(
-    const float *const *queries, int count, const char *rows, size_t num, size_t dim, float scale, float *scores, size_t longest,
-    int bits) {
+INLINE void score_rows(const float *const *queries, int count, const char *rows, size_t num, size_t dim, float scale,
+    float *scores, size_t longest, int bits) {
     const int positions = SUMS / count;
     const size_t row_bytes = cached_bytes(dim, bits);
     for (size_t p = 0; p < num; p += positions) {
@@ -217,9 +218,8 @@ INLINE void score_rows(
 }
 
 /* Sums of rows, each by its weight, added to. */
-INLINE void add_values(
-    vf (*sums)[WIDE], int count, int width, const char *rows, size_t num, size_t d, size_t dim, const float *weights, size_t longest,
-    int bits) {
+INLINE void add_values(vf (*sums)[WIDE], int count, int width, const char *rows, size_t num, size_t d, size_t dim,
+    const float *weights, size_t longest, int bits) {
     const size_t row_bytes = cached_bytes(dim, bits);
     for (size_t p = 0; p < num; p++) {
         const char *row = rows + p * row_bytes;
@@ -258,12 +258,15 @@ INLINE void attend_tile(const Attention *a, const Query *queries, int count, int
     for (int q = 0; q < count; q++) {
         float *row = scores + q * a->longest;
         size_t hidden = queries[q].first - a->first, length = sinks + queries[q].last - a->first;
-        if (key_bits != 16) multiply_halves(row, a->key_scales, sinks), multiply_halves(row + sinks, a->key_scales + a->first, rest);
+        if (key_bits != 16)
+            multiply_halves(row, a->key_scales, sinks), multiply_halves(row + sinks, a->key_scales + a->first, rest);
         for (size_t i = 0; i < hidden; i++) row[sinks + i] = -INFINITY;
         softmax(row, length);
         memset(row + sinks, 0, hidden * sizeof(float));
         memset(row + length, 0, (a->longest - length) * sizeof(float));
-        if (value_bits != 16) multiply_halves(row, a->value_scales, sinks), multiply_halves(row + sinks, a->value_scales + a->first, rest);
+        if (value_bits != 16)
+            multiply_halves(row, a->value_scales, sinks),
+                multiply_halves(row + sinks, a->value_scales + a->first, rest);
     }
     for (size_t d = 0; d < a->dim; d += (size_t)width * VF) {
         vf sums[MAX_QUERIES][WIDE];

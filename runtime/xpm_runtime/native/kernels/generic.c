@@ -55,7 +55,8 @@ INLINE void vf_to_half_upto(uint16_t *p, vf x, size_t left) {
     float size = fabsf(x);
     if (isnan(x)) *p = sign | 0x7e00;
     else if (size >= 65520.0f) *p = sign | 0x7c00;
-    else if (size < 6.103515625e-05f) *p = sign | (uint16_t)nearbyintf(ldexpf(size, 24)); /* below the smallest normal one */
+    else if (size < 6.103515625e-05f)
+        *p = sign | (uint16_t)nearbyintf(ldexpf(size, 24)); /* below the smallest normal one */
     else {
         bits &= 0x7fffffff;
         *p = sign | (uint16_t)((bits + 0xfff + (bits >> 13 & 1) - (112u << 23)) >> 13);

@@ -86,7 +86,8 @@ INLINE vb vb_load_upto(const void *p, size_t left) {
     memcpy(part, p, left);
     return vld1q_s8(part);
 }
-INLINE void unpack(vb weights, int bits, vb *low, vb *high) { /* products are signed: weights of 8 bits lose their zero point here */
+/* Products are signed: weights of 8 bits lose their zero point here. */
+INLINE void unpack(vb weights, int bits, vb *low, vb *high) {
     uint8x16_t bytes = vreinterpretq_u8_s8(weights);
     *low = vreinterpretq_s8_u8(bits == 4 ? vandq_u8(bytes, vdupq_n_u8(15)) : veorq_u8(bytes, vdupq_n_u8(128)));
     *high = vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));

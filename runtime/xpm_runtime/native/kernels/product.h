@@ -1,15 +1,17 @@
 /* Products with quantised weights; included by each family, after `floats.h`, when it has also defined
- *   ROW_TILE, TOKEN_TILE (rows of weights and of activations that are multiplied at once; their product is a multiple of VF)
+ *   ROW_TILE, TOKEN_TILE (rows of weights and of activations that are multiplied at once; their product is a
+ *   multiple of VF)
  *   SHARED (1 or 2: neighbouring chunks of activations that may share their scales, and are then multiplied together)
  *   vb (4 * VF bytes), and vb_load, vb_load_upto
  *   unpack(weights, bits, &low, &high): bytes to multiply with the even and the odd activations; 8 bits: what it likes
  *   sums_of_four(low, high, chunks, bits, steps): per lane the products of `steps` chunks, as vf
  *   chunk_scales(scales, count): the `count` (1, 2 or 4) scales of a chunk's blocks, one per lane
- *   quantise_chunks(x, bits, is_shared, out): SHARED chunks; lane_sums(chunk, bits): what each lane's activations add up to, as vf
+ *   quantise_chunks(x, bits, is_shared, out): SHARED chunks; lane_sums(chunk, bits): what each lane's activations
+ *   add up to, as vf
  *   ZERO_POINT(bits): what is still to be taken from weights as they are multiplied
  *
- * A zero point, or a minimum, is not taken from each weight but added at the end: it is the same for all of a block, so that
- * it needs only the sum of the block's activations.
+ * A zero point, or a minimum, is not taken from each weight but added at the end: it is the same for all of a block, so
+ * that it needs only the sum of the block's activations.
  */
 enum { CHUNK = 4 * VF, NEAR_TOKENS = 32 /* whose activations stay in a core's own memory */ };
 
@@ -33,7 +35,8 @@ static size_t num_chunks(size_t num_in, int bits) {
     return (num_in + at_once - 1) / at_once * SHARED;
 }
 
-/* A row of activations: its chunks, then the sum of each block's, as they are quantised, padded with zeros to vectors. */
+/* A row of activations: its chunks, then the sum of each block's, as they are quantised, padded with zeros to
+ * vectors. */
 static size_t row_bytes(size_t num_in, size_t block, int bits) {
     size_t sums = (num_in + block - 1) / block;
     return num_chunks(num_in, bits) * sizeof(Chunk) + (sums + VF - 1) / VF * VF * sizeof(float);
@@ -92,13 +95,14 @@ INLINE void add_chunks(
     }
 }
 
-/* Scales or minima of a row, from block `b` on, and 0 behind its last. Where the matrix goes on a whole vector is loaded, for a
- * part of one takes longer than the rest of a short row. */
+/* Scales or minima of a row, from block `b` on, and 0 behind its last. Where the matrix goes on a whole vector is
+ * loaded, for a part of one takes longer than the rest of a short row. */
 INLINE vf of_blocks(const QuantisedMatrix *m, const void *all, size_t row, size_t num_blocks, size_t b) {
     size_t first = row * num_blocks + b, left = num_blocks - b;
     if (!m->is_half) return vf_load_upto((const float *)all + first, left);
     const uint16_t *halves = (const uint16_t *)all + first;
-    return m->num_out * num_blocks - first >= VF ? vf_first(vf_half_upto(halves, VF), left) : vf_half_upto(halves, left);
+    return m->num_out * num_blocks - first >= VF ? vf_first(vf_half_upto(halves, VF), left)
+                                                 : vf_half_upto(halves, left);
 }
 
 /* The scales of a row as float32; `room` is for those that are not. */
@@ -165,7 +169,8 @@ INLINE void product_tile(
             const float *of_chunk = scales[r] + first_scale;
             float last[4] = {0};
             if (left < CHUNK) {
-                memcpy(last, of_chunk, sizeof(float) * smaller((size_t)tile.scales_per_chunk, num_blocks - first_scale));
+                memcpy(
+                    last, of_chunk, sizeof(float) * smaller((size_t)tile.scales_per_chunk, num_blocks - first_scale));
                 of_chunk = last;
             }
             weights[r][0] = left < CHUNK ? vb_load_upto(place, left) : vb_load(place);
@@ -189,9 +194,8 @@ INLINE void product_tile(
 }
 
 /* The products of a few tokens, fewer than fill a tile: one row of weights at a time, unpacked once for all of them. */
-INLINE void product_rest(
-    Tile tile, const QuantisedMatrix *m, const char *activations, size_t num_tokens, size_t first, size_t last, float *out,
-    size_t stride) {
+INLINE void product_rest(Tile tile, const QuantisedMatrix *m, const char *activations, size_t num_tokens, size_t first,
+    size_t last, float *out, size_t stride) {
     size_t x_stride = row_bytes(m->num_in, m->block, tile.bits);
     tile.rows = 1;
     if (TOKEN_TILE > 4 && num_tokens >= 4) {
@@ -199,33 +203,35 @@ INLINE void product_rest(
         for (size_t n = first; n < last; n++) product_tile(tile, m, n, activations, out, stride);
         num_tokens -= 4, activations += 4 * x_stride, out += 4 * stride;
     }
-#define REST(count)                                                                                                      \
-    case count:                                                                                                          \
-        tile.tokens = count;                                                                                             \
-        for (size_t n = first; n < last; n++) product_tile(tile, m, n, activations, out, stride);                        \
+#define REST(count)                                                                               \
+    case count:                                                                                   \
+        tile.tokens = count;                                                                      \
+        for (size_t n = first; n < last; n++) product_tile(tile, m, n, activations, out, stride); \
         return;
     switch (num_tokens) { REST(1) REST(2) REST(3) }
 #undef REST
 }
 
-/* Rows of weights are read in order: alone for a few tokens, which are bound by memory, else a few at a time, which are multiplied
- * with many tokens while they are near. */
+/* Rows of weights are read in order: alone for a few tokens, which are bound by memory, else a few at a time, which are
+ * multiplied with many tokens while they are near. */
 INLINE void product_of(
     int bits, int steps, int scales_per_chunk, const QuantisedMatrix *m, const char *activations, size_t num_tokens,
     size_t first, size_t last, float *out, size_t stride) {
     size_t x_stride = row_bytes(m->num_in, m->block, bits), whole = num_tokens / TOKEN_TILE * TOKEN_TILE;
-#define TILE(rows, tokens, is_first)                                                                                     \
-    product_tile((Tile){rows, tokens, bits, steps, scales_per_chunk, is_first}, m, n, activations + t * x_stride,        \
+#define TILE(rows, tokens, is_first)                                                                              \
+    product_tile((Tile){rows, tokens, bits, steps, scales_per_chunk, is_first}, m, n, activations + t * x_stride, \
         out + t * stride, stride)
-#define REST(first, last, is_first)                                                                                      \
-    product_rest((Tile){1, 1, bits, steps, scales_per_chunk, is_first}, m, activations + whole * x_stride,               \
+#define REST(first, last, is_first)                                                                        \
+    product_rest((Tile){1, 1, bits, steps, scales_per_chunk, is_first}, m, activations + whole * x_stride, \
         num_tokens - whole, first, last, out + whole * stride, stride)
     for (size_t from = 0; from < whole; from += NEAR_TOKENS) {
         size_t end = smaller(from + NEAR_TOKENS, whole), rows;
         for (size_t n = first; n < last; n += rows) {
             rows = n + ROW_TILE <= last ? ROW_TILE : 1;
             for (size_t t = from; t < end; t += TOKEN_TILE)
-                rows < ROW_TILE ? TILE(1, TOKEN_TILE, 0) : t == from ? TILE(ROW_TILE, TOKEN_TILE, 1) : TILE(ROW_TILE, TOKEN_TILE, 0);
+                rows < ROW_TILE ? TILE(1, TOKEN_TILE, 0)
+                    : t == from ? TILE(ROW_TILE, TOKEN_TILE, 1)
+                                : TILE(ROW_TILE, TOKEN_TILE, 0);
             if (end == whole) REST(n, n + rows, 0);
         }
     }
@@ -234,17 +240,20 @@ INLINE void product_of(
 #undef REST
 }
 
-static void quantised_product(
-    const QuantisedMatrix *m, const void *activations, size_t num_tokens, size_t first, size_t last, float *out, size_t stride) {
+static void quantised_product(const QuantisedMatrix *m, const void *activations, size_t num_tokens, size_t first,
+    size_t last, float *out, size_t stride) {
     size_t per = m->block >= per_chunk(m->bits) ? 1 : per_chunk(m->bits) / m->block;
 #define PRODUCT(bits, steps, per) product_of(bits, steps, per, m, activations, num_tokens, first, last, out, stride)
     if (m->bits == 8)
         per == 1 ? PRODUCT(8, 1, 1) : PRODUCT(8, 1, 2);
     else
-        shares(m->block, 4) ? PRODUCT(4, SHARED, 1) : per == 1 ? PRODUCT(4, 1, 1) : per == 2 ? PRODUCT(4, 1, 2) : PRODUCT(4, 1, 4);
+        shares(m->block, 4) ? PRODUCT(4, SHARED, 1)
+            : per == 1      ? PRODUCT(4, 1, 1)
+            : per == 2      ? PRODUCT(4, 1, 2)
+                            : PRODUCT(4, 1, 4);
 #undef PRODUCT
 }
 
-#define KERNELS(family)                                                                                                  \
-    const Kernels family##_kernels = {#family, row_bytes, quantise_row, quantised_product, rows_product, add_rows,     \
-                                      prepare_head, store_half, store_whole, attend, swiglu};
+#define KERNELS(family)                                                                                            \
+    const Kernels family##_kernels = {#family, row_bytes, quantise_row, quantised_product, rows_product, add_rows, \
+        prepare_head, store_half, store_whole, attend, swiglu};

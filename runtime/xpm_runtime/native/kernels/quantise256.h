@@ -20,7 +20,8 @@ INLINE void quantise_chunks(const float *x, int bits, int is_shared, Chunk *out)
     const int group = bits == 4 ? 8 : 4, step = 8 / group;
     for (int lane = 0; lane < 8; lane += step) {
         vf first = vf_load(x + lane * group), second = vf_load(x + lane * group + 8 * group);
-        vf of_first = largest_of(first, group), of_second = largest_of(second, group), of_both = vf_max(of_first, of_second);
+        vf of_first = largest_of(first, group), of_second = largest_of(second, group),
+           of_both = vf_max(of_first, of_second);
         for (int half = 0; half < 2; half++) {
             Chunk *chunk = out + half;
             vf largest = is_shared ? of_both : half ? of_second : of_first;

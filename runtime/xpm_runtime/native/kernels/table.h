@@ -1,4 +1,5 @@
-/* Arithmetic on rows of numbers, without threads and without ONNX Runtime: one table of functions for each family of processors.
+/* Arithmetic on rows of numbers, without threads and without ONNX Runtime: one table of functions for each family of
+ * processors.
  *
  * A family is a translation unit with flags of its own (`kernels/<family>.c`). It defines what a vector is and includes
  * `floats.h` and `product.h`, which are written once over such vectors.
@@ -34,46 +35,50 @@ typedef struct {
     size_t first, last;
 } Query;
 
-/* One head's cache. A row is in float16, or whole numbers in 8 bits, of values also in 4, with a scale for each row in float16. */
+/* One head's cache. A row is in float16, or whole numbers in 8 bits, of values also in 4, with a scale for each row in
+ * float16. */
 typedef struct {
     const void *keys, *values;
     const uint16_t *key_scales, *value_scales; /* not read if rows are in float16 */
     size_t dim;
     int key_bits, value_bits; /* 16 and 16, 8 and 8, or 8 and 4 */
     float scale;
-    size_t sinks, first; /* rows 0 .. sinks, and none before `first` otherwise; no query's first is before it, which is >= sinks */
-    float *scores;       /* MAX_QUERIES * longest */
-    size_t longest;      /* sinks, and the largest of the queries' last, less first */
+    /* Rows 0 .. sinks, and none before `first` otherwise; no query's first is before it, which is >= sinks. */
+    size_t sinks, first;
+    float *scores;  /* MAX_QUERIES * longest */
+    size_t longest; /* sinks, and the largest of the queries' last, less first */
 } Attention;
 
 /* Bytes of a row of a cache. In 4 bits, bytes of 16 hold 32 numbers. */
-static inline size_t cached_bytes(size_t dim, int bits) { return bits == 4 ? (dim + 31) / 32 * 16 : dim * (size_t)bits / 8; }
+static inline size_t cached_bytes(size_t dim, int bits) {
+    return bits == 4 ? (dim + 31) / 32 * 16 : dim * (size_t)bits / 8;
+}
 
 typedef struct {
     const char *name;
 
-    /* Bytes of a row of activations as `quantise_row` writes it for a matrix of such blocks: 8 bits each, with a scale for those
-     * that share a lane of a product, 4 to 16 of them, so that a large one spoils few others. */
+    /* Bytes of a row of activations as `quantise_row` writes it for a matrix of such blocks: 8 bits each, with a scale
+     * for those that share a lane of a product, 4 to 16 of them, so that a large one spoils few others. */
     size_t (*row_bytes)(size_t num_in, size_t block, int bits);
     void (*quantise_row)(const float *x, size_t num_in, size_t block, int bits, void *out);
 
     /* out[t * stride + n] = row n of the matrix · activations t, for n in first..last and all t. */
-    void (*quantised_product)(
-        const QuantisedMatrix *matrix, const void *activations, size_t num_tokens, size_t first, size_t last, float *out,
-        size_t stride);
+    void (*quantised_product)(const QuantisedMatrix *matrix, const void *activations, size_t num_tokens, size_t first,
+        size_t last, float *out, size_t stride);
 
     /* out[t * out_stride + r] = x[t] · a[r] for r in first..last; a is (rank, num_in). */
     void (*rows_product)(
         const float *x, size_t num_tokens, size_t num_in, AdapterRows a, size_t first, size_t last, float *out,
         size_t out_stride);
 
-    /* y[t * y_stride + n] += sum over r of coefficients[t * c_stride + r] * b[r, n], for n in first..last; b is (rank, num_out). */
-    void (*add_rows)(
-        float *y, size_t y_stride, size_t num_tokens, const float *coefficients, size_t c_stride, AdapterRows b, size_t rank,
-        size_t num_out, size_t first, size_t last);
+    /* y[t * y_stride + n] += sum over r of coefficients[t * c_stride + r] * b[r, n], for n in first..last; b is (rank,
+     * num_out). */
+    void (*add_rows)(float *y, size_t y_stride, size_t num_tokens, const float *coefficients, size_t c_stride,
+        AdapterRows b, size_t rank, size_t num_out, size_t first, size_t last);
 
     /* Normalise a head to unit root mean square (if `weight`), rotate its halves by position, in place. */
-    void (*prepare_head)(float *head, size_t dim, const float *weight, float epsilon, const float *cos, const float *sin);
+    void (*prepare_head)(
+        float *head, size_t dim, const float *weight, float epsilon, const float *cos, const float *sin);
 
     void (*store_half)(uint16_t *out, const float *x, size_t count);
 

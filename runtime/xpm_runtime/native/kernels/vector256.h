@@ -1,4 +1,5 @@
-/* Eight lanes: AVX2 with FMA and F16C. Included by the families that have them, which differ in how bytes are multiplied. */
+/* Eight lanes: AVX2 with FMA and F16C. Included by the families that have them, which differ in how bytes are
+ * multiplied. */
 #include "table.h"
 
 #include <immintrin.h>
@@ -26,7 +27,8 @@ INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
 INLINE vf vf_fnma(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); }
 INLINE vf vf_round(vf x) { return _mm256_round_ps(x, ROUND); }
 INLINE vf vf_scale(vf x, vf n) { /* n is whole and from -126 to 0 */
-    return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23)));
+    return _mm256_mul_ps(
+        x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23)));
 }
 INLINE vf vf_where_negative(vf x, vf then, vf otherwise) {
     return _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ));
@@ -37,7 +39,9 @@ INLINE vi lanes(size_t left) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)left), _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0));
 }
 INLINE vf vf_first(vf x, size_t left) { return _mm256_and_ps(x, _mm256_castsi256_ps(lanes(left))); }
-INLINE vf vf_load_upto(const float *p, size_t left) { return left >= 8 ? vf_load(p) : _mm256_maskload_ps(p, lanes(left)); }
+INLINE vf vf_load_upto(const float *p, size_t left) {
+    return left >= 8 ? vf_load(p) : _mm256_maskload_ps(p, lanes(left));
+}
 INLINE void vf_store_upto(float *p, vf x, size_t left) {
     if (left >= 8)
         vf_store(p, x);
@@ -81,7 +85,8 @@ INLINE vf vf_sum_each(const vf *v) {
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++)
         fours[i] = _mm256_hadd_ps(_mm256_hadd_ps(v[4 * i], v[4 * i + 1]), _mm256_hadd_ps(v[4 * i + 2], v[4 * i + 3]));
-    return _mm256_add_ps(_mm256_permute2f128_ps(fours[0], fours[1], 0x20), _mm256_permute2f128_ps(fours[0], fours[1], 0x31));
+    return _mm256_add_ps(
+        _mm256_permute2f128_ps(fours[0], fours[1], 0x20), _mm256_permute2f128_ps(fours[0], fours[1], 0x31));
 }
 
 INLINE vb vb_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }

@@ -1,6 +1,7 @@
 """The fields that protocols share, checked strictly: a text is no number. Fields that nobody knows are passed over.
 
-Clients of other servers send more than a protocol names; what would change the answer and can't be done is refused by name.
+Clients of other servers send more than a protocol names; what would change the answer and can't
+be done is refused by name.
 """
 
 from typing import Annotated, Any, Literal

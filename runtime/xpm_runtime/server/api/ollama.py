@@ -48,7 +48,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 class OllamaOptions(Strict):
-    """Of ollama's options, those that say how tokens are drawn; those that say how a model is loaded are passed over."""
+    """Of ollama's options, those that say how tokens are drawn; those that say how a model
+    is loaded are passed over."""
 
     num_predict: int | None = Field(None, ge=-2, lt=1 << 31, description="Below 1: as many as there is room for.")
     temperature: float | None = Field(None, ge=0, lt=100)

@@ -31,7 +31,8 @@ def tenant_of(request: Request) -> str:
 
 
 async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
-    """What ``work`` comes to; it is cancelled, and ClientGone raised, as soon as the client has closed the connection."""
+    """What ``work`` comes to; it is cancelled, and ClientGone raised, as soon as the client
+    has closed the connection."""
     task = asyncio.ensure_future(work)
     watch = asyncio.create_task(_gone(request))
     try:

@@ -1,4 +1,5 @@
-"""``/``: a page for people that says how the server is, made here, without a script; anew every 5 seconds for who follows it."""
+"""``/``: a page for people that says how the server is, made here, without a script; anew every 5
+seconds for who follows it."""
 
 from collections import deque
 from collections.abc import Sequence

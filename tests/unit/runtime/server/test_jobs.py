@@ -150,7 +150,8 @@ def test_the_runner_does_all_and_says_what_failed(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")
 def test_a_killed_process_loses_no_accepted_job(tmp_path):
-    """Killed at different moments, again and again: what was said to be accepted is there, and has one result in the end."""
+    """Killed at different moments, again and again: what was said to be accepted is there, and
+    has one result in the end."""
     path, accepted = tmp_path / "jobs.sqlite", []
     for number, delay in enumerate((0.0, 0.03, 0.08, 0.15)):
         command = [sys.executable, "-m", "tests.support.job_process", str(path), "200", str(number)]

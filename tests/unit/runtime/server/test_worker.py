@@ -1,4 +1,5 @@
-"""The stepping thread: everybody gets what they would have got alone, nobody waits for another's fault, nothing is lost."""
+"""The stepping thread: everybody gets what they would have got alone, nobody waits for
+another's fault, nothing is lost."""
 
 import asyncio
 import random
@@ -286,7 +287,8 @@ def test_a_closed_engine_ends_everybody(tiny_base):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_random_load_breaks_no_invariant(seed, tiny_engine, tiny_adapter, monkeypatch):
-    """Orders of all priorities and tenants, cancels, deadlines, preemptions and refusals; after each step nothing is broken."""
+    """Orders of all priorities and tenants, cancels, deadlines, preemptions and refusals; after
+    each step nothing is broken."""
     for kind in ("lora", "ia3", "prompt"):
         tiny_engine.attach(AdapterSpec.read(kind, tiny_adapter(kind).slots))
     rng, broken, step = random.Random(seed), [], tiny_engine.step
