@@ -239,7 +239,8 @@ def penalise(logits: Row, seen: NDArray[np.int64], penalty: float) -> Row:
     ids = np.unique(seen[seen < len(logits)])
     wide = result[ids].astype(np.float64)
     bound = np.finfo(np.float32).max
-    result[ids] = np.clip(np.where(wide > 0, wide / penalty, wide * penalty), -bound, bound)
+    with np.errstate(over="ignore"):
+        result[ids] = np.clip(np.where(wide > 0, wide / penalty, wide * penalty), -bound, bound)
     return result
 
 

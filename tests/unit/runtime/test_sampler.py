@@ -76,9 +76,11 @@ def test_temperature_flattens_and_sharpens():
 
 
 @pytest.mark.parametrize("size", [5, 6_000])
+@pytest.mark.filterwarnings("error")
 def test_settings_at_the_edge_of_numbers_still_draw(size):
     logits = np.linspace(-30, 30, size, dtype=np.float32)
-    for settings in ({"temperature": 1e-310}, {"temperature": 1e-5}, {"temperature": 1.0, "repetition_penalty": 1e-40}):
+    penalties = [{"temperature": 1.0, "repetition_penalty": penalty} for penalty in (1e-40, 5e-324)]
+    for settings in ({"temperature": 1e-310}, {"temperature": 1e-5}, *penalties):
         sampler = Sampler(SamplingParams(seed=1, **settings))
         assert sampler.choose(logits, np.array([size - 1])) == size - 1, settings
 
