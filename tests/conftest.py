@@ -21,6 +21,14 @@ from tests.support.simulator import IndexSimulator
 from xpm.environment import Environment
 
 
+_LONG = ("test_kernels.py", "test_tutorial.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.name not in _LONG)
+
+
 @dataclass(frozen=True, slots=True)
 class TinyBase:
     """``source`` is the Hugging Face folder, ``graph`` the exported float32 base."""

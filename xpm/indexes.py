@@ -248,8 +248,7 @@ class Indexes:
         if self.is_sparse(name):
             self.warn(
                 f"index {name} was not searched: it is sparse, and nothing of it is here but what was asked for by "
-                "name; "
-                f"search the pages of its maintainer, or add its Git repository"
+                "name; search the pages of its maintainer, or add its Git repository"
             )
             return []
         snapshot = self.snapshot(name)
@@ -338,8 +337,8 @@ class Indexes:
                     repo.close()
                     self.forget(EMBEDDED)
                     return self._refresh_embedded()
-                repo.set_head(repo.fetch(str(bundle)))
+                repo.set_head(repo.take_bundle(bundle))
         return True
 
     def _is_newer(self, repo: BareRepo, old: str, bundle: Path) -> bool:
-        return repo.is_ancestor(old, repo.fetch(str(bundle)))
+        return repo.is_ancestor(old, repo.take_bundle(bundle))

@@ -93,8 +93,7 @@ class SearchCache:
             match = " AND ".join(f'"{word.replace(chr(34), chr(34) * 2)}"*' for word in query.words)
             sql = (
                 f"SELECT packages.name, bm25(words, {_WEIGHTS}) AS rank FROM words JOIN packages ON packages.id = "
-                "words.rowid"
-                f" WHERE words MATCH ? AND {where} ORDER BY rank, packages.name LIMIT ?"
+                f"words.rowid WHERE words MATCH ? AND {where} ORDER BY rank, packages.name LIMIT ?"
             )
             values.insert(0, match)
         else:

@@ -5,9 +5,8 @@ there. What is judged then are those bytes, in this order, docstring and code al
 1. the file has the size and digest of the index entry, which the index's metadata vouches for;
 2. it is readable as a package, whole, and within the limits;
 3. its own signature is by the key that the entry names;
-4. its files are exactly the signed ones and its manifest is in its one serialisation; where it says what
-it was built of, the same
-   key signed that, of these files;
+4. its files are exactly the signed ones and its manifest is in its one serialisation; where it says what it was
+   built of, the same key signed that, of these files;
 5. it is the package that the entry says: kind, name, version, base and variant, and what the resolver believed of it.
 """
 

@@ -64,6 +64,5 @@ def _quality(planned: Planned, manifest: dict[str, Any]) -> str:
     beside = f", beside {planned.requires}," if planned.kind == REST else ""
     return (
         f"What it wrote was run{beside} for {circle['cases']} cases that it had not seen: {circle['right']} % were "
-        "right;"
-        f" of the base alone {circle['base']} %. So few cases leave a wide interval."
+        f"right; of the base alone {circle['base']} %. So few cases leave a wide interval."
     )

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dulwich.bundle import create_bundle_from_repo, read_bundle, write_bundle
+from dulwich.bundle import create_bundle_from_repo, write_bundle
 from dulwich.client import GitClient
 from dulwich.objects import Commit, ObjectID
 from dulwich.refs import Ref
@@ -21,6 +21,7 @@ from dulwich.repo import Repo
 
 from xpm_index import git_program
 from xpm_index.errors import GitError
+from xpm_index.git_bundle import read_references
 from xpm_index.git_reading import CommitReader, object_id
 from xpm_index.git_transport import BRANCH, BRANCH_REF, MAIN, Refs, branch_ref, limit, pick, ref_prefixes, talk, wrapped
 from xpm_index.git_writing import ObjectWriter
@@ -33,7 +34,7 @@ _ABANDONED = (
     "objects/??/*.lock",
     "objects/??/tmp_*",
     "objects/pack/*.lock",
-    "objects/pack/tmp_*",
+    "objects/pack/tmp*",
     "objects/pack/.tmp-*",
     "xpm-ref-*",
 )
@@ -127,8 +128,9 @@ class BareRepo(CommitReader):
         Nobody else may be writing here: what came of a fetch that fails is removed.
 
         Args:
-            url: ``file://``, ``http(s)://``, ``ssh://``, or the path of a repository or bundle. tag, branch, default:
-            fetch what this tag or branch, or the remote's default branch, points to instead of ``main``.
+            url: ``file://``, ``http(s)://``, ``ssh://``, or the path of a repository or bundle.
+            tag, branch, default: fetch what this tag or branch, or the remote's default branch, points to instead
+                of ``main``.
             anonymous: ask as a stranger would, without a login.
             max_bytes: a remote that sends more is cut off.
             max_object_bytes: so is one that sends a larger object, or ones that inflate to more than ``max_bytes``.
@@ -238,13 +240,29 @@ class BareRepo(CommitReader):
 
     @staticmethod
     def bundle_head(path: Path) -> str:
-        """The commit a bundle's branch points to."""
+        """The commit a bundle's branch points to; its pack is not read."""
         with wrapped(f"{path} is not a Git bundle"), path.open("rb") as file:
-            bundle = read_bundle(file)
+            return pick(read_references(file), str(path), None).decode()
+
+    def take_bundle(self, path: Path) -> str:
+        """Copy the pack of a bundle that is trusted, of whatever size, as it lies there; no ref is moved.
+
+        Returns:
+            The commit its branch points to.
+        Raises:
+            GitError: it is no bundle, or not a whole one.
+        """
+        with wrapped(f"{path} is not a Git bundle"), path.open("rb") as file, self._cleared_if_it_fails():
+            head = pick(read_references(file), str(path), None)
+            pack, index_it, drop = self._repo.object_store.add_pack()
             try:
-                return pick(bundle.references, str(path), None).decode()
-            finally:
-                bundle.close()
+                shutil.copyfileobj(file, pack, 1 << 20)
+                index_it()
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    drop()
+                raise
+            return self._commit(head.decode()).id.decode()
 
     def commit_files(
         self,

@@ -3,8 +3,8 @@
 - Redirects go to https only; from this machine to this machine also over http.
 - A login is asked of Git once per origin, only after a 401, and sent to that origin alone, never across a redirect.
 - Proxies are those of the environment (``https_proxy``, ``no_proxy`` …).
-- Bodies are streamed as they are on the wire; nothing foreign escapes but WebError, which shows no
-credentials and no query.
+- Bodies are streamed as they are on the wire; nothing foreign escapes but WebError, which shows no credentials and
+  no query.
 """
 
 import contextlib

@@ -14,7 +14,7 @@ from xpm_runtime.stepper import StepReport
 
 
 class Answers(ABC):
-    """What an engine inherits."""
+    """What an engine inherits; it brings ``submit``, ``step``, ``cancel`` and ``search``, which the rest is made of."""
 
     def __init__(self) -> None:
         self._shared = SharedSteps(self.step)

@@ -11,15 +11,11 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-
 from xpm_runtime.activation import parts_of
 from xpm_runtime.errors import EngineError
-from xpm_runtime.forms.form import Logits, RowLogits, Runner
+from xpm_runtime.forms.form import RowLogits, Runner
 from xpm_runtime.graph import GraphSpec
 from xpm_runtime.lanes import Lanes
-from xpm_runtime.logprobs import TokenReport, report
 from xpm_runtime.packs import Packs
 from xpm_runtime.prefix import Later, PrefixCache
 from xpm_runtime.resident import ResidentAdapters
@@ -28,8 +24,7 @@ from xpm_runtime.scheduler import Chunk, Plan, Scheduler
 from xpm_runtime.sequence import FinishReason, Sequence
 from xpm_runtime.slots import Acting
 from xpm_runtime.speculation import RunCosts
-
-_NOTHING: NDArray[np.int64] = np.zeros(0, np.int64)
+from xpm_runtime.writing import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +56,7 @@ class Stepper:
         self._prefixes = prefixes
         self._adapters = adapters
         self._packs = packs
+        self._writer = Writer(graph.eos_token_ids, lanes.capacity)
         self._costs = RunCosts()
         self._ended: list[Sequence] = []  # in this step
 
@@ -175,7 +171,7 @@ class Stepper:
                 rope=sequence.rope,
             )
             if every:
-                self._report_prompt(sequence, logits, Chunk(sequence, start, stop))
+                self._writer.tell_prompt(sequence, logits, start, stop)
         if chunk.stop < sequence.num_tokens:
             sequence.num_computed = chunk.stop
         else:
@@ -242,7 +238,7 @@ class Stepper:
         assert sequence.speculation is not None
         ids, num_known = sequence.prompt_ids, sequence.num_soft + sequence.speculation.num_known
         new = [*ids[num_known:], *sequence.token_ids[max(0, num_known - len(ids)) :]]
-        most = self._most(sequence) - len(sequence.token_ids) - 1
+        most = self._writer.most(sequence) - len(sequence.token_ids) - 1
         draft = sequence.speculation.propose(new, num_pending=sequence.num_pending, most=most, costs=self._costs)
         if draft and sequence.guide is not None:
             ends = self._graph.eos_token_ids
@@ -289,29 +285,27 @@ class Stepper:
     def _advance(self, sequence: Sequence, logits: RowLogits, *, row: int, num_computed: int) -> None:
         """Draw the next token and commit it, and what must follow it, with what was computed; whatever goes wrong is
         this sequence's. One of a beam search is ranked instead, and waits until that has chosen."""
-        reports: list[TokenReport] = []
         try:
             if sequence.sampler.params.num_beams > 1:
-                sequence.ranked = self._rank(sequence, logits[row])
+                sequence.ranked = self._writer.rank(sequence, logits[row])
                 sequence.num_computed = num_computed
                 return
-            written, is_over = self._write(sequence, self._draw(sequence, logits, row))
-            if sequence.sampler.params.logprobs is not None:
-                reports = self._report(sequence, logits[row], written)
+            written, is_over = self._writer.write(sequence, self._writer.draw(sequence, logits, row))
+            told = self._writer.told(sequence, logits, row, written)
         except Exception as error:  # a sampler's, a tokenizer's, or a grammar's
             self._fail(sequence, error)
             return
         sequence.num_computed = num_computed
         sequence.token_ids += written
-        sequence.reports += reports
-        if reason := self._reason(sequence, is_over=is_over):
+        sequence.reports += told
+        if reason := self._writer.reason(sequence, is_over=is_over):
             self._end(sequence, reason)
 
     def follow(self, sequence: Sequence, token: int) -> FinishReason | None:
         """Write a token that was chosen for a sequence that was ranked; how that ends it, None if it goes on."""
-        written, is_over = self._write(sequence, token)
+        written, is_over = self._writer.write(sequence, token)
         sequence.token_ids += written
-        return self._reason(sequence, is_over=is_over)
+        return self._writer.reason(sequence, is_over=is_over)
 
     def replace(self, sequence: Sequence, other: Sequence) -> None:
         """Give a running sequence's lane, and what is computed on it, to another that begins as it does."""
@@ -325,73 +319,6 @@ class Stepper:
             self._scheduler.remove(other)
             other.forget()
             self._scheduler.add(other)
-
-    def _write(self, sequence: Sequence, token: int) -> tuple[list[int], bool]:
-        """(what is written, whether the text is over): the token, and what must follow it."""
-        if token in self._graph.eos_token_ids:
-            return [token], True
-        guide, tokens, is_closed = sequence.guide, [token], False
-        if guide is not None:
-            is_alone = sequence.sampler.params.num_beams > 1  # beams are compared token by token
-            tokens, is_closed = guide.write(token, self._most(sequence) - len(sequence.token_ids), is_alone=is_alone)
-        written = []
-        for each in tokens:
-            sequence.text.append(each)
-            written.append(each)
-            if sequence.text.is_stopped:
-                break
-        return written, is_closed or (guide is not None and guide.is_closed) or sequence.text.is_stopped
-
-    def _reason(self, sequence: Sequence, *, is_over: bool) -> FinishReason | None:
-        if is_over:
-            return "stop"
-        return "length" if len(sequence.token_ids) >= self._most(sequence) else None
-
-    def _most(self, sequence: Sequence) -> int:
-        """Tokens that an answer may have."""
-        return min(sequence.sampler.params.max_tokens, self._lanes.capacity + 1 - len(sequence.prompt_ids))
-
-    def _rank(self, sequence: Sequence, row: NDArray[np.float32]) -> list[tuple[int, float]]:
-        """The likeliest tokens that may follow, with their log-probabilities: if all that end the text are among them,
-        still as many as beams go on."""
-        allowed = None if sequence.guide is None else sequence.guide.allowed()
-        count = sequence.sampler.params.num_beams + len(self._graph.eos_token_ids)
-        return sequence.sampler.ranked(row, sequence.seen, allowed, np.array(sequence.token_ids, np.int64), count)
-
-    def _draw(self, sequence: Sequence, logits: RowLogits, row: int) -> int:
-        """The next token, drawn of those that are allowed.
-
-        Where the likeliest is asked for, or it is dear to tell all that is allowed, it is first drawn freely: if it is
-        allowed, it would have been drawn. (With top-k, top-p or min-p, which look at what is left, that is so nearly.)
-        """
-        sampler, guide = sequence.sampler, sequence.guide
-        seen, written = _NOTHING, _NOTHING
-        if sampler.looks_back:
-            seen, written = sequence.seen, np.array(sequence.token_ids, np.int64)
-        if guide is None or sampler.is_greedy or guide.is_dear:
-            token = logits.greedy(row) if sampler.is_greedy else sampler.choose(logits[row], seen, None, written)
-            if guide is None or guide.allows(token, is_end=token in self._graph.eos_token_ids):
-                return token
-        return sampler.choose(logits[row], seen, guide.allowed(), written)
-
-    def _report(self, sequence: Sequence, row: NDArray[np.float32], tokens: list[int]) -> list[TokenReport]:
-        """What is said of tokens that were written at once: those behind the first, which a grammar
-        left no choice, are certain."""
-        first, *forced = tokens
-        num_top, write = sequence.sampler.params.logprobs or 0, sequence.text.bytes_of
-        certain = [TokenReport(id=token, text=write(token), logprob=0.0) for token in forced]
-        return [report(row, first, num_top=num_top, write=write), *certain]
-
-    def _report_prompt(self, sequence: Sequence, logits: Logits, chunk: Chunk) -> None:
-        """Say how likely the tokens of a prompt were that follow those of a chunk; ``logits`` are
-        (tokens of the chunk, vocab)."""
-        ids, found = sequence.prompt_ids, sequence.prompt_reports
-        if not found:
-            found.append(None)
-        num_top, write = sequence.sampler.params.logprobs or 0, sequence.text.bytes_of
-        for place in range(max(chunk.start, sequence.num_soft), min(chunk.stop, len(ids) - 1)):
-            row = logits[place - chunk.start]
-            found.append(report(row, ids[place + 1], num_top=num_top, write=write))
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         parts = (error.message, error.context) if isinstance(error, EngineError) else (type(error).__name__, str(error))

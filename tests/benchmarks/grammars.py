@@ -52,8 +52,7 @@ def judged(engine: Engine, name: str, count: int) -> str:
         print("   ", line)
     return (
         f"{name}: {count} answers, {num_tokens} tokens, {count - len(unfinished)} complete, {len(wrong)} of them "
-        "wrong; "
-        f"{1e3 * elapsed / num_tokens:.2f} ms a token, with the model's own"
+        f"wrong; {1e3 * elapsed / num_tokens:.2f} ms a token, with the model's own"
     )
 
 

@@ -23,8 +23,7 @@ from xpm_runtime.sequence import GenerationResult
 
 _TEXT = (
     "The harbour opens at six in the morning. Boats that carry fish go to the north pier, boats that carry timber go "
-    "to the south "
-    "pier, and all others wait outside until the harbour master calls them by radio."
+    "to the south pier, and all others wait outside until the harbour master calls them by radio."
 )
 _RECORD = (
     '{"name": "Alice Johnson", "age": 30, "email": "alice.johnson@example.com", "address": {"street": "12 Main '
@@ -110,8 +109,7 @@ def compared(engine: Engine, title: str, work: list[tuple[str, Grammar | None]],
             ratios.append(took[0] / took[1])
         parts.append(
             f"temperature {temperature}: {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to "
-            f"{max(ratios):.2f}), "
-            f"{accepted} of {drafted} guesses right in {written} tokens, "
+            f"{max(ratios):.2f}), {accepted} of {drafted} guesses right in {written} tokens, "
             f"{'the same tokens' if same else 'other tokens'}"
         )
     return f"{title}: " + "; ".join(parts)

@@ -130,8 +130,7 @@ def main() -> int:
                 tallies[scenario.name] = tally = check(scenario, options.max, options.seed, Path(scratch))
                 print(
                     f"{scenario.name}: {tally.calls} calls, {tally.faults} faults: {tally.survived} survived, "
-                    f"{tally.told} told,"
-                    f" {tally.killed} killed, {len(tally.wrong)} wrong",
+                    f"{tally.told} told, {tally.killed} killed, {len(tally.wrong)} wrong",
                     flush=True,
                 )
                 for problem in tally.wrong[:20]:

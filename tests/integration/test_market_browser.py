@@ -96,8 +96,7 @@ def test_search_copy_and_install_command(site, browser):
 
 PAGES = (
     "index.html search.html search/2.html experts/expert-a.html experts/expert-b.html experts/expert-001.html "
-    "bases/xpm-tiny.html"
-    " compare/expert-a/expert-b.html publishers.html publishers/acme.html status.html 404.html"
+    "bases/xpm-tiny.html compare/expert-a/expert-b.html publishers.html publishers/acme.html status.html 404.html"
 ).split()
 
 

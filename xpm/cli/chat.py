@@ -135,8 +135,8 @@ class _Talk:
         if planned.left_out > told[1]:
             turns = "turn is" if planned.left_out == 1 else f"{planned.left_out} turns are"
             self._console.aside(
-                f"(the first {turns} left out: the context of {self._chat.context:,} tokens does not hold all;"
-                " --context sets it)"
+                f"(the first {turns} left out: the context of {self._chat.context:,} tokens does not hold all; "
+                "--context sets it)"
             )
         for line in planned.notes if planned.notes != told[2] else ():
             self._console.aside(f"({line})")

@@ -243,6 +243,5 @@ def _render(
     else:
         console.say(
             f"{'would be ' if dry_run else ''}proposed: {entry.name} {entry.version} on branch {published.branch} of "
-            f"{place};"
-            f" its maintainer puts it in force with `xpm index accept {published.branch}`"
+            f"{place}; its maintainer puts it in force with `xpm index accept {published.branch}`"
         )

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 _NUM_EXPERTS, _NUM_DRAWN = 2, 16
 _TEXT = (
     "The harbour was quiet before sunrise. A fisherman counted his nets, wrote the number in a small book, and looked "
-    "at the sky: "
-    "grey in the west, clear in the east. By noon the boats would be back, and the market would open. What would he "
-    "sell first?"
+    "at the sky: grey in the west, clear in the east. By noon the boats would be back, and the market would open. What "
+    "would he sell first?"
 )
 
 

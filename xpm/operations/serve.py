@@ -61,8 +61,8 @@ def serve(environment: Environment, options: ServeOptions, *, progress: Progress
     Args:
         ready: told of the address once requests are answered.
     Raises:
-        MissingExtraError: the extra is not installed. UsageError: the address can't be bound, or is public and there is
-        no key. XpmError, EngineError: what is installed can't be read, fetched or loaded.
+        MissingExtraError: the extra is not installed. UsageError: the address can't be bound, or is public and
+            there is no key. XpmError, EngineError: what is installed can't be read, fetched or loaded.
     """
     require_extra(("fastapi", "uvicorn", "prometheus_client"), what="xpm serve", extra="serve")
     require_key(environment, options.host)

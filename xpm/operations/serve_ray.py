@@ -93,8 +93,8 @@ def _require_room(num_servers: int, cpus_each: float, cpus: float) -> None:
     """Raise UsageError where Ray would wait for processors that do not come."""
     if num_servers * cpus_each > cpus:
         raise UsageError(
-            f"{num_servers} servers of {cpus_each:g} CPUs each need {num_servers * cpus_each:g}, "
-            f"and there are {cpus:g}",
+            f"{num_servers} servers of {cpus_each:g} CPUs each need {num_servers * cpus_each:g}, and there are "
+            f"{cpus:g}",
             hint="lower --replicas or --threads, or add machines to the Ray cluster",
         )
 

@@ -94,9 +94,8 @@ class Solver:
 
         1. What has one version left: nothing is chosen there.
         2. What had part in many conflicts: decided early, it is found out sooner what it does not go with.
-        3. What was met first, so the project's own wishes before what only follows from them. These
-        get their newest versions,
-           and what follows is fitted to them, instead of the other way round.
+        3. What was met first, so the project's own wishes before what only follows from them. These get their
+           newest versions, and what follows is fitted to them, instead of the other way round.
         """
         is_free = self._solution.total(package).bit_count() > 1
         num_conflicts = self._num_conflicts.get(package, 0)

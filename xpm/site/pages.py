@@ -27,8 +27,8 @@ _NEWEST = 12
 _MAX_DOMAINS = 60
 _MAX_DESCRIPTION = 300
 _COMPARED = (
-    "name kind version publisher description published_at license bases size quality requires incompatible_with circles"
-    " limitations"
+    "name kind version publisher description published_at license bases size quality requires incompatible_with "
+    "circles limitations"
 ).split()
 
 

@@ -42,13 +42,11 @@ def markdown(results: Results) -> str:
         "MB resident",
     ]
     lines = [
-        f"{results.model}; {machine['processor']}, {machine['threads']} threads; prompt of "
-        f"{results.prompt_tokens} tokens, {results.decode_tokens} tokens decoded behind it, greedily; programs took "
-        "turns.",
+        f"{results.model}; {machine['processor']}, {machine['threads']} threads; prompt of {results.prompt_tokens} "
+        f"tokens, {results.decode_tokens} tokens decoded behind it, greedily; programs took turns.",
         f"{_versions(machine['versions'])}.",
         f"Memory is read at {bandwidth / 1e9:.1f} GB/s ({_spread([b / 1e9 for b in results.bandwidth])}), float32 "
-        "matrices "
-        f"multiplied at {matmul / 1e9:.0f} G multiply-adds/s.",
+        f"matrices multiplied at {matmul / 1e9:.0f} G multiply-adds/s.",
         "",
         f"| {' | '.join(head)} |",
         "|---" * len(head) + "|",

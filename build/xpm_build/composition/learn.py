@@ -1,8 +1,8 @@
 """``xpm scales``: how strongly each of several experts should act when all of them do.
 
 1. Scales are fitted on rows that each expert was validated on (``fit``).
-2. They are kept only if more answers to such rows are right with them than at full strength,
-judged by running the answers.
+2. They are kept only if more answers to such rows are right with them than at full strength, judged by running the
+   answers.
 3. Both are judged on the circles of cases, of which no row is among those: the figures of before and after.
 """
 

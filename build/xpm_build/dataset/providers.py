@@ -35,9 +35,8 @@ _PRICES = {
 _SYSTEM = (
     "You write training data for a small model that does one job well. Answer with one JSON object and nothing else: "
     '{"examples": [{"prompt": "...", "completion": "...", "difficulty": "easy|medium|hard"}, ...]}. Prompts are '
-    "worded as many "
-    "different people would, and no two are alike. Completions are exactly what the model should answer, without "
-    "comments."
+    "worded as many different people would, and no two are alike. Completions are exactly what the model should "
+    "answer, without comments."
 )
 
 

@@ -455,8 +455,7 @@ _FAMILIES: dict[str, tuple[int, int, Any]] = {
 _KEYWORDS = frozenset(
     "add all alter and as autoincrement between case check collate commit constraint create default deferrable delete "
     "distinct drop else escape except exists foreign from group having if in index insert intersect into is isnull "
-    "join "
-    "limit match not notnull null on or order primary references release select set table then to transaction union "
-    "unique "
+    "join limit match not notnull null on or order primary references release select set table then to transaction "
+    "union unique "
     "update using values when where".split()
 )

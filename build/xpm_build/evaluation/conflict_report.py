@@ -12,10 +12,8 @@ _PICTURED = "points lost, by expert and by what acts beside it"
 _WORST = 10.0  # points: where the colours end, unless something loses more
 _NOTE = (
     "A cell is the difference, in points, between the share of right answers so and by the row's expert alone, over "
-    "the same "
-    "cases, with its 95 % interval by paired bootstrap; what is lost is below 0. Marked * is what the interval tells "
-    "from 0; of "
-    "twenty cells without a conflict one is marked by chance."
+    "the same cases, with its 95 % interval by paired bootstrap; what is lost is below 0. Marked * is what the "
+    "interval tells from 0; of twenty cells without a conflict one is marked by chance."
 )
 
 

@@ -58,9 +58,8 @@ def blocks_of(document: Mapping[str, Any]) -> list[Block]:
         )
     blocks.append(("table", rows))
     blocks.append(
-        "Wins and losses are the cases that the expert alone, and the base alone, gets right; the interval is the 95 "
-        "% bootstrap "
-        "interval of the difference, case by case."
+        "Wins and losses are the cases that the expert alone, and the base alone, gets right; the interval is the 95 % "
+        "bootstrap interval of the difference, case by case."
     )
     blocks += _families(document)
     blocks += _comparisons(document)

@@ -1,9 +1,8 @@
 """``xpm federate``: an expert's adapter made by federated averaging, as its manifest says, simulated on this machine.
 
 1. The training rows are spread over clients (``shares``); a client's rows are read by that client alone.
-2. In each round Flower's server hands the adapter to every client, each trains it for some steps,
-and the server averages what
-   comes back, clipped and noised first if differential privacy is asked for.
+2. In each round Flower's server hands the adapter to every client, each trains it for some steps, and the server
+   averages what comes back, clipped and noised first if differential privacy is asked for.
 3. The last average is put into the expert's folder, where `xpm validate` judges it like any other.
 
 What is averaged are LoRA's factors, each by itself: mean(B) · mean(A), which is not mean(B · A). With ``freeze_a``

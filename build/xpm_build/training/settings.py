@@ -86,8 +86,7 @@ class TrainingSettings:
         one_of("task", "loss"),
         lambda above: "loss" if above["method"] == "dpo" else "",
         "what chooses the best checkpoint: `task` runs the answers to the first validation cases with the language's "
-        "judge, "
-        "`loss` is the validation loss; asked for where it cannot be had, it is refused",
+        "judge, `loss` is the validation loss; asked for where it cannot be had, it is refused",
         shown="task where there is a judge and validation rows, else loss",
     )
     beta: float = knob(positive, 0.1, "how near to the base it stays", only=("method", ("dpo",)))
@@ -139,15 +138,13 @@ class TrainingSettings:
         one_of("sdpa", "eager"),
         "sdpa",
         "PyTorch's fused attention; `eager` is plain attention: on a CPU faster for short rows, with memory that "
-        "grows with the "
-        "square of a row's length",
+        "grows with the square of a row's length",
     )
     torch_compile: bool = knob(
         flag,
         False,
         "the base's layers as fused loops: on a CPU a step takes about half the time, after seconds to compile; it "
-        "needs a C++ "
-        "compiler, or Triton on CUDA, and trains without if there is none",
+        "needs a C++ compiler, or Triton on CUDA, and trains without if there is none",
     )
     optimizer: str = knob(
         one_of("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adamw_8bit", "paged_adamw_8bit"),

@@ -24,8 +24,7 @@ _SIMPLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Rules that lead to columns, of which each table has a copy.
 _SCOPED = (
     "core rest starred star results result orders order condition conjunction negation predicate test values value "
-    "term reference"
-    " call window cases setting qualifier column sure sure_one rows row"
+    "term reference call window cases setting qualifier column sure sure_one rows row"
 ).split()
 _DEFINING = "definition renamed defined type attribute references constraint new".split()
 _CHANGES = ("insert", "update", "delete")

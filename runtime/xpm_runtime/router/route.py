@@ -1,12 +1,12 @@
 """Choosing experts for a prompt: signals of each card, one score, a threshold below which the base answers alone.
 
 1. The prompt is read: words, signs, concepts, the features of heads (``prompt``).
-2. Each card has signals: its own head, those of the topics that it names, keywords; concepts;
-words in common (``signals``).
-3. ``weights`` makes log-odds of them, for each kind of card its own, and these become probabilities
-of all cards and the base.
-4. The likeliest is chosen, or the base; an expert for a format joins one for a task if the prompt
-asks for both (``choice``).
+2. Each card has signals: its own head, those of the topics that it names, keywords; concepts; words in common
+   (``signals``).
+3. ``weights`` makes log-odds of them, for each kind of card its own, and these become probabilities of all cards
+   and the base.
+4. The likeliest is chosen, or the base; an expert for a format joins one for a task if the prompt asks for both
+   (``choice``).
 5. What the chosen require comes along; what they do not get on with is left out.
 """
 

@@ -154,9 +154,55 @@ def test_a_bundle_made_here_is_read_by_git_and_by_us(repo, tmp_path):
     repo.write_bundle(bundle)
     assert commit in git("bundle", "list-heads", str(bundle), cwd=tmp_path)
     assert BareRepo.bundle_head(bundle) == commit
+    for name, take in (
+        ("fetched", lambda copy: copy.fetch(str(bundle))),
+        ("taken", lambda copy: copy.take_bundle(bundle)),
+    ):
+        with BareRepo.init(tmp_path / f"{name}.git") as copy:
+            assert take(copy) == commit
+            assert copy.read_blob(commit, "a") == b"1"
+            assert copy.head() is None
+
+
+def test_a_newer_bundle_is_taken_beside_what_is_there(repo, tmp_path):
+    bundle = tmp_path / "index.bundle"
     with BareRepo.init(tmp_path / "copy.git") as copy:
-        assert copy.fetch(str(bundle)) == commit
-        assert copy.read_blob(commit, "a") == b"1"
+        for number in range(3):
+            commit = repo.commit_files({"a": b"%d" % number}, message="m", author=AUTHOR, when=number)
+            repo.write_bundle(bundle)
+            copy.set_head(copy.take_bundle(bundle))
+            assert copy.read_blob(commit, "a") == b"%d" % number
+    git("fsck", "--strict", cwd=tmp_path / "copy.git")
+
+
+def _without_pack(data):
+    return data[: data.index(b"\n\n") + 2]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: b"", "does not begin"),
+        (lambda data: b"# v4 git bundle\n" + data, "does not begin"),
+        (lambda data: data[:30], "does not end"),
+        (lambda data: data[:16] + b"@x\n" * 20_000, "does not end"),
+        (lambda data: data[:16] + b"a" * 10_000, "does not end"),
+        (lambda data: data[:16] + b"-" + b"0" * 40 + b" x\n" + data[16:], "a part of a history"),
+        (_without_pack, "is not a Git bundle"),
+        (lambda data: data[:-40], "is not a Git bundle"),
+        (lambda data: data[:-40] + bytes(40), "is not a Git bundle"),
+        (lambda data: _without_pack(data) + b"PACK" + bytes(28), "is not a Git bundle"),
+    ],
+)
+def test_what_is_no_bundle_is_refused_and_leaves_nothing(damage, message, repo, tmp_path):
+    repo.commit_files({"a": b"1" * 100}, message="m", author=AUTHOR, when=0)
+    bundle = tmp_path / "index.bundle"
+    repo.write_bundle(bundle)
+    bundle.write_bytes(damage(bundle.read_bytes()))
+    with BareRepo.init(tmp_path / "copy.git") as copy:
+        with pytest.raises(GitError, match=message):
+            copy.take_bundle(bundle)
+        assert not [path for path in (copy.path / "objects").rglob("*") if path.is_file()]
 
 
 def test_an_altered_object_is_refused(repo):

@@ -60,16 +60,14 @@ AS_TRANSFORMERS = {
     "tojson": "{{ messages|tojson(indent=2) }}{{ {'a': 'ü', 'b': [1, none, 2.5]}|tojson }}{{ "
     "[1]|tojson(separators=(',', ':')) }}",
     "filters": "{{ messages|map(attribute='content')|join('|') }}{{ messages|selectattr('role', 'equalto', "
-    "'user')|list|length }}"
-    "{{ (messages|last).content|trim|upper|replace('漢', 'x')|indent(2) }}{{ messages[0].content|title|wordcount }}",
+    "'user')|list|length }}{{ (messages|last).content|trim|upper|replace('漢', 'x')|indent(2) }}{{ "
+    "messages[0].content|title|wordcount }}",
     "texts": "{{ 'a' * 3 ~ 1 ~ none }}{{ ', '.join(['a', 'b']) }}{{ '{} {:>5}'.format('a', 2) }}{{ '%s-%d' % ('x', 3) "
-    "}}"
-    "{{ 'a b'.split()|first }}{{ messages[0].content.replace('b', '') }}{{ messages[0]['role'].title() }}{{ 7 // 2 ** "
-    "2 % 3 - 1 }}",
+    "}}{{ 'a b'.split()|first }}{{ messages[0].content.replace('b', '') }}{{ messages[0]['role'].title() }}{{ 7 // 2 "
+    "** 2 % 3 - 1 }}",
     "macro": "{% macro turn(m) %}[{{ m.role }}: {{ m.content }}]{% endmacro %}{% for m in messages %}{{ turn(m) }}{% "
-    "endfor %}"
-    "{% set all %}{% for m in messages %}{{ loop.index }}{% if not loop.last %},{% endif %}{% endfor %}{% endset %}{{ "
-    "all }}",
+    "endfor %}{% set all %}{% for m in messages %}{{ loop.index }}{% if not loop.last %},{% endif %}{% endfor %}{% "
+    "endset %}{{ all }}",
     "unpacking": "{% for key, value in messages[0].items() %}{{ key }}={{ value }};{% endfor %}"
     "{% set a, b = 1, 'x' %}{{ b }}{{ (a, b) }}",
     "additional": "{{ additional_special_tokens|join(',') }}{{ messages[0].content }}",
@@ -174,11 +172,9 @@ HOSTILE = {
     "a text that doubles by a block": "{% set ns = namespace(x='a') %}{% for i in range(60) %}"
     "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}{% endfor %}",
     "a list that doubles": "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% "
-    "endfor %}"
-    "{{ ns.x == ns.x|list }}",
+    "endfor %}{{ ns.x == ns.x|list }}",
     "a dict that doubles": "{% set ns = namespace(x=1) %}{% for i in range(60) %}"
-    "{% set ns.x = {'a': ns.x, 'b': ns.x} %}{% endfor %}"
-    "{{ ns.x|tojson }}",
+    "{% set ns.x = {'a': ns.x, 'b': ns.x} %}{% endfor %}{{ ns.x|tojson }}",
     "a namespace in itself": "{% set ns = namespace() %}{% set ns.x = [ns, ns] %}{{ ns }}",
     "a width": "{{ 'a'|center(999999999) }}",
     "a width of a method": "{{ 'a'.ljust(999999999) }}",

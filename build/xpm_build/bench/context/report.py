@@ -117,8 +117,8 @@ def _conclusion(results: Results) -> str:
     far = reach(found)
     whole = " (the longest that was measured)" if far == max(found) else ""
     return (
-        f"Reach: {far:,} tokens{whole}; up to there the loss is less than {TOLERATED:.0%} above that at "
-        f"{shortest:,} tokens."
+        f"Reach: {far:,} tokens{whole}; up to there the loss is less than {TOLERATED:.0%} above that at {shortest:,} "
+        "tokens."
     )
 
 

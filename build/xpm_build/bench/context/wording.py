@@ -21,9 +21,8 @@ _WHEN = (
     "because nobody else would,as the lamps were lit,just after the market closed,under the chestnut trees"
 ).split(",")
 NAMES = (
-    "Agathe Benno Carla Dario Edda Fabio Greta Henrik Ilse Jonas Karin Leander Mira Nils Olga Pavel Quirin Rosa "
-    "Silvan Tilda "
-    "Ulrich Vera Wanda Xenia Yannick Zora"
+    "Agathe Benno Carla Dario Edda Fabio Greta Henrik Ilse Jonas Karin Leander Mira Nils Olga Pavel Quirin Rosa Silvan "
+    "Tilda Ulrich Vera Wanda Xenia Yannick Zora"
 ).split()
 
 

@@ -79,8 +79,7 @@ def same_as_peft(model: Path, base: Path, folders: dict[str, Path], work: Path) 
         yield Finding(
             what=f"{method} beside PEFT",
             result=f"float32 {error:.1e} of the largest logit apart; INT4 KL {kl:.4f} (the expert itself moves the "
-            "base by "
-            f"{min(each.kl for each in effect):.2f})",
+            f"base by {min(each.kl for each in effect):.2f})",
             is_right=error < _FLOAT_TOLERANCE and loss < MAX_KERNEL_LOSS and min(each.kl for each in effect) > 10 * kl,
         )
 

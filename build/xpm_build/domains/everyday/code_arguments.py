@@ -6,11 +6,10 @@ from types import CodeType
 from typing import Any
 
 _WORDS = (
-    "apple banana cherry lemon melon orange bread butter table window garden river mountain school music summer "
-    "winter dragon "
-    "castle forest ocean planet rocket guitar violin pencil paper yellow purple silver level radar noon civic kayak "
-    "hello world "
-    "Anna Otto Paris London cat dog bird fish tree house moon star rain snow fire ice a to be or not the and of it is"
+    "apple banana cherry lemon melon orange bread butter table window garden river mountain school music summer winter "
+    "dragon castle forest ocean planet rocket guitar violin pencil paper yellow purple silver level radar noon civic "
+    "kayak hello world Anna Otto Paris London cat dog bird fish tree house moon star rain snow fire ice a to be or not "
+    "the and of it is"
 ).split()
 _SENTENCES = (
     "the quick brown fox jumps over the lazy dog",

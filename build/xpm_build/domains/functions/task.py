@@ -123,14 +123,10 @@ def _short_text(author: Author) -> str:
 RESERVED = frozenset(
     [each.lower() for each in keyword.kwlist]
     + "abstract any arguments async await become boolean box break case catch class const continue crate debugger "
-    "declare "
-    "default delete do dyn else enum eval export extern extends final finally fn for function get if impl implements "
-    "import "
-    "in instanceof interface keyof let loop macro match mod module move mut namespace never new null number of "
-    "override "
-    "package priv private protected pub public range readonly ref require return self set static str string struct "
-    "super "
-    "switch symbol this throw trait try type typeof undefined union unknown unsafe unsized use var virtual void where "
-    "while "
+    "declare default delete do dyn else enum eval export extern extends final finally fn for function get if impl "
+    "implements import in instanceof interface keyof let loop macro match mod module move mut namespace never new null "
+    "number of override package priv private protected pub public range readonly ref require return self set static "
+    "str string struct super switch symbol this throw trait try type typeof undefined union unknown unsafe unsized use "
+    "var virtual void where while "
     "with yield seen counts keys sorted result int bool float list dict sum min max len abs i64".split()
 )
