@@ -20,7 +20,6 @@ from tests.support.projects import new_project
 from tests.support.simulator import IndexSimulator
 from xpm.environment import Environment
 
-
 _LONG = ("test_kernels.py", "test_tutorial.py")
 
 
