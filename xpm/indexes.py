@@ -330,15 +330,13 @@ class Indexes:
             if not bundle.is_file():
                 raise StoreError("this xpm carries no embedded index", hint="install xpm again")
             with self._open(EMBEDDED) as repo:
-                old, new = repo.head(), repo.bundle_head(bundle)
-                if old == new:
+                old = repo.head()
+                if old == repo.bundle_head(bundle):
                     return False
-                if old is not None and not self._is_newer(repo, old, bundle):
+                new = repo.take_bundle(bundle)
+                if old is not None and not repo.is_ancestor(old, new):
                     repo.close()
                     self.forget(EMBEDDED)
                     return self._refresh_embedded()
-                repo.set_head(repo.take_bundle(bundle))
+                repo.set_head(new)
         return True
-
-    def _is_newer(self, repo: BareRepo, old: str, bundle: Path) -> bool:
-        return repo.is_ancestor(old, repo.take_bundle(bundle))

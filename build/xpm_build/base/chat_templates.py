@@ -3,9 +3,8 @@
 CHAT_TEMPLATE = "chat_template.jinja"
 
 _CHATML = (
-    "{%- for m in messages -%}{{- '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' -}}{%- "
-    "endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
+    "{%- for m in messages -%}{{- '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' -}}"
+    "{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
 TEMPLATES = {
     "chatml": _CHATML,
@@ -17,13 +16,12 @@ TEMPLATES = {
     "llama": (
         "{%- for m in messages -%}"
         "{{- '<|start_header_id|>' + m['role'] + '<|end_header_id|>\\n\\n' + m['content'] + '<|eot_id|>' -}}"
-        "{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' "
-        "-}}{%- endif -%}"
+        "{%- endfor -%}{%- if add_generation_prompt -%}"
+        "{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}{%- endif -%}"
     ),
     "gemma": (
-        "{%- for m in messages -%}{{- '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + "
-        "'\\n' + "
-        "m['content'] + '<end_of_turn>\\n' -}}{%- endfor -%}"
+        "{%- for m in messages -%}{{- '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) "
+        "+ '\\n' + m['content'] + '<end_of_turn>\\n' -}}{%- endfor -%}"
         "{%- if add_generation_prompt -%}{{- '<start_of_turn>model\\n' -}}{%- endif -%}"
     ),
 }

@@ -184,8 +184,8 @@ def to_html(title: str, blocks: Sequence[Block], *, picture: str = "", pictured:
     image = f'<img src="{html.escape(picture)}" alt="{html.escape(pictured)}">' if picture else ""
     style = (
         "body{font:15px/1.5 system-ui;max-width:70rem;margin:2rem auto;padding:0 1rem}table{border-collapse:collapse}"
-        "th,td{border:1px solid #ccc;padding:.2rem "
-        ".6rem;text-align:left;vertical-align:top}pre{margin:0;white-space:pre-wrap}"
+        "th,td{border:1px solid #ccc;padding:.2rem .6rem;text-align:left;vertical-align:top}"
+        "pre{margin:0;white-space:pre-wrap}"
     )
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{style}</style>'
     return (

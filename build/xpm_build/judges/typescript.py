@@ -216,10 +216,8 @@ def _module(row: Row, answer: str) -> str:
         returns = TypeScript.type(check["returns"])
         call = f"{check['name']}({', '.join(literals)})"
         lines.append(f"  {{ const got: {returns} = {call}; const want: {returns} = {want};")
-        lines.append(
-            f"    if (text(got) !== text(want)) {{ report(false, {json.dumps(call)} + ' is ' + text(got)); return; }} "
-            f"}}"
-        )
+        told = f"{json.dumps(call)} + ' is ' + text(got)"
+        lines.append(f"    if (text(got) !== text(want)) {{ report(false, {told}); return; }} }}")
     return "\n".join([*lines, '  report(true, "");', "})();", "export {};", ""])
 
 

@@ -206,8 +206,8 @@ _WHOLE_LIST: dict[str, tuple[str, str, Text]] = {
         Text(
             "return list(dict.fromkeys({items}))",
             "return [...new Set({items})];",
-            "let mut seen = Vec::new();\nfor x in {items} {\n    if !seen.contains(&x) {\n        seen.push(x);\n    "
-            "}\n}\nseen",
+            "let mut seen = Vec::new();\n"
+            "for x in {items} {\n    if !seen.contains(&x) {\n        seen.push(x);\n    }\n}\nseen",
         ),
     ),
     "join": ("str", "str", Text("return {n}.join({items})", "return {items}.join({n});", "{items}.join({r})")),

@@ -16,8 +16,8 @@ def mapping(author: Author) -> Task:
         draw = draw_items(author, "str", ["a", "b", "b"])
         body = Text(
             "counts: dict[str, int] = {}\nfor x in {i}:\n    counts[x] = counts.get(x, 0) + 1\nreturn counts",
-            "const counts: Record<string, number> = {};\nfor (const x of {i}) {\n  counts[x] = (counts[x] ?? 0) + "
-            "1;\n}\n"
+            "const counts: Record<string, number> = {};\n"
+            "for (const x of {i}) {\n  counts[x] = (counts[x] ?? 0) + 1;\n}\n"
             "return counts;",
             "let mut counts = HashMap::new();\nfor x in {i} {\n    *counts.entry(x).or_insert(0) += 1;\n}\ncounts",
         ).fill(i=items)
@@ -55,8 +55,8 @@ def mapping(author: Author) -> Task:
         body = Text(
             "return sorted(k for k, v in {t}.items() if {q})",
             "return Object.keys({t}).filter((k) => {q}).sort();",
-            "let mut keys: Vec<String> = {t}.into_iter().filter(|(_, v)| {q}).map(|(k, _)| "
-            "k).collect();\nkeys.sort();\nkeys",
+            "let mut keys: Vec<String> = {t}.into_iter().filter(|(_, v)| {q}).map(|(k, _)| k).collect();\n"
+            "keys.sort();\nkeys",
         ).fill(t=table, q=by_ref)
         near = [value for value in test.near if value >= 0]
         return Task(

@@ -88,8 +88,8 @@ def choose_of_three(author: Author) -> Task:
     body = Text(
         'if {a} > {h}:\n    return "{y}"\nif {a} < {l}:\n    return "{n}"\nreturn "{m}"',
         'if ({a} > {h}) {\n  return "{y}";\n}\nif ({a} < {l}) {\n  return "{n}";\n}\nreturn "{m}";',
-        'if {a} > {h} {\n    "{y}".to_string()\n} else if {a} < {l} {\n    "{n}".to_string()\n} else {\n    '
-        '"{m}".to_string()\n}',
+        'if {a} > {h} {\n    "{y}".to_string()\n} else if {a} < {l} {\n    "{n}".to_string()\n} '
+        'else {\n    "{m}".to_string()\n}',
     )
     return Task(
         does=author.speaker.say(
